@@ -1,0 +1,28 @@
+//! What every modality shares.
+//!
+//! The way through Kiln is one line, and this crate names its stations:
+//!
+//! ```text
+//! Source ─> Example ─ collate ─> Batch ─ frontend ─> Tokens ─ backbone ─> Tokens ─ objective ─> Loss
+//!                                                                            └ head ─> prediction
+//! ```
+//!
+//! - [`Source`] yields examples by index; [`Sampler`] decides which index comes when.
+//! - [`Tokens`] is what a frontend makes and a backbone transforms.
+//! - [`TokenModel`] is a model as objectives see it, whatever its modality.
+//! - [`Objective`] turns a model and a batch into a [`Loss`] with its vital [`Sign`]s.
+//! - [`Seed`] derives every random number of a run from one.
+
+mod backend;
+mod loss;
+mod objective;
+mod seed;
+mod source;
+mod tokens;
+
+pub use backend::{AutodiffBackend, Backend};
+pub use loss::{Loss, Sign, SignValue};
+pub use objective::{Layout, Objective, StepContext, TokenModel, View};
+pub use seed::{Rng, Seed};
+pub use source::{Sampler, Size, Source};
+pub use tokens::{Targets, Tokens};

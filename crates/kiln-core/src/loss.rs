@@ -1,0 +1,76 @@
+//! What an objective returns: a loss, how many positions it counted, and vital signs.
+
+use burn::tensor::{Tensor, backend::Backend};
+
+/// A number that shows whether a model is learning.
+///
+/// The trainer knows what to make of each: see `kiln_train::vitals`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sign {
+    /// The loss that guessing would score on this batch: predicting the mean, the most frequent
+    /// class, the previous value. A loss that stays there has learnt nothing.
+    GuessLoss,
+    /// The standard deviation of pooled representations across the batch, averaged over their
+    /// width and divided by their root mean square. Near zero, all inputs look alike: collapse.
+    Spread,
+    /// The share, 0 to 1, of the last hidden units that hardly vary over the batch.
+    DeadUnits,
+    /// The share, 0 to 1, of predictions that are right.
+    Accuracy,
+    /// The share, 0 to 1, that chance would get right.
+    ChanceAccuracy,
+    /// The perplexity of a quantiser's codebook: how many codes are in use.
+    CodebookPerplexity,
+    /// The share, 0 to 1, of tokens that were hidden from the model.
+    MaskedShare,
+}
+
+impl Sign {
+    /// The name in `metrics.jsonl`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GuessLoss => "guess_loss",
+            Self::Spread => "spread",
+            Self::DeadUnits => "dead_units",
+            Self::Accuracy => "accuracy",
+            Self::ChanceAccuracy => "chance_accuracy",
+            Self::CodebookPerplexity => "codebook_perplexity",
+            Self::MaskedShare => "masked_share",
+        }
+    }
+}
+
+/// A vital sign that was read on the host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SignValue {
+    /// Which one.
+    pub sign: Sign,
+    /// Its value.
+    pub value: f64,
+}
+
+/// The outcome of an objective on one batch.
+#[derive(Clone, Debug)]
+pub struct Loss<B: Backend> {
+    /// `[1]`, the mean over the positions counted. Ignored positions are in neither numerator nor
+    /// denominator.
+    pub value: Tensor<B, 1>,
+    /// How many positions were counted: tokens, values or examples. Zero when nothing could be
+    /// scored; then `value` is zero.
+    pub count: usize,
+    /// Vital signs, `[1]` each; empty unless the step asked for them.
+    pub signs: Vec<(Sign, Tensor<B, 1>)>,
+}
+
+impl<B: Backend> Loss<B> {
+    /// A loss without signs.
+    pub fn new(value: Tensor<B, 1>, count: usize) -> Self {
+        Self { value, count, signs: Vec::new() }
+    }
+
+    /// Adds a vital sign.
+    pub fn with_sign(mut self, sign: Sign, value: Tensor<B, 1>) -> Self {
+        self.signs.push((sign, value));
+        self
+    }
+}

@@ -1,0 +1,82 @@
+//! A model as objectives see it, and objectives as the trainer sees them.
+
+use crate::{Backend, Loss, Rng, Targets, Tokens};
+use burn::tensor::{Bool, Tensor};
+
+/// How an objective wants the tokens of a batch.
+#[derive(Clone, Debug)]
+pub struct View<B: Backend> {
+    /// `[batch, tokens]`, true where the token's content is hidden from the model; the frontend
+    /// decides what stands in its place (zeros, a learnt vector, a mask id).
+    pub hide: Option<Tensor<B, 2, Bool>>,
+    /// Whether a token may see only itself and what came before.
+    pub causal: bool,
+}
+
+impl<B: Backend> Default for View<B> {
+    fn default() -> Self {
+        Self { hide: None, causal: false }
+    }
+}
+
+/// The shape of a batch in tokens, known before anything is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Sequences in the batch.
+    pub batch: usize,
+    /// Tokens that carry targets, a sequence; class tokens and prefixes are not among them.
+    pub tokens: usize,
+    /// How many consecutive sequences belong to one item.
+    pub channels: usize,
+}
+
+/// A model of any modality: a frontend that makes tokens, a backbone, and a head a token.
+///
+/// Objectives are written against this trait and so meet every modality that implements it.
+pub trait TokenModel<B: Backend> {
+    /// A batch of this modality, on the device.
+    type Batch;
+
+    /// The shape of the batch in tokens.
+    fn layout(&self, batch: &Self::Batch) -> Layout;
+
+    /// Frontend and backbone: `[batch, tokens, width]`, only the tokens that carry targets.
+    fn encode(&self, batch: &Self::Batch, view: View<B>) -> Tokens<B>;
+
+    /// What each token of [`Self::encode`] stands for.
+    fn targets(&self, batch: &Self::Batch) -> Targets<B>;
+
+    /// The head a token: `[batch, tokens, width]` to `[batch, tokens, target width]`, or to
+    /// `[batch, tokens, vocabulary]` where targets are ids.
+    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3>;
+
+    /// The model's own task with labels: forecasting, transcription, classification.
+    fn supervised(&self, batch: &Self::Batch, context: &mut StepContext<'_>) -> Loss<B>;
+
+    /// A further task of this modality, by the name a recipe gives it: which series a window is
+    /// from, its moving average. `None` when the model has no head for it.
+    fn pretext(
+        &self,
+        task: &str,
+        batch: &Self::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Option<Loss<B>> {
+        let _ = (task, batch, context);
+        None
+    }
+}
+
+/// What a step hands to its objective.
+#[derive(Debug)]
+pub struct StepContext<'a> {
+    /// Random numbers of this step alone.
+    pub rng: &'a mut Rng,
+    /// Whether vital signs are wanted: they cost a little, so not every step asks.
+    pub observe: bool,
+}
+
+/// Turns a model and a batch into a loss.
+pub trait Objective<B: Backend, M: TokenModel<B>>: Send + Sync {
+    /// The loss of `model` on `batch`.
+    fn loss(&self, model: &M, batch: &M::Batch, context: &mut StepContext<'_>) -> Loss<B>;
+}

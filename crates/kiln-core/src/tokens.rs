@@ -1,0 +1,53 @@
+//! Tokens: what frontends make and backbones transform.
+
+use burn::tensor::{Bool, Int, Tensor, backend::Backend};
+
+/// A batch of token sequences.
+#[derive(Clone, Debug)]
+pub struct Tokens<B: Backend> {
+    /// `[batch, tokens, width]`
+    pub values: Tensor<B, 3>,
+    /// `[batch, tokens]`, true where a token is padding that nothing may attend to; `None` when
+    /// there is no padding.
+    pub mask_pad: Option<Tensor<B, 2, Bool>>,
+    /// How many consecutive sequences of the batch belong to one item: the channels of a
+    /// multivariate series, otherwise 1.
+    pub channels: usize,
+}
+
+impl<B: Backend> Tokens<B> {
+    /// Sequences without padding, one an item.
+    pub fn new(values: Tensor<B, 3>) -> Self {
+        Self { values, mask_pad: None, channels: 1 }
+    }
+
+    /// The same layout with other values, `[batch, tokens, any width]`.
+    pub fn with_values(self, values: Tensor<B, 3>) -> Self {
+        Self { values, ..self }
+    }
+
+    /// Batch, tokens and width.
+    pub fn dims(&self) -> [usize; 3] {
+        self.values.dims()
+    }
+}
+
+/// What each token stands for: what an objective may ask a model to predict.
+#[derive(Clone, Debug)]
+pub enum Targets<B: Backend> {
+    /// Continuous values: a patch of a series, of an image, of a spectrogram.
+    Values {
+        /// `[batch, tokens, target width]`
+        values: Tensor<B, 3>,
+        /// `[batch, tokens, target width]`, true where the value is missing and must not be
+        /// scored; `None` when nothing is missing.
+        mask_missing: Option<Tensor<B, 3, Bool>>,
+    },
+    /// Ids out of a vocabulary.
+    Ids {
+        /// `[batch, tokens]`
+        ids: Tensor<B, 2, Int>,
+        /// How many ids there are.
+        vocabulary: usize,
+    },
+}

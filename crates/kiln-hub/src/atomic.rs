@@ -1,0 +1,73 @@
+//! Files that are either there in full or not at all.
+
+use crate::{HubError, Result};
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+};
+
+/// Writes a file beside `path`, flushes it to the disk, and renames it to `path`.
+///
+/// A reader sees the old file or the new one, never half of it, whenever the process ends.
+///
+/// # Errors
+/// When the directory does not exist, is read-only or full; nothing is left behind then.
+pub fn write_atomic(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    // Temporary files are private by default; these become ordinary files, subject to the umask.
+    #[cfg(unix)]
+    let builder = {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666))
+    };
+    let beside = builder.tempfile_in(parent).map_err(HubError::io("write", path))?;
+    let mut buffer = BufWriter::with_capacity(1 << 20, beside);
+    write(&mut buffer).and_then(|()| buffer.flush()).map_err(HubError::io("write", path))?;
+    let beside =
+        buffer.into_inner().map_err(|error| HubError::io("write", path)(error.into_error()))?;
+    beside.as_file().sync_all().map_err(HubError::io("write", path))?;
+    beside.persist(path).map_err(|error| HubError::io("write", path)(error.error))?;
+    // The rename itself must survive a power cut; not every file system allows syncing a directory.
+    if let Ok(directory) = File::open(parent) {
+        let _ = directory.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_atomic(&path, |out| out.write_all(b"old")).unwrap();
+        let error = write_atomic(&path, |out| {
+            out.write_all(b"half")?;
+            Err(Error::other("disk full"))
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("a.txt"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing").join("a.txt");
+        let error = write_atomic(&path, |out| out.write_all(b"x")).unwrap_err();
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Model directories of Hugging Face, in and out.
+//!
+//! - [`weights`]: safetensors and (read-only) PyTorch files as named tensors, verified.
+//! - [`names`]: rules that translate parameter names between their world and ours.
+//! - [`module`]: named tensors into a Burn module and out of it.
+//! - [`model_dir`]: `config.json`, weights and the rest; finding a model by run, path or hub id.
+//! - [`download`]: hub ids into the hub's own cache.
+//!
+//! A weight's way in is [`ModelDir::weights`], [`NameMap::to_ours`], [`apply`]; its way out is
+//! [`collect`], [`NameMap::to_theirs`], [`ModelDir::write`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod atomic;
+pub mod download;
+mod error;
+pub mod model_dir;
+pub mod module;
+pub mod names;
+mod pytorch;
+mod safetensors_file;
+pub mod weights;
+
+pub use atomic::write_atomic;
+pub use download::{Hub, HubId};
+pub use error::{HubError, Result};
+pub use model_dir::{ModelDir, resolve};
+pub use module::{LoadReport, Mismatch, Mode, apply, collect};
+pub use names::{NameMap, Rule};
+pub use weights::{Raw, Weight, Weights};

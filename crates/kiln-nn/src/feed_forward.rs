@@ -1,0 +1,100 @@
+//! Two linear layers with an activation between them.
+
+use crate::{Activation, ConfigError};
+use burn::{
+    module::Module,
+    nn::{Dropout, DropoutConfig, Linear, LinearConfig},
+    tensor::Tensor,
+};
+use kiln_core::Backend;
+
+/// A feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeedForwardConfig {
+    /// Features in and out.
+    pub width: usize,
+    /// Features between.
+    pub hidden: usize,
+    /// Between the layers.
+    pub activation: Activation,
+    /// The share dropped after the activation while training.
+    pub dropout: f64,
+    /// The share dropped of the output while training.
+    pub output_dropout: f64,
+    /// Whether the layers have biases.
+    pub bias: bool,
+}
+
+impl FeedForwardConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When a size is zero or a dropout out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::positive("hidden", self.hidden)?;
+        ConfigError::dropout("dropout", self.dropout)?;
+        ConfigError::dropout("dropout", self.output_dropout)
+    }
+
+    /// A block with random weights.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> FeedForward<B> {
+        let linear = |from, to| LinearConfig::new(from, to).with_bias(self.bias).init(device);
+        FeedForward {
+            hidden: linear(self.width, self.hidden),
+            output: linear(self.hidden, self.width),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            output_dropout: DropoutConfig::new(self.output_dropout).init(),
+            activation: self.activation,
+        }
+    }
+}
+
+/// Two linear layers with an activation between them, over the last dimension.
+#[derive(Module, Debug)]
+pub struct FeedForward<B: Backend> {
+    /// From the width to the hidden features.
+    pub hidden: Linear<B>,
+    /// Back to the width.
+    pub output: Linear<B>,
+    dropout: Dropout,
+    output_dropout: Dropout,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl<B: Backend> FeedForward<B> {
+    /// `[batch, tokens, width]` to the same shape.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let hidden = self.dropout.forward(self.activation.forward(self.hidden.forward(x)));
+        self.output_dropout.forward(self.output.forward(hidden))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn_flex::Flex;
+
+    #[test]
+    fn by_hand() {
+        let device = Default::default();
+        let config = FeedForwardConfig {
+            width: 1,
+            hidden: 2,
+            activation: Activation::Relu,
+            dropout: 0.0,
+            output_dropout: 0.0,
+            bias: true,
+        };
+        config.validate().unwrap();
+        let mut block = config.init::<Flex>(&device);
+        block.hidden.weight = Param::from_data([[1.0, -1.0]], &device);
+        block.hidden.bias = Some(Param::from_data([0.0, 1.0], &device));
+        block.output.weight = Param::from_data([[2.0], [3.0]], &device);
+        block.output.bias = Some(Param::from_data([0.5], &device));
+        // x = 2: relu(2, -1) = (2, 0), so 2*2 + 0.5.
+        let out = block.forward(Tensor::from_floats([[[2.0]]], &device));
+        assert_eq!(out.into_scalar(), 4.5);
+    }
+}

@@ -1,0 +1,32 @@
+//! Neural blocks that every modality shares.
+//!
+//! A block is a config that is validated first and then built infallibly:
+//! `config.validate(..)?; let block = config.init(.., &device);`. Names of architectures are
+//! configs over these blocks, never blocks of their own.
+//!
+//! - [`Backbone`]: a [`Transformer`] or a [`Mixer`] over [`kiln_core::Tokens`].
+//! - [`Attention`], [`FeedForward`], [`Norm`], [`Activation`]: what they are made of.
+//! - [`sinusoids`]: fixed positions.
+//! - [`ConfigError`]: a setting that makes no sense, by its key.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod activation;
+mod attention;
+mod backbone;
+mod error;
+mod feed_forward;
+mod mixer;
+mod norm;
+mod position;
+mod transformer;
+
+pub use activation::Activation;
+pub use attention::{Attention, AttentionConfig, attention_mask};
+pub use backbone::{Backbone, BackboneConfig, BackboneShape};
+pub use error::ConfigError;
+pub use feed_forward::{FeedForward, FeedForwardConfig};
+pub use mixer::{Axis, Mixer, MixerBlock, MixerConfig, MixerLayer, MixerStage};
+pub use norm::{Norm, NormConfig, NormKind, RunningStatistics};
+pub use position::sinusoids;
+pub use transformer::{Transformer, TransformerBlock, TransformerConfig};

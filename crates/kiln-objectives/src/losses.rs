@@ -1,0 +1,106 @@
+//! Losses that leave ignored positions out of numerator and denominator.
+
+use burn::tensor::{Bool, ElementConversion, Int, Tensor, activation, backend::Backend};
+
+/// The mean of `values` where `ignore` is false, and how many positions that were.
+///
+/// # Shapes
+/// - values, ignore: the same, any rank
+/// - mean: `[1]`; zero when nothing is counted
+pub fn masked_mean<B: Backend, const D: usize>(
+    values: Tensor<B, D>,
+    ignore: Option<Tensor<B, D, Bool>>,
+) -> (Tensor<B, 1>, usize) {
+    let Some(ignore) = ignore else {
+        let count = values.shape().num_elements();
+        return if count == 0 {
+            (Tensor::zeros([1], &values.device()), 0)
+        } else {
+            (values.mean(), count)
+        };
+    };
+    let count = ignore.clone().bool_not().int().sum().into_scalar().elem::<i64>() as usize;
+    // Multiplying by zero would keep a NaN; filling does not.
+    let sum = values.mask_fill(ignore, 0.0).sum();
+    (sum.div_scalar(count.max(1) as f64), count)
+}
+
+/// Squared error, element by element. Missing targets may be NaN: they are zeroed under `ignore`
+/// so that no NaN enters a gradient.
+pub fn squared_error<B: Backend, const D: usize>(
+    prediction: Tensor<B, D>,
+    target: Tensor<B, D>,
+    ignore: Option<&Tensor<B, D, Bool>>,
+) -> Tensor<B, D> {
+    difference(prediction, target, ignore).square()
+}
+
+/// Prediction minus target, zero where ignored.
+pub fn difference<B: Backend, const D: usize>(
+    prediction: Tensor<B, D>,
+    target: Tensor<B, D>,
+    ignore: Option<&Tensor<B, D, Bool>>,
+) -> Tensor<B, D> {
+    let difference = prediction - target;
+    match ignore {
+        Some(ignore) => difference.mask_fill(ignore.clone(), 0.0),
+        None => difference,
+    }
+}
+
+/// Mean cross-entropy of `logits` `[rows, classes]` against `classes` `[rows]`, over the rows
+/// where `ignore` `[rows]` is false; returns the mean `[1]` and the rows counted.
+pub fn cross_entropy<B: Backend>(
+    logits: Tensor<B, 2>,
+    classes: Tensor<B, 1, Int>,
+    ignore: Option<Tensor<B, 1, Bool>>,
+) -> (Tensor<B, 1>, usize) {
+    let log_probabilities = activation::log_softmax(logits, 1);
+    let picked = log_probabilities.gather(1, classes.unsqueeze_dim(1)).squeeze_dim::<1>(1);
+    masked_mean(picked.neg(), ignore)
+}
+
+/// The share of rows of `logits` `[rows, classes]` whose largest entry is the class, over the rows
+/// where `ignore` is false; `[1]`.
+pub fn accuracy<B: Backend>(
+    logits: Tensor<B, 2>,
+    classes: Tensor<B, 1, Int>,
+    ignore: Option<Tensor<B, 1, Bool>>,
+) -> Tensor<B, 1> {
+    let best = logits.argmax(1).squeeze_dim::<1>(1);
+    masked_mean(best.equal(classes).float(), ignore).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    type B = Flex;
+
+    #[test]
+    fn ignored_positions_leave_both_sums() {
+        let device = Default::default();
+        let values = Tensor::<B, 1>::from_floats([1.0, f32::NAN, 3.0], &device);
+        let ignore = Tensor::<B, 1, Bool>::from_bool([false, true, false].into(), &device);
+        let (mean, count) = masked_mean(values, Some(ignore));
+        assert_eq!((mean.into_scalar(), count), (2.0, 2));
+    }
+
+    #[test]
+    fn nothing_counted_is_zero() {
+        let device = Default::default();
+        let ignore = Tensor::<B, 1, Bool>::from_bool([true].into(), &device);
+        let (mean, count) = masked_mean(Tensor::<B, 1>::ones([1], &device), Some(ignore));
+        assert_eq!((mean.into_scalar(), count), (0.0, 0));
+    }
+
+    #[test]
+    fn uniform_logits_score_log_classes() {
+        let device = Default::default();
+        let classes = Tensor::<B, 1, Int>::from_ints([0, 3], &device);
+        let (loss, count) = cross_entropy(Tensor::<B, 2>::zeros([2, 4], &device), classes, None);
+        assert!((loss.into_scalar() - 4f32.ln()).abs() < 1e-6);
+        assert_eq!(count, 2);
+    }
+}

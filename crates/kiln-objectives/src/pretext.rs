@@ -1,0 +1,77 @@
+//! Tasks of the modality's own whose labels cost nothing: which series a window was cut from,
+//! which group the series belongs to, its moving average (as in pre-training on stock data,
+//! <https://arxiv.org/abs/2506.16746>).
+
+use crate::{ObjectiveError, signs::with_token_signs};
+use burn::tensor::Tensor;
+use kiln_core::{Backend, Loss, StepContext, TokenModel, View};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Which tasks, and how much each weighs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pretext {
+    /// A weight for each task by name, such as `series`, `group`, `moving-average`.
+    pub tasks: BTreeMap<String, f64>,
+}
+
+impl Pretext {
+    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
+        if self.tasks.is_empty() {
+            return Err(ObjectiveError {
+                key: "pretext.tasks",
+                problem: "names no task; give at least one with its weight".into(),
+            });
+        }
+        match self.tasks.iter().find(|(_, weight)| !weight.is_finite() || **weight < 0.0) {
+            Some((task, weight)) => Err(ObjectiveError {
+                key: "pretext.tasks",
+                problem: format!("{task} weighs {weight}; a weight is zero or more"),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The weighted sum of the tasks the model has heads for. Signs are the first task's.
+    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+        &self,
+        model: &M,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
+        let mut total: Option<Loss<B>> = None;
+        for (task, weight) in &self.tasks {
+            let Some(loss) = model.pretext(task, batch, context) else { continue };
+            let value = loss.value.mul_scalar(*weight);
+            let signs = loss.signs.into_iter().map(|(sign, sign_value)| match sign {
+                kiln_core::Sign::GuessLoss => (sign, sign_value.mul_scalar(*weight)),
+                _ => (sign, sign_value),
+            });
+            total = Some(match total {
+                None => Loss { value, count: loss.count, signs: signs.collect() },
+                Some(mut sum) => {
+                    sum.value = sum.value + value;
+                    // The sum of the guesses is what guessing all tasks would score.
+                    for (sign, value) in signs {
+                        if sign == kiln_core::Sign::GuessLoss {
+                            for (held, held_value) in &mut sum.signs {
+                                if *held == sign {
+                                    *held_value = held_value.clone() + value.clone();
+                                }
+                            }
+                        }
+                    }
+                    sum
+                }
+            });
+        }
+        let tokens = |model: &M| model.encode(batch, View::default());
+        match total {
+            Some(loss) if context.observe => with_token_signs(loss, &tokens(model)),
+            Some(loss) => loss,
+            None => Loss::new(Tensor::zeros([1], &tokens(model).values.device()), 0),
+        }
+    }
+}

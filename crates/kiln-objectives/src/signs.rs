@@ -1,0 +1,91 @@
+//! Vital signs that objectives share.
+
+use burn::tensor::{Bool, ElementConversion, Int, Tensor, backend::Backend};
+use kiln_core::{Loss, Sign, Tokens};
+use std::collections::HashMap;
+
+/// Adds what the tokens tell: spread of the representations and dead units.
+///
+/// Tokens are pooled to `[batch, width]`. The spread is the standard deviation over the batch,
+/// divided by the root mean square; a unit whose deviation is below a hundredth of the median
+/// root mean square counts as dead. A batch of one has no spread to speak of.
+pub fn with_token_signs<B: Backend>(loss: Loss<B>, tokens: &Tokens<B>) -> Loss<B> {
+    let [batch, _, width] = tokens.dims();
+    if batch < 2 {
+        return loss;
+    }
+    let pooled = tokens.values.clone().detach().mean_dim(1).squeeze_dim::<2>(1);
+    let centred = pooled.clone() - pooled.clone().mean_dim(0);
+    let deviation = centred.square().mean_dim(0).sqrt();
+    let size = pooled.square().mean().sqrt().add_scalar(1e-12);
+    let dead = deviation
+        .clone()
+        .lower(size.clone().mul_scalar(0.01).reshape([1, 1]).expand([1, width]))
+        .float()
+        .mean();
+    loss.with_sign(Sign::Spread, deviation.mean() / size).with_sign(Sign::DeadUnits, dead)
+}
+
+/// What predicting their mean would score in squared error: the variance of the targets counted.
+///
+/// # Shapes
+/// - targets, ignore: the same, any rank
+pub fn guess_of_values<B: Backend, const D: usize>(
+    targets: Tensor<B, D>,
+    ignore: Option<Tensor<B, D, Bool>>,
+) -> Tensor<B, 1> {
+    use crate::losses::masked_mean;
+    let targets = targets.detach();
+    let mean = masked_mean(targets.clone(), ignore.clone()).0;
+    let mean = mean.reshape([1; D]).expand(targets.shape());
+    let squared = (targets - mean).square();
+    masked_mean(squared, ignore).0
+}
+
+/// What guessing by frequency would score in cross-entropy: the entropy of the ids counted.
+///
+/// # Shapes
+/// - ids, ignore: `[rows]`
+pub fn guess_of_ids<B: Backend>(
+    ids: Tensor<B, 1, Int>,
+    ignore: Option<Tensor<B, 1, Bool>>,
+) -> Tensor<B, 1> {
+    let device = ids.device();
+    let ignored: Vec<bool> = ignore.map(|mask| mask.into_data().iter().collect()).unwrap_or_default();
+    let mut counts: HashMap<i64, f64> = HashMap::new();
+    for (row, id) in ids.into_data().iter::<i64>().enumerate() {
+        if !ignored.get(row).copied().unwrap_or(false) {
+            *counts.entry(id).or_default() += 1.0;
+        }
+    }
+    let total: f64 = counts.values().sum();
+    let entropy: f64 = counts.values().map(|n| -(n / total) * (n / total).ln()).sum();
+    Tensor::from_floats([entropy.elem::<f32>()], &device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    type B = Flex;
+
+    #[test]
+    fn equal_inputs_have_no_spread() {
+        let device = Default::default();
+        let tokens = Tokens::new(Tensor::<B, 3>::ones([4, 2, 3], &device));
+        let loss = with_token_signs(Loss::new(Tensor::zeros([1], &device), 1), &tokens);
+        let read: Vec<_> = loss.signs.into_iter().map(|(s, v)| (s, v.into_scalar())).collect();
+        assert_eq!(read, [(Sign::Spread, 0.0), (Sign::DeadUnits, 1.0)]);
+    }
+
+    #[test]
+    fn guesses() {
+        let device = Default::default();
+        let values = Tensor::<B, 1>::from_floats([1.0, 3.0, 100.0], &device);
+        let ignore = Tensor::<B, 1, Bool>::from_bool([false, false, true].into(), &device);
+        assert_eq!(guess_of_values(values, Some(ignore)).into_scalar(), 1.0);
+        let ids = Tensor::<B, 1, Int>::from_ints([5, 5, 9, 9], &device);
+        assert!((guess_of_ids(ids, None).into_scalar() - 2f32.ln()).abs() < 1e-6);
+    }
+}

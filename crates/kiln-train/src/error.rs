@@ -1,0 +1,163 @@
+//! What can go wrong between a recipe and a trained model.
+
+use crate::task::TaskError;
+use std::path::PathBuf;
+
+/// Kiln-train's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, where, and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or directory could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// `read`, `write`, `create`.
+        action: &'static str,
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The modality's own code failed.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A file was read, but its content is not what was written.
+    #[error("{} is damaged: {problem}", path.display())]
+    Damaged {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A setting of a stage cannot work.
+    #[error("`{key}` is {got}, expected {expected}")]
+    Setting {
+        /// The recipe's key, within the stage.
+        key: &'static str,
+        /// Its value.
+        got: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// A pattern of `freeze` matches no parameter.
+    #[error("`freeze` pattern `{pattern}` matches no parameter; near it: {}", near.join(", "))]
+    NothingToFreeze {
+        /// The pattern.
+        pattern: String,
+        /// The names most like it.
+        near: Vec<String>,
+    },
+    /// Every parameter is held fixed.
+    #[error("`freeze` holds every parameter fixed, so nothing is left to train")]
+    NothingToTrain,
+    /// The source of training examples is empty.
+    #[error("the training data holds no example")]
+    NoExamples,
+    /// An example could not be read.
+    #[error("cannot read training example {index}")]
+    Example {
+        /// Its index in the source.
+        index: u64,
+        /// Why.
+        #[source]
+        source: TaskError,
+    },
+    /// Examples could not be put together.
+    #[error("cannot put together training batch {batch}")]
+    Collate {
+        /// The batch, counted from the start of the stage.
+        batch: u64,
+        /// Why.
+        #[source]
+        source: TaskError,
+    },
+    /// A thread that reads ahead ended in a panic.
+    #[error("reading training data ended unexpectedly: {0}")]
+    Reader(String),
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// A saved state does not fit the stage.
+    #[error("the saved state does not fit this stage: {problem}")]
+    State {
+        /// What differs.
+        problem: String,
+    },
+    /// Too many steps with a loss or gradient that is no number.
+    #[error(
+        "stopped at step {step}: {bad} steps had a NaN or infinite loss or gradient; \
+         lower `optimizer.*.learning_rate`, lengthen `schedule.*.warmup`, or look at the data{}",
+        match checkpoint {
+            Some(path) => format!("; the last good checkpoint is {}", path.display()),
+            None => String::from("; there was no checkpoint yet"),
+        }
+    )]
+    NotFinite {
+        /// Steps of the stage so far.
+        step: u64,
+        /// How many of them were skipped.
+        bad: u64,
+        /// The last checkpoint.
+        checkpoint: Option<PathBuf>,
+    },
+    /// The directory holds a run already.
+    #[error(
+        "{} holds a {} already; {}",
+        dir.display(),
+        if *finished { "finished run" } else { "run" },
+        if *finished {
+            "choose another directory, or overwrite it"
+        } else {
+            "resume it, overwrite it, or choose another directory"
+        }
+    )]
+    RunExists {
+        /// The run directory.
+        dir: PathBuf,
+        /// Whether it came to its end.
+        finished: bool,
+    },
+    /// The directory holds something else.
+    #[error("{} is not empty and holds no run; choose another directory", dir.display())]
+    NotARun {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The run to resume was started from another recipe.
+    #[error(
+        "{} was started from another recipe: line {line} was `{was}` and is now `{now}`; \
+         resume with the recipe it was started with, or choose another directory",
+        dir.display()
+    )]
+    OtherRecipe {
+        /// The run directory.
+        dir: PathBuf,
+        /// The first line of `recipe.toml` that differs.
+        line: usize,
+        /// That line in the run.
+        was: String,
+        /// That line now.
+        now: String,
+    },
+    /// Another process trains in this directory.
+    #[error("another process is training in {}", dir.display())]
+    Locked {
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// A record could not be written as JSON.
+    #[error("cannot write {what} as JSON")]
+    Json {
+        /// What was to be written.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Signals cannot be listened for.
+    #[error("cannot listen for Ctrl-C")]
+    Signals(#[source] std::io::Error),
+}

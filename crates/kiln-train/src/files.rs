@@ -1,0 +1,173 @@
+//! Files that are there entirely or not at all.
+//!
+//! What is written stands beside its place under a name that starts with a dot, is forced to disk,
+//! and is then renamed; a crash leaves the old state and perhaps a leftover, never half a file.
+
+use crate::{Error, Result};
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// Turns an [`std::io::Error`] into ours.
+pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { action, path, source }
+}
+
+/// Creates a directory and its parents.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(io("create", path))
+}
+
+/// Removes a file or directory, if there is one.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => return Ok(()),
+    };
+    removed.map_err(io("remove", path))
+}
+
+/// Replaces a file.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = partial(path);
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    if let Err(source) = write() {
+        let _ = fs::remove_file(&partial);
+        return Err(io("write", path)(source));
+    }
+    fs::rename(&partial, path).map_err(io("write", path))?;
+    sync_parent(path)
+}
+
+/// Replaces a directory by what `fill` puts into an empty one.
+pub(crate) fn replace_dir(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = partial(path);
+    remove(&partial)?;
+    create_dir(&partial)?;
+    let filled = fill(&partial).and_then(|()| sync_tree(&partial));
+    if let Err(error) = filled {
+        // A full disk is likelier to have room for the next attempt without this.
+        let _ = fs::remove_dir_all(&partial);
+        return Err(error);
+    }
+    remove(path)?;
+    fs::rename(&partial, path).map_err(io("write", path))?;
+    sync_parent(path)
+}
+
+/// Every file below a directory, relative to it, in order.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::new()];
+    while let Some(inner) = open.pop() {
+        let full = dir.join(&inner);
+        for entry in fs::read_dir(&full).map_err(io("read", &full))? {
+            let entry = entry.map_err(io("read", &full))?;
+            let name = inner.join(entry.file_name());
+            match entry.file_type().map_err(io("read", &full))?.is_dir() {
+                true => open.push(name),
+                false => found.push(name),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The length and the SHA-256, in hexadecimal, of a file.
+pub(crate) fn digest(path: &Path) -> Result<(u64, String)> {
+    use sha2::Digest as _;
+    let mut file = File::open(path).map_err(io("read", path))?;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut length = 0;
+    loop {
+        let read = file.read(&mut buffer).map_err(io("read", path))?;
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        hasher.update(bytes);
+        length += read as u64;
+    }
+    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((length, hex))
+}
+
+/// Whether a name is that of a leftover of a killed run.
+pub(crate) fn is_partial(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".partial")
+}
+
+/// Where something is written before it takes its place.
+fn partial(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.partial"))
+}
+
+/// Forces a directory and all in it to disk.
+fn sync_tree(dir: &Path) -> Result<()> {
+    for file in list(dir)? {
+        let path = dir.join(file);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(io("write", &path))?;
+    }
+    sync_dir(dir)
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Forces the names in a directory to disk; Windows has no such thing.
+fn sync_dir(dir: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("write", dir))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("model");
+        replace_dir(&target, |dir| write(&dir.join("a"), b"old")).unwrap();
+        let failed = replace_dir(&target, |dir| {
+            write(&dir.join("a"), b"new")?;
+            Err(Error::NoExamples)
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(target.join("a")).unwrap(), b"old");
+        assert_eq!(list(dir.path()).unwrap(), [PathBuf::from("model/a")], "no leftovers");
+        replace_dir(&target, |dir| write(&dir.join("b"), b"new")).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [PathBuf::from("model/b")]);
+    }
+
+    #[test]
+    fn digests_are_sha256() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("abc");
+        write(&path, b"abc").unwrap();
+        let (length, hex) = digest(&path).unwrap();
+        assert_eq!(length, 3);
+        assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = write(&dir.path().join("file/below"), b"").unwrap_err().to_string();
+        assert!(error.starts_with("cannot write ") && error.ends_with("below"), "{error}");
+        assert!(is_partial(".step-3.partial") && !is_partial("step-3"));
+    }
+}

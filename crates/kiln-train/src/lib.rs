@@ -1,0 +1,40 @@
+//! From a recipe to a trained model: stages, steps, optimizers, checkpoints and reports.
+//!
+//! - [`recipe`]: what a user writes, and how mistakes in it are answered.
+//! - [`task`]: what a modality gives the trainer; [`learner`]: the same with its types hidden;
+//!   [`task_learner`]: how the one becomes the other.
+//! - [`optim`], [`schedule`], [`groups`], [`loader`]: the parts of a step.
+//! - [`trainer`]: the loop of a stage, with [`checkpoint`], [`logs`], [`vitals`] and [`interrupt`].
+//! - [`runner`]: a whole run in its directory, [`run_dir`].
+//! - [`modality`]: what a modality gives the binary.
+//! - [`results`]: `results.json`, a number beside its baselines; [`report`]: `report.html`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod checkpoint;
+mod ema;
+mod error;
+mod files;
+pub mod groups;
+pub mod interrupt;
+pub mod learner;
+pub mod loader;
+pub mod logs;
+pub mod modality;
+pub mod named;
+pub mod optim;
+pub mod recipe;
+pub mod report;
+pub mod results;
+pub mod run_dir;
+pub mod runner;
+pub mod schedule;
+pub mod task;
+pub mod task_learner;
+#[cfg(test)]
+mod testing;
+pub mod trainer;
+pub mod vitals;
+
+pub use error::{Error, Result};
+pub use runner::{Outcome, RunOptions, run};

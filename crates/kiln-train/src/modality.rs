@@ -1,0 +1,114 @@
+//! What a modality gives the binary: recipes of its own, jobs made from them, and commands.
+
+use crate::{
+    learner::Learner,
+    recipe::{Common, RecipeText},
+    results::Evaluation,
+};
+use std::path::Path;
+
+/// A modality: time series, speech, text, images, tables.
+pub trait Modality: Sync {
+    /// As recipes name it: `timeseries`.
+    fn name(&self) -> &'static str;
+
+    /// Reads a recipe of this modality.
+    ///
+    /// # Errors
+    /// When the recipe has a mistake; the error points at it.
+    fn job(&self, text: &RecipeText) -> crate::Result<Box<dyn Job>>;
+
+    /// The JSON Schema of this modality's recipes.
+    fn schema(&self) -> schemars::Schema;
+
+    /// Whether a model directory's `model_type` is one of this modality's.
+    fn owns(&self, model_type: &str) -> bool;
+
+    /// What a model directory of this modality holds.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn describe_model(&self, dir: &Path) -> crate::Result<ModelSummary>;
+}
+
+/// A recipe that was understood: what `kiln run`, `kiln check` and `kiln evaluate` work with.
+pub trait Job {
+    /// What all modalities' recipes have in common.
+    fn common(&self) -> &Common;
+
+    /// The recipe with every default written out, as TOML: enough to repeat the run.
+    ///
+    /// # Errors
+    /// When it cannot be written as TOML.
+    fn resolved(&self) -> crate::Result<String>;
+
+    /// What training would take, a stage, without training.
+    ///
+    /// # Errors
+    /// When data or a starting model named by the recipe cannot be found.
+    fn plan(&self) -> crate::Result<Vec<StagePlan>>;
+
+    /// Prepares a stage. It starts from `from` (the model directory of the stage before, or what
+    /// the recipe's `init` names), or from random weights.
+    ///
+    /// # Errors
+    /// When data or the starting model cannot be read.
+    fn learner(&self, stage: usize, from: Option<&Path>) -> crate::Result<Prepared>;
+
+    /// Measures a finished model directory as the recipe's evaluation says.
+    ///
+    /// # Errors
+    /// When the model or the data cannot be read.
+    fn evaluate(&self, model: &Path) -> crate::Result<Evaluation>;
+}
+
+/// A stage that is ready to train.
+pub struct Prepared {
+    /// The stage.
+    pub learner: Box<dyn Learner>,
+    /// What of the starting weights was used, and what did not match: shown to the user.
+    pub init: Option<InitReport>,
+}
+
+/// How starting weights met a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InitReport {
+    /// Where they came from.
+    pub from: String,
+    /// How many parameters (tensors) were taken over.
+    pub loaded: usize,
+    /// In the model but not in the file: left at their random start.
+    pub missing: Vec<String>,
+    /// In the file but not in the model: not used.
+    pub unused: Vec<String>,
+    /// In both, with different shapes: left at their random start.
+    pub mismatched: Vec<String>,
+}
+
+/// What a stage would take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StagePlan {
+    /// The stage's name.
+    pub name: String,
+    /// Parameters in all.
+    pub parameters: usize,
+    /// Of them, trained.
+    pub trainable: usize,
+    /// Floating-point operations an optimizer step, forward and backward.
+    pub flops_per_step: f64,
+    /// Bytes for weights, gradients, optimizer state and activations, an estimate.
+    pub memory: f64,
+    /// Examples in the source; `None` for a generator.
+    pub examples: Option<u64>,
+}
+
+/// What a model directory holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSummary {
+    /// `model_type` of its config.
+    pub model_type: String,
+    /// Parameters in all.
+    pub parameters: usize,
+    /// Facts worth showing: context length, horizon, vocabulary.
+    pub facts: Vec<(String, String)>,
+}

@@ -1,0 +1,281 @@
+//! A module's parameters by name.
+//!
+//! Names are the paths that `burn-store` collects with enum variants left out, such as
+//! `encoder.blocks.0.attention.query.weight`, so that a checkpoint, a model file, `freeze` patterns
+//! and optimizer states all speak of the same thing.
+
+use burn::{
+    module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{Bool, Int, Tensor},
+};
+use kiln_core::{AutodiffBackend, Backend};
+use std::collections::BTreeMap;
+
+/// Flattened tensors by the name of their parameter, `[elements]` each.
+pub(crate) type Flat<B> = BTreeMap<String, Tensor<B, 1>>;
+
+/// A float parameter, seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedShape {
+    /// Its path.
+    pub path: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Whether gradients reach it; running statistics and frozen weights are not trainable.
+    pub trainable: bool,
+}
+
+/// Lists the float parameters in the module's order, initialising each that still waits for it.
+pub fn list<B: Backend, M: Module<B>>(module: &M) -> Vec<NamedShape> {
+    let mut lister = Lister { path: Path::default(), found: Vec::new() };
+    module.visit(&mut lister);
+    lister.found
+}
+
+/// Every float parameter of an inner module, flattened.
+pub(crate) fn weights<B: Backend, M: Module<B>>(module: &M) -> Flat<B> {
+    let mut reader = Reader { path: Path::default(), found: BTreeMap::new() };
+    module.visit(&mut reader);
+    reader.found
+}
+
+/// Moves the gradients of `module`'s parameters out of `gradients`, adding them to `held`.
+pub(crate) fn add_gradients<B: AutodiffBackend, M: Module<B>>(
+    module: &M,
+    gradients: B::Gradients,
+    held: &mut Flat<B::InnerBackend>,
+) {
+    let mut collector = GradientCollector::<B> { path: Path::default(), gradients, held };
+    module.visit(&mut collector);
+}
+
+/// Rewrites the parameters of a module under autodiff: `rewrite` gets a name and flattened values
+/// and gives the new ones, or `None` to leave the parameter alone. Gradient requirements stay.
+pub(crate) fn rewrite<B, M, W, F>(module: M, wants: W, rewrite: F) -> M
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+    W: Fn(&str) -> bool,
+    F: FnMut(&str, Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
+{
+    module.map(&mut Rewriter { path: Path::default(), wants, rewrite })
+}
+
+/// Puts flattened values in the place of an inner module's parameters, where a name is given.
+pub(crate) fn replace<B: Backend, M: Module<B>>(module: M, values: &Flat<B>) -> M {
+    module.map(&mut Replacer { path: Path::default(), values })
+}
+
+/// Sets whether gradients reach a parameter.
+pub(crate) fn freeze<B: AutodiffBackend, M: Module<B>>(
+    module: M,
+    frozen: impl Fn(&str) -> bool,
+) -> M {
+    module.map(&mut Freezer { path: Path::default(), frozen })
+}
+
+/// The way from the root to where a visitor stands.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+/// The two methods that all visitors and mappers share.
+macro_rules! track_path {
+    () => {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
+        }
+
+        fn exit_module(&mut self, _name: &str, container_type: &str) {
+            self.path.exit(container_type);
+        }
+    };
+}
+
+struct Lister {
+    path: Path,
+    found: Vec<NamedShape>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Lister {
+    track_path!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let tensor = param.val();
+        self.found.push(NamedShape {
+            path: self.path.name(),
+            shape: tensor.dims().to_vec(),
+            trainable: tensor.is_require_grad(),
+        });
+    }
+
+    // Nothing to list, but these must draw their random numbers at their turn as well.
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<B, D, Int>>) {
+        param.val();
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<B, D, Bool>>) {
+        param.val();
+    }
+}
+
+struct Reader<B: Backend> {
+    path: Path,
+    found: Flat<B>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Reader<B> {
+    track_path!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.found.insert(self.path.name(), flatten(param.val()));
+    }
+}
+
+struct GradientCollector<'a, B: AutodiffBackend> {
+    path: Path,
+    gradients: B::Gradients,
+    held: &'a mut Flat<B::InnerBackend>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for GradientCollector<'_, B> {
+    track_path!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let Some(gradient) = param.val().grad_remove(&mut self.gradients) else {
+            return;
+        };
+        let gradient = flatten(gradient);
+        let name = self.path.name();
+        let gradient = match self.held.remove(&name) {
+            Some(held) => held + gradient,
+            None => gradient,
+        };
+        self.held.insert(name, gradient);
+    }
+}
+
+struct Rewriter<W, F> {
+    path: Path,
+    wants: W,
+    rewrite: F,
+}
+
+impl<B, W, F> ModuleMapper<B> for Rewriter<W, F>
+where
+    B: AutodiffBackend,
+    W: Fn(&str) -> bool,
+    F: FnMut(&str, Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
+{
+    track_path!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let name = self.path.name();
+        if !(self.wants)(&name) {
+            return param;
+        }
+        let (id, tensor, mapper) = param.consume();
+        let (shape, trainable) = (tensor.dims(), tensor.is_require_grad());
+        let flat = (self.rewrite)(&name, flatten(tensor.inner()));
+        let tensor = Tensor::from_inner(flat.reshape(shape)).set_require_grad(trainable);
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+struct Replacer<'a, B: Backend> {
+    path: Path,
+    values: &'a Flat<B>,
+}
+
+impl<B: Backend> ModuleMapper<B> for Replacer<'_, B> {
+    track_path!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let Some(values) = self.values.get(&self.path.name()) else {
+            return param;
+        };
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, values.clone().reshape(tensor.dims()), mapper)
+    }
+}
+
+struct Freezer<F> {
+    path: Path,
+    frozen: F,
+}
+
+impl<B: Backend, F: Fn(&str) -> bool> ModuleMapper<B> for Freezer<F> {
+    track_path!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if (self.frozen)(&self.path.name()) { param.set_require_grad(false) } else { param }
+    }
+}
+
+fn flatten<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
+    let elements = tensor.shape().num_elements();
+    tensor.reshape([elements])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::{
+        backend::Autodiff,
+        nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig},
+    };
+    use burn_flex::Flex;
+
+    type B = Autodiff<Flex>;
+
+    #[derive(Module, Debug)]
+    enum Choice<B: burn::tensor::backend::Backend> {
+        Dense(Linear<B>),
+    }
+
+    #[derive(Module, Debug)]
+    struct Net<B: burn::tensor::backend::Backend> {
+        blocks: Vec<Choice<B>>,
+        norm: BatchNorm<B>,
+    }
+
+    #[test]
+    fn names_leave_out_variants_and_tell_buffers_apart() {
+        let device = Default::default();
+        let net = Net::<B> {
+            blocks: vec![Choice::Dense(LinearConfig::new(2, 3).init(&device))],
+            norm: BatchNormConfig::new(3).init(&device),
+        };
+        let listed: Vec<_> =
+            list(&net).into_iter().map(|p| (p.path, p.shape, p.trainable)).collect();
+        let expected = [
+            ("blocks.0.weight", vec![2, 3], true),
+            ("blocks.0.bias", vec![3], true),
+            ("norm.gamma", vec![3], true),
+            ("norm.beta", vec![3], true),
+            ("norm.running_mean", vec![3], false),
+            ("norm.running_var", vec![3], false),
+        ]
+        .map(|(path, shape, trainable)| (path.to_owned(), shape, trainable));
+        assert_eq!(listed, expected);
+        let frozen = freeze::<B, _>(net, |path| path.starts_with("blocks"));
+        assert!(list(&frozen).iter().all(|p| !p.path.starts_with("blocks") || !p.trainable));
+    }
+}

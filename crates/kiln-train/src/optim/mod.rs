@@ -1,0 +1,269 @@
+//! Update rules over named parameters.
+//!
+//! Burn's optimizers key their states by random ids and give every parameter one rate. Here states
+//! are named after parameters, so they are stored and compared like weights, and every parameter
+//! has a rate and a decay of its own. A rule sees flattened tensors, `[elements]`.
+
+mod adamw;
+mod lion;
+mod muon;
+mod sgd;
+
+use crate::{
+    Error, Result,
+    groups::{Groups, Parameter, Role},
+    named::Flat,
+    recipe,
+};
+use burn::tensor::Tensor;
+use kiln_core::Backend;
+use std::collections::BTreeMap;
+
+/// An optimizer and its state.
+#[derive(Debug)]
+pub struct Optimizer<B: Backend> {
+    rule: recipe::Optimizer,
+    updates: u64,
+    states: BTreeMap<String, Vec<Tensor<B, 1>>>,
+}
+
+/// What a rule is told about the parameter and the moment.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// The learning rate.
+    rate: f64,
+    /// Weight decay, zero for parameters that are never decayed.
+    decay: f64,
+    /// Updates so far, this one included.
+    count: u64,
+}
+
+impl Moment {
+    /// Decoupled weight decay: what is left of a weight, <https://arxiv.org/abs/1711.05101>.
+    fn decayed<B: Backend>(&self, weight: Tensor<B, 1>) -> Tensor<B, 1> {
+        if self.decay == 0.0 { weight } else { weight.mul_scalar(1.0 - self.rate * self.decay) }
+    }
+}
+
+impl<B: Backend> Optimizer<B> {
+    /// An optimizer that has not seen a gradient.
+    pub fn new(rule: recipe::Optimizer) -> Self {
+        Self { rule, updates: 0, states: BTreeMap::new() }
+    }
+
+    /// Starts an update; [`Self::step`] follows for each parameter.
+    pub fn begin(&mut self) {
+        self.updates += 1;
+    }
+
+    /// The new values of a parameter, `[elements]`, from its values and gradient.
+    pub fn step(
+        &mut self,
+        name: &str,
+        parameter: &Parameter,
+        weight: Tensor<B, 1>,
+        gradient: Tensor<B, 1>,
+        rate: f64,
+    ) -> Tensor<B, 1> {
+        let state = self.states.remove(name).unwrap_or_default();
+        let moment = |decay: f64| Moment {
+            rate: rate * parameter.share,
+            decay: if parameter.decayed { decay } else { 0.0 },
+            count: self.updates,
+        };
+        let (weight, state) = match &self.rule {
+            recipe::Optimizer::Adamw(settings) => {
+                adamw::step(settings, moment(settings.weight_decay), weight, gradient, state)
+            }
+            recipe::Optimizer::Lion(settings) => {
+                lion::step(settings, moment(settings.weight_decay), weight, gradient, state)
+            }
+            recipe::Optimizer::Sgd(settings) => {
+                sgd::step(settings, moment(settings.weight_decay), weight, gradient, state)
+            }
+            recipe::Optimizer::Muon(settings) => {
+                let moment = moment(settings.weight_decay);
+                match parameter.shape[..] {
+                    [rows, columns] if parameter.hidden_matrix => {
+                        muon::step(settings, moment, [rows, columns], weight, gradient, state)
+                    }
+                    _ => muon::step_other(settings, moment, weight, gradient, state),
+                }
+            }
+        };
+        self.states.insert(name.to_owned(), state);
+        weight
+    }
+
+    /// Updates so far.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// The states by `<state>.<parameter>`, with the parameter's name.
+    pub(crate) fn states<'a>(
+        &'a self,
+        groups: &'a Groups,
+    ) -> impl Iterator<Item = (String, &'a str, &'a Tensor<B, 1>)> {
+        self.states.iter().flat_map(move |(name, tensors)| {
+            let kinds = groups.get(name).map_or(&[][..], |p| state_names(&self.rule, p));
+            kinds
+                .iter()
+                .zip(tensors)
+                .map(move |(kind, tensor)| (format!("{kind}.{name}"), name.as_str(), tensor))
+        })
+    }
+
+    /// The names, `<state>.<parameter>`, of the states a parameter may have.
+    pub(crate) fn state_names(&self, name: &str, parameter: &Parameter) -> Vec<String> {
+        if parameter.role != Role::Trained {
+            return Vec::new();
+        }
+        let kinds = state_names(&self.rule, parameter);
+        kinds.iter().map(|kind| format!("{kind}.{name}")).collect()
+    }
+
+    /// Goes back to saved states, as [`Self::states`] gave them.
+    ///
+    /// # Errors
+    /// When a state is missing or belongs to no parameter; nothing is changed then.
+    pub(crate) fn restore(
+        &mut self,
+        updates: u64,
+        mut saved: Flat<B>,
+        groups: &Groups,
+    ) -> Result<()> {
+        let mut states = BTreeMap::new();
+        for (name, parameter) in groups {
+            let names = self.state_names(name, parameter);
+            let found: Vec<_> = names.iter().filter_map(|state| saved.remove(state)).collect();
+            // A parameter that no gradient has reached yet has no state at all.
+            if found.is_empty() {
+                continue;
+            }
+            if found.len() != names.len() {
+                return Err(Error::State {
+                    problem: format!("the optimizer's state of `{name}` is incomplete"),
+                });
+            }
+            states.insert(name.clone(), found);
+        }
+        if let Some(name) = saved.keys().next() {
+            return Err(Error::State {
+                problem: format!("`optimizer.{name}` belongs to no parameter of this optimizer"),
+            });
+        }
+        self.updates = updates;
+        self.states = states;
+        Ok(())
+    }
+}
+
+/// The states that a rule keeps for a parameter, in its order.
+fn state_names(rule: &recipe::Optimizer, parameter: &Parameter) -> &'static [&'static str] {
+    match rule {
+        recipe::Optimizer::Adamw(_) => &["mean", "square"],
+        recipe::Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => &[],
+        recipe::Optimizer::Lion(_) | recipe::Optimizer::Sgd(_) => &["momentum"],
+        recipe::Optimizer::Muon(_) if parameter.hidden_matrix => &["momentum"],
+        recipe::Optimizer::Muon(_) => &["mean", "square"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        recipe::{AdamW, Decay, Schedule},
+        schedule::Rates,
+        testing::{assert_close, fixture, values},
+    };
+    use burn_flex::Flex;
+
+    fn parameter(shape: &[usize], decayed: bool) -> Parameter {
+        Parameter {
+            shape: shape.to_vec(),
+            role: Role::Trained,
+            decayed,
+            hidden_matrix: shape.len() == 2,
+            share: 1.0,
+        }
+    }
+
+    /// Runs the five steps of a fixture of PyTorch's AdamW.
+    fn compare_with_torch(name: &str) {
+        let Some(fixture) = fixture(name) else { return };
+        let device = Default::default();
+        let number = |key: &str| fixture.params[key].as_f64().unwrap();
+        let settings = AdamW {
+            learning_rate: number("lr"),
+            weight_decay: number("weight_decay"),
+            betas: [0, 1].map(|i| fixture.params["betas"][i].as_f64().unwrap()),
+            epsilon: number("eps"),
+        };
+        let clip = fixture.params["clip_grad_norm"].as_f64();
+        let rates = fixture.params["schedule"].as_object().map(|schedule| {
+            let decay = Decay { warmup: schedule["warmup_steps"].as_u64().unwrap(), floor: 0.0 };
+            let steps = schedule["total_steps"].as_u64().unwrap();
+            Rates::new(Schedule::Cosine(decay), settings.learning_rate, steps)
+        });
+        let groups: Groups = [("w", true), ("b", false)]
+            .map(|(name, decayed)| {
+                let shape = &fixture.inputs[&format!("init.{name}")].shape;
+                (name.to_owned(), parameter(shape, decayed))
+            })
+            .into();
+        let flat =
+            |name: &str| Tensor::<Flex, 1>::from_floats(&fixture.inputs[name].values[..], &device);
+        let mut weights: Flat<Flex> =
+            ["w", "b"].map(|name| (name.to_owned(), flat(&format!("init.{name}")))).into();
+        let mut optimizer = Optimizer::<Flex>::new(recipe::Optimizer::Adamw(settings.clone()));
+        for step in 0..5_u64 {
+            let mut gradients: Flat<Flex> = ["w", "b"]
+                .map(|name| (name.to_owned(), flat(&format!("grad.{step}.{name}"))))
+                .into();
+            if let Some(clip) = clip {
+                let norm = crate::task_learner::norm(&gradients).unwrap();
+                let expected = fixture.outputs[&format!("grad_norm.{step}")].values[0];
+                assert_close(&[norm as f32], &[expected], 1e-5);
+                let factor = crate::task_learner::clip_factor(norm, Some(clip));
+                gradients.values_mut().for_each(|g| *g = g.clone().mul_scalar(factor));
+            }
+            let rate = rates.as_ref().map_or(settings.learning_rate, |rates| rates.at(step));
+            optimizer.begin();
+            for (name, parameter) in &groups {
+                let gradient = gradients.remove(name).unwrap();
+                let weight = weights[name].clone();
+                let weight = optimizer.step(name, parameter, weight, gradient, rate);
+                let expected = &fixture.outputs[&format!("param.{step}.{name}")].values;
+                assert_close(&values(&weight), expected, 1e-6);
+                weights.insert(name.clone(), weight);
+            }
+        }
+    }
+
+    #[test]
+    fn parity_adamw() {
+        compare_with_torch("conv/adamw");
+    }
+
+    #[test]
+    fn parity_adamw_clip_cosine() {
+        compare_with_torch("conv/adamw_clip_cosine");
+    }
+
+    #[test]
+    fn a_saved_state_must_fit() {
+        let device = Default::default();
+        let groups: Groups = [("w".to_owned(), parameter(&[1], true))].into();
+        let one = Tensor::<Flex, 1>::ones([1], &device);
+        let mut optimizer = Optimizer::<Flex>::new(recipe::Optimizer::default());
+        let saved: Flat<Flex> = [("mean.w".to_owned(), one.clone())].into();
+        let error = optimizer.restore(1, saved, &groups).unwrap_err();
+        assert!(error.to_string().contains("state of `w` is incomplete"), "{error}");
+        let saved: Flat<Flex> = [("momentum.w".to_owned(), one)].into();
+        let error = optimizer.restore(1, saved, &groups).unwrap_err();
+        assert!(error.to_string().contains("`optimizer.momentum.w`"), "{error}");
+        assert_eq!(optimizer.updates(), 0);
+    }
+}

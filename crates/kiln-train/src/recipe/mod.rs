@@ -1,0 +1,359 @@
+//! Recipes: one TOML file says what a run does.
+//!
+//! What all modalities share stands here; a modality fills in [`Parts`]: its data, model,
+//! objectives and evaluation. Keys are snake_case, names of things kebab-case, and a choice is a
+//! table named after it:
+//!
+//! ```toml
+//! name = "example"
+//! modality = "timeseries"
+//!
+//! [[stage]]
+//! steps = 1000
+//! objective.forecast = { loss = "mse" }
+//! optimizer.adamw = { learning_rate = 1e-3 }
+//! schedule.cosine = { warmup = 100 }
+//! ```
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{fmt::Debug, path::PathBuf};
+
+/// What a modality's recipes are made of.
+pub trait Parts: Debug + Clone + 'static {
+    /// Where examples come from.
+    type Data: Debug + Clone + Serialize + DeserializeOwned + JsonSchema;
+    /// The model: a preset's name, a model directory, or its parts.
+    type Model: Debug + Clone + Serialize + DeserializeOwned + JsonSchema;
+    /// What a stage optimises.
+    type Objective: Debug + Clone + Serialize + DeserializeOwned + JsonSchema;
+    /// How the finished model is measured.
+    type Evaluation: Debug + Clone + Serialize + DeserializeOwned + JsonSchema;
+}
+
+/// The parts of no modality: a recipe as the trainer sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bare;
+
+impl Parts for Bare {
+    type Data = ();
+    type Model = ();
+    type Objective = ();
+    type Evaluation = ();
+}
+
+/// What all modalities' recipes have in common.
+pub type Common = Recipe<Bare>;
+
+/// A recipe.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, bound = "")]
+#[schemars(bound = "")]
+pub struct Recipe<P: Parts> {
+    /// The run's name; its directory is `runs/<name>` unless the command line says otherwise.
+    pub name: String,
+    /// Which modality reads this recipe: `timeseries`.
+    pub modality: String,
+    /// One sentence for `kiln recipes`.
+    #[serde(default)]
+    pub description: String,
+    /// Every random number of the run follows from it.
+    #[serde(default = "defaults::seed")]
+    pub seed: u64,
+    /// Where to compute.
+    #[serde(default)]
+    pub device: Device,
+    /// Where training examples come from; a stage may name its own instead.
+    pub data: P::Data,
+    /// The model.
+    pub model: P::Model,
+    /// One or more stages, in order; each starts from the model of the one before.
+    pub stage: Vec<Stage<P>>,
+    /// How the finished model is measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluation: Vec<P::Evaluation>,
+}
+
+/// One stage of training.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, bound = "")]
+#[schemars(bound = "")]
+pub struct Stage<P: Parts> {
+    /// A name for logs and checkpoints.
+    #[serde(default = "defaults::stage")]
+    pub name: String,
+    /// What is optimised.
+    pub objective: P::Objective,
+    /// This stage's data, where it differs from the recipe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<P::Data>,
+    /// Weights to start from instead of the stage before (or random ones). Optimizer and schedule
+    /// start fresh; what does not match is listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Examples a micro-batch.
+    pub batch: usize,
+    /// Micro-batches a step, their gradients averaged.
+    #[serde(default = "defaults::one")]
+    pub accumulate: u64,
+    /// The optimizer.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The learning rate over the steps.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Gradients whose joint norm exceeds this are scaled down to it.
+    #[serde(default = "defaults::clip", skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Decay of a moving average of the weights, such as 0.999; the average is then what is
+    /// validated and saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Patterns of parameter names that are held fixed; `*` stands for anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Each block's learning rate is this times that of the block after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
+    /// Steps between validations; 0 for none but the last.
+    #[serde(default)]
+    pub validate_every: u64,
+    /// Steps between checkpoints; 0 for one at the end only.
+    #[serde(default = "defaults::checkpoint_every")]
+    pub checkpoint_every: u64,
+    /// How many of the latest checkpoints are kept, besides the best.
+    #[serde(default = "defaults::keep")]
+    pub keep: usize,
+    /// Stop after this many validations without improvement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+    /// Go on with the best validated weights rather than the last.
+    #[serde(default)]
+    pub take_best: bool,
+    /// Steps with a NaN or infinite loss or gradient are skipped; after this many in all, stop.
+    #[serde(default = "defaults::bad_steps")]
+    pub max_bad_steps: u64,
+    /// Steps between lines in `metrics.jsonl` and readings of vital signs.
+    #[serde(default = "defaults::log_every")]
+    pub log_every: u64,
+}
+
+/// Weights to start from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Init {
+    /// A run, a model directory or a hub id.
+    pub model: String,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// All cores of this machine.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU; needs a binary built with `--features cuda`.
+    Cuda,
+}
+
+/// The optimizer and its settings. Norms, biases and other vectors are never decayed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay, <https://arxiv.org/abs/1711.05101>.
+    Adamw(AdamW),
+    /// The sign of a momentum, <https://arxiv.org/abs/2302.06675>.
+    Lion(Lion),
+    /// Orthogonalised momentum for matrices, AdamW for the rest,
+    /// <https://kellerjordan.github.io/posts/muon/>.
+    Muon(Muon),
+    /// Stochastic gradient descent with momentum.
+    Sgd(Sgd),
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self::Adamw(AdamW::default())
+    }
+}
+
+impl Optimizer {
+    /// The highest learning rate of the schedule.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Adamw(adamw) => adamw.learning_rate,
+            Self::Lion(lion) => lion.learning_rate,
+            Self::Muon(muon) => muon.learning_rate,
+            Self::Sgd(sgd) => sgd.learning_rate,
+        }
+    }
+}
+
+/// Settings of AdamW.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamW {
+    /// The highest learning rate of the schedule.
+    pub learning_rate: f64,
+    /// Decay of the weights a step, times the learning rate.
+    pub weight_decay: f64,
+    /// Decay of the mean and of the squared mean of gradients.
+    pub betas: [f64; 2],
+    /// Keeps the division finite.
+    pub epsilon: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, weight_decay: 0.01, betas: [0.9, 0.999], epsilon: 1e-8 }
+    }
+}
+
+/// Settings of Lion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lion {
+    /// The highest learning rate of the schedule; a tenth to a third of AdamW's.
+    pub learning_rate: f64,
+    /// Decay of the weights a step, times the learning rate.
+    pub weight_decay: f64,
+    /// Weight of the old momentum in the update, and in the new momentum.
+    pub betas: [f64; 2],
+}
+
+impl Default for Lion {
+    fn default() -> Self {
+        Self { learning_rate: 1e-4, weight_decay: 0.1, betas: [0.9, 0.99] }
+    }
+}
+
+/// Settings of Muon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Muon {
+    /// The highest learning rate of the schedule, for matrices.
+    pub learning_rate: f64,
+    /// Decay of the weights a step, times the learning rate.
+    pub weight_decay: f64,
+    /// Decay of the momentum.
+    pub momentum: f64,
+    /// AdamW's learning rate for everything that is no matrix, as a share of Muon's.
+    pub adamw_share: f64,
+}
+
+impl Default for Muon {
+    fn default() -> Self {
+        Self { learning_rate: 0.02, weight_decay: 0.01, momentum: 0.95, adamw_share: 0.05 }
+    }
+}
+
+/// Settings of SGD.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sgd {
+    /// The highest learning rate of the schedule.
+    pub learning_rate: f64,
+    /// Decay of the weights a step, times the learning rate.
+    pub weight_decay: f64,
+    /// Decay of the momentum; 0 for none.
+    pub momentum: f64,
+    /// Nesterov's variant of the momentum.
+    pub nesterov: bool,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self { learning_rate: 0.1, weight_decay: 0.0, momentum: 0.9, nesterov: false }
+    }
+}
+
+/// The learning rate over a stage's steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Half a cosine down to `floor`, which it keeps after the last step.
+    Cosine(Decay),
+    /// A straight line down to `floor`.
+    Linear(Decay),
+    /// The same rate after warm-up.
+    Constant(Warmup),
+    /// Warm-up, a plateau, then a straight line down to `floor` over the last `decay` steps.
+    WarmupStableDecay(StableDecay),
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::Cosine(Decay::default())
+    }
+}
+
+/// Warm-up, then decay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decay {
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// The lowest rate, as a share of the highest.
+    pub floor: f64,
+}
+
+/// Warm-up alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Warmup {
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+}
+
+/// Warm-up, plateau, decay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StableDecay {
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// Steps of decay at the end.
+    pub decay: u64,
+    /// The lowest rate, as a share of the highest.
+    pub floor: f64,
+}
+
+/// A recipe as it was given: the text, where it came from, and what the command line overrode.
+#[derive(Debug, Clone)]
+pub struct RecipeText {
+    /// The file.
+    pub path: PathBuf,
+    /// Its text, with `--set` applied.
+    pub text: String,
+}
+
+/// Defaults that serde wants as functions.
+mod defaults {
+    pub fn seed() -> u64 {
+        42
+    }
+    pub fn stage() -> String {
+        "train".into()
+    }
+    pub fn one() -> u64 {
+        1
+    }
+    #[allow(clippy::unnecessary_wraps, reason = "serde's default has the field's type")]
+    pub fn clip() -> Option<f64> {
+        Some(1.0)
+    }
+    pub fn checkpoint_every() -> u64 {
+        500
+    }
+    pub fn keep() -> usize {
+        2
+    }
+    pub fn bad_steps() -> u64 {
+        10
+    }
+    pub fn log_every() -> u64 {
+        10
+    }
+}

@@ -1,0 +1,162 @@
+//! Results beside their baselines as plain text, for terminals and logs.
+
+use crate::results::ResultRow;
+
+/// A number with four significant digits or so: what differs between forecasters stays visible.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => value.to_string(),
+        0.0 => "0".into(),
+        size if !(1e-4..1e7).contains(&size) => format!("{value:.3e}"),
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 100.0 => format!("{value:.1}"),
+        size if size >= 10.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// Whether a higher number is the better one.
+pub(super) fn higher_is_better(metric: &str) -> bool {
+    const HIGHER: [&str; 12] = [
+        "accuracy",
+        "auc",
+        "bleu",
+        "cumulative_return",
+        "f1",
+        "map",
+        "ndcg",
+        "r2",
+        "recall",
+        "return",
+        "rouge",
+        "sharpe",
+    ];
+    HIGHER.iter().any(|name| {
+        metric.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    })
+}
+
+/// The best of a row: `None` for the model, or the name of a baseline. The model wins ties.
+pub(super) fn best(row: &ResultRow) -> Option<&str> {
+    let sign = if higher_is_better(&row.metric) { -1.0 } else { 1.0 };
+    let mut best = (None, if row.value.is_nan() { f64::INFINITY } else { sign * row.value });
+    for (name, value) in &row.baselines {
+        if sign * value < best.1 {
+            best = (Some(name.as_str()), sign * value);
+        }
+    }
+    best.0
+}
+
+/// The names of all baselines, in the order of their strength as usually tried.
+pub(super) fn baselines(rows: &[ResultRow]) -> Vec<&str> {
+    const ORDER: [&str; 5] = ["naive", "seasonal-naive", "drift", "theta", "ets"];
+    let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+    let mut names: Vec<_> =
+        rows.iter().flat_map(|row| row.baselines.keys()).map(String::as_str).collect();
+    names.sort_unstable_by_key(|name| (place(name), *name));
+    names.dedup();
+    names
+}
+
+/// Aligned columns: data set, task, metric, the model, its baselines. A star marks the best of
+/// each row, whoever it is. Empty without rows.
+pub fn results_table(rows: &[ResultRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let names = baselines(rows);
+    let mut head: Vec<String> = ["dataset", "task", "metric", "model"].map(Into::into).into();
+    head.extend(names.iter().map(ToString::to_string));
+    // Marks stand behind numbers: the heads above them leave room too.
+    head.iter_mut().skip(3).for_each(|name| name.push(' '));
+    let body = rows.iter().map(|row| {
+        let best = best(row);
+        let mark = |text: String, best: bool| format!("{text}{}", if best { "*" } else { " " });
+        let dataset = format!("{} {}", row.dataset, row.split).trim_end().to_string();
+        let mut cells = vec![dataset, row.task.clone(), row.metric.clone()];
+        cells.push(mark(number(row.value), best.is_none()));
+        cells.extend(names.iter().map(|name| match row.baselines.get(*name) {
+            Some(value) => mark(number(*value), best == Some(*name)),
+            None => "- ".into(),
+        }));
+        cells
+    });
+    let mut text = columns(&head, &body.collect::<Vec<_>>(), 3);
+    text.push_str("* best of its row\n");
+    text
+}
+
+/// Rows under a head and a rule, the first `left` columns to the left, the others to the right.
+pub fn columns(head: &[String], rows: &[Vec<String>], left: usize) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).chain(head.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..head.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            let fill = " ".repeat(width.saturating_sub(cell.chars().count()));
+            if column < left { format!("{cell}{fill}") } else { format!("{fill}{cell}") }
+        });
+        let line = padded.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    };
+    let rule = widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join("  ");
+    let mut text = line(head);
+    text.push_str(&rule);
+    text.push('\n');
+    text.extend(rows.iter().map(|row| line(row)));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn row(metric: &str, value: f64, baselines: &[(&str, f64)]) -> ResultRow {
+        ResultRow {
+            task: "forecast-96".into(),
+            dataset: "ETTh1".into(),
+            split: "test".into(),
+            metric: metric.into(),
+            value,
+            baselines: baselines.iter().map(|(name, value)| ((*name).into(), *value)).collect(),
+        }
+    }
+
+    #[test]
+    fn numbers_keep_four_digits() {
+        let cases = [(0.38512, "0.3851"), (12.3456, "12.35"), (123.456, "123.5"), (0.0, "0")];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(number(1.23e-7), "1.230e-7");
+        assert_eq!(number(f64::NAN), "NaN");
+    }
+
+    #[test]
+    fn the_best_wins_even_if_it_is_a_baseline() {
+        assert_eq!(best(&row("mse", 0.3, &[("naive", 0.5)])), None);
+        assert_eq!(best(&row("mse", 0.6, &[("naive", 0.5), ("theta", 0.4)])), Some("theta"));
+        assert_eq!(best(&row("sharpe", 0.6, &[("market", 0.5)])), None);
+        assert_eq!(best(&row("mse", f64::NAN, &[("naive", 0.5)])), Some("naive"));
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [
+            row("mse", 0.385, &[("theta", 0.5), ("naive", 1.25)]),
+            row("mae", 0.6, &[("naive", 0.5)]),
+        ];
+        let expected = "\
+dataset     task         metric   model    naive    theta
+──────────  ───────────  ──────  ───────  ───────  ───────
+ETTh1 test  forecast-96  mse     0.3850*  1.2500   0.5000
+ETTh1 test  forecast-96  mae     0.6000   0.5000*       -
+* best of its row
+";
+        assert_eq!(results_table(&rows), expected);
+        assert_eq!(results_table(&[]), "");
+    }
+}

@@ -1,0 +1,326 @@
+//! A run directory: who may write into it, and `run.json`.
+//!
+//! ```text
+//! runs/<name>/recipe.toml            resolved, enough to repeat the run
+//!             run.json               versions, device, seed, timings, peak memory, warnings
+//!             metrics.jsonl          and TensorBoard event files beside it
+//!             checkpoints/step-<n>/  to resume from
+//!             checkpoints/stage-<i>/ the final model of a stage that is not the last
+//!             model/                 the final model directory
+//!             results.json           every number beside its baselines
+//! ```
+
+use crate::{Error, Result, files, modality::InitReport, vitals::Warning};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+/// What a run consists of; overwriting removes these and nothing else.
+const PARTS: [&str; 7] = [
+    "run.json",
+    "recipe.toml",
+    "metrics.jsonl",
+    "checkpoints",
+    "model",
+    "results.json",
+    "report.html",
+];
+
+/// What to do when the directory holds a run already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse.
+    #[default]
+    Refuse,
+    /// Go on with it, if it is the same run; begin if there is none.
+    Resume,
+    /// Remove it and begin.
+    Overwrite,
+}
+
+/// A run directory that this process holds.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// The system frees the lock with the process, however it ends.
+    _lock: File,
+}
+
+impl RunDir {
+    /// Takes a directory for a run of `recipe`, the resolved text.
+    ///
+    /// # Errors
+    /// When it cannot be written, is in use, or holds something that `existing` does not allow.
+    pub fn open(path: &Path, recipe: &str, existing: Existing) -> Result<Self> {
+        let is_run = path.join("recipe.toml").exists() || path.join("run.json").exists();
+        if !is_run && has_strangers(path)? {
+            return Err(Error::NotARun { dir: path.to_owned() });
+        }
+        if is_run && existing == Existing::Refuse {
+            let finished = RunRecord::read(path).is_ok_and(|run| run.status == Status::Finished);
+            return Err(Error::RunExists { dir: path.to_owned(), finished });
+        }
+        files::create_dir(path)?;
+        let lock = lock(path)?;
+        let dir = Self { path: path.to_owned(), _lock: lock };
+        if existing == Existing::Overwrite {
+            dir.clear()?;
+        }
+        dir.clean()?;
+        let file = path.join("recipe.toml");
+        match fs::read_to_string(&file) {
+            Ok(was) => same_recipe(path, &was, recipe)?,
+            Err(_) => files::write(&file, recipe.as_bytes())?,
+        }
+        Ok(dir)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where checkpoints are.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Where a stage's final model goes: `model/` for the last.
+    pub fn model(&self, stage: usize, stages: usize) -> PathBuf {
+        if stage + 1 == stages {
+            self.path.join("model")
+        } else {
+            self.checkpoints().join(format!("stage-{stage}"))
+        }
+    }
+
+    fn clear(&self) -> Result<()> {
+        for part in PARTS {
+            files::remove(&self.path.join(part))?;
+        }
+        for name in names(&self.path)?.iter().filter(|name| name.starts_with("events.out.tfevents"))
+        {
+            files::remove(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a killed run left half-written.
+    fn clean(&self) -> Result<()> {
+        for name in names(&self.path)?.iter().filter(|name| files::is_partial(name)) {
+            files::remove(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a directory holds files that no run of ours leaves before its recipe.
+fn has_strangers(path: &Path) -> Result<bool> {
+    let ours = |name: &String| name == ".lock" || files::is_partial(name);
+    Ok(path.exists() && !names(path)?.iter().all(ours))
+}
+
+fn names(path: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(path).map_err(files::io("read", path))?;
+    Ok(entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect())
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = path.join(".lock");
+    let lock = File::create(&file).map_err(files::io("create", &file))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { dir: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(files::io("lock", &file)(source)),
+    }
+}
+
+/// Compares recipes line by line.
+fn same_recipe(dir: &Path, was: &str, now: &str) -> Result<()> {
+    let (mut old, mut new) = (was.lines(), now.lines());
+    for line in 1.. {
+        match (old.next(), new.next()) {
+            (None, None) => break,
+            (was, now) if was == now => {}
+            (was, now) => {
+                return Err(Error::OtherRecipe {
+                    dir: dir.to_owned(),
+                    line,
+                    was: was.unwrap_or_default().to_owned(),
+                    now: now.unwrap_or_default().to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run's name.
+    pub name: String,
+    /// Its modality.
+    pub modality: String,
+    /// How far it came.
+    pub status: Status,
+    /// Versions of what computed it.
+    pub versions: BTreeMap<String, String>,
+    /// Where it was computed.
+    pub device: String,
+    /// The seed that every random number follows from.
+    pub seed: u64,
+    /// Threads of the processor.
+    pub threads: usize,
+    /// When it was begun, RFC 3339, UTC.
+    pub started: String,
+    /// When it ended; `None` while it runs.
+    pub ended: Option<String>,
+    /// How often it was resumed.
+    pub resumed: u64,
+    /// Seconds by part: `training`, `evaluation`.
+    pub timings: BTreeMap<String, f64>,
+    /// Seconds in all.
+    pub seconds: f64,
+    /// The most memory the process held, in bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// Stages that have begun.
+    pub stages: Vec<StageRecord>,
+    /// Vital signs that were out of order, with steps of the run.
+    pub warnings: Vec<Warning>,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+/// How far a run came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It trains, or was killed.
+    Running,
+    /// It was stopped and can be resumed.
+    Interrupted,
+    /// It ended in an error.
+    Failed,
+    /// It came to its end.
+    Finished,
+}
+
+/// A stage in `run.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// Its name.
+    pub name: String,
+    /// Parameters that are trained.
+    pub trainable: usize,
+    /// Parameters that are held fixed.
+    pub frozen: usize,
+    /// Steps done.
+    pub steps: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// The loss that was logged last.
+    pub loss: Option<f64>,
+    /// The best validation, if there was one, and its step in the run.
+    pub best: Option<crate::checkpoint::Best>,
+    /// Whether patience ended it before its last step.
+    pub stopped_early: bool,
+    /// Steps that were skipped.
+    pub bad_steps: u64,
+    /// The last reading of each vital sign.
+    pub signs: BTreeMap<String, f64>,
+    /// How starting weights met the model.
+    pub init: Option<InitRecord>,
+}
+
+/// [`InitReport`] as `run.json` holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitRecord {
+    /// Where weights came from.
+    pub from: String,
+    /// Parameters taken over.
+    pub loaded: usize,
+    /// In the model only.
+    pub missing: Vec<String>,
+    /// In the file only.
+    pub unused: Vec<String>,
+    /// In both, with different shapes.
+    pub mismatched: Vec<String>,
+}
+
+impl From<InitReport> for InitRecord {
+    fn from(report: InitReport) -> Self {
+        let InitReport { from, loaded, missing, unused, mismatched } = report;
+        Self { from, loaded, missing, unused, mismatched }
+    }
+}
+
+impl RunRecord {
+    /// Reads `run.json` of a run directory.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no record of a run.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join("run.json");
+        let text = fs::read(&path).map_err(files::io("read", &path))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::Damaged { path, problem: error.to_string() })
+    }
+
+    /// Replaces `run.json`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| Error::Json { what: "the record of a run", source })?;
+        files::write(&dir.join("run.json"), &text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_enter() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("runs/one");
+        let first = RunDir::open(&path, "a = 1\nb = 2\n", Existing::Refuse).unwrap();
+        let error = RunDir::open(&path, "a = 1\nb = 2\n", Existing::Resume).unwrap_err();
+        assert!(matches!(error, Error::Locked { .. }), "{error}");
+        drop(first);
+        let error = RunDir::open(&path, "a = 1\nb = 2\n", Existing::Refuse).unwrap_err();
+        assert!(error.to_string().contains("resume it"), "{error}");
+        let error = RunDir::open(&path, "a = 1\nb = 3\n", Existing::Resume).unwrap_err();
+        assert!(error.to_string().contains("line 2 was `b = 2` and is now `b = 3`"), "{error}");
+        drop(RunDir::open(&path, "a = 1\nb = 2\n", Existing::Resume).unwrap());
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        drop(RunDir::open(&path, "other = true\n", Existing::Overwrite).unwrap());
+        assert_eq!(fs::read_to_string(path.join("recipe.toml")).unwrap(), "other = true\n");
+        assert!(path.join("notes.txt").exists(), "what is not ours stays");
+    }
+
+    #[test]
+    fn other_directories_are_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::write(parent.path().join("thesis.tex"), "").unwrap();
+        for existing in [Existing::Refuse, Existing::Resume, Existing::Overwrite] {
+            let error = RunDir::open(parent.path(), "", existing).unwrap_err();
+            assert!(matches!(error, Error::NotARun { .. }), "{error}");
+        }
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::write(parent.path().join("file"), "").unwrap();
+        let path = parent.path().join("file/run");
+        let error = RunDir::open(&path, "", Existing::Refuse).unwrap_err().to_string();
+        assert!(error.starts_with("cannot create") && error.ends_with("file/run"), "{error}");
+    }
+}

@@ -1,0 +1,303 @@
+//! A whole run: stage after stage in one directory, then the evaluation and the report.
+//!
+//! Killed at any instant, a run can be resumed: everything it needs is either there entirely or
+//! not at all. Three things are kept apart: `init.model` starts a stage from other weights,
+//! resuming goes on with this very run, and a stage goes on from the one before.
+
+use crate::{
+    Error, Result,
+    checkpoint::{Checkpoint, CheckpointStore, Manifest},
+    files,
+    interrupt::Interrupt,
+    learner::Learner,
+    logs::{self, Logs, Progress, peak_memory},
+    modality::{InitReport, Job, Prepared},
+    recipe::{Common, Device},
+    results::Evaluation,
+    run_dir::{Existing, RunDir, RunRecord, StageRecord, Status},
+    trainer::{StageEnd, Trainer},
+};
+use std::{path::PathBuf, time::Instant};
+
+/// Where and how to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The run directory.
+    pub dir: PathBuf,
+    /// Go on with the run that is there; begin when there is none.
+    pub resume: bool,
+    /// Remove the run that is there.
+    pub overwrite: bool,
+    /// What may ask to stop.
+    pub interrupt: Interrupt,
+    /// Show nothing on the way.
+    pub quiet: bool,
+}
+
+impl RunOptions {
+    /// A new run in `dir`, which must not hold one.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let interrupt = Interrupt::new();
+        Self { dir: dir.into(), resume: false, overwrite: false, interrupt, quiet: false }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// With a model and its evaluation.
+    Finished(Evaluation),
+    /// Asked to stop; it can be resumed.
+    Interrupted {
+        /// Steps done, of all stages.
+        step: u64,
+    },
+}
+
+/// Runs a job, or goes on with it.
+///
+/// # Errors
+/// When the directory, the data or a starting model fail, or training does. Checkpoints that were
+/// written stay usable.
+pub fn run(job: &dyn Job, options: &RunOptions) -> Result<Outcome> {
+    let existing = match (options.resume, options.overwrite) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Overwrite,
+        _ => Existing::Refuse,
+    };
+    let dir = RunDir::open(&options.dir, &job.resolved()?, existing)?;
+    let earlier = RunRecord::read(dir.path()).ok();
+    if earlier.as_ref().is_some_and(|run| run.status == Status::Finished) {
+        tracing::info!("{} is finished already", dir.path().display());
+        return finished(&dir).map(Outcome::Finished);
+    }
+    let mut run =
+        Run { job, options, dir, record: record(job.common(), earlier), began: Instant::now() };
+    run.record.write(run.dir.path())?;
+    let outcome = run.all();
+    run.close(&outcome)?;
+    outcome
+}
+
+/// A run under way.
+struct Run<'a> {
+    job: &'a dyn Job,
+    options: &'a RunOptions,
+    dir: RunDir,
+    record: RunRecord,
+    began: Instant,
+}
+
+impl Run<'_> {
+    fn all(&mut self) -> Result<Outcome> {
+        let store = CheckpointStore::new(self.dir.checkpoints());
+        store.clean()?;
+        let mut newest = store.newest()?;
+        let stages = self.job.common().stage.len();
+        let first = newest.as_ref().map_or(0, |checkpoint| checkpoint.manifest.stage);
+        let step = newest.as_ref().map_or(0, |checkpoint| checkpoint.manifest.step);
+        let progress = if self.options.quiet { Progress::silent() } else { Progress::new() };
+        let mut logs = Logs::open(self.dir.path(), step, progress)?;
+        self.record.stages.truncate(first + 1);
+        for stage in first..stages {
+            // Only the first of these stages can have been begun before.
+            let end = self.stage(stage, newest.take(), &store, &mut logs)?;
+            if end.interrupted {
+                return Ok(Outcome::Interrupted { step: end.manifest.step });
+            }
+        }
+        let began = Instant::now();
+        let evaluation = self.job.evaluate(&self.dir.model(stages.saturating_sub(1), stages))?;
+        self.record.timings.insert("evaluation".into(), began.elapsed().as_secs_f64());
+        let rows = serde_json::to_vec_pretty(&evaluation.rows)
+            .map_err(|source| Error::Json { what: "results", source })?;
+        files::write(&self.dir.path().join("results.json"), &rows)?;
+        Ok(Outcome::Finished(evaluation))
+    }
+
+    /// One stage, from its start or from a checkpoint.
+    fn stage(
+        &mut self,
+        index: usize,
+        resumed: Option<Checkpoint>,
+        store: &CheckpointStore,
+        logs: &mut Logs,
+    ) -> Result<StageEnd> {
+        let recipe = self.job.common();
+        let Some(stage) = recipe.stage.get(index) else {
+            return Err(Error::State { problem: format!("the recipe has no stage {index}") });
+        };
+        let start = recipe.stage.iter().take(index).map(|stage| stage.steps).sum();
+        let (manifest, state) = match resumed {
+            Some(Checkpoint { manifest, state, .. }) => (manifest, Some(state)),
+            None => (Manifest::new(index, &stage.name, start), None),
+        };
+        let model = self.dir.model(index, recipe.stage.len());
+        if manifest.finished && model.exists() && self.record.stages.len() > index {
+            return Ok(StageEnd { interrupted: false, manifest, signs: Default::default() });
+        }
+        let from = index.checked_sub(1).map(|before| self.dir.model(before, recipe.stage.len()));
+        let Prepared { mut learner, init } = self.job.learner(index, from.as_deref())?;
+        if let Some(report) = &init {
+            tell(logs, &stage.name, report);
+        }
+        if let Some(state) = &state {
+            learner.restore(state)?;
+            logs.say(&format!("{}: going on after step {}", stage.name, manifest.step));
+        }
+        let trainer = Trainer {
+            stage,
+            learner: learner.as_mut(),
+            store,
+            logs,
+            interrupt: &self.options.interrupt,
+            manifest,
+        };
+        let end = trainer.run()?;
+        let init = init.map(Into::into);
+        let record = StageRecord { init, ..stage_record(stage.steps, learner.as_ref(), &end) };
+        self.record.stages.truncate(index);
+        self.record.stages.push(record);
+        if !end.interrupted {
+            files::replace_dir(&model, |dir| learner.write_model(dir))?;
+        }
+        self.write()?;
+        Ok(end)
+    }
+
+    /// Brings `run.json` up to date.
+    fn write(&mut self) -> Result<()> {
+        self.record.peak_memory_bytes = self.record.peak_memory_bytes.max(peak_memory());
+        self.record.warnings = logs::warnings(&self.dir.path().join("metrics.jsonl"));
+        let training = self.record.stages.iter().map(|stage| stage.seconds).sum();
+        self.record.timings.insert("training".into(), training);
+        self.record.write(self.dir.path())
+    }
+
+    /// The last word in `run.json`, then the report.
+    fn close(&mut self, outcome: &Result<Outcome>) -> Result<()> {
+        self.record.seconds += self.began.elapsed().as_secs_f64();
+        self.record.ended = Some(now());
+        match outcome {
+            Ok(Outcome::Finished(evaluation)) => {
+                // The report reads `run.json`; the run counts as finished only with its report.
+                self.write()?;
+                crate::report::write(self.dir.path(), evaluation)?;
+                self.record.status = Status::Finished;
+                self.write()
+            }
+            Ok(Outcome::Interrupted { .. }) => {
+                self.record.status = Status::Interrupted;
+                self.write()
+            }
+            Err(error) => {
+                self.record.status = Status::Failed;
+                let source = std::error::Error::source(error);
+                let cause = source.map(|source| format!(": {source}")).unwrap_or_default();
+                self.record.error = Some(format!("{error}{cause}"));
+                // On a full disk this fails too; the error that led here is the one to tell.
+                let _ = self.write();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The results of a run that is finished.
+fn finished(dir: &RunDir) -> Result<Evaluation> {
+    let path = dir.path().join("results.json");
+    let text = std::fs::read(&path).map_err(files::io("read", &path))?;
+    let rows = serde_json::from_slice(&text)
+        .map_err(|error| Error::Damaged { path, problem: error.to_string() })?;
+    Ok(Evaluation { rows, sections: Vec::new() })
+}
+
+/// What the run is, going on from an earlier process's record.
+fn record(recipe: &Common, earlier: Option<RunRecord>) -> RunRecord {
+    let system = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let versions = [("kiln", env!("CARGO_PKG_VERSION")), ("system", system.as_str())]
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .into();
+    let device = match recipe.device {
+        Device::Cpu => "cpu",
+        Device::Cuda => "cuda",
+    };
+    let fresh = RunRecord {
+        name: recipe.name.clone(),
+        modality: recipe.modality.clone(),
+        status: Status::Running,
+        versions,
+        device: device.to_owned(),
+        seed: recipe.seed,
+        threads: threads(),
+        started: now(),
+        ended: None,
+        resumed: 0,
+        timings: Default::default(),
+        seconds: 0.0,
+        peak_memory_bytes: None,
+        stages: Vec::new(),
+        warnings: Vec::new(),
+        error: None,
+    };
+    match earlier {
+        None => fresh,
+        Some(earlier) => RunRecord {
+            started: earlier.started,
+            resumed: earlier.resumed + 1,
+            timings: earlier.timings,
+            seconds: earlier.seconds,
+            peak_memory_bytes: earlier.peak_memory_bytes,
+            stages: earlier.stages,
+            warnings: earlier.warnings,
+            ..fresh
+        },
+    }
+}
+
+fn stage_record(planned: u64, learner: &dyn Learner, end: &StageEnd) -> StageRecord {
+    let parameters = learner.parameters();
+    let manifest = &end.manifest;
+    StageRecord {
+        name: manifest.stage_name.clone(),
+        trainable: parameters.trainable,
+        frozen: parameters.frozen,
+        steps: manifest.stage_step,
+        seconds: manifest.seconds,
+        loss: manifest.loss,
+        best: manifest.best,
+        stopped_early: manifest.finished && manifest.stage_step < planned,
+        bad_steps: manifest.bad_steps,
+        signs: end.signs.clone(),
+        init: None,
+    }
+}
+
+/// Lists what of the starting weights was used; what did not match is never silent.
+fn tell(logs: &Logs, stage: &str, report: &InitReport) {
+    logs.say(&format!("{stage}: {} parameters from {}", report.loaded, report.from));
+    for (what, names) in [
+        ("left at their random start, not in the file", &report.missing),
+        ("in the file, but not used", &report.unused),
+        ("left at their random start, of another shape in the file", &report.mismatched),
+    ] {
+        if !names.is_empty() {
+            logs.say(&format!("{stage}: {} {what}: {}", names.len(), names.join(", ")));
+        }
+    }
+}
+
+/// Threads that computations may use.
+fn threads() -> usize {
+    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    asked.filter(|threads| *threads > 0).unwrap_or(cores)
+}
+
+/// The time in UTC, RFC 3339.
+fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! What a modality gives the trainer for one stage: a model, data, and a loss.
+
+use burn::module::AutodiffModule;
+use kiln_core::{AutodiffBackend, Loss, Source, StepContext};
+use std::{error::Error, path::Path, sync::Arc};
+
+/// Why a modality's own code failed: the trainer adds the stage and the step.
+pub type TaskError = Box<dyn Error + Send + Sync>;
+
+/// The source of a task's examples, shared with the threads that read ahead.
+pub type TaskSource<E> = Arc<dyn Source<Example = E, Error = TaskSourceError>>;
+
+/// An example that could not be read, whatever its source.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TaskSourceError(#[from] pub TaskError);
+
+/// One number of a validation pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measure {
+    /// Lower case, as in `results.json`: `loss`, `mse`, `wer`.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// One stage of training: its model, its data and its loss.
+pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
+    /// The model that is trained.
+    type Model: AutodiffModule<B>;
+    /// What the source yields.
+    type Example: Send + 'static;
+    /// A batch on the host, ready to be uploaded.
+    type HostBatch: Send + 'static;
+
+    /// Where training examples come from.
+    fn source(&self) -> TaskSource<Self::Example>;
+
+    /// Whether the order is drawn anew each epoch; a generator needs none.
+    fn shuffle(&self) -> bool {
+        true
+    }
+
+    /// Puts examples together. Runs on the threads that read ahead.
+    ///
+    /// # Errors
+    /// When the examples do not fit together.
+    fn collate(&self, examples: Vec<Self::Example>) -> Result<Self::HostBatch, TaskError>;
+
+    /// How many tokens the model sees in this batch, for throughput.
+    fn tokens(&self, batch: &Self::HostBatch) -> usize;
+
+    /// Uploads a batch and computes its loss.
+    fn loss(
+        &self,
+        model: &Self::Model,
+        batch: Self::HostBatch,
+        context: &mut StepContext<'_>,
+        device: &B::Device,
+    ) -> Loss<B>;
+
+    /// Measures the model on validation data; empty when there is none. The first measure is what
+    /// early stopping and "best" go by; lower is better.
+    ///
+    /// # Errors
+    /// When validation data cannot be read.
+    fn validate(
+        &self,
+        model: &<Self::Model as AutodiffModule<B>>::InnerModule,
+        device: &B::Device,
+    ) -> Result<Vec<Measure>, TaskError>;
+
+    /// Writes a model directory: config, weights, preprocessor. `dir` exists and is empty.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    fn write_model(
+        &self,
+        model: &<Self::Model as AutodiffModule<B>>::InnerModule,
+        dir: &Path,
+    ) -> Result<(), TaskError>;
+
+    /// The index of the block a parameter belongs to, counted from the input, and the number of
+    /// blocks: for layer-wise learning-rate decay. `None` for parameters outside blocks.
+    fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+        let _ = parameter;
+        None
+    }
+}

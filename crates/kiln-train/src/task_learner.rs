@@ -1,0 +1,399 @@
+//! One stage of training for a [`Task`]: the step itself.
+//!
+//! Everything random in a step is drawn from the stage's seed and the number of the micro-batch,
+//! so a resumed stage draws what the undisturbed one would have drawn.
+
+use crate::{
+    Error, Result,
+    ema::Average,
+    groups::{self, Groups, Role},
+    learner::{HostTensor, Learner, LearnerState, MicroReport, Parameters, UpdateReport},
+    loader::{self, Loader},
+    named::{self, Flat},
+    optim::Optimizer,
+    recipe::{Bare, Common, Stage},
+    task::{Measure, Task, TaskError},
+};
+use burn::{
+    module::AutodiffModule,
+    tensor::{Tensor, TensorData},
+};
+use kiln_core::{AutodiffBackend, Backend, Seed, SignValue, StepContext};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+/// Counts up to 2⁴⁰ are saved as two numbers below this, which f32 holds exactly.
+const HALF: u64 = 1 << 20;
+
+/// The seed of a stage of a recipe.
+pub fn stage_seed(recipe: &Common, stage: usize) -> Seed {
+    Seed::new(recipe.seed).part("stage").at(stage as u64)
+}
+
+/// A [`Learner`] of any task on any backend.
+pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
+    task: Arc<T>,
+    model: T::Model,
+    device: B::Device,
+    seed: Seed,
+    groups: Groups,
+    optimizer: Optimizer<B::InnerBackend>,
+    average: Option<Average<B::InnerBackend>>,
+    clip: Option<f64>,
+    batch: usize,
+    accumulate: u64,
+    loader: Loader<T::HostBatch>,
+    /// Gradients of the micro-batches so far, summed, and how many there were.
+    held: Flat<B::InnerBackend>,
+    micros: u64,
+    /// Running statistics at the start of the step: a step that is dropped leaves no trace.
+    buffers: Flat<B::InnerBackend>,
+}
+
+impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
+    /// Prepares `stage` of a task.
+    ///
+    /// `build` makes the model, or loads it; it is called after the device was seeded, and
+    /// parameters that are then still waiting are initialised in order. `seed` is the stage's, see
+    /// [`stage_seed`].
+    ///
+    /// # Errors
+    /// When `build` fails, a setting is out of range, a freeze pattern matches nothing, or there is
+    /// no training data.
+    pub fn new(
+        task: T,
+        build: impl FnOnce(&B::Device) -> std::result::Result<T::Model, TaskError>,
+        stage: &Stage<Bare>,
+        seed: Seed,
+        device: B::Device,
+    ) -> Result<Self> {
+        check_settings(stage)?;
+        B::seed(&device, seed.part("init").value());
+        let model = build(&device)?;
+        let listed = named::list(&model);
+        let groups = groups::plan(&listed, &stage.freeze, stage.layer_decay, |p| task.depth(p))?;
+        let role = |name: &str| groups.get(name).map(|parameter| parameter.role);
+        let model = named::freeze::<B, _>(model, |name| role(name) == Some(Role::Frozen));
+
+        let average = stage.ema.map(|decay| {
+            let mut weights = named::weights(&model.valid());
+            weights.retain(|name, _| role(name) == Some(Role::Trained));
+            Average::new(decay, weights)
+        });
+        let task = Arc::new(task);
+        let collate = {
+            let task = task.clone();
+            move |examples| task.collate(examples)
+        };
+        let loader = Loader::new(
+            task.source(),
+            collate,
+            stage.batch as u64,
+            task.shuffle().then(|| seed.part("order")),
+            loader::threads(),
+        )?;
+        Ok(Self {
+            task,
+            model,
+            device,
+            seed,
+            groups,
+            optimizer: Optimizer::new(stage.optimizer.clone()),
+            average,
+            clip: stage.clip,
+            batch: stage.batch,
+            accumulate: stage.accumulate,
+            loader,
+            held: BTreeMap::new(),
+            micros: 0,
+            buffers: BTreeMap::new(),
+        })
+    }
+
+    /// The model as it is trained, without its moving average.
+    pub fn model(&self) -> &T::Model {
+        &self.model
+    }
+
+    /// The model to measure and to save: its moving average where there is one.
+    pub fn averaged(&self) -> <T::Model as AutodiffModule<B>>::InnerModule {
+        let model = self.model.valid();
+        match &self.average {
+            Some(average) => named::replace(model, average.weights()),
+            None => model,
+        }
+    }
+
+    /// What is done with each parameter.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    fn role(&self, name: &str) -> Option<Role> {
+        self.groups.get(name).map(|parameter| parameter.role)
+    }
+
+    /// Puts values in the place of parameters of the model under training.
+    fn put(&mut self, values: &Flat<B::InnerBackend>) {
+        // Pending running statistics would overwrite what is put: bring them in first.
+        drop(self.model.valid());
+        self.model = named::rewrite::<B, _, _, _>(
+            self.model.clone(),
+            |name| values.contains_key(name),
+            |name, weight| values.get(name).cloned().unwrap_or(weight),
+        );
+    }
+
+    fn keep_buffers(&mut self) {
+        if self.groups.values().any(|parameter| parameter.role == Role::Buffer) {
+            let mut weights = named::weights(&self.model.valid());
+            weights.retain(|name, _| self.role(name) == Some(Role::Buffer));
+            self.buffers = weights;
+        }
+    }
+
+    /// Checks a group of saved tensors against the parameters and uploads it.
+    fn upload(
+        &self,
+        saved: &LearnerState,
+        prefix: &str,
+        role: Role,
+    ) -> Result<Flat<B::InnerBackend>> {
+        let mut flat = BTreeMap::new();
+        for (name, parameter) in &self.groups {
+            // The model group holds all; the moving average only what is trained.
+            if role == Role::Trained && parameter.role != Role::Trained {
+                continue;
+            }
+            let key = format!("{prefix}.{name}");
+            let tensor = find(saved, &key, &parameter.shape)?;
+            flat.insert(name.clone(), self.tensor(tensor));
+        }
+        Ok(flat)
+    }
+
+    fn tensor(&self, host: &HostTensor) -> Tensor<B::InnerBackend, 1> {
+        let data = TensorData::new(host.values.clone(), [host.values.len()]);
+        Tensor::from_data(data, &self.device)
+    }
+}
+
+impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
+    fn accumulate(&mut self, step: u64, micro: u64, observe: bool) -> Result<MicroReport> {
+        let number = step * self.accumulate + micro;
+        let waited = self.loader.take(number)?;
+        if micro == 0 {
+            self.keep_buffers();
+        }
+        let tokens = self.task.tokens(&waited.batch);
+        B::seed(&self.device, self.seed.part("dropout").at(number).value());
+        let mut rng = self.seed.part("objective").at(number).rng();
+        let mut context = StepContext { rng: &mut rng, observe };
+        let loss = self.task.loss(&self.model, waited.batch, &mut context, &self.device);
+
+        let mut numbers = vec![loss.value.clone().inner()];
+        numbers.extend(loss.signs.iter().map(|(_, value)| value.clone().inner()));
+        // Backward is queued before the loss is waited for, so that a GPU does not pause.
+        let gradients = (loss.count > 0).then(|| loss.value.backward());
+        let numbers = read(Tensor::cat(numbers, 0))?;
+        let value = numbers.first().copied().map_or(f64::NAN, f64::from);
+        if let Some(gradients) = gradients {
+            named::add_gradients::<B, _>(&self.model, gradients, &mut self.held);
+            self.micros += 1;
+        }
+        let signs = loss.signs.iter().zip(numbers.iter().skip(1));
+        Ok(MicroReport {
+            loss: value,
+            count: loss.count,
+            examples: self.batch,
+            tokens,
+            signs: signs
+                .map(|((sign, _), value)| SignValue { sign: *sign, value: f64::from(*value) })
+                .collect(),
+            waited: waited.seconds,
+        })
+    }
+
+    fn update(&mut self, learning_rate: f64) -> Result<UpdateReport> {
+        let mut gradients = std::mem::take(&mut self.held);
+        let micros = std::mem::take(&mut self.micros).max(1) as f64;
+        if gradients.is_empty() {
+            return Ok(UpdateReport { gradient_norm: 0.0, clipped: false, applied: true });
+        }
+        let gradient_norm = norm(&gradients)? / micros;
+        if !gradient_norm.is_finite() {
+            let buffers = std::mem::take(&mut self.buffers);
+            self.put(&buffers);
+            return Ok(UpdateReport { gradient_norm, clipped: false, applied: false });
+        }
+        let factor = clip_factor(gradient_norm, self.clip);
+        let scale = factor / micros;
+
+        self.optimizer.begin();
+        let Self { optimizer, average, groups, .. } = self;
+        let updates = optimizer.updates();
+        let wanted: Vec<String> = gradients.keys().cloned().collect();
+        self.model = named::rewrite::<B, _, _, _>(
+            self.model.clone(),
+            |name| wanted.binary_search_by(|wanted| wanted.as_str().cmp(name)).is_ok(),
+            |name, weight| {
+                let (Some(parameter), Some(gradient)) = (groups.get(name), gradients.remove(name))
+                else {
+                    return weight;
+                };
+                let gradient = if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
+                let weight = optimizer.step(name, parameter, weight, gradient, learning_rate);
+                if let Some(average) = average.as_mut() {
+                    average.update(name, &weight, updates);
+                }
+                weight
+            },
+        );
+        Ok(UpdateReport { gradient_norm, clipped: factor < 1.0, applied: true })
+    }
+
+    fn discard(&mut self) {
+        self.held.clear();
+        self.micros = 0;
+        let buffers = std::mem::take(&mut self.buffers);
+        self.put(&buffers);
+    }
+
+    fn validate(&mut self) -> Result<Vec<Measure>> {
+        // Training seeds anew at each micro-batch, so this does not disturb it.
+        B::seed(&self.device, self.seed.part("validate").value());
+        Ok(self.task.validate(&self.averaged(), &self.device)?)
+    }
+
+    fn state(&self) -> Result<LearnerState> {
+        let mut state = LearnerState::new();
+        let mut put = |key: String, name: &str, tensor: &Tensor<B::InnerBackend, 1>| {
+            let shape = self.groups.get(name).map(|p| p.shape.clone()).unwrap_or_default();
+            let values = read(tensor.clone())?;
+            state.insert(key, HostTensor { shape, values });
+            Ok::<_, Error>(())
+        };
+        for (name, tensor) in &named::weights(&self.model.valid()) {
+            put(format!("model.{name}"), name, tensor)?;
+        }
+        for (name, tensor) in self.average.iter().flat_map(Average::weights) {
+            put(format!("ema.{name}"), name, tensor)?;
+        }
+        for (key, name, tensor) in self.optimizer.states(&self.groups) {
+            put(format!("optimizer.{key}"), name, tensor)?;
+        }
+        let updates = self.optimizer.updates();
+        let values = vec![(updates / HALF) as f32, (updates % HALF) as f32];
+        state.insert("optimizer.updates".into(), HostTensor { shape: vec![2], values });
+        Ok(state)
+    }
+
+    fn restore(&mut self, state: &LearnerState) -> Result<()> {
+        let model = self.upload(state, "model", Role::Buffer)?;
+        let average = match &self.average {
+            Some(_) => Some(self.upload(state, "ema", Role::Trained)?),
+            None => None,
+        };
+        let mut moments = BTreeMap::new();
+        for (name, parameter) in &self.groups {
+            for key in self.optimizer.state_names(name, parameter) {
+                let full = format!("optimizer.{key}");
+                if state.contains_key(&full) {
+                    moments.insert(key, self.tensor(find(state, &full, &parameter.shape)?));
+                }
+            }
+        }
+        let known = model.len() + average.as_ref().map_or(0, BTreeMap::len) + moments.len() + 1;
+        let updates = match find(state, "optimizer.updates", &[2])?.values[..] {
+            [high, low] => high as u64 * HALF + low as u64,
+            _ => 0,
+        };
+        if known != state.len() {
+            let problem = format!("it holds {} tensors, expected {known}", state.len());
+            return Err(Error::State { problem });
+        }
+        self.optimizer.restore(updates, moments, &self.groups)?;
+        if let (Some(ours), Some(saved)) = (&mut self.average, average) {
+            ours.restore(saved);
+        }
+        self.held.clear();
+        self.micros = 0;
+        self.put(&model);
+        Ok(())
+    }
+
+    fn write_model(&self, dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(dir).map_err(|source| Error::Io {
+            action: "create",
+            path: dir.to_owned(),
+            source,
+        })?;
+        Ok(self.task.write_model(&self.averaged(), dir)?)
+    }
+
+    fn parameters(&self) -> Parameters {
+        let count = |role: Role| {
+            let group = self.groups.values().filter(|parameter| parameter.role == role);
+            group.map(|parameter| parameter.shape.iter().product::<usize>()).sum::<usize>()
+        };
+        Parameters { trainable: count(Role::Trained), frozen: count(Role::Frozen) }
+    }
+}
+
+/// The joint norm of gradients.
+pub(crate) fn norm<B: Backend>(gradients: &Flat<B>) -> Result<f64> {
+    let squares = gradients.values().map(|gradient| gradient.clone().square().sum()).collect();
+    let squares = read(Tensor::cat(squares, 0))?;
+    Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
+}
+
+/// What gradients of this norm are multiplied with; 1 when they are short enough. The small number
+/// is PyTorch's, so that clipped runs can be compared.
+pub(crate) fn clip_factor(norm: f64, clip: Option<f64>) -> f64 {
+    clip.map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0))
+}
+
+/// Waits for a tensor's values.
+fn read<B: Backend>(tensor: Tensor<B, 1>) -> Result<Vec<f32>> {
+    let data = tensor.try_into_data().map_err(|error| Error::Device(error.to_string()))?;
+    data.convert::<f32>().into_vec().map_err(|error| Error::Device(format!("{error:?}")))
+}
+
+/// A saved tensor of the shape that the stage wants.
+fn find<'a>(state: &'a LearnerState, key: &str, shape: &[usize]) -> Result<&'a HostTensor> {
+    let problem = match state.get(key) {
+        None => format!("`{key}` is missing"),
+        Some(tensor) if tensor.shape != shape => {
+            format!("`{key}` has shape {:?}, expected {shape:?}", tensor.shape)
+        }
+        Some(tensor) if tensor.values.len() != shape.iter().product::<usize>() => {
+            format!("`{key}` holds {} values for shape {shape:?}", tensor.values.len())
+        }
+        Some(tensor) => return Ok(tensor),
+    };
+    Err(Error::State { problem })
+}
+
+fn check_settings(stage: &Stage<Bare>) -> Result<()> {
+    let check = |fine: bool, key, got: String, expected| {
+        if fine { Ok(()) } else { Err(Error::Setting { key, got, expected }) }
+    };
+    check(stage.batch > 0, "batch", stage.batch.to_string(), "at least 1")?;
+    check(stage.accumulate > 0, "accumulate", stage.accumulate.to_string(), "at least 1")?;
+    let rate = stage.optimizer.learning_rate();
+    let fine = rate.is_finite() && rate >= 0.0;
+    check(fine, "learning_rate", rate.to_string(), "a finite number, zero or more")?;
+    if let Some(clip) = stage.clip {
+        check(clip > 0.0, "clip", clip.to_string(), "more than 0")?;
+    }
+    if let Some(decay) = stage.ema {
+        check((0.0..1.0).contains(&decay), "ema", decay.to_string(), "0 or more, less than 1")?;
+    }
+    if let Some(decay) = stage.layer_decay {
+        let fine = decay > 0.0 && decay <= 1.0;
+        check(fine, "layer_decay", decay.to_string(), "more than 0, at most 1")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! The loop of one stage: steps, logs, validations, checkpoints, and when to stop.
+//!
+//! Knows neither backend nor modality: it drives a [`Learner`]. All it remembers is in the
+//! [`Manifest`], which every checkpoint holds, so a resumed stage goes on as if nothing happened.
+
+use crate::{
+    Error, Result,
+    checkpoint::{Best, CheckpointStore, Manifest},
+    interrupt::Interrupt,
+    learner::Learner,
+    logs::{Logs, StepLine},
+    recipe::{Bare, Optimizer, Stage},
+    schedule::Rates,
+    vitals::{Reading, Vitals},
+};
+use kiln_core::SignValue;
+use std::{collections::BTreeMap, time::Instant};
+
+/// What a stage is trained with.
+pub struct Trainer<'a> {
+    /// The stage's settings.
+    pub stage: &'a Stage<Bare>,
+    /// Its model, data and optimizer; restored already when the stage is resumed.
+    pub learner: &'a mut dyn Learner,
+    /// Where checkpoints go.
+    pub store: &'a CheckpointStore,
+    /// Where numbers go.
+    pub logs: &'a mut Logs,
+    /// Whether to stop.
+    pub interrupt: &'a Interrupt,
+    /// Where the stage stands; [`Manifest::new`] for one that begins.
+    pub manifest: Manifest,
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageEnd {
+    /// Whether it was interrupted; a checkpoint was written then.
+    pub interrupted: bool,
+    /// Where it stands.
+    pub manifest: Manifest,
+    /// The last reading of each vital sign.
+    pub signs: BTreeMap<String, f64>,
+}
+
+/// Sums since the last line of the log.
+#[derive(Default)]
+struct Tally {
+    steps: u64,
+    loss: f64,
+    norm: f64,
+    clipped: u64,
+    examples: usize,
+    tokens: usize,
+    waited: f64,
+    seconds: f64,
+}
+
+/// What a step gave.
+struct StepDone {
+    /// `None` when the step was skipped.
+    good: Option<(f64, f64, bool)>,
+    examples: usize,
+    tokens: usize,
+    waited: f64,
+    signs: Vec<SignValue>,
+}
+
+impl Trainer<'_> {
+    /// Trains to the stage's end, or until asked to stop.
+    ///
+    /// # Errors
+    /// When data or files fail, or too many steps were not finite. Checkpoints stay as they are.
+    pub fn run(mut self) -> Result<StageEnd> {
+        let rates = Rates::new(
+            self.stage.schedule.clone(),
+            self.stage.optimizer.learning_rate(),
+            self.stage.steps,
+        );
+        let optimizer = optimizer_name(&self.stage.optimizer);
+        let memory = self.manifest.vitals.clone();
+        let mut vitals = Vitals::new(self.stage.steps, rates.warmup(), optimizer, memory);
+        let mut tally = Tally::default();
+        let first = self.manifest.stage_step;
+        let mut interrupted = false;
+        self.logs.begin(&self.stage.name, first, self.stage.steps);
+
+        while !self.manifest.finished && self.manifest.stage_step < self.stage.steps {
+            if self.interrupt.requested() {
+                interrupted = true;
+                break;
+            }
+            let step = self.manifest.stage_step;
+            let rate = rates.at(step);
+            let began = Instant::now();
+            let done = self.step(step, rate)?;
+            let seconds = began.elapsed().as_secs_f64();
+            self.manifest.stage_step += 1;
+            self.manifest.step += 1;
+            self.manifest.seconds += seconds;
+            tally.add(&done, seconds);
+            self.logs.advance(self.manifest.stage_step);
+            self.watch(&mut vitals, step, &done, seconds)?;
+            if self.logs_at(step) {
+                self.log(&tally, rate, &done.signs)?;
+                tally = Tally::default();
+            }
+            self.manifest.vitals = vitals.memory().clone();
+            self.after_step()?;
+        }
+        // Interrupted before its first step, a stage has nothing that the one before has not saved.
+        if interrupted && self.manifest.stage_step > first {
+            self.checkpoint()?;
+        }
+        self.logs.end();
+        if !interrupted && self.stage.take_best {
+            self.take_best()?;
+        }
+        Ok(StageEnd { interrupted, manifest: self.manifest, signs: vitals.last() })
+    }
+
+    /// One optimizer step.
+    fn step(&mut self, step: u64, rate: f64) -> Result<StepDone> {
+        let micros = self.stage.accumulate.max(1);
+        let observe = self.logs_at(step);
+        let mut done =
+            StepDone { good: None, examples: 0, tokens: 0, waited: 0.0, signs: Vec::new() };
+        let mut loss = 0.0;
+        for micro in 0..micros {
+            let report = self.learner.accumulate(step, micro, observe && micro == 0)?;
+            loss += report.loss / micros as f64;
+            done.examples += report.examples;
+            done.tokens += report.tokens;
+            done.waited += report.waited;
+            if micro == 0 {
+                done.signs = report.signs;
+            }
+        }
+        if !loss.is_finite() {
+            self.learner.discard();
+            self.bad_step(step, "loss")?;
+            return Ok(done);
+        }
+        let update = self.learner.update(rate)?;
+        if update.applied {
+            done.good = Some((loss, update.gradient_norm, update.clipped));
+        } else {
+            self.bad_step(step, "gradient")?;
+        }
+        Ok(done)
+    }
+
+    /// Counts a step that was skipped.
+    fn bad_step(&mut self, step: u64, what: &str) -> Result<()> {
+        self.manifest.bad_steps += 1;
+        let bad = self.manifest.bad_steps;
+        let most = self.stage.max_bad_steps.max(1);
+        self.logs.say(&format!(
+            "step {}: the {what} is NaN or infinite; step skipped ({bad} of at most {most})",
+            self.manifest.step + 1
+        ));
+        if bad < most {
+            return Ok(());
+        }
+        self.logs.end();
+        let last = self.store.steps()?.last().copied();
+        Err(Error::NotFinite {
+            step: step + 1,
+            bad,
+            checkpoint: last.map(|at| self.store.path(at)),
+        })
+    }
+
+    fn watch(
+        &mut self,
+        vitals: &mut Vitals,
+        step: u64,
+        done: &StepDone,
+        seconds: f64,
+    ) -> Result<()> {
+        let Some((loss, gradient_norm, clipped)) = done.good else { return Ok(()) };
+        let waited = if seconds > 0.0 { done.waited / seconds } else { 0.0 };
+        let signs = &done.signs;
+        let reading = Reading { step, loss, gradient_norm, clipped, waited, signs };
+        for warning in vitals.observe(reading) {
+            self.logs.warning(&self.stage.name, self.manifest.step, &warning)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the step, counted from zero, has a line in the log.
+    fn logs_at(&self, step: u64) -> bool {
+        let done = step + 1;
+        done == 1 || done == self.stage.steps || done.is_multiple_of(self.stage.log_every.max(1))
+    }
+
+    fn log(&mut self, tally: &Tally, rate: f64, signs: &[SignValue]) -> Result<()> {
+        let good = tally.steps as f64;
+        let seconds = tally.seconds.max(1e-9);
+        let line = StepLine {
+            // Without a single good step this is no number, as it should be.
+            loss: tally.loss / good,
+            learning_rate: rate,
+            gradient_norm: tally.norm / good,
+            clipped_share: tally.clipped as f64 / good.max(1.0),
+            bad_steps: self.manifest.bad_steps,
+            examples_per_s: tally.examples as f64 / seconds,
+            tokens_per_s: tally.tokens as f64 / seconds,
+            wait_share: tally.waited / seconds,
+            signs: signs.iter().map(|sign| (sign.sign.name(), sign.value)).collect(),
+        };
+        self.manifest.loss = Some(line.loss).filter(|loss| loss.is_finite());
+        self.logs.step(&self.stage.name, self.manifest.step, &line)
+    }
+
+    /// Validation, early stopping and checkpoints, as they fall due.
+    fn after_step(&mut self) -> Result<()> {
+        let done = self.manifest.stage_step;
+        let due = |every: u64| every > 0 && done.is_multiple_of(every);
+        let last = done == self.stage.steps;
+        let improved = (due(self.stage.validate_every) || last) && self.validate()?;
+        let patient = self.stage.patience.is_none_or(|patience| self.manifest.stale < patience);
+        if !patient && !last {
+            self.logs.say(&format!(
+                "step {}: {} validations without improvement, stopping early",
+                self.manifest.step, self.manifest.stale
+            ));
+        }
+        self.manifest.finished = last || !patient;
+        if self.manifest.finished || improved || due(self.stage.checkpoint_every) {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Measures the model; says whether it is the best so far.
+    fn validate(&mut self) -> Result<bool> {
+        let measures = self.learner.validate()?;
+        let Some(first) = measures.first() else { return Ok(false) };
+        let value = first.value;
+        self.logs.validation(&self.stage.name, self.manifest.step, &measures)?;
+        let improved =
+            value.is_finite() && self.manifest.best.is_none_or(|best| value < best.value);
+        if improved {
+            self.manifest.best = Some(Best { step: self.manifest.step, value });
+            self.manifest.stale = 0;
+        } else {
+            self.manifest.stale += 1;
+        }
+        Ok(improved)
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        self.store.write(self.manifest.clone(), self.learner)?;
+        self.store.tidy(self.stage.keep, self.manifest.best.map(|best| best.step))
+    }
+
+    /// Goes back to the best validated weights.
+    fn take_best(&mut self) -> Result<()> {
+        let Some(best) = self.manifest.best else { return Ok(()) };
+        if best.step == self.manifest.step {
+            return Ok(());
+        }
+        match self.store.read(best.step) {
+            Ok(checkpoint) => self.learner.restore(&checkpoint.state),
+            Err(error) => {
+                tracing::warn!("{error}; going on with the last weights instead of the best");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, done: &StepDone, seconds: f64) {
+        if let Some((loss, norm, clipped)) = done.good {
+            self.steps += 1;
+            self.loss += loss;
+            self.norm += norm;
+            self.clipped += u64::from(clipped);
+        }
+        self.examples += done.examples;
+        self.tokens += done.tokens;
+        self.waited += done.waited;
+        self.seconds += seconds;
+    }
+}
+
+/// As recipes name it.
+fn optimizer_name(optimizer: &Optimizer) -> &'static str {
+    match optimizer {
+        Optimizer::Adamw(_) => "adamw",
+        Optimizer::Lion(_) => "lion",
+        Optimizer::Muon(_) => "muon",
+        Optimizer::Sgd(_) => "sgd",
+    }
+}
+
+#[cfg(test)]
+mod tests;

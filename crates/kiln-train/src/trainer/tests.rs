@@ -1,0 +1,210 @@
+use super::*;
+use crate::{
+    learner::LearnerState,
+    logs::Progress,
+    testing::{Toy, alone, learner, stage},
+};
+use serde_json::Value;
+use std::{path::Path, sync::Arc, sync::Mutex};
+
+/// Trains a toy in `dir`, going on from the newest checkpoint.
+fn train(
+    toy: &Toy,
+    settings: &str,
+    dir: &Path,
+    interrupt: &Interrupt,
+) -> Result<(StageEnd, LearnerState)> {
+    let stage = stage(settings);
+    let store = CheckpointStore::new(dir.join("checkpoints"));
+    let newest = store.newest()?;
+    let mut learner = learner(toy, &stage, 1);
+    let manifest = match newest {
+        Some(checkpoint) => {
+            learner.restore(&checkpoint.state)?;
+            checkpoint.manifest
+        }
+        None => Manifest::new(0, "train", 0),
+    };
+    let mut logs = Logs::open(dir, manifest.step, Progress::silent())?;
+    let trainer = Trainer {
+        stage: &stage,
+        learner: &mut learner,
+        store: &store,
+        logs: &mut logs,
+        interrupt,
+        manifest,
+    };
+    let end = trainer.run()?;
+    Ok((end, learner.state()?))
+}
+
+fn lines(dir: &Path, kind: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["kind"] == kind).collect()
+}
+
+fn steps(dir: &Path) -> Vec<u64> {
+    CheckpointStore::new(dir.join("checkpoints")).steps().unwrap()
+}
+
+fn scripted(values: &[f64]) -> Toy {
+    Toy { scripted: Arc::new(Mutex::new(values.to_vec())), ..Toy::default() }
+}
+
+#[test]
+fn a_stage_logs_validates_and_keeps_checkpoints() {
+    let _turn = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let settings = "steps = 10\nlog_every = 4\nvalidate_every = 5\ncheckpoint_every = 2\nkeep = 2";
+    let toy = scripted(&[0.5, 0.7]);
+    let (end, _) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
+    assert!(end.manifest.finished && !end.interrupted);
+    assert_eq!(steps(dir.path()), [5, 8, 10], "the latest two and the best");
+    let logged = lines(dir.path(), "step");
+    let at: Vec<_> = logged.iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(at, [1, 4, 8, 10]);
+    for key in
+        ["loss", "learning_rate", "gradient_norm", "examples_per_s", "tokens_per_s", "guess_loss"]
+    {
+        assert!(logged[2][key].is_number(), "{key} in {}", logged[2]);
+    }
+    assert_eq!(lines(dir.path(), "validation").len(), 2);
+    assert_eq!(end.manifest.best, Some(Best { step: 5, value: 0.5 }));
+    assert!(end.signs.contains_key("guess_loss"));
+}
+
+#[test]
+fn interrupted_anywhere_it_goes_on_to_the_same_bits() {
+    let _turn = alone();
+    let settings =
+        "steps = 9\naccumulate = 2\nema = 0.9\nvalidate_every = 2\nlog_every = 2\ntake_best = true";
+    let whole = tempfile::tempdir().unwrap();
+    let (_, expected) = train(&Toy::default(), settings, whole.path(), &Interrupt::new()).unwrap();
+    for stop in 1..9 {
+        let dir = tempfile::tempdir().unwrap();
+        // Stopped from within: the interrupt is set while step `stop` is read.
+        let short = format!("{settings}\ncheckpoint_every = {stop}\nkeep = 20");
+        train(&Toy::default(), &short, dir.path(), &Interrupt::new()).unwrap();
+        // As if killed after that checkpoint: later ones are gone, later lines are not.
+        for later in steps(dir.path()).into_iter().filter(|step| *step > stop) {
+            std::fs::remove_dir_all(dir.path().join(format!("checkpoints/step-{later}"))).unwrap();
+        }
+        let (_, state) = train(&Toy::default(), settings, dir.path(), &Interrupt::new()).unwrap();
+        assert_eq!(state, expected, "from step {stop}");
+        let at = |dir: &Path| -> Vec<_> {
+            lines(dir, "step")
+                .iter()
+                .map(|line| (line["step"].clone(), line["loss"].clone()))
+                .collect()
+        };
+        assert_eq!(at(dir.path()).len(), at(whole.path()).len(), "no line twice");
+    }
+}
+
+#[test]
+fn an_interrupt_writes_a_checkpoint() {
+    let _turn = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let interrupt = Interrupt::new();
+    interrupt.request();
+    let (end, _) = train(&Toy::default(), "steps = 5", dir.path(), &interrupt).unwrap();
+    assert!(end.interrupted);
+    assert_eq!(steps(dir.path()), [0_u64; 0], "nothing was done, nothing is saved");
+    struct Stopper<'a>(&'a Interrupt, crate::task_learner::TaskLearner<crate::testing::Cpu, Toy>);
+    impl Learner for Stopper<'_> {
+        fn accumulate(
+            &mut self,
+            step: u64,
+            micro: u64,
+            observe: bool,
+        ) -> Result<crate::learner::MicroReport> {
+            if step == 2 {
+                self.0.request();
+            }
+            self.1.accumulate(step, micro, observe)
+        }
+        fn update(&mut self, rate: f64) -> Result<crate::learner::UpdateReport> {
+            self.1.update(rate)
+        }
+        fn discard(&mut self) {
+            self.1.discard();
+        }
+        fn validate(&mut self) -> Result<Vec<crate::task::Measure>> {
+            self.1.validate()
+        }
+        fn state(&self) -> Result<LearnerState> {
+            self.1.state()
+        }
+        fn restore(&mut self, state: &LearnerState) -> Result<()> {
+            self.1.restore(state)
+        }
+        fn write_model(&self, dir: &Path) -> Result<()> {
+            self.1.write_model(dir)
+        }
+        fn parameters(&self) -> crate::learner::Parameters {
+            self.1.parameters()
+        }
+    }
+    let (stage, interrupt) = (stage("steps = 5"), Interrupt::new());
+    let store = CheckpointStore::new(dir.path().join("checkpoints"));
+    let mut logs = Logs::open(dir.path(), 0, Progress::silent()).unwrap();
+    let trainer = Trainer {
+        stage: &stage,
+        learner: &mut Stopper(&interrupt, learner(&Toy::default(), &stage, 1)),
+        store: &store,
+        logs: &mut logs,
+        interrupt: &interrupt,
+        manifest: Manifest::new(0, "train", 0),
+    };
+    let end = trainer.run().unwrap();
+    assert!(end.interrupted && end.manifest.stage_step == 3);
+    assert_eq!(steps(dir.path()), [3]);
+}
+
+#[test]
+fn patience_ends_a_stage_and_the_best_is_taken() {
+    let _turn = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let settings = "steps = 50\nvalidate_every = 2\npatience = 3\ntake_best = true\nkeep = 1";
+    let toy = scripted(&[0.9, 0.5, 0.6, f64::NAN, 0.5, 0.1]);
+    let (end, state) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
+    assert!(end.manifest.finished);
+    assert_eq!(end.manifest.stage_step, 10);
+    assert_eq!(end.manifest.best, Some(Best { step: 4, value: 0.5 }));
+    assert_eq!(steps(dir.path()), [4, 10]);
+    let best = CheckpointStore::new(dir.path().join("checkpoints")).read(4).unwrap();
+    assert_eq!(state, best.state);
+    // Resumed, a stage that patience ended does not go on.
+    let (again, resumed) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
+    assert_eq!((again.manifest.stage_step, resumed), (10, state));
+}
+
+#[test]
+fn bad_steps_are_skipped_and_counted_then_stop_the_run() {
+    let _turn = alone();
+    let dir = tempfile::tempdir().unwrap();
+    // One bad example in twenty: with six a batch, about every third step is bad.
+    let toy = Toy { nan_at: vec![3], ..Toy::default() };
+    let settings = "steps = 60\nmax_bad_steps = 5\ncheckpoint_every = 1\nlog_every = 1";
+    let error = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap_err();
+    let Error::NotFinite { step, bad, checkpoint } = &error else { panic!("{error}") };
+    assert_eq!(*bad, 5);
+    assert_eq!(
+        checkpoint.as_deref(),
+        Some(&*dir.path().join(format!("checkpoints/step-{}", step - 1)))
+    );
+    let text = error.to_string();
+    assert!(text.contains("5 steps had a NaN") && text.contains("learning_rate"), "{text}");
+    let newest = CheckpointStore::new(dir.path().join("checkpoints")).newest().unwrap().unwrap();
+    assert_eq!(newest.manifest.bad_steps, 4);
+    let finite = newest.state.values().all(|tensor| tensor.values.iter().all(|v| v.is_finite()));
+    assert!(finite, "running statistics are whole too");
+    let line = lines(dir.path(), "step").pop().unwrap();
+    assert_eq!(line["bad_steps"], 4.0);
+
+    let fresh = tempfile::tempdir().unwrap();
+    let toy = Toy { nan_at: (0..20).collect(), ..Toy::default() };
+    let error = train(&toy, "max_bad_steps = 0", fresh.path(), &Interrupt::new()).unwrap_err();
+    assert!(error.to_string().contains("there was no checkpoint yet"), "{error}");
+}

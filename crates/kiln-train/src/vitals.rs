@@ -1,0 +1,414 @@
+//! Vital signs: tells early, and once, that a run is not learning, why, and which key to change.
+//!
+//! Signs are judged over a window of 50 to 200 steps, never on one step. Thresholds are set so that
+//! a healthy run stays silent; a run that trips one may still recover, so nothing is stopped.
+
+use kiln_core::{Sign, SignValue};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Readings of a sign that must agree.
+const AGREE: usize = 5;
+
+/// Something that is wrong with a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// The step at which it was noticed: of the stage here, of the run in `metrics.jsonl`.
+    pub step: u64,
+    /// Which sign.
+    pub sign: String,
+    /// What was seen.
+    pub message: String,
+    /// The likely cause.
+    pub cause: String,
+    /// The recipe key to change, within the stage.
+    pub key: String,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; likely cause: {}; change `{}`", self.message, self.cause, self.key)
+    }
+}
+
+/// What one step showed.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// The step of the stage.
+    pub step: u64,
+    /// The loss.
+    pub loss: f64,
+    /// The norm of the gradients before clipping.
+    pub gradient_norm: f64,
+    /// Whether they were clipped.
+    pub clipped: bool,
+    /// The share of the step's time that went into waiting for data.
+    pub waited: f64,
+    /// What the objective reported, if it was asked.
+    pub signs: &'a [SignValue],
+}
+
+/// What the watch remembers; part of a checkpoint, so that a resumed run warns no second time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    losses: VecDeque<f64>,
+    norms: VecDeque<f64>,
+    clipped: VecDeque<bool>,
+    waited: VecDeque<f64>,
+    signs: BTreeMap<String, VecDeque<f64>>,
+    /// Losses at the steps that read signs.
+    observed: VecDeque<f64>,
+    /// The lowest mean loss over half a window.
+    lowest: Option<f64>,
+    warned: BTreeSet<String>,
+}
+
+/// The watch over a stage.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    window: usize,
+    /// Steps before learning can be expected: warm-up and one window.
+    patience: u64,
+    rate_key: String,
+    memory: Memory,
+}
+
+impl Vitals {
+    /// A watch over a stage of `steps` steps, of them `warmup` with a rising rate. `optimizer` is its
+    /// name in recipes.
+    pub fn new(steps: u64, warmup: u64, optimizer: &str, memory: Memory) -> Self {
+        let window = (steps / 10).clamp(50, 200);
+        Self {
+            window: window as usize,
+            patience: warmup + window,
+            rate_key: format!("optimizer.{optimizer}.learning_rate"),
+            memory,
+        }
+    }
+
+    /// What to save.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The last reading of each sign.
+    pub fn last(&self) -> BTreeMap<String, f64> {
+        let signs = self.memory.signs.iter();
+        signs.filter_map(|(name, values)| Some((name.clone(), *values.back()?))).collect()
+    }
+
+    /// Takes in a step; gives what is newly wrong.
+    pub fn observe(&mut self, reading: Reading<'_>) -> Vec<Warning> {
+        let window = self.window;
+        let memory = &mut self.memory;
+        push(&mut memory.losses, reading.loss, window);
+        push(&mut memory.norms, reading.gradient_norm, window);
+        push(&mut memory.clipped, reading.clipped, window);
+        push(&mut memory.waited, reading.waited, window);
+        if !reading.signs.is_empty() {
+            push(&mut memory.observed, reading.loss, AGREE);
+        }
+        for sign in reading.signs {
+            let values = memory.signs.entry(sign.sign.name().to_owned()).or_default();
+            push(values, sign.value, AGREE);
+        }
+        let found = [
+            self.guessing(reading.step),
+            self.chance(reading.step),
+            self.collapsed(reading.step),
+            self.dead_units(reading.step),
+            self.codebook(reading.step),
+            self.no_gradient(),
+            self.exploding(),
+            self.clipping(reading.step),
+            self.rising(),
+            self.starving(),
+        ];
+        let mut warnings = Vec::new();
+        for (sign, message, cause, key) in found.into_iter().flatten() {
+            if self.memory.warned.insert(sign.to_owned()) {
+                warnings.push(Warning {
+                    step: reading.step,
+                    sign: sign.to_owned(),
+                    message,
+                    cause: cause.to_owned(),
+                    key,
+                });
+            }
+        }
+        warnings
+    }
+
+    /// The last readings of a sign, once there are enough of them.
+    fn readings(&self, sign: Sign) -> Option<&VecDeque<f64>> {
+        self.memory.signs.get(sign.name()).filter(|values| values.len() >= AGREE)
+    }
+
+    fn guessing(&self, step: u64) -> Option<Finding> {
+        let guess = mean(self.readings(Sign::GuessLoss)?);
+        let loss = mean(&self.memory.observed);
+        (step >= self.patience && loss > guess - 0.02 * guess.abs()).then(|| {
+            let message =
+                format!("after {step} steps the loss is {loss:.4}, guessing scores {guess:.4}");
+            let cause =
+                "the learning rate is far too low or too high, or inputs do not tell the targets";
+            ("guess_loss", message, cause, self.rate_key.clone())
+        })
+    }
+
+    fn chance(&self, step: u64) -> Option<Finding> {
+        let accuracy = mean(self.readings(Sign::Accuracy)?);
+        let chance = mean(self.readings(Sign::ChanceAccuracy)?);
+        let stuck = accuracy < chance * 1.2 && accuracy < chance + 0.03;
+        (step >= self.patience && stuck).then(|| {
+            let message = format!(
+                "after {step} steps {accuracy:.3} of predictions are right, chance gets {chance:.3}"
+            );
+            let cause =
+                "the learning rate does not suit the model, or labels do not belong to inputs";
+            ("accuracy", message, cause, self.rate_key.clone())
+        })
+    }
+
+    fn collapsed(&self, step: u64) -> Option<Finding> {
+        let spread = self.readings(Sign::Spread)?;
+        let late = step >= self.window as u64 / 2;
+        (late && spread.iter().all(|value| *value < 0.02)).then(|| {
+            let message =
+                format!("representations of different inputs are alike (spread {:.4})", mean(spread));
+            let cause = "collapse: the learning rate is too high, or the objective allows a constant answer";
+            ("spread", message, cause, self.rate_key.clone())
+        })
+    }
+
+    fn dead_units(&self, step: u64) -> Option<Finding> {
+        let dead = self.readings(Sign::DeadUnits)?;
+        let late = step >= self.window as u64 / 2;
+        (late && dead.iter().all(|value| *value > 0.5)).then(|| {
+            let message =
+                format!("{:.0} % of the last hidden units hardly vary", 100.0 * mean(dead));
+            let cause = "too high a learning rate early on switched them off";
+            ("dead_units", message, cause, "schedule.*.warmup".to_owned())
+        })
+    }
+
+    fn codebook(&self, step: u64) -> Option<Finding> {
+        let perplexity = self.readings(Sign::CodebookPerplexity)?;
+        let late = step >= self.window as u64 / 2;
+        (late && perplexity.iter().all(|value| *value < 2.0)).then(|| {
+            let message = format!(
+                "the quantiser uses hardly more than one code (perplexity {:.2})",
+                mean(perplexity)
+            );
+            let cause = "codebook collapse: codes are never drawn or move too fast";
+            ("codebook_perplexity", message, cause, "objective".to_owned())
+        })
+    }
+
+    fn no_gradient(&self) -> Option<Finding> {
+        let last = self.latest(20, &self.memory.norms)?;
+        let loss = mean(&self.memory.losses);
+        // A problem that is solved has no gradient either.
+        (last.iter().all(|norm| *norm < 1e-7) && loss.abs() > 1e-4).then(|| {
+            let message = format!("hardly any gradient arrives (norm below 1e-7, loss {loss:.4})");
+            let cause =
+                "what is trained does not reach the loss: too much is frozen, or units saturate";
+            ("gradient_norm", message, cause, "freeze".to_owned())
+        })
+    }
+
+    fn exploding(&self) -> Option<Finding> {
+        if self.memory.norms.len() < self.window {
+            return None;
+        }
+        let recent = self.memory.norms.len() - 10;
+        let before = median(self.memory.norms.iter().take(recent));
+        let now = median(self.memory.norms.iter().skip(recent));
+        (now > 20.0 * before && now > 1.0).then(|| {
+            let message = format!("the gradient norm grew from {before:.3} to {now:.3}");
+            let cause = "training diverges: the learning rate is too high or its warm-up too short";
+            ("gradient_norm_high", message, cause, self.rate_key.clone())
+        })
+    }
+
+    fn clipping(&self, step: u64) -> Option<Finding> {
+        let share = self.full(&self.memory.clipped)?.iter().filter(|clipped| **clipped).count()
+            as f64
+            / self.window as f64;
+        (step >= self.patience && share > 0.8).then(|| {
+            let message =
+                format!("{:.0} % of the last {} steps were clipped", 100.0 * share, self.window);
+            let cause = "`clip` is below the usual gradient norm, so it sets the size of steps";
+            ("clipped_share", message, cause, "clip".to_owned())
+        })
+    }
+
+    fn rising(&mut self) -> Option<Finding> {
+        let half = mean(&self.latest(self.window / 2, &self.memory.losses)?);
+        let lowest = self.memory.lowest.map_or(half, |lowest| lowest.min(half));
+        self.memory.lowest = Some(lowest);
+        (half > lowest + 0.5 * lowest.abs() && half > lowest + 1e-3).then(|| {
+            let message = format!("the loss rose from {lowest:.4} to {half:.4}");
+            let cause = "training diverges: the learning rate is too high";
+            ("loss", message, cause, self.rate_key.clone())
+        })
+    }
+
+    fn starving(&self) -> Option<Finding> {
+        let share = mean(self.full(&self.memory.waited)?);
+        (share > 0.4).then(|| {
+            let message = format!("{:.0} % of the time goes into waiting for data", 100.0 * share);
+            let cause = "reading or generating examples is slower than the model";
+            ("waited_share", message, cause, "data".to_owned())
+        })
+    }
+
+    /// Readings once they fill the window.
+    fn full<'a, T>(&self, values: &'a VecDeque<T>) -> Option<&'a VecDeque<T>> {
+        (values.len() >= self.window).then_some(values)
+    }
+
+    /// The latest `count` readings.
+    fn latest(&self, count: usize, values: &VecDeque<f64>) -> Option<VecDeque<f64>> {
+        let skip = values.len().checked_sub(count)?;
+        Some(values.iter().skip(skip).copied().collect())
+    }
+}
+
+/// Sign, message, cause, key.
+type Finding = (&'static str, String, &'static str, String);
+
+fn push<T>(values: &mut VecDeque<T>, value: T, most: usize) {
+    values.push_back(value);
+    while values.len() > most {
+        values.pop_front();
+    }
+}
+
+fn mean(values: &VecDeque<f64>) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+fn median<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
+    let mut values: Vec<f64> = values.copied().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs 400 steps, signs read at every tenth; gives what was warned about.
+    fn run(trace: impl Fn(u64) -> (Reading<'static>, Vec<(Sign, f64)>)) -> Vec<Warning> {
+        let mut vitals = Vitals::new(1000, 20, "adamw", Memory::default());
+        let mut warnings = Vec::new();
+        for step in 0..400 {
+            let (mut reading, signs) = trace(step);
+            let signs: Vec<_> =
+                signs.into_iter().map(|(sign, value)| SignValue { sign, value }).collect();
+            reading.step = step;
+            let observed: &[SignValue] = if step % 10 == 0 { &signs } else { &[] };
+            warnings.extend(vitals.observe(Reading { signs: observed, ..reading }));
+            // What is saved and read back goes on in the same way.
+            let text = serde_json::to_string(vitals.memory()).unwrap();
+            let memory = serde_json::from_str(&text).unwrap();
+            vitals = Vitals::new(1000, 20, "adamw", memory);
+        }
+        warnings
+    }
+
+    fn healthy(step: u64) -> (Reading<'static>, Vec<(Sign, f64)>) {
+        let loss = 1.0 / (1.0 + step as f64 / 50.0) + 0.05 * (step as f64).sin();
+        let reading = Reading {
+            step,
+            loss,
+            gradient_norm: 0.5,
+            clipped: step % 3 == 0,
+            waited: 0.1,
+            signs: &[],
+        };
+        let signs = vec![
+            (Sign::GuessLoss, 1.0),
+            (Sign::Spread, 0.4),
+            (Sign::DeadUnits, 0.1),
+            (Sign::Accuracy, 0.1 + step as f64 / 500.0),
+            (Sign::ChanceAccuracy, 0.1),
+            (Sign::CodebookPerplexity, 100.0),
+        ];
+        (reading, signs)
+    }
+
+    /// The only warning of a healthy trace with one thing changed.
+    fn only(change: impl Fn(&mut Reading<'static>, &mut Vec<(Sign, f64)>)) -> Warning {
+        let mut warnings = run(|step| {
+            let (mut reading, mut signs) = healthy(step);
+            change(&mut reading, &mut signs);
+            (reading, signs)
+        });
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let warning = warnings.remove(0);
+        assert!(warning.step < 300, "{warning:?}");
+        warning
+    }
+
+    fn set(signs: &mut [(Sign, f64)], sign: Sign, to: f64) {
+        signs.iter_mut().filter(|(s, _)| *s == sign).for_each(|(_, value)| *value = to);
+    }
+
+    #[test]
+    fn a_healthy_run_is_silent() {
+        assert_eq!(run(healthy), []);
+    }
+
+    #[test]
+    fn each_sign_warns_once_and_names_its_key() {
+        let warning = only(|reading, _| reading.loss = 1.0);
+        assert_eq!((warning.sign.as_str(), warning.step), ("guess_loss", 120));
+        assert_eq!(warning.key, "optimizer.adamw.learning_rate");
+        let warning = only(|_, signs| set(signs, Sign::Spread, 0.001));
+        assert_eq!((warning.sign.as_str(), warning.step), ("spread", 50));
+        let warning = only(|_, signs| set(signs, Sign::DeadUnits, 0.9));
+        assert_eq!(
+            (warning.sign.as_str(), warning.key.as_str()),
+            ("dead_units", "schedule.*.warmup")
+        );
+        let warning = only(|_, signs| set(signs, Sign::Accuracy, 0.1));
+        assert_eq!(warning.sign, "accuracy");
+        let warning = only(|_, signs| set(signs, Sign::CodebookPerplexity, 1.1));
+        assert_eq!(warning.sign, "codebook_perplexity");
+        let warning = only(|reading, _| reading.gradient_norm = 0.0);
+        assert_eq!((warning.sign.as_str(), warning.step), ("gradient_norm", 19));
+        let warning = only(|reading, _| {
+            if reading.step > 200 {
+                reading.gradient_norm = 50.0;
+            }
+        });
+        assert_eq!(warning.sign, "gradient_norm_high");
+        let warning = only(|reading, _| reading.clipped = true);
+        assert_eq!((warning.sign.as_str(), warning.key.as_str()), ("clipped_share", "clip"));
+        let warning = only(|reading, _| reading.waited = 0.7);
+        assert_eq!((warning.sign.as_str(), warning.key.as_str()), ("waited_share", "data"));
+        let warning = only(|reading, _| {
+            if reading.step > 150 {
+                reading.loss = 0.3 + (reading.step - 150) as f64 / 300.0;
+            }
+        });
+        assert_eq!(warning.sign, "loss");
+        assert!(
+            warning.to_string().contains("change `optimizer.adamw.learning_rate`"),
+            "{warning}"
+        );
+    }
+
+    #[test]
+    fn a_short_stage_is_left_alone_and_last_readings_are_kept() {
+        let mut vitals = Vitals::new(20, 0, "lion", Memory::default());
+        let signs = [SignValue { sign: Sign::GuessLoss, value: 1.0 }];
+        for step in 0..20 {
+            let (reading, _) = healthy(step);
+            assert_eq!(vitals.observe(Reading { loss: 2.0, signs: &signs, ..reading }), []);
+        }
+        assert_eq!(vitals.last()["guess_loss"], 1.0);
+    }
+}

@@ -1,0 +1,21 @@
+//! Generated series: corpora to pretrain on, augmentation, and stock prices.
+//!
+//! [`Corpus`] mixes families of generators, one a file. Everything is a pure function of a seed
+//! and an index, so any number of threads can generate in any order.
+
+mod arma;
+pub mod augment;
+mod calendar;
+mod corpus;
+pub(crate) mod draw;
+mod gp;
+mod intermittent;
+mod mixup;
+mod prices;
+mod profile;
+mod regime;
+mod seasonal;
+mod trend;
+
+pub use corpus::{Corpus, FamilyWeights, ResolutionWeights};
+pub use prices::Prices;

@@ -1,0 +1,46 @@
+//! Data: readers, generators and small embedded series.
+//!
+//! - [`TableSpec`] reads CSV and Parquet files, [`m4`] the layout of the M4 competition.
+//! - [`SplitProtocol`] cuts a [`Series`] into train, validation and test; [`Standardizer`] scales it
+//!   by its training part.
+//! - [`Corpus`] generates series to pretrain on, [`Prices`] a stock market; [`generate::augment`]
+//!   changes series, generated or real.
+//! - [`embedded`] are real series in the binary, [`demo_sales`] is a table to try things with.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod demo;
+pub mod embedded;
+mod error;
+pub mod frequency;
+pub mod generate;
+pub mod m4;
+pub mod scale;
+pub mod series;
+pub mod split;
+pub mod table;
+mod text;
+
+pub use demo::demo_sales;
+pub use embedded::Dataset;
+pub use error::{DataError, Result};
+pub use generate::{Corpus, Prices};
+pub use scale::Standardizer;
+pub use series::{Frequency, Series};
+pub use split::{Part, Split, SplitProtocol};
+pub use table::TableSpec;
+
+/// A folder of real data for tests, or a note that it is not there.
+#[cfg(test)]
+fn real_data(name: &str) -> Option<std::path::PathBuf> {
+    let root = std::env::var_os("KILN_DATA").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        std::path::PathBuf::from,
+    );
+    let path = root.join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}

@@ -1,0 +1,63 @@
+//! Cells of a line of text.
+
+use std::borrow::Cow;
+
+/// Splits a CSV line at `separator`; quotes are removed, doubled quotes are one.
+pub(crate) fn split_line(line: &str, separator: char) -> Vec<Cow<'_, str>> {
+    if !line.contains('"') {
+        return line.split(separator).map(Cow::Borrowed).collect();
+    }
+    let mut cells = Vec::new();
+    let mut cell = String::new();
+    let mut quoted = false;
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        if quoted && character == '"' && characters.peek() == Some(&'"') {
+            characters.next();
+            cell.push('"');
+        } else if character == '"' {
+            quoted = !quoted;
+        } else if character == separator && !quoted {
+            cells.push(Cow::Owned(std::mem::take(&mut cell)));
+        } else {
+            cell.push(character);
+        }
+    }
+    cells.push(Cow::Owned(cell));
+    cells
+}
+
+/// Reads a number; missing values are `None` inside, anything else `None` outside.
+pub(crate) fn number(cell: &str, decimal_comma: bool) -> Option<Option<f64>> {
+    const MISSING: [&str; 10] = ["", "na", "nan", "null", "none", "n/a", "#n/a", "-", "?", "."];
+    let cell = cell.trim();
+    if MISSING.iter().any(|missing| cell.eq_ignore_ascii_case(missing)) {
+        return Some(None);
+    }
+    let parsed = cell.parse::<f64>().ok();
+    let parsed = parsed.or_else(|| decimal_comma.then(|| cell.replace(',', ".").parse().ok())?);
+    // Rust reads "inf" and "infinity" too: no measured value is infinite.
+    parsed.map(|value: f64| value.is_finite().then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_protect_separators() {
+        assert_eq!(split_line("a,b,", ','), ["a", "b", ""]);
+        assert_eq!(split_line(r#""a,1","say ""hi""",3"#, ','), ["a,1", "say \"hi\"", "3"]);
+        assert_eq!(split_line("", ','), [""]);
+    }
+
+    #[test]
+    fn numbers_and_missing() {
+        assert_eq!(number(" 1.5 ", false), Some(Some(1.5)));
+        assert_eq!(number("1,5", true), Some(Some(1.5)));
+        assert_eq!(number("1,5", false), None);
+        assert_eq!(number("NA", false), Some(None));
+        assert_eq!(number("inf", false), Some(None));
+        assert_eq!(number("12a", false), None);
+    }
+}

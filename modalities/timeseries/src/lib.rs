@@ -1,0 +1,25 @@
+//! Time series: forecasting models, their data, training and evaluation.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod baselines;
+pub mod batch;
+pub mod config;
+pub mod evaluate;
+pub mod forecast;
+pub mod forecaster;
+pub mod frontend;
+pub mod head;
+pub mod metrics;
+pub mod model;
+pub mod plot;
+pub mod portfolio;
+pub mod predict;
+pub mod presets;
+pub mod scaler;
+pub mod token_model;
+
+pub use batch::{BatchError, SeriesBatch, SeriesHostBatch};
+pub use config::{DecoderConfig, SeriesModelConfig, resolution_id};
+pub use model::{SeriesForecast, SeriesModel};
+pub use presets::Preset;

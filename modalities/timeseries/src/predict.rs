@@ -1,0 +1,148 @@
+//! Forecasts of a series model: from its forecast head, or patch by patch from its token head.
+
+use crate::{
+    batch::{BatchError, SeriesBatch},
+    head::{TokenHead, select},
+    model::{SeriesForecast, SeriesModel},
+    scaler::Scaled,
+};
+use burn::tensor::{Bool, Tensor, TensorData};
+use kiln_core::{Backend, View};
+
+impl<B: Backend> SeriesModel<B> {
+    /// Forecasts [`crate::SeriesModelConfig::rows`] rows after the end of each window, in units of
+    /// the data. Of the batch's future, only covariates are read.
+    ///
+    /// # Errors
+    /// When the batch does not fit the model.
+    pub fn predict(&self, batch: &SeriesBatch<B>) -> Result<SeriesForecast<B>, BatchError> {
+        self.check(batch)?;
+        if let Some(forecast) = self.forecast_scaled(batch) {
+            let (loc, scale) = (forecast.loc, forecast.scale);
+            let mut parameters = forecast.output.parameters;
+            let point = match self.config().loss.distribution() {
+                Some(distribution) => {
+                    let parameters = distribution.domain(parameters, &scale);
+                    distribution.centre(&parameters, &loc, &scale)
+                }
+                None => {
+                    let point = parameters.pop().ok_or(BatchError::Unable("it has no head"))?;
+                    point * scale.clone() + loc.clone()
+                }
+            };
+            let quantiles = forecast.output.quantiles.map(|levels| {
+                // Levels are trained one by one and may cross: a sorted forecast is never worse.
+                let levels = levels.sort(3);
+                levels * scale.clone().unsqueeze_dim(3) + loc.clone().unsqueeze_dim(3)
+            });
+            return Ok(SeriesForecast { point, quantiles, loc, scale });
+        }
+        match &self.token_head {
+            Some(head) => self.predict_patches(head, batch),
+            None => Err(BatchError::Unable("it has no head")),
+        }
+    }
+
+    /// Patch after patch where tokens see only what came before; otherwise all at once, as hidden
+    /// patches after the end.
+    fn predict_patches(
+        &self,
+        head: &TokenHead<B>,
+        batch: &SeriesBatch<B>,
+    ) -> Result<SeriesForecast<B>, BatchError> {
+        let config = self.config();
+        let patch = config.frontend.patch;
+        let rows = config.horizon;
+        let scaled = config.scaler.scale(batch.past.clone(), batch.missing.as_ref(), patch);
+        let ahead = rows.div_ceil(patch);
+        let forecast = if config.causal {
+            let mut values = scaled.values.clone();
+            let mut made = Vec::with_capacity(ahead);
+            for _ in 0..ahead {
+                let next = self.next_patch(head, batch, &scaled, values.clone());
+                values = shift(values, next.clone());
+                made.push(next);
+            }
+            Tensor::cat(made, 1)
+        } else {
+            self.fill_in(head, batch, &scaled, ahead)?
+        };
+        let targets = self.targets_of(batch);
+        let (loc, scale) = (select(scaled.loc, &targets), select(scaled.scale, &targets));
+        let point = select(forecast.narrow(1, 0, rows), &targets);
+        let point = point * scale.clone() + loc.clone();
+        Ok(SeriesForecast { point, quantiles: None, loc, scale })
+    }
+
+    /// The patch after scaled `values` `[batch, context, channels]`: `[batch, patch, channels]`.
+    fn next_patch(
+        &self,
+        head: &TokenHead<B>,
+        batch: &SeriesBatch<B>,
+        scaled: &Scaled<B>,
+        values: Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let scaled = Scaled { values, ..scaled.clone() };
+        let encoded = self.encode_scaled(scaled, batch, View { hide: None, causal: true });
+        let [_, tokens, _] = encoded.tokens.dims();
+        let last = head.forward(encoded.tokens.values.narrow(1, tokens - 1, 1));
+        self.to_rows(last, batch)
+    }
+
+    /// Moves the window ahead and has the model fill in the patches that then are unknown.
+    fn fill_in(
+        &self,
+        head: &TokenHead<B>,
+        batch: &SeriesBatch<B>,
+        scaled: &Scaled<B>,
+        ahead: usize,
+    ) -> Result<Tensor<B, 3>, BatchError> {
+        let config = self.config();
+        let (patch, stride) = (config.frontend.patch, config.frontend.stride());
+        let count = config.patches();
+        let [items, _, channels] = batch.dims();
+        let unknown = ahead * patch;
+        if unknown >= config.context {
+            return Err(BatchError::Unable("its horizon is longer than its context"));
+        }
+        if !patch.is_multiple_of(stride) {
+            return Err(BatchError::Unable("its patches overlap so that they cannot be laid side by side"));
+        }
+        let blank = Tensor::zeros([items, unknown, channels], &batch.past.device());
+        let moved = Scaled { values: shift(scaled.values.clone(), blank), ..scaled.clone() };
+        // Patches that reach into the unknown rows.
+        let known = config.context - unknown;
+        let start = config.context - (patch + stride * (count - 1));
+        let row: Vec<bool> = (0..count).map(|token| start + token * stride + patch > known).collect();
+        let hidden = row.repeat(items * channels);
+        let hide = Tensor::<B, 2, Bool>::from_data(
+            TensorData::new(hidden, [items * channels, count]),
+            &batch.past.device(),
+        );
+        let encoded = self.encode_scaled(moved, batch, View { hide: Some(hide), causal: false });
+        let decoded = head.forward(self.patch_tokens(encoded.tokens).values);
+        // Every so many patches cover the unknown rows side by side, counted from the end.
+        let parts = (1..=ahead)
+            .rev()
+            .map(|back| {
+                let offset = (back - 1) * patch;
+                decoded.clone().narrow(1, count - 1 - offset / stride, 1)
+            })
+            .collect::<Vec<_>>();
+        let rows = parts.into_iter().map(|part| self.to_rows(part, batch)).collect();
+        Ok(Tensor::cat(rows, 1))
+    }
+
+    /// `[batch * channels, 1, patch]` to `[batch, patch, channels]`.
+    fn to_rows(&self, patches: Tensor<B, 3>, batch: &SeriesBatch<B>) -> Tensor<B, 3> {
+        let [items, _, channels] = batch.dims();
+        let [_, _, patch] = patches.dims();
+        patches.reshape([items, channels, patch]).swap_dims(1, 2)
+    }
+}
+
+/// Appends rows and drops as many at the beginning; `[batch, rows, channels]`.
+fn shift<B: Backend>(values: Tensor<B, 3>, next: Tensor<B, 3>) -> Tensor<B, 3> {
+    let (length, more) = (values.dims()[1], next.dims()[1]);
+    Tensor::cat(vec![values.narrow(1, more, length - more), next], 1)
+}
