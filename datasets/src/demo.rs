@@ -34,7 +34,8 @@ pub fn demo_sales() -> String {
         let year = (day as f32 / 365.25 * std::f32::consts::TAU - 1.1).sin();
         mood = 0.8 * mood + 0.04 * rng.normal();
         let weekday = WEEKDAY[date.weekday().num_days_from_monday() as usize];
-        let log = 0.12 * year + 0.0002 * day as f32 - 1.5 * (paid / 3.99).ln() + mood
+        let log = 0.12 * year + 0.0002 * day as f32 - 1.5 * (paid / 3.99).ln()
+            + mood
             + if promo { 0.25 } else { 0.0 };
         let units = rng.count(120.0 * weekday * log.exp());
         // Writing to a string cannot fail.
@@ -60,7 +61,8 @@ mod tests {
         assert_eq!((series.len(), series.frequency), (730, Frequency::DAILY));
         assert_eq!(series.time(729).unwrap().to_string(), "2024-12-30 00:00:00");
         // Saturdays (the first row is a Sunday) sell more than Tuesdays.
-        let sold = |weekday: usize| -> f32 { (0..100).map(|w| series.values[[7 * w + weekday, 0]]).sum() };
+        let sold =
+            |weekday: usize| -> f32 { (0..100).map(|w| series.values[[7 * w + weekday, 0]]).sum() };
         assert!(sold(6) > 1.4 * sold(2), "{} {}", sold(6), sold(2));
         assert_eq!(demo_sales(), demo_sales());
     }

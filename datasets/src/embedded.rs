@@ -1,6 +1,9 @@
 //! Small real series that come with Kiln; `embedded/README.md` names sources and licences.
 
-use crate::{DataError, Frequency, Result, Series, text::{number, split_line}};
+use crate::{
+    DataError, Frequency, Result, Series,
+    text::{number, split_line},
+};
 use chrono::NaiveDate;
 use ndarray::Array2;
 
@@ -177,7 +180,8 @@ mod tests {
     #[test]
     fn all_of_them_are_whole() {
         let sets = all().unwrap();
-        let rows: Vec<_> = sets.iter().map(|set| (set.name.as_str(), set.series[0].len())).collect();
+        let rows: Vec<_> =
+            sets.iter().map(|set| (set.name.as_str(), set.series[0].len())).collect();
         let expected = [
             ("uk-demand", 8760),
             ("greensboro-weather", 8760),

@@ -42,7 +42,7 @@ pub enum DataError {
         what: &'static str,
     },
     /// A row with more or fewer cells than the header.
-    #[error("{}: row {row} has {found} cells, the header has {expected}: is a separator missing or a quote left open?", path.display())]
+    #[error("{}: row {row} has {found} cell{}, the header has {expected}: is a separator missing or a quote left open?", path.display(), if *found == 1 { "" } else { "s" })]
     Ragged {
         /// The file.
         path: PathBuf,
@@ -242,7 +242,10 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The name most like `wanted`, if any is like it at all.
-pub(crate) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(
+    wanted: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
     let wanted = wanted.to_lowercase();
     names
         .into_iter()

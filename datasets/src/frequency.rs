@@ -29,7 +29,8 @@ pub fn infer(times: &[NaiveDateTime]) -> Result<Grid, String> {
         return check_filled(grid, times);
     }
     let seconds = |time: &NaiveDateTime| time.and_utc().timestamp();
-    let steps: Vec<i64> = times.windows(2).map(|pair| seconds(&pair[1]) - seconds(&pair[0])).collect();
+    let steps: Vec<i64> =
+        times.windows(2).map(|pair| seconds(&pair[1]) - seconds(&pair[0])).collect();
     let step = commonest(&steps);
     if step <= 0 || times.iter().any(|time| time.nanosecond() != times[0].nanosecond()) {
         return Err("some steps are shorter than a second".into());

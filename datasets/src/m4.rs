@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn ragged_rows_end_where_they_end() {
-        let train = written("\"V1\",\"V2\",\"V3\",\"V4\"\n\"W1\",\"1\",\"2\",\"3\"\n\"W2\",\"4\",,\nW3,5,NA,7\n");
+        let train = written(
+            "\"V1\",\"V2\",\"V3\",\"V4\"\n\"W1\",\"1\",\"2\",\"3\"\n\"W2\",\"4\",,\nW3,5,NA,7\n",
+        );
         let series = read_series(train.path(), Frequency::WEEKLY).unwrap();
         let lengths: Vec<_> = series.iter().map(Series::len).collect();
         assert_eq!(lengths, [3, 1, 3]);

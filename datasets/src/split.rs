@@ -90,8 +90,12 @@ impl SplitProtocol {
     /// When it is too short, when its frequency has no such protocol, or when shares make no sense.
     pub fn split(&self, series: &Series) -> Result<Split> {
         let rows = series.len();
-        let too_short =
-            |protocol, needed| DataError::TooShort { id: series.id.clone(), rows, protocol, needed };
+        let too_short = |protocol, needed| DataError::TooShort {
+            id: series.id.clone(),
+            rows,
+            protocol,
+            needed,
+        };
         match *self {
             Self::Chronological { train, validation } => {
                 check_shares(train, validation)?;
@@ -147,7 +151,11 @@ fn check_shares(train: f64, validation: f64) -> Result<()> {
 
 fn cut(train: usize, validation: usize, test: usize) -> Split {
     let part = |rows| Part { rows };
-    Split { train: part(0..train), validation: part(train..validation), test: part(validation..test) }
+    Split {
+        train: part(0..train),
+        validation: part(train..validation),
+        test: part(validation..test),
+    }
 }
 
 #[cfg(test)]

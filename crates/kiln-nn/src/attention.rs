@@ -1,9 +1,9 @@
 //! Multi-head attention, <https://arxiv.org/abs/1706.03762>.
 
-use crate::ConfigError;
+use crate::{Linear, LinearConfig, ConfigError};
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig, Linear, LinearConfig},
+    nn::{Dropout, DropoutConfig},
     tensor::{Bool, Tensor, TensorData, activation::softmax},
 };
 use kiln_core::Backend;

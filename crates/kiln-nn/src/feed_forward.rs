@@ -1,9 +1,9 @@
 //! Two linear layers with an activation between them.
 
-use crate::{Activation, ConfigError};
+use crate::{Linear, LinearConfig, Activation, ConfigError};
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig, Linear, LinearConfig},
+    nn::{Dropout, DropoutConfig},
     tensor::Tensor,
 };
 use kiln_core::Backend;

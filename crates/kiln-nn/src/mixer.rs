@@ -5,13 +5,12 @@
 //! parts, which become tokens of their own, so that a layer sees finer patches. Levels run from
 //! the finest to the coarsest.
 
-use crate::{
+use crate::{Linear, LinearConfig, 
     Activation, Attention, AttentionConfig, BackboneShape, ConfigError, FeedForward,
     FeedForwardConfig, Norm, NormConfig,
 };
 use burn::{
     module::Module,
-    nn::{Linear, LinearConfig},
     tensor::{Tensor, activation::softmax},
 };
 use kiln_core::{Backend, Tokens};
@@ -63,7 +62,7 @@ impl Default for MixerConfig {
 
 impl MixerConfig {
     /// In how many parts each stage cuts the width, in order.
-    fn cuts(&self, width: usize) -> Vec<usize> {
+    pub fn cuts(&self, width: usize) -> Vec<usize> {
         if self.adaptive_levels == 0 {
             return vec![1];
         }

@@ -160,4 +160,10 @@ pub enum Error {
     /// Signals cannot be listened for.
     #[error("cannot listen for Ctrl-C")]
     Signals(#[source] std::io::Error),
+    /// A recipe has a mistake.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::RecipeError),
+    /// A model directory could not be found, read or written.
+    #[error(transparent)]
+    Hub(#[from] kiln_hub::HubError),
 }

@@ -94,10 +94,15 @@ pub fn plan(
     Ok(groups)
 }
 
-/// Whether a part of the path contains one of the words.
+/// Whether a word of the path begins with one of these, as `embedder` does with `embed`; norms also
+/// end so, as in `layernorm`.
 fn names(path: &str, words: &[&str]) -> bool {
     let path = path.to_ascii_lowercase();
-    words.iter().any(|word| path.contains(word))
+    path.split(['.', '_']).any(|part| {
+        words
+            .iter()
+            .any(|word| part.starts_with(word) || (*word == "norm" && part.ends_with("norm")))
+    })
 }
 
 /// Whether `name` fits `pattern`, in which `*` stands for anything, dots included.
@@ -146,6 +151,7 @@ mod tests {
         vec![
             named("embedder.weight", &[8, 4]),
             named("position.table", &[16, 4]),
+            named("blocks.0.decomposition.weight", &[4, 1]),
             named("blocks.0.mlp.weight", &[4, 4]),
             named("blocks.0.norm.gamma", &[4]),
             named("blocks.1.mlp.weight", &[4, 4]),
@@ -165,7 +171,13 @@ mod tests {
         let decayed: Vec<_> = groups.iter().filter(|(_, p)| p.decayed).map(|(n, _)| n).collect();
         assert_eq!(
             decayed,
-            ["blocks.0.mlp.weight", "blocks.1.mlp.weight", "embedder.weight", "head.weight"]
+            [
+                "blocks.0.decomposition.weight",
+                "blocks.0.mlp.weight",
+                "blocks.1.mlp.weight",
+                "embedder.weight",
+                "head.weight"
+            ]
         );
         let matrices: Vec<_> =
             groups.iter().filter(|(_, p)| p.hidden_matrix).map(|(n, _)| n).collect();

@@ -6,15 +6,16 @@
 use crate::{
     Error, Result,
     checkpoint::{Best, CheckpointStore, Manifest},
+    files,
     interrupt::Interrupt,
     learner::Learner,
-    logs::{Logs, StepLine},
+    logs::{Logs, Progress, StepLine},
     recipe::{Bare, Optimizer, Stage},
     schedule::Rates,
     vitals::{Reading, Vitals},
 };
 use kiln_core::SignValue;
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 /// What a stage is trained with.
 pub struct Trainer<'a> {
@@ -30,6 +31,32 @@ pub struct Trainer<'a> {
     pub interrupt: &'a Interrupt,
     /// Where the stage stands; [`Manifest::new`] for one that begins.
     pub manifest: Manifest,
+}
+
+/// Trains a single stage with its logs and checkpoints in `dir`, going on from the newest checkpoint
+/// there: for use as a library, without recipe and run directory.
+///
+/// # Errors
+/// As [`Trainer::run`], and when the newest checkpoint does not fit.
+pub fn train(
+    stage: &Stage<Bare>,
+    learner: &mut dyn Learner,
+    dir: &Path,
+    interrupt: &Interrupt,
+    progress: Progress,
+) -> Result<StageEnd> {
+    files::create_dir(dir)?;
+    let store = CheckpointStore::new(dir.join("checkpoints"));
+    store.clean()?;
+    let manifest = match store.newest()? {
+        Some(checkpoint) => {
+            learner.restore(&checkpoint.state)?;
+            checkpoint.manifest
+        }
+        None => Manifest::new(0, &stage.name, 0),
+    };
+    let logs = &mut Logs::open(dir, manifest.step, progress)?;
+    Trainer { stage, learner, store: &store, logs, interrupt, manifest }.run()
 }
 
 /// How a stage ended.
@@ -179,7 +206,8 @@ impl Trainer<'_> {
         seconds: f64,
     ) -> Result<()> {
         let Some((loss, gradient_norm, clipped)) = done.good else { return Ok(()) };
-        let waited = if seconds > 0.0 { done.waited / seconds } else { 0.0 };
+        // In steps this short, waiting is the cost of handing over, whatever the data.
+        let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
         let signs = &done.signs;
         let reading = Reading { step, loss, gradient_norm, clipped, waited, signs };
         for warning in vitals.observe(reading) {

@@ -58,7 +58,7 @@ pub struct Memory {
     signs: BTreeMap<String, VecDeque<f64>>,
     /// Losses at the steps that read signs.
     observed: VecDeque<f64>,
-    /// The lowest mean loss over half a window.
+    /// The lowest median loss over a window.
     lowest: Option<f64>,
     warned: BTreeSet<String>,
 }
@@ -244,11 +244,12 @@ impl Vitals {
     }
 
     fn rising(&mut self) -> Option<Finding> {
-        let half = mean(&self.latest(self.window / 2, &self.memory.losses)?);
-        let lowest = self.memory.lowest.map_or(half, |lowest| lowest.min(half));
+        // Medians: a single hard batch is no divergence.
+        let now = median(self.full(&self.memory.losses)?.iter());
+        let lowest = self.memory.lowest.map_or(now, |lowest| lowest.min(now));
         self.memory.lowest = Some(lowest);
-        (half > lowest + 0.5 * lowest.abs() && half > lowest + 1e-3).then(|| {
-            let message = format!("the loss rose from {lowest:.4} to {half:.4}");
+        (now > lowest + 0.5 * lowest.abs() && now > lowest + 1e-3).then(|| {
+            let message = format!("the loss rose from {lowest:.4} to {now:.4}");
             let cause = "training diverges: the learning rate is too high";
             ("loss", message, cause, self.rate_key.clone())
         })
@@ -296,119 +297,4 @@ fn median<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs 400 steps, signs read at every tenth; gives what was warned about.
-    fn run(trace: impl Fn(u64) -> (Reading<'static>, Vec<(Sign, f64)>)) -> Vec<Warning> {
-        let mut vitals = Vitals::new(1000, 20, "adamw", Memory::default());
-        let mut warnings = Vec::new();
-        for step in 0..400 {
-            let (mut reading, signs) = trace(step);
-            let signs: Vec<_> =
-                signs.into_iter().map(|(sign, value)| SignValue { sign, value }).collect();
-            reading.step = step;
-            let observed: &[SignValue] = if step % 10 == 0 { &signs } else { &[] };
-            warnings.extend(vitals.observe(Reading { signs: observed, ..reading }));
-            // What is saved and read back goes on in the same way.
-            let text = serde_json::to_string(vitals.memory()).unwrap();
-            let memory = serde_json::from_str(&text).unwrap();
-            vitals = Vitals::new(1000, 20, "adamw", memory);
-        }
-        warnings
-    }
-
-    fn healthy(step: u64) -> (Reading<'static>, Vec<(Sign, f64)>) {
-        let loss = 1.0 / (1.0 + step as f64 / 50.0) + 0.05 * (step as f64).sin();
-        let reading = Reading {
-            step,
-            loss,
-            gradient_norm: 0.5,
-            clipped: step % 3 == 0,
-            waited: 0.1,
-            signs: &[],
-        };
-        let signs = vec![
-            (Sign::GuessLoss, 1.0),
-            (Sign::Spread, 0.4),
-            (Sign::DeadUnits, 0.1),
-            (Sign::Accuracy, 0.1 + step as f64 / 500.0),
-            (Sign::ChanceAccuracy, 0.1),
-            (Sign::CodebookPerplexity, 100.0),
-        ];
-        (reading, signs)
-    }
-
-    /// The only warning of a healthy trace with one thing changed.
-    fn only(change: impl Fn(&mut Reading<'static>, &mut Vec<(Sign, f64)>)) -> Warning {
-        let mut warnings = run(|step| {
-            let (mut reading, mut signs) = healthy(step);
-            change(&mut reading, &mut signs);
-            (reading, signs)
-        });
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        let warning = warnings.remove(0);
-        assert!(warning.step < 300, "{warning:?}");
-        warning
-    }
-
-    fn set(signs: &mut [(Sign, f64)], sign: Sign, to: f64) {
-        signs.iter_mut().filter(|(s, _)| *s == sign).for_each(|(_, value)| *value = to);
-    }
-
-    #[test]
-    fn a_healthy_run_is_silent() {
-        assert_eq!(run(healthy), []);
-    }
-
-    #[test]
-    fn each_sign_warns_once_and_names_its_key() {
-        let warning = only(|reading, _| reading.loss = 1.0);
-        assert_eq!((warning.sign.as_str(), warning.step), ("guess_loss", 120));
-        assert_eq!(warning.key, "optimizer.adamw.learning_rate");
-        let warning = only(|_, signs| set(signs, Sign::Spread, 0.001));
-        assert_eq!((warning.sign.as_str(), warning.step), ("spread", 50));
-        let warning = only(|_, signs| set(signs, Sign::DeadUnits, 0.9));
-        assert_eq!(
-            (warning.sign.as_str(), warning.key.as_str()),
-            ("dead_units", "schedule.*.warmup")
-        );
-        let warning = only(|_, signs| set(signs, Sign::Accuracy, 0.1));
-        assert_eq!(warning.sign, "accuracy");
-        let warning = only(|_, signs| set(signs, Sign::CodebookPerplexity, 1.1));
-        assert_eq!(warning.sign, "codebook_perplexity");
-        let warning = only(|reading, _| reading.gradient_norm = 0.0);
-        assert_eq!((warning.sign.as_str(), warning.step), ("gradient_norm", 19));
-        let warning = only(|reading, _| {
-            if reading.step > 200 {
-                reading.gradient_norm = 50.0;
-            }
-        });
-        assert_eq!(warning.sign, "gradient_norm_high");
-        let warning = only(|reading, _| reading.clipped = true);
-        assert_eq!((warning.sign.as_str(), warning.key.as_str()), ("clipped_share", "clip"));
-        let warning = only(|reading, _| reading.waited = 0.7);
-        assert_eq!((warning.sign.as_str(), warning.key.as_str()), ("waited_share", "data"));
-        let warning = only(|reading, _| {
-            if reading.step > 150 {
-                reading.loss = 0.3 + (reading.step - 150) as f64 / 300.0;
-            }
-        });
-        assert_eq!(warning.sign, "loss");
-        assert!(
-            warning.to_string().contains("change `optimizer.adamw.learning_rate`"),
-            "{warning}"
-        );
-    }
-
-    #[test]
-    fn a_short_stage_is_left_alone_and_last_readings_are_kept() {
-        let mut vitals = Vitals::new(20, 0, "lion", Memory::default());
-        let signs = [SignValue { sign: Sign::GuessLoss, value: 1.0 }];
-        for step in 0..20 {
-            let (reading, _) = healthy(step);
-            assert_eq!(vitals.observe(Reading { loss: 2.0, signs: &signs, ..reading }), []);
-        }
-        assert_eq!(vitals.last()["guess_loss"], 1.0);
-    }
-}
+mod tests;

@@ -29,7 +29,8 @@ pub(crate) fn noise(rng: &mut Rng, length: usize) -> Vec<f32> {
     // Errors that are larger at some times than at others.
     if rng.chance(0.15) {
         let memory = rng.magnitude(5.0, length.max(6) as f32);
-        let (envelope, depth) = (super::trend::reverting(rng, length, memory), rng.between(0.2, 0.8));
+        let (envelope, depth) =
+            (super::trend::reverting(rng, length, memory), rng.between(0.2, 0.8));
         for (value, envelope) in values.iter_mut().zip(envelope) {
             *value *= (depth * envelope).clamp(-3.0, 2.0).exp();
         }
@@ -155,7 +156,8 @@ mod tests {
         let mut rng = Seed::new(7).rng();
         let mut clustered = 0.0f32;
         for _ in 0..40 {
-            let squares: Vec<f32> = garch(&mut rng, 4000).iter().map(|v| (v * v).min(9.0)).collect();
+            let squares: Vec<f32> =
+                garch(&mut rng, 4000).iter().map(|v| (v * v).min(9.0)).collect();
             let mean = squares.iter().sum::<f32>() / 4000.0;
             let product: f32 = squares.windows(2).map(|w| (w[0] - mean) * (w[1] - mean)).sum();
             clustered += product / 4000.0;

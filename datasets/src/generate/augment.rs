@@ -52,7 +52,8 @@ impl Frequency {
 impl Series {
     /// The series with coarser rows; known futures too.
     pub fn downsample(&self, factor: usize, reduce: Reduce) -> Self {
-        let coarser = u32::try_from(factor).map_or(Frequency::Unknown, |f| self.frequency.coarser(f));
+        let coarser =
+            u32::try_from(factor).map_or(Frequency::Unknown, |f| self.frequency.coarser(f));
         Self {
             values: downsample(&self.values, factor, reduce),
             future: self.future.as_ref().map(|future| downsample(future, factor, reduce)),
@@ -71,7 +72,8 @@ pub fn hide_blocks(rng: &mut Rng, values: &mut [f32], share: f64) {
     let most = (share.clamp(0.0, 0.9) * length as f64) as usize;
     let mut hidden = 0;
     while hidden < most {
-        let block = (rng.magnitude(1.0, (length as f32 / 8.0).max(2.0)) as usize).min(most - hidden);
+        let block =
+            (rng.magnitude(1.0, (length as f32 / 8.0).max(2.0)) as usize).min(most - hidden);
         let begin = rng.below(length);
         values.iter_mut().skip(begin).take(block.max(1)).for_each(|value| *value = f32::NAN);
         hidden += block.max(1);

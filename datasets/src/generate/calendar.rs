@@ -20,7 +20,8 @@ const YEAR: f32 = 365.25;
 
 /// The cycles of a frequency, the usual strongest first; empty where there are none.
 pub(crate) fn cycles(frequency: Frequency) -> Vec<Cycle> {
-    let cycle = |period: f32, probability, strength| Cycle { period, probability, strength, week: false };
+    let cycle =
+        |period: f32, probability, strength| Cycle { period, probability, strength, week: false };
     match frequency {
         Frequency::Unknown | Frequency::Seconds(0) | Frequency::Days(0) | Frequency::Months(0) => {
             Vec::new()

@@ -34,7 +34,8 @@ fn counts(rng: &mut Rng, rate: &[f32]) -> Vec<f32> {
 
 /// Demand now and then: when it comes is a coin's throw, how much has its own distribution.
 fn demand(rng: &mut Rng, rate: &[f32]) -> Vec<f32> {
-    let (often, size, spread) = (rng.magnitude(0.03, 0.6), rng.magnitude(1.0, 50.0), rng.between(0.0, 0.8));
+    let (often, size, spread) =
+        (rng.magnitude(0.03, 0.6), rng.magnitude(1.0, 50.0), rng.between(0.0, 0.8));
     let whole = rng.chance(0.8);
     let amount = |log: &f32| {
         let probability = (often * log.clamp(-3.0, 3.0).exp()).min(0.95);

@@ -16,6 +16,8 @@ mod profile;
 mod regime;
 mod seasonal;
 mod trend;
+mod weights;
 
-pub use corpus::{Corpus, FamilyWeights, ResolutionWeights};
+pub use corpus::Corpus;
 pub use prices::Prices;
+pub use weights::{FamilyWeights, ResolutionWeights};

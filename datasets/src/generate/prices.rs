@@ -72,7 +72,12 @@ impl Prices {
         let stock = |stock: usize| {
             let sector = stock % self.sectors;
             let id = format!("S{stock:03}");
-            let prices = stock_prices(seed.part("stock").at(stock as u64), &market, &sectors[sector], signal);
+            let prices = stock_prices(
+                seed.part("stock").at(stock as u64),
+                &market,
+                &sectors[sector],
+                signal,
+            );
             Series {
                 channels: vec!["close".into()],
                 start,
@@ -133,7 +138,9 @@ mod tests {
     fn correlation(a: &[f32], b: &[f32]) -> f32 {
         let n = a.len() as f32;
         let (ma, mb) = (a.iter().sum::<f32>() / n, b.iter().sum::<f32>() / n);
-        let sum = |f: &dyn Fn(f32, f32) -> f32| a.iter().zip(b).map(|(x, y)| f(x - ma, y - mb)).sum::<f32>();
+        let sum = |f: &dyn Fn(f32, f32) -> f32| {
+            a.iter().zip(b).map(|(x, y)| f(x - ma, y - mb)).sum::<f32>()
+        };
         sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
     }
 
@@ -186,7 +193,10 @@ mod tests {
     fn mistakes_are_named() {
         let wrong = Prices { stocks: 2, sectors: 3, ..Prices::default() };
         let text = wrong.generate(Seed::new(1)).unwrap_err().to_string();
-        assert_eq!(text, "`stocks` is 2 for 3 sectors, expected at least one stock a sector, at most 100000");
+        assert_eq!(
+            text,
+            "`stocks` is 2 for 3 sectors, expected at least one stock a sector, at most 100000"
+        );
         assert!(Prices { signal: f64::NAN, ..Prices::default() }.validate().is_err());
     }
 }

@@ -42,7 +42,9 @@ impl Profile {
             }
             2 => {
                 let depth = rng.between(0.05, 0.5);
-                days.iter_mut().for_each(|day| *day = (1.0 + 0.5 * depth * rng.normal(), depth * rng.normal(), 0.0));
+                days.iter_mut().for_each(|day| {
+                    *day = (1.0 + 0.5 * depth * rng.normal(), depth * rng.normal(), 0.0)
+                });
             }
             _ => {}
         }
@@ -163,7 +165,9 @@ fn add_shape(rng: &mut Rng, strength: f32, knots: &mut [f32; KNOTS]) {
             let edge = rng.magnitude(0.005, 0.08);
             add(&|x| {
                 let x = (x - begin + 1.0).fract();
-                0.5 * ((x / edge).tanh() - ((x - open) / edge).tanh() + ((x - 1.0) / edge).tanh() + 1.0)
+                0.5 * ((x / edge).tanh() - ((x - open) / edge).tanh()
+                    + ((x - 1.0) / edge).tanh()
+                    + 1.0)
             });
         }
         3 => {

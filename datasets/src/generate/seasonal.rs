@@ -4,7 +4,12 @@
 //! The best forecast of such a series is a shrunk mean of past profiles on a level that is partly
 //! the last one and partly the long mean; how much of each is what a model learns here.
 
-use super::{arma, calendar, draw::{Draw, standardize}, profile::Profile, trend};
+use super::{
+    arma, calendar,
+    draw::{Draw, standardize},
+    profile::Profile,
+    trend,
+};
 use crate::Frequency;
 use kiln_core::Rng;
 
@@ -120,9 +125,15 @@ mod tests {
     #[test]
     fn every_frequency_is_finite() {
         let mut rng = Seed::new(12).rng();
-        for frequency in [Frequency::Unknown, Frequency::Seconds(60), Frequency::DAILY, Frequency::WEEKLY,
-            Frequency::MONTHLY, Frequency::QUARTERLY, Frequency::YEARLY]
-        {
+        for frequency in [
+            Frequency::Unknown,
+            Frequency::Seconds(60),
+            Frequency::DAILY,
+            Frequency::WEEKLY,
+            Frequency::MONTHLY,
+            Frequency::QUARTERLY,
+            Frequency::YEARLY,
+        ] {
             for length in [0, 1, 2, 30, 300] {
                 let values = generate(&mut rng, frequency, length);
                 assert_eq!(values.len(), length);

@@ -111,8 +111,8 @@ fn smooth_reverting(rng: &mut Rng, length: usize, memory: f32) -> Vec<f32> {
     let step = ((1.0 - square).powi(3) / (1.0 + square)).sqrt();
     let correlation = 2.0 * root / (1.0 + square);
     let mut last = f64::from(rng.normal());
-    let mut before =
-        correlation * last + (1.0 - correlation * correlation).max(0.0).sqrt() * f64::from(rng.normal());
+    let mut before = correlation * last
+        + (1.0 - correlation * correlation).max(0.0).sqrt() * f64::from(rng.normal());
     (0..length)
         .map(|_| {
             let next = 2.0 * root * last - square * before + step * f64::from(rng.normal());

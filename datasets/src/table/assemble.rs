@@ -123,7 +123,9 @@ fn named_columns<'a>(
 /// counts: the one that is none is a mistake to be shown, not a reason to drop the column.
 fn numeric_columns<'a>(spec: &TableSpec, table: &'a Columns) -> Result<Vec<NumberColumn<'a>>> {
     let taken = |name: &String| {
-        spec.time.as_ref() == Some(name) || spec.id.as_ref() == Some(name) || spec.known.contains(name)
+        spec.time.as_ref() == Some(name)
+            || spec.id.as_ref() == Some(name)
+            || spec.known.contains(name)
     };
     let numeric = |column: &&Column| match &column.cells {
         Cells::Numbers(_) => true,
@@ -142,18 +144,15 @@ fn numeric_columns<'a>(spec: &TableSpec, table: &'a Columns) -> Result<Vec<Numbe
         Cells::Times(_) | Cells::Other(_) => false,
     };
     let columns = table.columns.iter().filter(|column| !taken(&column.name)).filter(numeric);
-    let columns: Vec<_> = columns.map(|column| numbers(spec, table, column)).collect::<Result<_>>()?;
+    let columns: Vec<_> =
+        columns.map(|column| numbers(spec, table, column)).collect::<Result<_>>()?;
     if columns.is_empty() {
         return Err(DataError::NoTargets { path: spec.path().into() });
     }
     Ok(columns)
 }
 
-fn numbers<'a>(
-    spec: &TableSpec,
-    table: &Columns,
-    column: &'a Column,
-) -> Result<NumberColumn<'a>> {
+fn numbers<'a>(spec: &TableSpec, table: &Columns, column: &'a Column) -> Result<NumberColumn<'a>> {
     let (path, name) = (|| spec.path().into(), column.name.as_str());
     let values: Vec<f64> = match &column.cells {
         // Infinite values come from a division by zero somewhere: nothing was measured.
@@ -295,7 +294,8 @@ fn share_frequency(made: &mut [Series]) {
         }
     }
     // Ties go to the finer frequency, not to the order of a hash map.
-    let commonest = counts.iter().max_by_key(|(frequency, count)| (**count, std::cmp::Reverse(**frequency)));
+    let commonest =
+        counts.iter().max_by_key(|(frequency, count)| (**count, std::cmp::Reverse(**frequency)));
     let Some(common) = commonest.map(|(frequency, _)| *frequency) else { return };
     for series in made.iter_mut().filter(|series| series.start.is_some()) {
         if series.frequency == Frequency::Unknown {

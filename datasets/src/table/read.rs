@@ -4,9 +4,11 @@ use crate::{DataError, Result, error::nearest, text::split_line};
 use chrono::{DateTime, NaiveDateTime};
 use polars::prelude::{CsvReadOptions, DataFrame, DataType, ParquetReader, SerReader, TimeUnit};
 use std::{
+    cell::Cell,
     io::{Cursor, ErrorKind},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Once,
 };
 
 /// A column of a file.
@@ -77,7 +79,8 @@ pub(crate) fn text_of(path: &Path, bytes: &[u8]) -> Result<String> {
         return Err(refuse("it contains zero bytes; save text as UTF-8"));
     }
     let text = String::from_utf8_lossy(bytes);
-    let strange = |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace());
+    let strange =
+        |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace());
     // A table in Latin-1 has a few such bytes, a picture has every tenth.
     if text.chars().filter(strange).count() > 8 + text.len() / 50 {
         return Err(refuse("it is not text; save text as UTF-8"));
@@ -92,19 +95,23 @@ fn csv(path: &Path, bytes: &[u8]) -> Result<Columns> {
     let names: Vec<String> =
         split_line(header, separator).iter().map(|name| name.trim().to_owned()).collect();
     if names.iter().all(String::is_empty) {
-        return Err(DataError::Empty { path: path.into(), what: "its first line, the header, is empty" });
+        return Err(DataError::Empty {
+            path: path.into(),
+            what: "its first line, the header, is empty",
+        });
     }
     if text.lines().skip(1).all(|line| line.trim().is_empty()) {
         return Err(DataError::Empty { path: path.into(), what: "there is a header but no row" });
     }
+    let text = without_blank_lines(&text, names.len());
     // All columns are read as text, so that a cell that is no number can be shown as it is.
     let options = CsvReadOptions::default()
         .with_infer_schema_length(Some(0))
         .with_raise_if_empty(false)
         .map_parse_options(|parse| parse.with_separator(separator as u8));
     let cursor = Cursor::new(text.clone().into_bytes());
-    let frame = guarded(|| options.into_reader_with_file_handle(cursor).finish())
-        .map_err(|reason| {
+    let frame =
+        guarded(|| options.into_reader_with_file_handle(cursor).finish()).map_err(|reason| {
             ragged(path, &text, separator)
                 .unwrap_or_else(|| DataError::Format { path: path.into(), reason })
         })?;
@@ -121,9 +128,19 @@ fn csv(path: &Path, bytes: &[u8]) -> Result<Columns> {
     Ok(Columns { columns, rows: frame.height(), decimal_comma: separator == ';' })
 }
 
+/// The text without blank lines. In a file of one column they are missing values, save at the end.
+fn without_blank_lines(text: &str, columns: usize) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.trim_end().lines().filter(|line| columns == 1 || !line.trim().is_empty()) {
+        kept.push_str(line);
+        kept.push('\n');
+    }
+    kept
+}
+
 /// The separator that the header has most of.
 fn separator(header: &str) -> char {
-    let count = |separator| header.matches(separator).count();
+    let count = |separator| split_line(header, separator).len();
     // Later ones win ties in `max_by_key`, and a comma is the likeliest.
     ['|', '\t', ';', ','].into_iter().max_by_key(|s| count(*s)).unwrap_or(',')
 }
@@ -134,9 +151,10 @@ fn ragged(path: &Path, text: &str, separator: char) -> Option<DataError> {
     let mut lines = text.lines();
     let header = lines.next()?;
     let expected = split_line(header, separator).len();
-    let odd = |line: &str| line.matches('"').count() % 2 == 1;
+    let odd = |text: &str| text.matches('"').count() % 2 == 1;
+    let balanced = !odd(text);
     for (row, line) in lines.filter(|line| !line.trim().is_empty()).enumerate() {
-        if odd(line) && text.matches('"').count() % 2 == 0 {
+        if balanced && odd(line) {
             return None;
         }
         let found = split_line(line, separator).len();
@@ -168,12 +186,37 @@ fn parquet(path: &Path, bytes: Vec<u8>) -> Result<Columns> {
 fn guarded(
     read: impl FnOnce() -> polars::prelude::PolarsResult<DataFrame>,
 ) -> std::result::Result<DataFrame, String> {
-    match catch_unwind(AssertUnwindSafe(read)) {
+    silence_readers();
+    READING.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(read));
+    READING.set(false);
+    match outcome {
         Ok(Ok(frame)) => Ok(frame),
         // Polars' messages go on for lines with advice on its own options.
         Ok(Err(error)) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
         Err(_) => Err("its contents contradict each other".to_owned()),
     }
+}
+
+thread_local! {
+    /// Whether this thread is inside a reader whose panics are caught.
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps panics of readers and of Polars' own threads off the terminal: they are caught and become
+/// our error. All others are reported as before.
+fn silence_readers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let polars =
+                || std::thread::current().name().is_some_and(|name| name.starts_with("polars-"));
+            if !READING.get() && !polars() {
+                report(panic);
+            }
+        }));
+    });
 }
 
 fn columns(path: &Path, frame: &DataFrame) -> Result<Vec<Column>> {

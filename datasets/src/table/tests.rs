@@ -51,7 +51,8 @@ fn a_wide_table_is_sorted_and_its_gaps_are_rows() {
 
 #[test]
 fn rows_after_the_last_target_are_the_future() {
-    let spec = |spec: TableSpec| spec.with_time("date").with_targets(["units"]).with_known(["price"]);
+    let spec =
+        |spec: TableSpec| spec.with_time("date").with_targets(["units"]).with_known(["price"]);
     let series = &read(SALES, spec).unwrap()[0];
     assert_eq!((series.len(), series.known, series.targets()), (5, 1, 1));
     assert_eq!(series.future, Some(array![[2.5], [3.5]]));
@@ -62,7 +63,8 @@ fn rows_after_the_last_target_are_the_future() {
 
 #[test]
 fn a_long_table_has_a_series_an_id() {
-    let text = "id,t,y\nb,2024-02,2\na,2024-01,1\nb,2024-01,1\na,2024-04,4\na,2024-02,2\nc,2024-01,9\n";
+    let text =
+        "id,t,y\nb,2024-02,2\na,2024-01,1\nb,2024-01,1\na,2024-04,4\na,2024-02,2\nc,2024-01,9\n";
     let series = read(text, |spec| spec.with_time("t").with_id("id")).unwrap();
     let ids: Vec<_> = series.iter().map(|s| (s.id.as_str(), s.len())).collect();
     assert_eq!(ids, [("b", 2), ("a", 4), ("c", 1)], "in order of appearance");
@@ -85,6 +87,8 @@ fn separators_quotes_and_marks() {
     assert_eq!(spec.read().unwrap()[0].len(), 2);
     let series = &read("a\tb\n1\t2\n\n3\t4\n", |spec| spec).unwrap()[0];
     assert_eq!(series.values, array![[1.0, 2.0], [3.0, 4.0]]);
+    let series = &read("a\n1\n\n3\n\n\n", |spec| spec).unwrap()[0];
+    assert!(series.len() == 3 && series.values[[1, 0]].is_nan(), "a blank line is a missing value");
     let series = &read("a,b\n1,2", |spec| spec).unwrap()[0];
     assert_eq!(series.values, array![[1.0, 2.0]], "no line break at the end");
 }
@@ -97,7 +101,8 @@ fn missing_files_and_columns_name_the_nearest() {
     let text = TableSpec::new(dir.path()).read().unwrap_err().to_string();
     assert!(text.contains("cannot be read"), "a folder: {text}");
     let text = spec.with_targets(["Unit"]).read().unwrap_err().to_string();
-    let expected = "no column `Unit`; did you mean `units`?; its columns are `date`, `units`, `price`, `note`";
+    let expected =
+        "no column `Unit`; did you mean `units`?; its columns are `date`, `units`, `price`, `note`";
     assert!(text.ends_with(expected), "{text}");
     let twice = message(SALES, |spec| spec.with_targets(["price"]).with_known(["price"]));
     assert_eq!(twice, "sales.csv: column `price` is named both as target and as known covariate");
@@ -115,7 +120,8 @@ fn empty_files() {
 #[test]
 fn bad_cells_name_row_and_text() {
     let text = message("t,y\n2024-01-01,1\nsoon,2\n", |s| s.with_time("t"));
-    let expected = "sales.csv: column `t`, row 2: `soon` is not a time, the rows before are like `2024-01-01`";
+    let expected =
+        "sales.csv: column `t`, row 2: `soon` is not a time, the rows before are like `2024-01-01`";
     assert_eq!(text, expected);
     let text = message("t,y\n2024-01-01,1\n,2\n", |s| s.with_time("t"));
     assert!(text.contains("row 2: `` is not a time"), "{text}");
@@ -157,7 +163,7 @@ fn ragged_rows_are_named() {
     let text = message("a,b\n1,2\n3,4,5\n", |s| s);
     assert!(text.starts_with("sales.csv: row 2 has 3 cells, the header has 2"), "{text}");
     let text = message("a,b\n1,2\n3\n4,5\n", |s| s);
-    assert!(text.starts_with("sales.csv: row 2 has 1 cells, the header has 2"), "{text}");
+    assert!(text.starts_with("sales.csv: row 2 has 1 cell, the header has 2"), "{text}");
     assert!(matches!(
         read("a,b\n1,\"2\n3,4\n", |s| s),
         Err(DataError::Ragged { .. } | DataError::Format { .. } | DataError::NotNumeric { .. })
@@ -169,7 +175,8 @@ fn frame() -> DataFrame {
     let times = Polars::new("t".into(), times)
         .cast(&DataType::Datetime(TimeUnit::Milliseconds, None))
         .unwrap();
-    let values: Vec<Option<f64>> = (0..50).map(|row| (row != 3).then_some(f64::from(row))).collect();
+    let values: Vec<Option<f64>> =
+        (0..50).map(|row| (row != 3).then_some(f64::from(row))).collect();
     let counts: Vec<i32> = (0..50).collect();
     let names: Vec<String> = (0..50).map(|row| format!("n{row}")).collect();
     let columns = vec![
@@ -208,13 +215,15 @@ fn damaged_parquet_is_an_error() {
         assert!(text.contains("data.parquet: not a readable CSV or Parquet file"), "{text}");
     }
     // Cut in the middle, with the end in place.
-    let (_dir, spec) = written("data.parquet", [&bytes[..40], &bytes[bytes.len() - 200..]].concat());
+    let (_dir, spec) =
+        written("data.parquet", [&bytes[..40], &bytes[bytes.len() - 200..]].concat());
     assert!(spec.read().is_err());
 }
 
 #[test]
 fn binary_garbage_is_an_error() {
-    let noise: Vec<u8> = (0u32..4000).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> =
+        (0u32..4000).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let starts: [&[u8]; 5] = [b"", b"PAR1", b"\x89PNG\r\n", b"PK\x03\x04", b"a,b\n1,2\n"];
     for start in starts {
         let (_dir, spec) = written("data.csv", [start, &noise].concat());
@@ -245,15 +254,19 @@ proptest! {
         let _ = spec.clone().read();
         let _ = spec.with_time("a").with_id("b").read();
     }
+}
 
-    #[test]
-    fn any_flipped_byte_of_parquet_gives_series_or_an_error(place in 0usize..3000, bit in 0u8..8) {
-        let mut bytes = parquet_bytes();
-        let place = place % bytes.len();
-        bytes[place] ^= 1 << bit;
+#[test]
+fn flipped_bits_of_parquet_do_not_panic() {
+    let sound = parquet_bytes();
+    let mut refused = 0;
+    for place in (0..sound.len()).step_by(11) {
+        let mut bytes = sound.clone();
+        bytes[place] ^= 1 << (place % 8);
         let (_dir, spec) = written("x.parquet", &bytes);
-        let _ = spec.with_time("t").read();
+        refused += usize::from(spec.with_time("t").read().is_err());
     }
+    assert!(refused > 10, "{refused} of the damaged files were refused");
 }
 
 #[test]
@@ -266,5 +279,8 @@ fn real_hourly_data() {
     let split = SplitProtocol::Ett.split(series).unwrap();
     let scale = Standardizer::fit(series.values.slice(s![split.train.rows, ..]));
     // The mean and deviation of OT over the first 12 months, as scikit-learn gives them.
-    assert!((scale.mean[6] - 17.128).abs() < 0.01 && (scale.std[6] - 9.176).abs() < 0.01, "{scale:?}");
+    assert!(
+        (scale.mean[6] - 17.128).abs() < 0.01 && (scale.std[6] - 9.176).abs() < 0.01,
+        "{scale:?}"
+    );
 }

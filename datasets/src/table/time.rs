@@ -54,8 +54,11 @@ pub(crate) fn parse_column(cells: &[Option<String>]) -> Result<Vec<NaiveDateTime
     let mut readings = READINGS.to_vec();
     let text = |place: usize| cells.get(place).and_then(Option::as_deref).unwrap_or("").trim();
     for place in 0..cells.len() {
-        let fits: Vec<Reading> =
-            readings.iter().copied().filter(|reading| reading.read(text(place)).is_some()).collect();
+        let fits: Vec<Reading> = readings
+            .iter()
+            .copied()
+            .filter(|reading| reading.read(text(place)).is_some())
+            .collect();
         if fits.is_empty() {
             let hint = if place == 0 {
                 "; write times as 2024-01-31 or 2024-01-31 18:00:00".into()
@@ -283,11 +286,25 @@ mod tests {
 
     #[test]
     fn what_nobody_should_write() {
-        for text in
-            ["", "soon", "2024-13-01", "2024-02-30", "12", "2024-01-31 25:00", "2024-01-31 x", "ä24-01-31",
-             "99999999999999999999", "2024Q5", "2024Q0", "€€€€€€€€", "2024-01-31 12:00+99999999999999999"]
-        {
-            assert!(matches!(parse(&[text]), Err(TimeError::Unreadable { place: 0, .. })), "{text}");
+        for text in [
+            "",
+            "soon",
+            "2024-13-01",
+            "2024-02-30",
+            "12",
+            "2024-01-31 25:00",
+            "2024-01-31 x",
+            "ä24-01-31",
+            "99999999999999999999",
+            "2024Q5",
+            "2024Q0",
+            "€€€€€€€€",
+            "2024-01-31 12:00+99999999999999999",
+        ] {
+            assert!(
+                matches!(parse(&[text]), Err(TimeError::Unreadable { place: 0, .. })),
+                "{text}"
+            );
         }
     }
 

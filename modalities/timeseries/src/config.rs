@@ -56,6 +56,27 @@ pub struct SeriesModelConfig {
     pub loss: PointLoss,
     /// In which units.
     pub units: Units,
+    /// The published family as which model directories are written; whichever can express the
+    /// model if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+}
+
+/// How a model directory names and orders things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// `patchtst` of transformers.
+    #[serde(rename = "patchtst")]
+    PatchTst,
+    /// `patchtsmixer` of transformers.
+    #[serde(rename = "patchtsmixer")]
+    PatchTsMixer,
+    /// `tinytimemixer` of granite-tsfm.
+    #[serde(rename = "tinytimemixer")]
+    TinyTimeMixer,
+    /// Our own, which expresses every model.
+    KilnTimeseries,
 }
 
 impl Default for SeriesModelConfig {
@@ -75,6 +96,7 @@ impl Default for SeriesModelConfig {
             causal: false,
             loss: PointLoss::Mse,
             units: Units::Scaled,
+            format: None,
         }
     }
 }

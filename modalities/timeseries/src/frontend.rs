@@ -6,11 +6,11 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, Linear, LinearConfig},
+    nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig},
     tensor::{Bool, Int, Tensor, TensorData, activation::gelu},
 };
 use kiln_core::Backend;
-use kiln_nn::{ConfigError, Norm, NormConfig, sinusoids};
+use kiln_nn::{Linear, LinearConfig, ConfigError, Norm, NormConfig, sinusoids};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,16 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cost;
+pub mod data;
+pub mod dispatch;
+pub mod job;
+pub mod measure;
+pub mod modality;
+pub mod model_forecaster;
+pub mod recipe;
+pub mod task;
+pub mod windows;
 pub mod baselines;
 pub mod batch;
 pub mod config;
@@ -10,6 +20,7 @@ pub mod forecast;
 pub mod forecaster;
 pub mod frontend;
 pub mod head;
+pub mod hub;
 pub mod metrics;
 pub mod model;
 pub mod plot;
@@ -21,5 +32,6 @@ pub mod token_model;
 
 pub use batch::{BatchError, SeriesBatch, SeriesHostBatch};
 pub use config::{DecoderConfig, SeriesModelConfig, resolution_id};
+pub use modality::TIMESERIES;
 pub use model::{SeriesForecast, SeriesModel};
 pub use presets::Preset;

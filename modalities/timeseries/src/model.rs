@@ -9,11 +9,10 @@ use crate::{
 };
 use burn::{
     module::Module,
-    nn::{Linear, LinearConfig},
     tensor::{Bool, Tensor},
 };
 use kiln_core::{Backend, Tokens, View};
-use kiln_nn::{Backbone, ConfigError};
+use kiln_nn::{Linear, LinearConfig, Backbone, ConfigError};
 
 /// A series model.
 #[derive(Module, Debug)]
@@ -211,8 +210,8 @@ impl<B: Backend> SeriesModel<B> {
         let tokens = self.decode_tokens(&encoded).values;
         let mut output = head.forward(tokens, channels, rows, &targets);
         let Scaled { values, loc, scale } = encoded.scaled;
-        if let (Some(reconcile), Some(reconciler), Some(point)) =
-            (&config.reconcile, &head.reconcile, output.parameters.pop())
+        if let (Some(reconcile), Some(reconciler)) = (&config.reconcile, &head.reconcile)
+            && let Some(point) = output.parameters.pop()
         {
             let (past, future) = if reconcile.raw_values {
                 (batch.past.clone(), batch.future.clone())

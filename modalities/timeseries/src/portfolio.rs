@@ -39,8 +39,7 @@ impl Performance {
         let variance = daily.iter().map(|day| (day - mean).powi(2)).sum::<f64>() / (count - 1.0);
         let deviation = variance.sqrt();
         // Rounding alone lets equal returns vary by about 1e-17.
-        let sharpe =
-            if deviation > 1e-12 { mean / deviation * TRADING_DAYS.sqrt() } else { 0.0 };
+        let sharpe = if deviation > 1e-12 { mean / deviation * TRADING_DAYS.sqrt() } else { 0.0 };
         Self { cumulative_return, sharpe }
     }
 }
@@ -50,10 +49,15 @@ impl Performance {
 /// `predicted` and `realised` are `[days, stocks]`, next-day returns as shares; NaN where a stock
 /// is not traded, which is then not held. A day without any stock earns nothing. Ties go to the
 /// stock that comes first.
-pub fn top_k(predicted: ArrayView2<'_, f32>, realised: ArrayView2<'_, f32>, top: usize) -> Vec<f64> {
+pub fn top_k(
+    predicted: ArrayView2<'_, f32>,
+    realised: ArrayView2<'_, f32>,
+    top: usize,
+) -> Vec<f64> {
     let days = predicted.rows().into_iter().zip(realised.rows());
     days.map(|(predicted, realised)| {
-        let mut stocks = traded(realised, |stock| predicted.get(stock).is_some_and(|p| !p.is_nan()));
+        let mut stocks =
+            traded(realised, |stock| predicted.get(stock).is_some_and(|p| !p.is_nan()));
         let score = |stock: &usize| predicted.get(*stock).copied().unwrap_or(f32::NEG_INFINITY);
         stocks.sort_by(|a, b| score(b).total_cmp(&score(a)));
         mean(realised, stocks.get(..top).unwrap_or(&stocks))
@@ -127,7 +131,10 @@ pub fn evaluate(
 /// Stocks with a return that day, of those wanted.
 fn traded(day: ArrayView1<'_, f32>, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
     let stocks = day.iter().enumerate();
-    stocks.filter(|(stock, daily)| !daily.is_nan() && wanted(*stock)).map(|(stock, _)| stock).collect()
+    stocks
+        .filter(|(stock, daily)| !daily.is_nan() && wanted(*stock))
+        .map(|(stock, _)| stock)
+        .collect()
 }
 
 /// The mean return of some stocks; 0 for none.

@@ -67,6 +67,11 @@ pub struct Scaled<B: Backend> {
 }
 
 impl ScalerConfig {
+    /// Whether its statistics leave out what comes after the first patches.
+    pub fn is_causal(&self) -> bool {
+        matches!(self.kind, ScalerKind::None | ScalerKind::Prefix(_))
+    }
+
     /// Checks the settings.
     ///
     /// # Errors

@@ -1,7 +1,5 @@
 use super::*;
-use crate::{
-    testing::{Toy, alone, learner, stage},
-};
+use crate::testing::{Toy, alone, learner, stage};
 
 /// Checkpoints of steps 1 to 3 of a toy.
 fn three() -> (tempfile::TempDir, CheckpointStore) {
@@ -39,7 +37,8 @@ fn what_is_written_is_read() {
 #[test]
 fn damage_is_reported_and_the_one_before_is_used() {
     let _turn = alone();
-    let damages: [(&str, &str, fn(&Path)); 6] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, &str, Damage); 6] = [
         ("state.safetensors", "bytes long", |file| {
             let bytes = fs::read(file).unwrap();
             fs::write(file, &bytes[..bytes.len() / 2]).unwrap();

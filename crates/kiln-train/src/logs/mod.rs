@@ -148,7 +148,7 @@ impl Logs {
     ) -> Result<()> {
         let mut line = head(kind, stage, step);
         for (name, value) in fields {
-            line.insert((*name).to_owned(), number(*value));
+            line.insert((*name).to_owned(), number(name, *value));
         }
         self.metrics.write(&line)?;
         self.events.scalars(step, group, fields)
@@ -163,9 +163,9 @@ fn head(kind: &str, stage: &str, step: u64) -> Map<String, Value> {
     line
 }
 
-/// Whole numbers without a fraction; what is not finite as null.
-fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && (0.0..9e15).contains(&value) && value >= 1000.0 {
+/// Counts without a fraction; what is not finite as null.
+fn number(name: &str, value: f64) -> Value {
+    if matches!(name, "bad_steps" | "memory_bytes") {
         return Value::from(value as u64);
     }
     serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number)

@@ -15,6 +15,20 @@
 //! schedule.cosine = { warmup = 100 }
 //! ```
 
+mod error;
+mod parse;
+mod schema;
+mod spans;
+#[cfg(test)]
+mod testing;
+mod text;
+mod validate;
+
+pub use error::RecipeError;
+pub use parse::{modality, parse, resolved};
+pub use schema::schema;
+pub use validate::Problem;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{fmt::Debug, path::PathBuf};
@@ -29,6 +43,15 @@ pub trait Parts: Debug + Clone + 'static {
     type Objective: Debug + Clone + Serialize + DeserializeOwned + JsonSchema;
     /// How the finished model is measured.
     type Evaluation: Debug + Clone + Serialize + DeserializeOwned + JsonSchema;
+
+    /// What is wrong with this modality's own values beyond their types.
+    fn check(recipe: &Recipe<Self>) -> Vec<Problem>
+    where
+        Self: Sized,
+    {
+        let _ = recipe;
+        Vec::new()
+    }
 }
 
 /// The parts of no modality: a recipe as the trainer sees it.

@@ -45,7 +45,7 @@ fn a_restored_learner_goes_on_to_the_same_bits() {
             states.push(undisturbed.state().unwrap());
         }
         for from in 0..6 {
-            // Another seed: nothing of the fresh weights may survive.
+            // A step of its own first: nothing of it may survive.
             let mut resumed = learner(&Toy::default(), &stage, 5);
             step(&mut resumed, 9, 2, 0.5);
             resumed.restore(&states[from]).unwrap();
@@ -98,7 +98,8 @@ fn a_state_that_does_not_fit_changes_nothing() {
     let mut other = learner(&Toy::default(), &stage, 2);
     step(&mut other, 0, 1, 0.01);
     let fits = other.state().unwrap();
-    let damage: [(&str, fn(&mut LearnerState)); 5] = [
+    type Damage = fn(&mut LearnerState);
+    let damage: [(&str, Damage); 5] = [
         ("`model.head.bias` is missing", |s| drop(s.remove("model.head.bias"))),
         ("`ema.head.bias` has shape [1], expected [9]", |_| {}),
         ("it holds", |s| {

@@ -122,7 +122,8 @@ impl State {
                 rows.fold((0.0, 0.0), |(s, c), (row, value)| (s + adjusted(row, value), c + 1.0));
             sum / f64::max(count, 1.0)
         };
-        let slope = if series.len() >= 2 * span { (mean(span) - mean(0)) / span as f64 } else { 0.0 };
+        let slope =
+            if series.len() >= 2 * span { (mean(span) - mean(0)) / span as f64 } else { 0.0 };
         // The mean stands in the middle of its span; the first state before its first row.
         let level = mean(0) - slope * (span as f64 + 1.0) / 2.0;
         Self { level, slope, damping: 0.0, season: season.to_vec(), phase: 0 }
@@ -167,7 +168,8 @@ mod tests {
 
     #[test]
     fn one_row_by_hand() {
-        let start = State { level: 10.0, slope: 2.0, damping: 0.0, season: vec![1.0, -1.0], phase: 0 };
+        let start =
+            State { level: 10.0, slope: 2.0, damping: 0.0, season: vec![1.0, -1.0], phase: 0 };
         let weights = Weights { level: 0.5, slope: 0.25, season: 0.1, damping: 0.9 };
         // Expected 10 + 1.8 + 1 = 12.8; the error of 14.8 is 2.
         let (squares, state) = smooth(&[14.8], weights, start);

@@ -48,11 +48,15 @@ fn m4_weekly_agrees_with_published() {
     };
     let (train, test) = (series(&train), series(&test));
     assert_eq!((train.len(), test.len()), (359, 359));
-    let cases: [(&dyn Baseline, f64, f64); 2] =
-        [(&Naive, 9.161, 2.777), (&Theta, 9.093, 2.637)];
+    let cases: [(&dyn Baseline, f64, f64); 2] = [(&Naive, 9.161, 2.777), (&Theta, 9.093, 2.637)];
     for (baseline, smape, mase) in cases {
         let found = m4(baseline, &train, &test);
-        println!("{}: sMAPE {:.3} ({smape}), MASE {:.3} ({mase})", baseline.name(), found.0, found.1);
+        println!(
+            "{}: sMAPE {:.3} ({smape}), MASE {:.3} ({mase})",
+            baseline.name(),
+            found.0,
+            found.1
+        );
         assert!((found.0 / smape - 1.0).abs() < 0.01, "{}: sMAPE {found:?}", baseline.name());
         assert!((found.1 / mase - 1.0).abs() < 0.01, "{}: MASE {found:?}", baseline.name());
     }

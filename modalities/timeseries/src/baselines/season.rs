@@ -63,7 +63,8 @@ impl Decomposition {
             };
             *sum = (sum.0 + index, sum.1 + 1);
         }
-        let means: Vec<_> = sums.iter().map(|(sum, count)| sum / f64::from((*count).max(1))).collect();
+        let means: Vec<_> =
+            sums.iter().map(|(sum, count)| sum / f64::from((*count).max(1))).collect();
         let mean = means.iter().sum::<f64>() / season as f64;
         let indices: Vec<f64> = match model {
             Model::Additive => means.iter().map(|index| index - mean).collect(),

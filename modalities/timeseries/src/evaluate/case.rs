@@ -42,7 +42,8 @@ impl Case {
     ) -> Self {
         let (context, horizon) = window;
         let train = clip(&split.train.rows, series.len());
-        let units = standardise.then(|| Standardizer::fit(series.values.slice(s![train.clone(), ..])));
+        let units =
+            standardise.then(|| Standardizer::fit(series.values.slice(s![train.clone(), ..])));
         if let Some(units) = &units {
             units.apply(&mut series.values);
         }
@@ -57,7 +58,8 @@ impl Case {
         let end = series.len();
         let truth = Array2::from_shape_vec((future.len(), 1), future);
         // Only series of one channel have a single row of truth; others keep no origin.
-        let whole = truth.ok().and_then(|t| concatenate(Axis(0), &[series.values.view(), t.view()]).ok());
+        let whole =
+            truth.ok().and_then(|t| concatenate(Axis(0), &[series.values.view(), t.view()]).ok());
         let origins = if whole.is_some() && end > 0 { vec![end] } else { Vec::new() };
         series.values = whole.unwrap_or(series.values);
         Self::new(series, 0..end, origins)
@@ -71,18 +73,24 @@ impl Case {
         }
         let past = values.slice(s![origin.saturating_sub(context)..origin, ..]).to_owned();
         let future = (*known > 0).then(|| {
-            let covariates = values.slice(s![origin.., values.ncols() - known..]);
-            Array2::from_shape_fn((horizon, *known), |at| covariates.get(at).copied().unwrap_or(f32::NAN))
+            let covariates = values.slice(s![origin.., self.series.targets()..]);
+            Array2::from_shape_fn((horizon, *known), |at| {
+                covariates.get(at).copied().unwrap_or(f32::NAN)
+            })
         });
         Some(History { past, future, known: *known, frequency: *frequency })
     }
 
-    /// Whether every target has a value in the history.
+    /// Whether the row is one to forecast from: every target has a value in the history.
     pub(super) fn has_history(&self, origin: usize, context: usize) -> bool {
         let values = &self.series.values;
         let rows = clip(&(origin.saturating_sub(context)..origin), values.nrows());
         let targets = values.slice(s![rows, ..self.series.targets()]);
-        targets.columns().into_iter().all(|column| column.iter().any(|value| value.is_finite()))
+        let told = targets
+            .columns()
+            .into_iter()
+            .all(|column| column.iter().any(|value| value.is_finite()));
+        origin <= values.nrows() && told
     }
 
     /// `[horizon]` or as much of it as the series has: a target's values from `origin` on.
@@ -139,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_holdout_is_forecast_from_its_end() {
-        let case = Case::held_out(Holdout { series: series(&[1.0, 2.0, 4.0]), future: vec![8.0, 9.0] });
+        let case =
+            Case::held_out(Holdout { series: series(&[1.0, 2.0, 4.0]), future: vec![8.0, 9.0] });
         assert_eq!((&case.origins[..], case.train.clone()), (&[3][..], 0..3));
         let history = case.history(3, 2, 2).unwrap();
         assert_eq!(history.past.column(0).to_vec(), [2.0, 4.0]);
@@ -163,5 +172,6 @@ mod tests {
         let nan = f32::NAN;
         let case = Case::new(series(&[1.0, nan, nan, 2.0]), 0..4, vec![3]);
         assert!(case.has_history(3, 3) && !case.has_history(3, 2) && !case.has_history(0, 2));
+        assert!(!case.has_history(9, 8), "beyond the series");
     }
 }

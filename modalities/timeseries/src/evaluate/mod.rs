@@ -18,7 +18,7 @@ pub use case::Case;
 
 use crate::{
     baselines,
-    forecaster::{Forecast, ForecastError, Forecaster, History},
+    forecaster::{ForecastError, Forecaster, History},
     metrics::{Coverage, PointScores, Unit},
 };
 use kiln_train::results::{Evaluation, ResultRow, Section, SectionBody};
@@ -109,12 +109,18 @@ pub fn evaluate(
     let mut model = Tally::new(cases.len(), &levels);
     let batch = protocol.batch.max(1);
     for (number, group) in windows.chunks(batch).enumerate() {
-        let histories: Vec<History> =
-            group.iter().filter_map(|w| cases.get(w.case)?.history(w.origin, context, protocol.horizon)).collect();
+        let histories: Vec<History> = group
+            .iter()
+            .filter_map(|w| cases.get(w.case)?.history(w.origin, context, protocol.horizon))
+            .collect();
         let forecasts = forecaster.forecast(&histories, protocol.horizon)?;
-        check(&forecasts, group.len(), protocol.horizon)?;
+        if forecasts.len() != group.len() {
+            let fault = format!("{} forecasts for {} histories", forecasts.len(), group.len());
+            return Err(ForecastError::Model(fault));
+        }
         for (place, (window, forecast)) in group.iter().zip(forecasts).enumerate() {
             if let Some(case) = cases.get(window.case) {
+                forecast.check(protocol.horizon, case.series.targets(), levels.len())?;
                 model.add(window.case, case, window.origin, &forecast, protocol.mase_season);
             }
             let place = number * batch + place;
@@ -130,14 +136,16 @@ pub fn evaluate(
     let scores: Vec<_> = windows
         .par_iter()
         .map(|window| {
-            let scores = cases.get(window.case).map(|case| baseline_scores(case, *window, protocol));
+            let scores =
+                cases.get(window.case).map(|case| baseline_scores(case, *window, protocol));
             progress.advance(1);
             (window.case, scores)
         })
         .collect();
     progress.finish();
     // One after the other, so that the sums do not depend on which thread was quicker.
-    let mut tallies = baselines::all().map(|baseline| (baseline.name(), Tally::new(cases.len(), &[])));
+    let mut tallies =
+        baselines::all().map(|baseline| (baseline.name(), Tally::new(cases.len(), &[])));
     for (case, scores) in scores {
         for ((_, tally), scores) in tallies.iter_mut().zip(scores.iter().flatten()) {
             tally.merge(case, scores);
@@ -149,20 +157,6 @@ pub fn evaluate(
         pictures::picture(place, *window, forecast, cases, protocol, &levels)
     }));
     Ok(Evaluation { rows: rows(&model, &tallies, protocol), sections })
-}
-
-/// Refuses what cannot be scored.
-fn check(forecasts: &[Forecast], asked: usize, horizon: usize) -> Result<(), ForecastError> {
-    let fault = if forecasts.len() != asked {
-        Some(format!("{} forecasts for {asked} histories", forecasts.len()))
-    } else if forecasts.iter().any(|forecast| forecast.point.nrows() != horizon) {
-        Some(format!("a forecast is not {horizon} rows long"))
-    } else if forecasts.iter().any(|f| f.point.iter().any(|value| !value.is_finite())) {
-        Some("a forecast is NaN or infinite".into())
-    } else {
-        None
-    };
-    fault.map_or(Ok(()), |fault| Err(ForecastError::Model(fault)))
 }
 
 /// The scores of each baseline on one window.
@@ -188,7 +182,8 @@ fn baseline_scores(case: &Case, window: Window, protocol: &Protocol) -> Vec<Poin
 fn rows(model: &Tally, baselines: &[(&str, Tally)], protocol: &Protocol) -> Vec<ResultRow> {
     let metrics = ["mse", "mae", "smape", "mase", "wql"];
     let row = |metric: &str| {
-        let value = if metric == "wql" { model.wql()? } else { model.metric(metric, protocol.average)? };
+        let value =
+            if metric == "wql" { model.wql()? } else { model.metric(metric, protocol.average)? };
         let baseline = |(name, tally): &(&str, Tally)| {
             let value = tally.metric(metric, protocol.average)?;
             Some(((*name).to_string(), value))
@@ -214,7 +209,8 @@ fn calibration(model: &Tally, protocol: &Protocol) -> Option<Section> {
     let rows: Vec<_> = model.coverage.iter().filter_map(row).collect();
     (!rows.is_empty()).then(|| Section {
         title: format!("{}: are the intervals right?", protocol.dataset),
-        caption: "The share of true values inside the interval should be the share it promises.".into(),
+        caption: "The share of true values inside the interval should be the share it promises."
+            .into(),
         body: SectionBody::Table {
             head: vec!["interval promises".into(), "true values inside".into()],
             rows,

@@ -50,11 +50,16 @@ pub(super) fn picture(
             let (lower, upper) = interval(levels, &values, LEVEL)?;
             Some((original(lower), original(upper)))
         });
-        let (lower, upper): (Vec<_>, Vec<_>) = ends.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let (lower, upper): (Vec<_>, Vec<_>) =
+            ends.collect::<Option<Vec<_>>>()?.into_iter().unzip();
         Some((lower, upper, format!("{:.0} % interval", 100.0 * LEVEL)))
     });
     let plot = ForecastPlot {
-        title: if name == series.id { series.id.clone() } else { format!("{} · {name}", series.id) },
+        title: if name == series.id {
+            series.id.clone()
+        } else {
+            format!("{} · {name}", series.id)
+        },
         y_label: String::new(),
         history: past.get(first..)?.to_vec(),
         start: series.start.and_then(|start| series.frequency.after(start, first as u64)),

@@ -19,9 +19,9 @@ impl Progress {
     pub(super) fn new(name: &str, windows: usize) -> Self {
         let bar = ProgressBar::new(windows as u64).with_message(name.to_string());
         // The template is ours and fixed; without it the bar is only plainer.
-        if let Ok(style) =
-            ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} windows, {per_sec}, {eta} left")
-        {
+        if let Ok(style) = ProgressStyle::with_template(
+            "{msg} {wide_bar} {pos}/{len} windows, {per_sec}, {eta} left",
+        ) {
             bar.set_style(style);
         }
         Self { bar, name: name.into(), said: Mutex::new(Instant::now()) }

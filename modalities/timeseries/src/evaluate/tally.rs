@@ -20,8 +20,11 @@ impl Tally {
     pub(super) fn new(cases: usize, levels: &[f64]) -> Self {
         let same = |a: f64, b: f64| (a - b).abs() < 1e-6;
         let opposite = |low: f64| levels.iter().position(|high| low < 0.5 && same(low + high, 1.0));
-        let pairs: Vec<_> =
-            levels.iter().enumerate().filter_map(|(low, level)| Some((low, opposite(*level)?))).collect();
+        let pairs: Vec<_> = levels
+            .iter()
+            .enumerate()
+            .filter_map(|(low, level)| Some((low, opposite(*level)?)))
+            .collect();
         let promise = |low: &usize| levels.get(*low).map_or(0.0, |level| 1.0 - 2.0 * level);
         Self {
             cases: vec![PointScores::default(); cases],

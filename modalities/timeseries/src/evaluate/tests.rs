@@ -1,4 +1,5 @@
 use super::*;
+use crate::forecaster::Forecast;
 use kiln_datasets::{Frequency, Series, SplitProtocol, m4::Holdout};
 use ndarray::{Array2, Array3};
 
@@ -25,7 +26,11 @@ impl Forecaster for Last {
         None
     }
 
-    fn forecast(&self, histories: &[History], horizon: usize) -> Result<Vec<Forecast>, ForecastError> {
+    fn forecast(
+        &self,
+        histories: &[History],
+        horizon: usize,
+    ) -> Result<Vec<Forecast>, ForecastError> {
         if horizon > 8 {
             return Err(ForecastError::Horizon { longest: 8, asked: horizon });
         }
@@ -33,7 +38,8 @@ impl Forecaster for Last {
             assert!(history.past.nrows() <= 4, "no more than the context");
             let last = history.past.row(history.past.nrows() - 1).to_vec();
             let targets = last.len() - history.known;
-            let point = Array2::from_shape_fn((horizon, targets), |(_, channel)| last[channel] + self.off);
+            let point =
+                Array2::from_shape_fn((horizon, targets), |(_, channel)| last[channel] + self.off);
             let size = (horizon, targets, self.levels.len());
             let quantiles = Array3::from_shape_fn(size, |(step, channel, level)| {
                 point[[step, channel]] + level as f32 - 1.0
@@ -100,7 +106,8 @@ fn quantiles_are_scored_in_the_units_of_the_data() {
         future: vec![12.0],
     };
     let model = Last { off: 0.0, levels: vec![0.1, 0.5, 0.9] };
-    let evaluation = evaluate(&model, &[Case::held_out(pair)], &protocol(1, Average::Series)).unwrap();
+    let evaluation =
+        evaluate(&model, &[Case::held_out(pair)], &protocol(1, Average::Series)).unwrap();
     // Quantiles 9, 10, 11 of 12: 2 * (0.1 * 3 + 0.5 * 2 + 0.9 * 1) / 12 / 3.
     assert!((value(&evaluation, "wql").value - 4.4 / 36.0).abs() < 1e-6);
     assert!((value(&evaluation, "wql").baselines["naive"] - 2.0 / 12.0).abs() < 1e-6);
@@ -111,12 +118,16 @@ fn quantiles_are_scored_in_the_units_of_the_data() {
 #[test]
 fn series_count_the_same_however_long() {
     let pair = |values: Vec<f32>, future: Vec<f32>| {
-        Case::held_out(Holdout { series: Series::univariate("s", values, Frequency::WEEKLY), future })
+        Case::held_out(Holdout {
+            series: Series::univariate("s", values, Frequency::WEEKLY),
+            future,
+        })
     };
     let cases = || [pair(vec![0.0, 1.0], vec![2.0; 3]), pair(vec![0.0, 2.0], vec![8.0])];
     let model = Last { off: 0.0, levels: Vec::new() };
     // Errors 1, 1, 1 with scale 1; and 6 with scale 2.
-    let of = |average| value(&evaluate(&model, &cases(), &protocol(3, average)).unwrap(), "mase").value;
+    let of =
+        |average| value(&evaluate(&model, &cases(), &protocol(3, average)).unwrap(), "mase").value;
     assert!((of(Average::Series) - 2.0).abs() < 1e-9);
     assert!((of(Average::Values) - 1.5).abs() < 1e-9);
     let evaluation = evaluate(&model, &cases(), &protocol(3, Average::Series)).unwrap();

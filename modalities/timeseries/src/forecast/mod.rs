@@ -3,6 +3,7 @@
 //! Intervals come from the model's quantiles. A point model gets split-conformal ones, see
 //! [`conformal`]: how far it was off in a short backtest on the history itself.
 
+mod check;
 pub mod conformal;
 pub mod intervals;
 mod output;
@@ -120,7 +121,11 @@ impl ForecastRequest {
             let fault = format!("{} forecasts for {} series", forecasts.len(), self.series.len());
             return Err(ForecastError::Model(fault).into());
         }
-        self.series.iter().zip(forecasts).map(|(series, forecast)| self.table(series, &forecast)).collect()
+        self.series
+            .iter()
+            .zip(forecasts)
+            .map(|(series, forecast)| self.table(series, &forecast))
+            .collect()
     }
 
     fn check(&self) -> Result<(), RequestError> {
@@ -149,7 +154,10 @@ impl ForecastRequest {
         }
         for channel in 0..series.targets() {
             if !series.values.column(channel).iter().any(|value| value.is_finite()) {
-                return Err(RequestError::AllMissing { series: series.id.clone(), column: name(channel) });
+                return Err(RequestError::AllMissing {
+                    series: series.id.clone(),
+                    column: name(channel),
+                });
             }
         }
         for known in 0..series.known {
@@ -173,7 +181,7 @@ impl ForecastRequest {
     fn history(&self, series: &Series, end: usize) -> History {
         let from = end.saturating_sub(self.model.context());
         let known = series.known;
-        let covariates = series.values.slice(s![end.., series.values.ncols() - known..]);
+        let covariates = series.values.slice(s![end.., series.targets()..]);
         let future = series.future.as_ref().map(|future| future.view());
         // Both have `known` columns; without a future the rows of the series are all there is.
         let future = future
@@ -190,22 +198,24 @@ impl ForecastRequest {
 
     fn table(&self, series: &Series, forecast: &Forecast) -> Result<ForecastTable, RequestError> {
         let (horizon, targets) = (self.horizon, series.targets());
-        if forecast.point.dim() != (horizon, targets) {
-            let (rows, columns) = forecast.point.dim();
-            let fault = format!("a forecast of {rows} x {columns} where {horizon} x {targets} was asked for");
-            return Err(ForecastError::Model(fault).into());
-        }
+        forecast.check(horizon, targets, self.model.quantile_levels().len())?;
         let intervals = match &forecast.quantiles {
             Some(quantiles) => {
                 let levels = self.model.quantile_levels();
                 let ends = |channel: usize| {
                     (0..horizon)
                         .map(|step| {
-                            interval(levels, &quantiles.slice(s![step, channel, ..]).to_vec(), self.level)
+                            interval(
+                                levels,
+                                &quantiles.slice(s![step, channel, ..]).to_vec(),
+                                self.level,
+                            )
                         })
                         .collect::<Option<Vec<_>>>()
                 };
-                (0..targets).map(|channel| ends(channel).map(|ends| ends.into_iter().unzip())).collect()
+                (0..targets)
+                    .map(|channel| ends(channel).map(|ends| ends.into_iter().unzip()))
+                    .collect()
             }
             None => self.conformal(series, forecast)?,
         };
@@ -231,7 +241,8 @@ impl ForecastRequest {
     /// Intervals of a point model, a target.
     fn conformal(&self, series: &Series, forecast: &Forecast) -> Result<Vec<Ends>, RequestError> {
         let origins = conformal::origins(series, self.horizon, self.model.context());
-        let histories: Vec<_> = origins.iter().map(|origin| self.history(series, *origin)).collect();
+        let histories: Vec<_> =
+            origins.iter().map(|origin| self.history(series, *origin)).collect();
         let past = if histories.is_empty() {
             Vec::new()
         } else {
@@ -242,7 +253,8 @@ impl ForecastRequest {
             let errors = conformal::errors(&origins, &past, truth, channel, self.horizon);
             let widths = conformal::half_widths(&errors, self.level)?;
             let point = forecast.point.column(channel);
-            let end = |sign: f32| point.iter().zip(&widths).map(|(p, width)| p + sign * width).collect();
+            let end =
+                |sign: f32| point.iter().zip(&widths).map(|(p, width)| p + sign * width).collect();
             Some((end(-1.0), end(1.0)))
         };
         Ok((0..series.targets()).map(ends).collect())

@@ -17,7 +17,8 @@ pub fn csv(tables: &[ForecastTable]) -> String {
         let times = labels(table);
         for target in &table.targets {
             for (step, (time, point)) in times.iter().zip(&target.point).enumerate() {
-                let end = |values: &Vec<f32>| values.get(step).map(f32::to_string).unwrap_or_default();
+                let end =
+                    |values: &Vec<f32>| values.get(step).map(f32::to_string).unwrap_or_default();
                 let (lower, upper) = target
                     .interval
                     .as_ref()
@@ -41,14 +42,19 @@ pub fn terminal(tables: &[ForecastTable]) -> String {
             if !text.is_empty() {
                 text.push('\n');
             }
-            let name =
-                if target.name == table.id { table.id.clone() } else { format!("{} · {}", table.id, target.name) };
+            let name = if target.name == table.id {
+                table.id.clone()
+            } else {
+                format!("{} · {}", table.id, target.name)
+            };
             text.push_str(&name);
             text.push('\n');
             let range = format!("{:.0} % interval", 100.0 * table.level);
             let head = ["time", "forecast", "lower", "upper"].map(String::from);
             let decimals = decimals(&target.point);
-            let number = |value: Option<&f32>| value.map_or_else(|| "-".into(), |v| format!("{v:.decimals$}"));
+            let number = |value: Option<&f32>| {
+                value.map_or_else(|| "-".into(), |v| format!("{v:.decimals$}"))
+            };
             let row = |step: usize| {
                 let ends = target.interval.as_ref();
                 vec![
@@ -71,7 +77,9 @@ pub fn terminal(tables: &[ForecastTable]) -> String {
                 Some(_) => {
                     let _ = writeln!(text, "lower and upper: {range}");
                 }
-                None => text.push_str("no intervals: the history is too short to tell errors from\n"),
+                None => {
+                    text.push_str("no intervals: the history is too short to tell errors from\n")
+                }
             }
         }
     }

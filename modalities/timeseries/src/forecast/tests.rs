@@ -24,7 +24,11 @@ impl Forecaster for Last {
         None
     }
 
-    fn forecast(&self, histories: &[History], horizon: usize) -> Result<Vec<Forecast>, ForecastError> {
+    fn forecast(
+        &self,
+        histories: &[History],
+        horizon: usize,
+    ) -> Result<Vec<Forecast>, ForecastError> {
         let one = |history: &History| {
             let targets = history.past.ncols() - history.known;
             let point = Array2::from_shape_fn((horizon, targets), |(step, channel)| {
@@ -33,8 +37,9 @@ impl Forecaster for Last {
                 column.iter().rev().find(|value| value.is_finite()).unwrap() + future
             });
             let size = (horizon, targets, self.levels.len());
-            let quantiles =
-                Array3::from_shape_fn(size, |(step, channel, level)| point[[step, channel]] + level as f32);
+            let quantiles = Array3::from_shape_fn(size, |(step, channel, level)| {
+                point[[step, channel]] + level as f32
+            });
             Forecast { point, quantiles: (!self.levels.is_empty()).then_some(quantiles) }
         };
         Ok(histories.iter().map(one).collect())
@@ -42,7 +47,12 @@ impl Forecaster for Last {
 }
 
 fn request(series: Series, horizon: usize, levels: &[f64]) -> ForecastRequest {
-    ForecastRequest { model: Box::new(Last { levels: levels.to_vec() }), series: vec![series], horizon, level: 0.8 }
+    ForecastRequest {
+        model: Box::new(Last { levels: levels.to_vec() }),
+        series: vec![series],
+        horizon,
+        level: 0.8,
+    }
 }
 
 fn daily(values: Vec<f32>) -> Series {
@@ -96,7 +106,9 @@ fn covariates_need_their_future() {
     assert_eq!(tables[0].targets.len(), 1, "covariates are not forecast");
     assert_eq!(tables[0].targets[0].point, [7.0, 8.0]);
     let error = request(with_price(), 5, &[]).run().unwrap_err();
-    assert!(matches!(&error, RequestError::KnownTooShort { column, missing: 3, .. } if column == "price"));
+    assert!(
+        matches!(&error, RequestError::KnownTooShort { column, missing: 3, .. } if column == "price")
+    );
     assert!(error.to_string().contains("`price` of series `sales`"), "{error}");
     let mut none = with_price();
     none.future = None;

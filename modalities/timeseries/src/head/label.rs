@@ -3,11 +3,10 @@
 
 use burn::{
     module::Module,
-    nn::{Linear, LinearConfig},
     tensor::Tensor,
 };
 use kiln_core::Backend;
-use kiln_nn::ConfigError;
+use kiln_nn::{Linear, LinearConfig, ConfigError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

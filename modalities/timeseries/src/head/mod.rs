@@ -8,12 +8,12 @@ pub mod reconcile;
 use crate::frontend::ChannelLinear;
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig, Linear, LinearConfig},
+    nn::{Dropout, DropoutConfig},
     tensor::{Int, Tensor, TensorData},
 };
 use distribution::Distribution;
 use kiln_core::Backend;
-use kiln_nn::ConfigError;
+use kiln_nn::{Linear, LinearConfig, ConfigError};
 use reconcile::{ReconcileConfig, Reconciler};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

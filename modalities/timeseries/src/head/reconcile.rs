@@ -8,11 +8,10 @@ use super::{channel_list, select};
 use crate::frontend::patches;
 use burn::{
     module::Module,
-    nn::{Linear, LinearConfig},
     tensor::{Tensor, activation::softmax},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_nn::{BackboneShape, ConfigError, Mixer, MixerConfig};
+use kiln_nn::{Linear, LinearConfig, BackboneShape, ConfigError, Mixer, MixerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

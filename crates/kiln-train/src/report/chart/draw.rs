@@ -1,12 +1,12 @@
 //! From a chart to SVG.
 
-use super::{Chart, XAxis, coordinate, escape, ticks};
+use super::{Chart, XAxis, coordinate, escape, legend, ticks};
 use std::fmt::Write as _;
 
 const FONT: &str =
     "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif";
 /// The width of a character at the size of labels, on average.
-const CHARACTER: f64 = 6.9;
+pub(super) const CHARACTER: f64 = 6.9;
 /// More points than pixels would only make the file large.
 const MOST_POINTS: usize = 700;
 
@@ -43,7 +43,7 @@ impl Frame {
 
 pub(super) fn svg(chart: &Chart) -> String {
     let (width, height) = chart.size;
-    let legend = legend_rows(chart, width - 24.0);
+    let legend = legend::rows(chart, width - 24.0);
     let title = if chart.title.is_empty() { 0.0 } else { 24.0 };
     let top = 14.0 + title + 20.0 * legend.len() as f64;
     let axis_name = matches!(&chart.x, XAxis::Number(name) if !name.is_empty());
@@ -62,7 +62,7 @@ pub(super) fn svg(chart: &Chart) -> String {
             escape(&chart.title)
         );
     }
-    draw_legend(&mut out, &legend, title + 20.0);
+    legend::draw(&mut out, &legend, title + 20.0);
     match bounds(chart) {
         Some((x, y)) => {
             let y_ticks = if chart.y_log {
@@ -254,79 +254,6 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     kept
 }
 
-/// An entry of the legend: its label, colour, and whether it is a band or dashed.
-struct Entry<'a> {
-    label: &'a str,
-    colour: &'a str,
-    band: bool,
-    dashed: bool,
-}
-
-/// The legend's entries, as many rows as they need.
-fn legend_rows(chart: &Chart, width: f64) -> Vec<Vec<Entry<'_>>> {
-    let lines = chart.lines.iter().map(|line| Entry {
-        label: &line.label,
-        colour: line.colour,
-        band: false,
-        dashed: line.dashed,
-    });
-    let bands = chart.bands.iter().map(|band| Entry {
-        label: &band.label,
-        colour: band.colour,
-        band: true,
-        dashed: false,
-    });
-    let mut rows: Vec<Vec<Entry<'_>>> = Vec::new();
-    let mut used = 0.0;
-    for entry in lines.chain(bands).filter(|entry| !entry.label.is_empty()) {
-        let length = entry_width(&entry);
-        match rows.last_mut() {
-            Some(row) if used + length <= width => row.push(entry),
-            _ => {
-                rows.push(vec![entry]);
-                used = 0.0;
-            }
-        }
-        used += length;
-    }
-    rows
-}
-
-fn entry_width(entry: &Entry<'_>) -> f64 {
-    24.0 + CHARACTER * entry.label.chars().count() as f64 + 16.0
-}
-
-fn draw_legend(out: &mut String, rows: &[Vec<Entry<'_>>], top: f64) {
-    for (row, entries) in rows.iter().enumerate() {
-        let y = top + 20.0 * row as f64;
-        let mut x = 12.0;
-        for entry in entries {
-            let colour = entry.colour;
-            if entry.band {
-                let _ = write!(
-                    out,
-                    r#"<rect x="{x:.1}" y="{:.1}" width="18" height="10" fill="{colour}" fill-opacity=".2"/>"#,
-                    y - 9.0
-                );
-            } else {
-                let dash = if entry.dashed { r#" stroke-dasharray="5 4""# } else { "" };
-                let _ = write!(
-                    out,
-                    r#"<path d="M{x:.1} {:.1}h18" stroke="{colour}" stroke-width="2.5"{dash}/>"#,
-                    y - 4.0
-                );
-            }
-            let _ = write!(
-                out,
-                r##"<text class="kc-ink" x="{:.1}" y="{y:.1}" fill="#1a1d21">{}</text>"##,
-                x + 24.0,
-                escape(entry.label)
-            );
-            x += entry_width(entry);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Band, Line};
@@ -402,13 +329,5 @@ mod tests {
         assert!(
             svg.starts_with("<svg ") && svg.ends_with("</svg>") && svg.contains("80 % interval")
         );
-    }
-
-    #[test]
-    fn a_long_legend_takes_rows() {
-        let lines =
-            (0..6).map(|n| Line { label: format!("a rather long label {n}"), ..line(vec![]) });
-        let chart = Chart { lines: lines.collect(), ..Chart::default() };
-        assert_eq!(legend_rows(&chart, 400.0).len(), 3);
     }
 }

@@ -6,6 +6,7 @@
 //! dark on white. Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 
 mod draw;
+mod legend;
 mod ticks;
 
 use std::fmt::Write as _;

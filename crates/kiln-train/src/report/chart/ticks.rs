@@ -24,8 +24,12 @@ pub(super) fn numbers(low: f64, high: f64, count: usize) -> Vec<Tick> {
         .collect()
 }
 
-/// Powers of ten between two positive numbers, with 2 and 5 between where there are few.
+/// Powers of ten between two positive numbers, with 2 and 5 between where there are few; round
+/// numbers where even they are few.
 pub(super) fn powers(low: f64, high: f64) -> Vec<Tick> {
+    if high / low < 5.0 {
+        return numbers(low, high, 4);
+    }
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let stride = ((last - first) / 6).max(1) as usize;
     let between: &[f64] = if last - first <= 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
@@ -173,6 +177,7 @@ mod tests {
     fn powers_of_ten() {
         assert_eq!(labels(powers(0.01, 100.0)), ["0.01", "0.1", "1", "10", "100"]);
         assert_eq!(labels(powers(0.3, 3.0)), ["0.5", "1", "2"]);
+        assert_eq!(labels(powers(2.0, 3.0)), ["2.00", "2.25", "2.50", "2.75", "3.00"]);
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! `kiln run`: trains, evaluates, writes a run directory.
+
+use crate::{
+    cli::Run,
+    failure::{Failure, Result},
+    modalities, models,
+    units::seconds,
+};
+use kiln_train::{
+    Outcome, RunOptions, interrupt::Interrupt, report::table::results_table, run_dir::RunRecord,
+};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// Runs a recipe.
+pub fn run(args: &Run, quiet: bool, out: &mut dyn Write) -> Result<()> {
+    if let Some(threads) = args.threads {
+        use_threads(threads);
+    }
+    let job = modalities::job(&args.recipe.read()?)?;
+    let dir = directory(args, &job.common().name);
+    let options = RunOptions {
+        resume: args.resume,
+        overwrite: args.overwrite,
+        interrupt: Interrupt::on_signals()?,
+        quiet,
+        ..RunOptions::new(&dir)
+    };
+    match kiln_train::run(job.as_ref(), &options) {
+        Ok(Outcome::Finished(evaluation)) => {
+            let table = results_table(&evaluation.rows);
+            write!(out, "{table}")?;
+            Ok(out.write_all(finished(&dir).as_bytes())?)
+        }
+        Ok(Outcome::Interrupted { step }) => {
+            eprintln!(
+                "stopped after step {step}; the checkpoint is in {}\ngo on with: {}",
+                dir.join("checkpoints").display(),
+                resume(args)
+            );
+            Err(Failure::interrupted())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn directory(args: &Run, name: &str) -> PathBuf {
+    args.dir.clone().unwrap_or_else(|| Path::new(models::RUNS).join(name))
+}
+
+/// Where to look next.
+fn finished(dir: &Path) -> String {
+    let took = RunRecord::read(dir).map(|run| format!(" in {}", seconds(run.seconds)));
+    format!(
+        "\nfinished{}\nmodel:   {}\nreport:  {}\n",
+        took.unwrap_or_default(),
+        dir.join("model").display(),
+        dir.join("report.html").display()
+    )
+}
+
+/// The command that goes on with an interrupted run.
+fn resume(args: &Run) -> String {
+    let mut words = vec!["kiln".to_owned(), "run".to_owned(), quoted(&args.recipe.recipe)];
+    for set in &args.recipe.sets {
+        words.extend(["--set".to_owned(), quoted(set)]);
+    }
+    if let Some(device) = args.recipe.device {
+        words.extend(["--device".to_owned(), device.name().to_owned()]);
+    }
+    if let Some(dir) = &args.dir {
+        words.extend(["--dir".to_owned(), quoted(&dir.display().to_string())]);
+    }
+    if let Some(threads) = args.threads {
+        words.extend(["--threads".to_owned(), threads.to_string()]);
+    }
+    words.push("--resume".to_owned());
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |one: char| one.is_ascii_alphanumeric() || "-_./=:,@%+".contains(one);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Limits the threads of the backend, which reads this variable when it starts its pool.
+#[allow(unsafe_code)]
+fn use_threads(threads: u16) {
+    // SAFETY: nothing was started yet, so no other thread can read the environment meanwhile.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn args(words: &[&str]) -> Run {
+        let words = ["kiln", "run"].iter().chain(words);
+        match Cli::parse_from(words).command {
+            Command::Run(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_resume_command_repeats_what_was_typed() {
+        let args = args(&[
+            "a b.toml",
+            "--set",
+            "name='x'",
+            "--threads",
+            "2",
+            "--dir",
+            "runs/x",
+            "--overwrite",
+        ]);
+        let expected =
+            r"kiln run 'a b.toml' --set 'name='\''x'\''' --dir runs/x --threads 2 --resume";
+        assert_eq!(resume(&args), expected);
+    }
+
+    #[test]
+    fn the_directory_follows_the_name() {
+        assert_eq!(directory(&args(&["a"]), "zero-shot"), Path::new("runs/zero-shot"));
+        assert_eq!(directory(&args(&["a", "--dir", "d"]), "zero-shot"), Path::new("d"));
+    }
+}

@@ -1,0 +1,108 @@
+//! What a model costs to train, from its configuration alone.
+
+use crate::SeriesModelConfig;
+use kiln_nn::BackboneConfig;
+use kiln_train::recipe::{Optimizer, Stage};
+
+/// Floating-point operations of the forward pass for one channel of one window: the matrix
+/// products, a multiplication and an addition each; norms and activations are left out.
+pub fn forward_flops(config: &SeriesModelConfig) -> f64 {
+    let tokens = config.tokens() as f64;
+    let width = config.width as f64;
+    let patch = config.frontend.patch as f64;
+    let mut flops = 2.0 * tokens * patch * width;
+    flops += backbone_flops(&config.backbone, tokens, width, config.built_channels());
+    let mut read = width;
+    if let Some(decoder) = &config.decoder {
+        read = decoder.width as f64;
+        flops += 2.0 * tokens * width * read;
+        flops += backbone_flops(&decoder.backbone, tokens, read, config.built_channels());
+    }
+    if let Some(forecast) = &config.forecast {
+        let outputs = (config.rows() * (1 + forecast.quantiles.len())) as f64;
+        flops += 2.0 * forecast.pooling.features(config.tokens(), read as usize) as f64 * outputs;
+    }
+    if config.token.is_some() {
+        flops += 2.0 * tokens * width * patch;
+    }
+    flops
+}
+
+fn backbone_flops(backbone: &BackboneConfig, tokens: f64, width: f64, channels: usize) -> f64 {
+    match backbone {
+        BackboneConfig::Transformer(transformer) => {
+            let hidden = transformer.hidden.map_or(4.0 * width, |hidden| hidden as f64);
+            let projections = 4.0 * 2.0 * tokens * width * width;
+            let attention = 2.0 * 2.0 * tokens * tokens * width;
+            let feed_forward = 2.0 * 2.0 * tokens * width * hidden;
+            transformer.layers as f64 * (projections + attention + feed_forward)
+        }
+        BackboneConfig::Mixer(mixer) => {
+            let expansion = mixer.expansion as f64;
+            // Two layers to the expansion and back, and a square gate.
+            let mix = |along: f64, others: f64| {
+                2.0 * others * along * along * (2.0 * expansion + f64::from(u8::from(mixer.gated)))
+            };
+            let cuts: Vec<f64> =
+                mixer.cuts(width as usize).into_iter().map(|cut| cut as f64).collect();
+            let one = |cut: &f64| {
+                let (tokens, width) = (tokens * cut, width / cut);
+                let channel = if mixer.channel_mixing {
+                    mix(channels as f64, tokens * width / channels.max(1) as f64)
+                } else {
+                    0.0
+                };
+                mix(tokens, width) + mix(width, tokens) + channel
+            };
+            mixer.layers as f64 * cuts.iter().map(one).sum::<f64>()
+        }
+    }
+}
+
+/// Operations of one optimizer step: the backward pass costs two forward passes.
+pub fn step_flops<P: kiln_train::recipe::Parts>(
+    config: &SeriesModelConfig,
+    stage: &Stage<P>,
+) -> f64 {
+    let sequences = stage.batch as f64 * stage.accumulate as f64 * config.built_channels() as f64;
+    3.0 * sequences * forward_flops(config)
+}
+
+/// Bytes of weights, gradients, optimizer state and kept activations, an estimate.
+pub fn step_memory<P: kiln_train::recipe::Parts>(
+    config: &SeriesModelConfig,
+    stage: &Stage<P>,
+    parameters: usize,
+    trainable: usize,
+) -> f64 {
+    let states = match &stage.optimizer {
+        Optimizer::Adamw(_) => 2.0,
+        Optimizer::Lion(_) | Optimizer::Muon(_) | Optimizer::Sgd(_) => 1.0,
+    };
+    let averages = if stage.ema.is_some() { 1.0 } else { 0.0 };
+    let held = parameters as f64 + trainable as f64 * (1.0 + states + averages);
+    // Blocks keep about sixteen values a feature of a token: inputs of norms, products,
+    // activations and dropouts.
+    let blocks = match &config.backbone {
+        BackboneConfig::Transformer(transformer) => transformer.layers,
+        BackboneConfig::Mixer(mixer) => 2 * mixer.layers * mixer.adaptive_levels.max(1),
+    };
+    let tokens = (config.tokens() * config.built_channels() * stage.batch) as f64;
+    4.0 * (held + 16.0 * blocks as f64 * tokens * config.width as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_nn::{MixerConfig, TransformerConfig};
+
+    #[test]
+    fn by_hand() {
+        // 2 tokens of 4 features, hidden 8: projections 256, attention 64, feed-forward 256.
+        let one = TransformerConfig { layers: 1, hidden: Some(8), ..Default::default() };
+        assert_eq!(backbone_flops(&BackboneConfig::Transformer(one), 2.0, 4.0, 1), 576.0);
+        // Tokens 2·4·(2·2)·(2·2+1) = 160; features 2·2·(4·4)·5 = 320.
+        let one = MixerConfig { layers: 1, expansion: 2, gated: true, ..Default::default() };
+        assert_eq!(backbone_flops(&BackboneConfig::Mixer(one), 2.0, 4.0, 1), 480.0);
+    }
+}

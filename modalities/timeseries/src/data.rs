@@ -1,0 +1,230 @@
+//! From a recipe's data to windows.
+
+use crate::{
+    SeriesModelConfig,
+    recipe::{EmbeddedData, GeneratedData, M4Data, PriceData, SeriesData, TableData},
+    windows::{GeneratedWindows, SeriesWindows, Window},
+};
+use kiln_core::{Seed, Size};
+use kiln_datasets::{
+    DataError, Part, Prices, Series, SplitProtocol, Standardizer, TableSpec, embedded, m4,
+};
+use kiln_train::task::TaskSource;
+use ndarray::{Array2, s};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Windows looked at in a validation.
+const VALIDATION_WINDOWS: usize = 1024;
+
+/// What a stage trains on.
+pub struct StageData {
+    /// Training windows.
+    pub source: TaskSource<Window>,
+    /// Whether their order is drawn.
+    pub shuffle: bool,
+    /// Windows set aside.
+    pub validation: Vec<Window>,
+}
+
+impl StageData {
+    /// How many training windows there are; `None` for a generator.
+    pub fn examples(&self) -> Option<u64> {
+        match self.source.size() {
+            Size::Known(count) => Some(count),
+            Size::Endless => None,
+        }
+    }
+}
+
+/// Why there are no windows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageDataError {
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Series of one batch must have as many channels.
+    #[error(
+        "series `{first}` has {expected} channels and `{other}` has {found}; train on files with \
+         the same columns"
+    )]
+    Channels {
+        /// The first series.
+        first: String,
+        /// Its channels.
+        expected: usize,
+        /// The first one that differs.
+        other: String,
+        /// Its channels.
+        found: usize,
+    },
+    /// Nothing long enough.
+    #[error(
+        "the training part has no window: its longest series has {longest} rows, and a horizon of \
+         {horizon} needs at least {}", horizon + 2
+    )]
+    TooShort {
+        /// Rows of the longest series.
+        longest: usize,
+        /// Rows forecast.
+        horizon: usize,
+    },
+    /// The model needs another number of channels.
+    #[error("the model has {expected} channels (`model.*.channels`), the data has {found}")]
+    ModelChannels {
+        /// The model's.
+        expected: usize,
+        /// The data's.
+        found: usize,
+    },
+}
+
+/// The file of a path in a recipe: as it is, or in the folder of `KILN_DATA`. A path that is
+/// nowhere is given back, so that the error names what the recipe says.
+pub fn locate(path: &Path) -> PathBuf {
+    if path.is_absolute() || path.exists() {
+        return path.to_owned();
+    }
+    let folder = env::var_os("KILN_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let inside = folder.join(path);
+    if inside.exists() { inside } else { path.to_owned() }
+}
+
+/// Reads a table, wherever [`locate`] finds it.
+///
+/// # Errors
+/// As [`TableSpec::read`].
+pub fn read_table(spec: &TableSpec) -> Result<Vec<Series>, DataError> {
+    TableSpec { path: locate(&spec.path), ..spec.clone() }.read()
+}
+
+/// Daily log returns of prices; the first day has none and is left out.
+pub fn log_returns(market: &Prices, seed: Seed) -> Result<Vec<Series>, DataError> {
+    let mut stocks = market.generate(seed)?;
+    for stock in &mut stocks {
+        let rows = stock.len().saturating_sub(1);
+        let prices = &stock.values;
+        let returns = Array2::from_shape_fn((rows, prices.ncols()), |(row, channel)| {
+            (prices[(row + 1, channel)] / prices[(row, channel)]).ln()
+        });
+        stock.values = returns;
+        stock.start = stock.start.and_then(|start| stock.frequency.after(start, 1));
+    }
+    Ok(stocks)
+}
+
+/// Opens the data of a stage.
+///
+/// # Errors
+/// When it cannot be read, or does not fit the model.
+pub fn open(
+    data: &SeriesData,
+    config: &SeriesModelConfig,
+    seed: Seed,
+) -> Result<StageData, StageDataError> {
+    match data {
+        SeriesData::Generated(generated) => open_generated(generated, config, seed),
+        SeriesData::Table(TableData { source, split, share, standardise }) => {
+            let series = read_table(source)?;
+            cut(series, *split, config, *share, *standardise)
+        }
+        SeriesData::M4(M4Data { train, validation, frequency }) => {
+            let series = m4::read_series(&locate(train), *frequency)?;
+            cut(series, SplitProtocol::Tail { test: 0, validation: *validation }, config, 1.0, false)
+        }
+        SeriesData::Embedded(EmbeddedData { names, split }) => {
+            let sets = match names.as_slice() {
+                [] => embedded::all()?,
+                names => names.iter().map(|name| embedded::named(name)).collect::<Result<_, _>>()?,
+            };
+            let series: Vec<_> = sets.into_iter().flat_map(|set| set.series).collect();
+            cut(series, *split, config, 1.0, false)
+        }
+        SeriesData::Prices(PriceData { market, split }) => {
+            cut(log_returns(market, seed)?, *split, config, 1.0, false)
+        }
+    }
+}
+
+fn open_generated(
+    generated: &GeneratedData,
+    config: &SeriesModelConfig,
+    seed: Seed,
+) -> Result<StageData, StageDataError> {
+    let mut corpus = generated.corpus.clone();
+    corpus.length = config.context + config.horizon;
+    if let Some(channels) = config.channels.filter(|_| config.fixes_channels()) {
+        corpus.channels = channels;
+    }
+    corpus.validate()?;
+    let windows = |label: &str| GeneratedWindows {
+        corpus: corpus.clone(),
+        seed: seed.part(label),
+        context: config.context,
+        horizon: config.horizon,
+        short_histories: generated.short_histories,
+    };
+    let held_out = windows("held-out");
+    let validation = (0..generated.validation as u64).map(|index| held_out.window(index)).collect();
+    Ok(StageData { source: Arc::new(windows("corpus")), shuffle: false, validation })
+}
+
+/// Cuts series into windows by a split protocol. Series too short for it train whole.
+fn cut(
+    mut series: Vec<Series>,
+    protocol: SplitProtocol,
+    config: &SeriesModelConfig,
+    share: f64,
+    standardise: bool,
+) -> Result<StageData, StageDataError> {
+    check_channels(&series, config)?;
+    let alone = series.len() == 1;
+    let mut train = Vec::with_capacity(series.len());
+    let mut validation = Vec::with_capacity(series.len());
+    for each in &mut series {
+        let split = match protocol.split(each) {
+            Ok(split) => split,
+            Err(error) if alone => return Err(error.into()),
+            Err(_) => kiln_datasets::Split {
+                train: Part { rows: 0..each.len() },
+                ..Default::default()
+            },
+        };
+        if standardise {
+            let scale = Standardizer::fit(each.values.slice(s![split.train.rows.clone(), ..]));
+            scale.apply(&mut each.values);
+        }
+        train.push(split.train);
+        validation.push(split.validation);
+    }
+    let (context, horizon) = (config.context, config.horizon);
+    let held_out =
+        SeriesWindows::new(series.clone(), &validation, context, horizon, 1.0, true).sample(VALIDATION_WINDOWS);
+    let longest = train.iter().map(Part::len).max().unwrap_or(0);
+    let windows = SeriesWindows::new(series, &train, context, horizon, share, false);
+    if windows.is_empty() {
+        return Err(StageDataError::TooShort { longest, horizon });
+    }
+    Ok(StageData { source: Arc::new(windows), shuffle: true, validation: held_out })
+}
+
+fn check_channels(series: &[Series], config: &SeriesModelConfig) -> Result<(), StageDataError> {
+    let Some(first) = series.first() else { return Ok(()) };
+    let expected = first.values.ncols();
+    if let Some(other) = series.iter().find(|each| each.values.ncols() != expected) {
+        return Err(StageDataError::Channels {
+            first: first.id.clone(),
+            expected,
+            other: other.id.clone(),
+            found: other.values.ncols(),
+        });
+    }
+    match config.channels.filter(|channels| config.fixes_channels() && *channels != expected) {
+        Some(channels) => Err(StageDataError::ModelChannels { expected: channels, found: expected }),
+        None => Ok(()),
+    }
+}

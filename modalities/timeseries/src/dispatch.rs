@@ -1,0 +1,35 @@
+//! From a recipe's device to the backend that computes: the one place where backends are named.
+
+use kiln_core::AutodiffBackend;
+use kiln_train::{recipe::Device, task::TaskError};
+
+/// Work that can be done on any backend.
+pub trait OnBackend {
+    /// What it gives.
+    type Output;
+
+    /// Does it on `device`.
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output;
+}
+
+/// Does the work on the device asked for.
+///
+/// # Errors
+/// When this binary was built without that device.
+pub fn on<W: OnBackend>(device: Device, work: W) -> Result<W::Output, TaskError> {
+    match device {
+        Device::Cpu => Ok(work.run::<burn::backend::Autodiff<burn_flex::Flex>>(Default::default())),
+        Device::Cuda => cuda(work),
+    }
+}
+
+#[cfg(feature = "cuda")]
+#[allow(clippy::unnecessary_wraps, reason = "its twin without CUDA fails")]
+fn cuda<W: OnBackend>(work: W) -> Result<W::Output, TaskError> {
+    Ok(work.run::<burn::backend::Autodiff<burn_cuda::Cuda>>(Default::default()))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda<W: OnBackend>(_: W) -> Result<W::Output, TaskError> {
+    Err("this binary was built without CUDA: build it with `--features cuda`, or use `cpu`".into())
+}

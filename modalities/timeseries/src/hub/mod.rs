@@ -1,0 +1,291 @@
+//! Model directories of series models, read and written in the layout of their published family.
+//!
+//! One file a family: its `config.json` as a type, its translation to and from
+//! [`SeriesModelConfig`], and its names. What no family can express is written as
+//! `kiln-timeseries`, with our own configuration and names.
+
+pub mod patchtsmixer;
+pub mod patchtst;
+pub mod tinytimemixer;
+
+mod mixer_names;
+
+use crate::{
+    config::{Format, SeriesModelConfig},
+    head::loss::Units,
+    model::SeriesModel,
+    scaler::MissingFill,
+};
+use kiln_core::Backend;
+use kiln_hub::{HubError, Mode, ModelDir, NameMap, Rule, Weight, Weights};
+use kiln_nn::{Activation, ConfigError, NormConfig, NormKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// The `model_type` of models that no published family can express.
+pub const KILN: &str = "kiln-timeseries";
+
+/// The `model_type`s that [`load_model`] reads.
+pub const MODEL_TYPES: [&str; 4] = [patchtst::MODEL_TYPE, patchtsmixer::MODEL_TYPE, tinytimemixer::MODEL_TYPE, KILN];
+
+/// Why a model directory could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// Files or weights.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A setting of `config.json` that makes no sense or is not supported.
+    #[error("{}: {error}", path.display())]
+    Config {
+        /// The directory.
+        path: PathBuf,
+        /// The setting.
+        error: ConfigError,
+    },
+    /// Another kind of model.
+    #[error("{} holds a model of type `{found}`; expected one of {}", path.display(), MODEL_TYPES.join(", "))]
+    ModelType {
+        /// The directory.
+        path: PathBuf,
+        /// Its `model_type`.
+        found: String,
+    },
+}
+
+/// Reads a model directory.
+///
+/// # Errors
+/// When it cannot be read, has options that are not supported, or weights that do not fit.
+pub fn load_model<B: Backend>(
+    dir: &Path,
+    device: &B::Device,
+) -> Result<(SeriesModel<B>, SeriesModelConfig), ModelError> {
+    let (config, weights) = read(dir)?;
+    let mut model = SeriesModel::new(config.clone(), device).map_err(in_dir(dir))?;
+    kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
+    Ok((model, config))
+}
+
+/// Reads the configuration of a model directory.
+///
+/// # Errors
+/// When it cannot be read or has options that are not supported.
+pub fn read_config(dir: &Path) -> Result<SeriesModelConfig, ModelError> {
+    config_of(&ModelDir::open(dir)?)
+}
+
+/// Reads configuration and weights, the latter in our names: for starting weights that need not
+/// match in full, see [`kiln_hub::apply`] and [`Mode::Lenient`].
+///
+/// # Errors
+/// When it cannot be read or has options that are not supported.
+pub fn read(dir: &Path) -> Result<(SeriesModelConfig, Weights), ModelError> {
+    let model_dir = ModelDir::open(dir)?;
+    let config = config_of(&model_dir)?;
+    let weights = names(&config)?.to_ours(counters_in(model_dir.weights()?))?;
+    Ok((config, weights))
+}
+
+/// Writes a model directory, which must exist.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn save_model<B: Backend>(
+    model: &SeriesModel<B>,
+    config: &SeriesModelConfig,
+    dir: &Path,
+) -> Result<(), ModelError> {
+    let (format, json) = config_json(config);
+    let config = SeriesModelConfig { format: Some(format), ..config.clone() };
+    let weights = names(&config)?.to_theirs(kiln_hub::collect::<B, _>(model)?)?;
+    Ok(ModelDir::write(dir, &json, &counters_out(weights, format))?)
+}
+
+/// The `config.json` of a model, and the format that it is in.
+pub fn config_json(config: &SeriesModelConfig) -> (Format, Value) {
+    let extras = Extras {
+        missing: config.scaler.missing,
+        units: config.units,
+        raw_values: config
+            .forecast
+            .as_ref()
+            .and_then(|forecast| forecast.reconcile.as_ref())
+            .is_none_or(|reconcile| reconcile.raw_values),
+    };
+    let families: [(Format, fn(&SeriesModelConfig) -> Option<Value>); 3] = [
+        (Format::PatchTst, patchtst::to_json),
+        (Format::TinyTimeMixer, tinytimemixer::to_json),
+        (Format::PatchTsMixer, patchtsmixer::to_json),
+    ];
+    for (format, to_json) in families {
+        if config.format.is_some_and(|asked| asked != format) {
+            continue;
+        }
+        if let Some(mut json) = to_json(config) {
+            if let (Some(object), true) = (json.as_object_mut(), extras != Extras::default()) {
+                object.insert("kiln".into(), json!(extras));
+            }
+            return (format, json);
+        }
+    }
+    let config = SeriesModelConfig { format: None, ..config.clone() };
+    (Format::KilnTimeseries, json!({ "model_type": KILN, "architectures": ["SeriesModel"], "model": config }))
+}
+
+/// What families cannot say, kept beside what they can; absent where all is as they have it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Extras {
+    missing: MissingFill,
+    units: Units,
+    raw_values: bool,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Self { missing: MissingFill::Raw, units: Units::Data, raw_values: true }
+    }
+}
+
+fn config_of(dir: &ModelDir) -> Result<SeriesModelConfig, ModelError> {
+    let wrong = in_dir(&dir.path);
+    let (format, config) = match dir.model_type() {
+        patchtst::MODEL_TYPE => {
+            (Format::PatchTst, patchtst::to_ours(&dir.parse_config()?).map_err(wrong)?)
+        }
+        patchtsmixer::MODEL_TYPE => {
+            (Format::PatchTsMixer, patchtsmixer::to_ours(&dir.parse_config()?).map_err(wrong)?)
+        }
+        tinytimemixer::MODEL_TYPE => {
+            (Format::TinyTimeMixer, tinytimemixer::to_ours(&dir.parse_config()?).map_err(wrong)?)
+        }
+        KILN => {
+            let own: Own = dir.parse_config()?;
+            own.model.validate().map_err(wrong)?;
+            return Ok(SeriesModelConfig { format: Some(Format::KilnTimeseries), ..own.model });
+        }
+        found => {
+            return Err(ModelError::ModelType { path: dir.path.clone(), found: found.to_owned() });
+        }
+    };
+    let Extended { kiln } = dir.parse_config()?;
+    let mut config = SeriesModelConfig { format: Some(format), ..config };
+    config.scaler.missing = kiln.missing;
+    config.units = kiln.units;
+    if let Some(reconcile) = config.forecast.as_mut().and_then(|head| head.reconcile.as_mut()) {
+        reconcile.raw_values = kiln.raw_values;
+    }
+    config.validate().map_err(in_dir(&dir.path))?;
+    Ok(config)
+}
+
+/// Our own `config.json`.
+#[derive(Deserialize)]
+struct Own {
+    model: SeriesModelConfig,
+}
+
+/// The part of a family's `config.json` that is ours.
+#[derive(Deserialize)]
+struct Extended {
+    #[serde(default)]
+    kiln: Extras,
+}
+
+fn in_dir(path: &Path) -> impl FnOnce(ConfigError) -> ModelError + use<> {
+    let path = path.join("config.json");
+    move |error| ModelError::Config { path, error }
+}
+
+fn names(config: &SeriesModelConfig) -> Result<NameMap, HubError> {
+    let rules: Vec<Rule> = match config.format {
+        Some(Format::PatchTst) => patchtst::rules(config),
+        Some(Format::PatchTsMixer) => patchtsmixer::rules(config),
+        Some(Format::TinyTimeMixer) => tinytimemixer::rules(config),
+        Some(Format::KilnTimeseries) | None => Vec::new(),
+    };
+    NameMap::new(&rules)
+}
+
+/// Batch norm's counters, 64-bit scalars in the file, are floats `[1]` in our modules.
+fn counters_in(mut weights: Weights) -> Weights {
+    let counters: Vec<String> =
+        weights.passthrough.keys().filter(|name| name.ends_with(COUNTER)).cloned().collect();
+    for name in counters {
+        if let Some(raw) = weights.passthrough.remove(&name)
+            && let Some(Ok(bytes)) = raw.bytes.get(..8).map(<[u8; 8]>::try_from)
+        {
+            let value = i64::from_le_bytes(bytes) as f32;
+            weights.tensors.insert(name, Weight { shape: vec![1], values: vec![value] });
+        }
+    }
+    weights
+}
+
+fn counters_out(mut weights: Weights, format: Format) -> Weights {
+    if format == Format::KilnTimeseries {
+        return weights;
+    }
+    let counters: Vec<String> =
+        weights.tensors.keys().filter(|name| name.ends_with(COUNTER)).cloned().collect();
+    for name in counters {
+        if let Some(value) = weights.tensors.remove(&name).and_then(|weight| weight.values.first().copied()) {
+            weights.insert_i64(name, value as i64);
+        }
+    }
+    weights
+}
+
+const COUNTER: &str = ".num_batches_tracked";
+
+/// The activation of a name in transformers.
+fn activation(key: &str, name: &str) -> Result<Activation, ConfigError> {
+    Ok(match name {
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" | "gelu_python_tanh" => {
+            Activation::GeluTanh
+        }
+        "quick_gelu" => Activation::GeluSigmoid,
+        "relu" => Activation::Relu,
+        "silu" | "swish" => Activation::Silu,
+        "tanh" => Activation::Tanh,
+        "linear" => Activation::Identity,
+        other => return Err(ConfigError::new(key, other, "gelu, relu, silu or tanh")),
+    })
+}
+
+/// The name in transformers of an activation.
+fn activation_name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
+        Activation::GeluSigmoid => "quick_gelu",
+        Activation::Relu => "relu",
+        Activation::Silu => "silu",
+        Activation::Tanh => "tanh",
+        Activation::Identity => "linear",
+    }
+}
+
+/// A norm that families know: layer or batch norm with the usual momentum.
+fn plain_norm(norm: &NormConfig) -> bool {
+    norm.kind != NormKind::Rms && norm.momentum == NormConfig::default().momentum
+}
+
+/// A family's configuration as JSON, with its `model_type` and class first.
+fn family_json(model_type: &str, class: &str, config: &impl Serialize) -> Option<Value> {
+    let mut object = Map::new();
+    object.insert("model_type".into(), json!(model_type));
+    object.insert("architectures".into(), json!([class]));
+    if let Value::Object(rest) = serde_json::to_value(config).ok()? {
+        object.extend(rest.into_iter().filter(|(key, _)| key != "architectures"));
+    }
+    Some(Value::Object(object))
+}
+
+/// A class name out of `architectures`, or the default.
+fn class<'a>(architectures: &'a Option<Vec<String>>, default: &'a str) -> &'a str {
+    architectures.as_ref().and_then(|names| names.first()).map_or(default, String::as_str)
+}

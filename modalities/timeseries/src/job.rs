@@ -1,0 +1,276 @@
+//! A time-series recipe at work.
+
+use crate::{
+    SeriesModel, SeriesModelConfig, cost,
+    data::{self, StageData},
+    dispatch::{self, OnBackend},
+    forecaster::Forecaster,
+    hub,
+    measure::measure,
+    model_forecaster::ModelForecaster,
+    recipe::{ModelSpec, SeriesData, SeriesParts},
+    task::SeriesTask,
+};
+use kiln_core::{AutodiffBackend, Seed};
+use kiln_hub::Mode;
+use kiln_nn::BackboneConfig;
+use kiln_objectives::Objective;
+use kiln_train::{
+    modality::{InitReport, Job, Prepared, StagePlan},
+    named,
+    recipe::{Common, Recipe, RecipeText, Stage, parse, resolved},
+    results::Evaluation,
+    task::TaskError,
+    task_learner::{TaskLearner, stage_seed},
+};
+use std::path::{Path, PathBuf};
+
+/// A recipe that was understood.
+pub struct SeriesJob {
+    recipe: Recipe<SeriesParts>,
+    common: Common,
+    config: SeriesModelConfig,
+    /// The model directory that `model.directory` names.
+    directory: Option<PathBuf>,
+}
+
+impl SeriesJob {
+    /// Reads a recipe and resolves its model.
+    ///
+    /// # Errors
+    /// When the recipe has a mistake, or names a model that cannot be found.
+    pub fn new(text: &RecipeText) -> kiln_train::Result<Self> {
+        let recipe = parse::<SeriesParts>(text)?;
+        let (config, directory) = match &recipe.model {
+            ModelSpec::Preset(preset) => (preset.config(), None),
+            ModelSpec::Parts(config) => (config.validate().map(|()| config.as_ref().clone()), None),
+            ModelSpec::Directory(name) => {
+                let dir = resolve(name)?;
+                (Ok(hub::read_config(&dir).map_err(boxed)?), Some(dir))
+            }
+        };
+        let wrong = |key: &str, problem: String| {
+            kiln_train::Error::from(kiln_train::recipe::RecipeError::at(text, key, problem))
+        };
+        let config = config.map_err(|error| {
+            let part = if matches!(recipe.model, ModelSpec::Parts(_)) { "parts" } else { "preset" };
+            wrong(&format!("model.{part}.{}", error.key), error.to_string())
+        })?;
+        for (number, stage) in recipe.stage.iter().enumerate() {
+            stage.objective.validate().map_err(|error| {
+                wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
+            })?;
+            if let Some(problem) = mismatch(&config, &stage.objective) {
+                return Err(wrong(&format!("stage.{number}.objective"), problem));
+            }
+        }
+        Ok(Self { common: recipe.common(), recipe, config, directory })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &SeriesModelConfig {
+        &self.config
+    }
+
+    fn stage(&self, stage: usize) -> kiln_train::Result<&Stage<SeriesParts>> {
+        let missing = || boxed(format!("the recipe has no stage {stage}"));
+        Ok(self.recipe.stage.get(stage).ok_or_else(missing)?)
+    }
+
+    fn data(&self, stage: &Stage<SeriesParts>) -> kiln_train::Result<StageData> {
+        let source: &SeriesData = stage.data.as_ref().unwrap_or(&self.recipe.data);
+        let seed = Seed::new(self.recipe.seed).part("data");
+        Ok(data::open(source, &self.config, seed).map_err(boxed)?)
+    }
+}
+
+/// Why a model cannot be trained for an objective, if so.
+fn mismatch(config: &SeriesModelConfig, objective: &Objective) -> Option<String> {
+    match objective {
+        Objective::Supervised(_) if config.forecast.is_none() => Some(
+            "`supervised` trains a forecast head, and the model has none (`model.parts.forecast`)"
+                .into(),
+        ),
+        Objective::Masked(_) | Objective::Autoregressive(_) if config.token.is_none() => {
+            Some(format!(
+                "`{}` trains a token head, and the model has none (`model.parts.token`, or \
+                 `model.preset.token_head = true`)",
+                objective.name()
+            ))
+        }
+        Objective::Autoregressive(_) if !config.backbone.supports_causal() => Some(format!(
+            "`autoregressive` needs a backbone whose tokens can be kept from seeing later ones; a \
+             {} sees all of them",
+            config.backbone.name()
+        )),
+        Objective::Autoregressive(_) if !config.scaler.is_causal() => Some(
+            "`autoregressive` needs a scaler that does not look ahead: set \
+             `model.parts.scaler.kind.prefix` to the number of patches it may look at"
+                .into(),
+        ),
+        Objective::Pretext(pretext) => {
+            let known = |task: &String| config.labels.iter().any(|label| label.task() == task);
+            pretext.tasks.keys().find(|task| !known(task)).map(|task| {
+                let heads: Vec<_> = config.labels.iter().map(|label| label.task()).collect();
+                format!(
+                    "the model has no head for the task `{task}`; it has {} (`model.*.labels`)",
+                    if heads.is_empty() { "none".into() } else { heads.join(", ") }
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+fn boxed(error: impl Into<TaskError>) -> TaskError {
+    error.into()
+}
+
+/// The directory of a run, a model directory or a hub id.
+fn resolve(name: &str) -> Result<PathBuf, TaskError> {
+    Ok(kiln_hub::resolve(name, Path::new("runs"))?.path)
+}
+
+impl Job for SeriesJob {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn resolved(&self) -> kiln_train::Result<String> {
+        Ok(resolved(&self.recipe)?)
+    }
+
+    fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
+        let model = SeriesModel::<burn_flex::Flex>::new(self.config.clone(), &Default::default())
+            .map_err(boxed)?;
+        let listed = named::list(&model);
+        let size = |shape: &[usize]| shape.iter().product::<usize>();
+        let parameters = listed.iter().map(|parameter| size(&parameter.shape)).sum();
+        let mut plans = Vec::with_capacity(self.recipe.stage.len());
+        for stage in &self.recipe.stage {
+            let groups = kiln_train::groups::plan(&listed, &stage.freeze, None, |_| None)?;
+            let trainable = groups
+                .values()
+                .filter(|parameter| parameter.role == kiln_train::groups::Role::Trained)
+                .map(|parameter| size(&parameter.shape))
+                .sum();
+            if let Some(init) = &stage.init {
+                resolve(&init.model)?;
+            }
+            plans.push(StagePlan {
+                name: stage.name.clone(),
+                parameters,
+                trainable,
+                flops_per_step: cost::step_flops(&self.config, stage),
+                memory: cost::step_memory(&self.config, stage, parameters, trainable),
+                examples: self.data(stage)?.examples(),
+            });
+        }
+        Ok(plans)
+    }
+
+    fn learner(&self, stage: usize, from: Option<&Path>) -> kiln_train::Result<Prepared> {
+        let settings = self.stage(stage)?;
+        // What the stage names itself comes first, then the stage before, then the model's own.
+        let start = match (&settings.init, from, &self.directory) {
+            (Some(init), _, _) => Some((init.model.clone(), resolve(&init.model)?)),
+            (None, Some(from), _) => Some((from.display().to_string(), from.to_owned())),
+            (None, None, Some(dir)) => Some((dir.display().to_string(), dir.clone())),
+            (None, None, None) => None,
+        };
+        let data = self.data(settings)?;
+        let seed = stage_seed(&self.common, stage);
+        let task = SeriesTask {
+            source: data.source,
+            shuffle: data.shuffle,
+            objective: settings.objective.clone(),
+            config: self.config.clone(),
+            validation: data.validation,
+            seed,
+        };
+        let prepare =
+            Prepare { task, config: &self.config, stage: settings.common(), seed, start };
+        dispatch::on(self.recipe.device, prepare)?
+    }
+
+    fn evaluate(&self, model: &Path) -> kiln_train::Result<Evaluation> {
+        let mut all = Evaluation::default();
+        if self.recipe.evaluation.is_empty() {
+            return Ok(all);
+        }
+        let forecaster = open_forecaster(model, self.recipe.device)?;
+        let seed = Seed::new(self.recipe.seed).part("data");
+        for evaluation in &self.recipe.evaluation {
+            let one = measure(forecaster.as_ref(), evaluation, seed).map_err(boxed)?;
+            all.rows.extend(one.rows);
+            all.sections.extend(one.sections);
+        }
+        Ok(all)
+    }
+}
+
+/// Opens a model directory for forecasting.
+///
+/// # Errors
+/// When it cannot be read, or the device is not there.
+pub fn open_forecaster(
+    dir: &Path,
+    device: kiln_train::recipe::Device,
+) -> Result<Box<dyn Forecaster>, TaskError> {
+    dispatch::on(device, Open(dir))?
+}
+
+struct Open<'a>(&'a Path);
+
+impl OnBackend for Open<'_> {
+    type Output = Result<Box<dyn Forecaster>, TaskError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let (model, _) = hub::load_model::<B::InnerBackend>(self.0, &device)?;
+        Ok(Box::new(ModelForecaster::new(model, device)))
+    }
+}
+
+/// A stage that waits for its backend.
+struct Prepare<'a> {
+    task: SeriesTask,
+    config: &'a SeriesModelConfig,
+    stage: Stage<kiln_train::recipe::Bare>,
+    seed: Seed,
+    start: Option<(String, PathBuf)>,
+}
+
+impl OnBackend for Prepare<'_> {
+    type Output = kiln_train::Result<Prepared>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let mut init = None;
+        let build = |device: &B::Device| -> Result<SeriesModel<B>, TaskError> {
+            let mut model = SeriesModel::<B>::new(self.config.clone(), device)?;
+            // Random weights first, in order, whatever of them is replaced.
+            named::list(&model);
+            if let Some((from, dir)) = &self.start {
+                let (_, weights) = hub::read(dir)?;
+                let report = kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Lenient)?;
+                init = Some(InitReport {
+                    from: from.clone(),
+                    loaded: report.loaded.len(),
+                    missing: report.missing,
+                    unused: report.unused,
+                    mismatched: report.mismatched.into_iter().map(|one| one.name).collect(),
+                });
+            }
+            Ok(model)
+        };
+        let learner = TaskLearner::<B, _>::new(self.task, build, &self.stage, self.seed, device)?;
+        Ok(Prepared { learner: Box::new(learner), init })
+    }
+}
+
+/// How many blocks a backbone has, for layer-wise rates.
+pub(crate) fn blocks(backbone: &BackboneConfig, width: usize) -> usize {
+    match backbone {
+        BackboneConfig::Transformer(transformer) => transformer.layers,
+        BackboneConfig::Mixer(mixer) => mixer.cuts(width).len(),
+    }
+}

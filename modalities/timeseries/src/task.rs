@@ -1,0 +1,139 @@
+//! A stage of training on series, as the trainer sees it.
+
+use crate::{
+    SeriesHostBatch, SeriesModel, SeriesModelConfig, hub, job,
+    windows::{Window, collate},
+};
+use burn::module::AutodiffModule;
+use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext};
+use kiln_objectives::Objective;
+use kiln_train::task::{Measure, Task, TaskError, TaskSource};
+use ndarray::Axis;
+use std::path::Path;
+
+/// Windows a batch of validation; larger ones only take more memory.
+const VALIDATION_BATCH: usize = 128;
+
+/// A stage of training on series.
+pub struct SeriesTask {
+    /// Where windows come from.
+    pub source: TaskSource<Window>,
+    /// Whether their order is drawn.
+    pub shuffle: bool,
+    /// What is optimised.
+    pub objective: Objective,
+    /// The model's configuration.
+    pub config: SeriesModelConfig,
+    /// Windows set aside.
+    pub validation: Vec<Window>,
+    /// What random numbers of validation follow from.
+    pub seed: Seed,
+}
+
+impl SeriesTask {
+    /// The mean squared error of forecasts, in the units of the windows.
+    fn validate_forecast<B: Backend>(
+        &self,
+        model: &SeriesModel<B>,
+        device: &B::Device,
+    ) -> Result<f64, TaskError> {
+        let (mut sum, mut count) = (0.0, 0usize);
+        for windows in self.validation.chunks(VALIDATION_BATCH) {
+            let host = collate(windows, self.config.frontend.resolutions);
+            let batch = host.upload::<B>(device);
+            let forecast = model.predict(&batch)?;
+            let [_, rows, _] = forecast.point.dims();
+            let targets = model.targets_of(&batch);
+            let point = forecast.point.into_data();
+            let Some(truth) = &host.future else { continue };
+            let truth = truth.slice(ndarray::s![.., ..rows, ..]).select(Axis(2), &targets);
+            for (truth, point) in truth.iter().zip(point.iter::<f32>()) {
+                if truth.is_finite() {
+                    sum += f64::from(truth - point).powi(2);
+                    count += 1;
+                }
+            }
+        }
+        Ok(sum / count.max(1) as f64)
+    }
+
+    /// The mean loss of the objective, with the same random numbers each time.
+    fn validate_objective<B: Backend>(&self, model: &SeriesModel<B>, device: &B::Device) -> f64 {
+        let (mut sum, mut count) = (0.0, 0usize);
+        for (number, windows) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
+            let batch = collate(windows, self.config.frontend.resolutions).upload::<B>(device);
+            let mut rng = self.seed.part("validation").at(number as u64).rng();
+            let mut context = StepContext { rng: &mut rng, observe: false };
+            let loss = self.objective.loss(model, &batch, &mut context);
+            let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
+            sum += value * loss.count as f64;
+            count += loss.count;
+        }
+        sum / count.max(1) as f64
+    }
+}
+
+impl<B: AutodiffBackend> Task<B> for SeriesTask {
+    type Model = SeriesModel<B>;
+    type Example = Window;
+    type HostBatch = SeriesHostBatch;
+
+    fn source(&self) -> TaskSource<Window> {
+        self.source.clone()
+    }
+
+    fn shuffle(&self) -> bool {
+        self.shuffle
+    }
+
+    fn collate(&self, examples: Vec<Window>) -> Result<SeriesHostBatch, TaskError> {
+        Ok(collate(&examples, self.config.frontend.resolutions))
+    }
+
+    fn tokens(&self, batch: &SeriesHostBatch) -> usize {
+        batch.past.len()
+    }
+
+    fn loss(
+        &self,
+        model: &SeriesModel<B>,
+        batch: SeriesHostBatch,
+        context: &mut StepContext<'_>,
+        device: &B::Device,
+    ) -> Loss<B> {
+        self.objective.loss(model, &batch.upload::<B>(device), context)
+    }
+
+    fn validate(
+        &self,
+        model: &<SeriesModel<B> as AutodiffModule<B>>::InnerModule,
+        device: &B::Device,
+    ) -> Result<Vec<Measure>, TaskError> {
+        if self.validation.is_empty() {
+            return Ok(Vec::new());
+        }
+        let loss = Measure { name: "loss".into(), value: self.validate_objective(model, device) };
+        if !matches!(self.objective, Objective::Supervised(_)) {
+            return Ok(vec![loss]);
+        }
+        let mse = Measure { name: "mse".into(), value: self.validate_forecast(model, device)? };
+        Ok(vec![mse, loss])
+    }
+
+    fn write_model(
+        &self,
+        model: &<SeriesModel<B> as AutodiffModule<B>>::InnerModule,
+        dir: &Path,
+    ) -> Result<(), TaskError> {
+        hub::save_model(model, &self.config, dir)?;
+        Ok(())
+    }
+
+    fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+        // `backbone.layers.3.…` of a transformer, `backbone.stages.1.…` of a mixer.
+        let rest = parameter.strip_prefix("backbone.")?;
+        let rest = rest.strip_prefix("layers.").or_else(|| rest.strip_prefix("stages."))?;
+        let block = rest.split('.').next()?.parse().ok()?;
+        Some((block, job::blocks(&self.config.backbone, self.config.width)))
+    }
+}
