@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// How a series is cut into train, validation and test.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SplitProtocol {
     /// Shares of the rows in order of time; what `train` and `validation` leave is the test part.
     Chronological {
@@ -115,7 +115,7 @@ impl SplitProtocol {
                     Frequency::HOURLY | Frequency::Unknown => 30 * 24,
                     other => {
                         return Err(DataError::Config {
-                            key: "split.kind".into(),
+                            key: "split".into(),
                             found: format!("`ett` for {other} rows (series `{}`)", series.id),
                             expected: "hourly or 15-minute rows, or another split".into(),
                         });
@@ -209,11 +209,15 @@ mod tests {
 
     #[test]
     fn a_recipe_can_name_a_protocol() {
-        let ett: SplitProtocol = toml::from_str("kind = \"ett\"").unwrap();
-        assert_eq!(ett, SplitProtocol::Ett);
-        let tail: SplitProtocol = toml::from_str("kind = \"tail\"\ntest = 13").unwrap();
+        #[derive(Deserialize)]
+        struct Recipe {
+            split: SplitProtocol,
+        }
+        let split = |text: &str| toml::from_str::<Recipe>(text).map(|recipe| recipe.split);
+        assert_eq!(split("split = \"ett\"").unwrap(), SplitProtocol::Ett);
+        let tail = split("split.tail = { test = 13 }").unwrap();
         assert_eq!(tail, SplitProtocol::Tail { test: 13, validation: 0 });
-        assert!(toml::from_str::<SplitProtocol>("kind = \"tail\"\ntst = 13").is_err());
+        assert!(split("split.tail = { tst = 13 }").is_err());
     }
 
     proptest! {

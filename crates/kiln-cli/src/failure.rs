@@ -2,7 +2,10 @@
 
 use kiln_datasets::DataError;
 use kiln_hub::HubError;
-use kiln_timeseries::{forecast::RequestError, forecaster::ForecastError};
+use kiln_timeseries::{
+    data::StageDataError, forecast::RequestError, forecaster::ForecastError, hub::ModelError,
+    measure::MeasureError,
+};
 use kiln_train::recipe::RecipeError;
 use miette::{Diagnostic, MietteHandlerOpts, Report};
 use std::{
@@ -184,7 +187,17 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<ForecastError>() {
             return !matches!(error, ForecastError::Model(_));
         }
-        if error.is::<RecipeError>() || error.is::<DataError>() {
+        // These pass on what they hold without being its cause.
+        if let Some(error) = error.downcast_ref::<ModelError>() {
+            return match error {
+                ModelError::Hub(error) => is_users(error),
+                _ => true,
+            };
+        }
+        if let Some(MeasureError::Data(_)) = error.downcast_ref::<MeasureError>() {
+            return true;
+        }
+        if error.is::<RecipeError>() || error.is::<DataError>() || error.is::<StageDataError>() {
             return true;
         }
         cause = error.source();

@@ -1,18 +1,22 @@
 //! The modalities of this binary: to add one, add a line.
 
 use crate::{
-    cli::Device,
+    cli,
     failure::{Failure, Result},
+    models,
 };
 use kiln_hub::ModelDir;
-use kiln_timeseries::forecaster::Forecaster;
+use kiln_timeseries::{TIMESERIES, forecaster::Forecaster, job::open_forecaster};
 use kiln_train::{
     modality::{Job, Modality},
-    recipe::{self, RecipeError, RecipeText},
+    recipe::{self, Device, RecipeError, RecipeText},
 };
 
+/// What to say when CUDA is asked of a binary without it.
+const NO_CUDA: &str = "build it with `--features cuda`, or compute on the `cpu`";
+
 /// Every modality, in the order in which they are listed.
-const MODALITIES: &[&dyn Modality] = &[];
+const MODALITIES: &[&dyn Modality] = &[&TIMESERIES];
 
 /// Every modality.
 pub fn all() -> &'static [&'static dyn Modality] {
@@ -37,10 +41,33 @@ pub fn by_name(name: &str) -> Result<&'static dyn Modality> {
 /// Understands a recipe, whatever its modality.
 pub fn job(text: &RecipeText) -> Result<Box<dyn Job>> {
     let name = recipe::modality(text)?;
-    match all().iter().find(|modality| modality.name() == name) {
-        Some(modality) => Ok(modality.job(text)?),
-        None => Err(RecipeError::at(text, "modality", format!("there is no modality `{name}`"))
-            .with_help(format!("modalities of this build: {}", names()))
-            .into()),
+    let Some(modality) = all().iter().find(|modality| modality.name() == name) else {
+        let error = RecipeError::at(text, "modality", format!("there is no modality `{name}`"));
+        return Err(error.with_help(format!("modalities of this build: {}", names())).into());
+    };
+    let job = modality.job(text)?;
+    if job.common().device == Device::Cuda && !cfg!(feature = "cuda") {
+        let error = RecipeError::at(text, "device", "this binary was built without CUDA");
+        return Err(error.with_help(NO_CUDA).into());
     }
+    Ok(job)
+}
+
+/// Opens a model for forecasting.
+pub fn forecaster(model: &ModelDir, device: cli::Device) -> Result<Box<dyn Forecaster>> {
+    let modality = models::owner(model)?;
+    if modality.name() != TIMESERIES.name() {
+        return Err(Failure::user(
+            format!("{} forecasts nothing: it is for {}", model.path.display(), modality.name()),
+            "name a model that was trained on time series",
+        ));
+    }
+    let device = match device {
+        cli::Device::Cpu => Device::Cpu,
+        cli::Device::Cuda if cfg!(feature = "cuda") => Device::Cuda,
+        cli::Device::Cuda => {
+            return Err(Failure::user("this binary was built without CUDA", NO_CUDA));
+        }
+    };
+    Ok(open_forecaster(&model.path, device).map_err(kiln_train::Error::from)?)
 }

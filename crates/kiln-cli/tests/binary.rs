@@ -70,7 +70,7 @@ fn help_and_version_succeed() {
 fn what_was_mistyped_is_a_mistake_of_the_users() {
     let dir = dir();
     fails(dir.path(), &[], 2, &["Usage"]);
-    fails(dir.path(), &["rnu"], 2, &["run"]);
+    fails(dir.path(), &["forcast"], 2, &["forecast"]);
     fails(dir.path(), &["run", "a", "--colour"], 2, &["--colour"]);
     fails(dir.path(), &["run", "a", "--threads", "none"], 2, &["threads"]);
 }

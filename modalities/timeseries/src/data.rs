@@ -28,6 +28,8 @@ pub struct StageData {
     pub shuffle: bool,
     /// Windows set aside.
     pub validation: Vec<Window>,
+    /// Whether all windows are in the same units: cut from one series, or standardised.
+    pub comparable: bool,
 }
 
 impl StageData {
@@ -170,7 +172,7 @@ fn open_generated(
     };
     let held_out = windows("held-out");
     let validation = (0..generated.validation as u64).map(|index| held_out.window(index)).collect();
-    Ok(StageData { source: Arc::new(windows("corpus")), shuffle: false, validation })
+    Ok(StageData { source: Arc::new(windows("corpus")), shuffle: false, validation, comparable: false })
 }
 
 /// Cuts series into windows by a split protocol. Series too short for it train whole.
@@ -209,7 +211,7 @@ fn cut(
     if windows.is_empty() {
         return Err(StageDataError::TooShort { longest, horizon });
     }
-    Ok(StageData { source: Arc::new(windows), shuffle: true, validation: held_out })
+    Ok(StageData { source: Arc::new(windows), shuffle: true, validation: held_out, comparable: alone || standardise })
 }
 
 fn check_channels(series: &[Series], config: &SeriesModelConfig) -> Result<(), StageDataError> {

@@ -186,6 +186,7 @@ impl Job for SeriesJob {
             objective: settings.objective.clone(),
             config: self.config.clone(),
             validation: data.validation,
+            comparable: data.comparable,
             seed,
         };
         let prepare =

@@ -6,7 +6,7 @@ use crate::{
     presets::Preset,
 };
 use kiln_datasets::{Corpus, Frequency, Prices, SplitProtocol, TableSpec};
-use kiln_nn::ConfigError;
+use kiln_nn::{BackboneConfig, ConfigError};
 use kiln_objectives::Objective;
 use kiln_train::recipe::Parts;
 use schemars::JsonSchema;
@@ -152,6 +152,15 @@ pub struct PresetSpec {
     /// Ids of resolutions that a prefix token tells apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolutions: Option<usize>,
+    /// Rows of a patch; patches then do not overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+    /// Features of a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// The share dropped, wherever the preset drops any; 0 for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
     /// A head that predicts patches, for masked and autoregressive stages.
     #[serde(default)]
     pub token_head: bool,
@@ -175,12 +184,40 @@ impl PresetSpec {
         if let (Some(quantiles), Some(forecast)) = (&self.quantiles, &mut config.forecast) {
             forecast.quantiles.clone_from(quantiles);
         }
+        if let Some(patch) = self.patch {
+            config.frontend.patch = patch;
+            config.frontend.stride = None;
+        }
+        config.width = self.width.unwrap_or(config.width);
+        if let Some(dropout) = self.dropout {
+            set_dropout(&mut config, dropout);
+        }
         if self.token_head {
             config.token = Some(Default::default());
         }
         config.labels.clone_from(&self.labels);
         config.validate()?;
         Ok(config)
+    }
+}
+
+/// Sets every dropout that is not zero.
+fn set_dropout(config: &mut SeriesModelConfig, share: f64) {
+    let forecast = config.forecast.iter_mut().map(|head| &mut head.dropout);
+    let decoder = config.decoder.iter_mut().map(|decoder| &mut decoder.backbone);
+    let backbones = [&mut config.backbone].into_iter().chain(decoder);
+    let blocks = backbones.flat_map(|backbone| match backbone {
+        BackboneConfig::Mixer(mixer) => vec![&mut mixer.dropout],
+        BackboneConfig::Transformer(transformer) => vec![
+            &mut transformer.attention_dropout,
+            &mut transformer.hidden_dropout,
+            &mut transformer.residual_dropout,
+        ],
+    });
+    for dropout in forecast.chain(blocks).chain([&mut config.frontend.dropout]) {
+        if *dropout > 0.0 {
+            *dropout = share;
+        }
     }
 }
 

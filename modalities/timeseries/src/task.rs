@@ -26,6 +26,8 @@ pub struct SeriesTask {
     pub config: SeriesModelConfig,
     /// Windows set aside.
     pub validation: Vec<Window>,
+    /// Whether errors of different windows can be averaged in their own units.
+    pub comparable: bool,
     /// What random numbers of validation follow from.
     pub seed: Seed,
 }
@@ -113,7 +115,7 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
             return Ok(Vec::new());
         }
         let loss = Measure { name: "loss".into(), value: self.validate_objective(model, device) };
-        if !matches!(self.objective, Objective::Supervised(_)) {
+        if !matches!(self.objective, Objective::Supervised(_)) || !self.comparable {
             return Ok(vec![loss]);
         }
         let mse = Measure { name: "mse".into(), value: self.validate_forecast(model, device)? };

@@ -185,7 +185,27 @@ impl GeneratedWindows {
             let cut = self.context - ((self.context as f64 * left.exp()) as usize).max(1);
             window.past.slice_mut(s![..cut, ..]).fill(f32::NAN);
         }
+        leave_out_surprises(&mut window);
         window
+    }
+}
+
+/// How far from the mean of its history, in standard deviations, a value may be to be scored.
+const SURPRISE: f32 = 12.0;
+
+/// Marks values of the future as missing that are out of all proportion to the history: after a
+/// flat history, the scaled error of a single window would outweigh all others of its batch.
+fn leave_out_surprises(window: &mut Window) {
+    for (past, mut future) in window.past.columns().into_iter().zip(window.future.columns_mut()) {
+        let seen = || past.iter().filter(|value| value.is_finite());
+        let count = seen().count().max(1) as f32;
+        let mean = seen().sum::<f32>() / count;
+        let deviation = (seen().map(|value| (value - mean).powi(2)).sum::<f32>() / count).sqrt();
+        for value in &mut future {
+            if (*value - mean).abs() > SURPRISE * deviation {
+                *value = f32::NAN;
+            }
+        }
     }
 }
 
@@ -246,6 +266,18 @@ mod tests {
         let windows =
             SeriesWindows::new(vec![counting(10)], &[Part { rows: 0..10 }], 100, 2, 1.0, false);
         assert_eq!(windows.len(), 5, "from half a history on");
+    }
+
+    #[test]
+    fn futures_out_of_proportion_are_not_scored() {
+        let mut window = Window::cut(&counting(6), 0, 4, 4, 2);
+        // A history of 0 to 3 has mean 1.5 and deviation 1.12.
+        window.future[(1, 0)] = 100.0;
+        leave_out_surprises(&mut window);
+        assert!(window.future[(0, 0)] == 4.0 && window.future[(1, 0)].is_nan());
+        window.past.fill(7.0);
+        leave_out_surprises(&mut window);
+        assert!(window.future[(0, 0)].is_nan(), "a flat history tells of nothing else");
     }
 
     #[test]
