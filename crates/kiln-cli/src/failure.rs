@@ -115,8 +115,35 @@ impl From<kiln_train::Error> for Failure {
                     Err(error) => Self::of(None, error, OTHER),
                 },
             },
-            other => Self::of(None, Box::new(other), OTHER),
+            other => {
+                let help = advice(&other);
+                let mut failure = Self::of(None, Box::new(other), OTHER);
+                if let (Some(report), Some(help)) = (&mut failure.report, help)
+                    && let Some(message) = report.downcast_mut::<Message>()
+                {
+                    message.help = Some(help.to_owned());
+                }
+                failure
+            }
         }
+    }
+}
+
+/// What can be typed to get around an error of the trainer.
+fn advice(error: &kiln_train::Error) -> Option<&'static str> {
+    use kiln_train::Error;
+    match error {
+        Error::RunExists { finished: true, .. } => {
+            Some("--overwrite deletes it and begins anew, --dir DIR takes another directory")
+        }
+        Error::RunExists { .. } => Some(
+            "--resume goes on with it, --overwrite deletes it and begins anew, --dir DIR takes \
+             another directory",
+        ),
+        Error::NotARun { .. } | Error::OtherRecipe { .. } => {
+            Some("--dir DIR takes another directory")
+        }
+        _ => None,
     }
 }
 

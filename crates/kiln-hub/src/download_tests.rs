@@ -140,10 +140,11 @@ fn answer(
         write!(stream, "content-length: {}\r\n", body.len())?;
     }
     write!(stream, "\r\n")?;
-    if to.is_none() && name.ends_with("safetensors") {
-        if let Some(most) = cut.lock().unwrap().take() {
-            body = &body[..most.min(body.len())];
-        }
+    if to.is_none()
+        && name.ends_with("safetensors")
+        && let Some(most) = cut.lock().unwrap().take()
+    {
+        body = &body[..most.min(body.len())];
     }
     stream.write_all(body)
 }

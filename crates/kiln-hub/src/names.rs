@@ -56,9 +56,12 @@ pub enum Rule {
     OldNames,
 }
 
+/// Regular expressions and what takes their place.
+type Patterns = Vec<(String, String)>;
+
 impl Rule {
     /// Patterns for loading, then for saving.
-    fn patterns(self) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    fn patterns(self) -> (Patterns, Patterns) {
         let whole = |from: &str, to: &str| {
             let pattern = format!(r"(^|\.){}(\.|$)", regex::escape(from));
             (pattern, format!("${{1}}{}${{2}}", to.replace('$', "$$")))

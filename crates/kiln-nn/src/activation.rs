@@ -49,7 +49,9 @@ mod tests {
     #[test]
     fn known_values_at_one() {
         let at_one = |activation: Activation| -> f32 {
-            activation.forward(Tensor::<Flex, 1>::from_floats([1.0], &Default::default())).into_scalar()
+            activation
+                .forward(Tensor::<Flex, 1>::from_floats([1.0], &Default::default()))
+                .into_scalar()
         };
         for (activation, expected) in [
             (Activation::Gelu, 0.841_345),

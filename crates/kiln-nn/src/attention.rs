@@ -1,6 +1,6 @@
 //! Multi-head attention, <https://arxiv.org/abs/1706.03762>.
 
-use crate::{Linear, LinearConfig, ConfigError};
+use crate::{ConfigError, Linear, LinearConfig};
 use burn::{
     module::Module,
     nn::{Dropout, DropoutConfig},
@@ -70,9 +70,7 @@ impl<B: Backend> Attention<B> {
     pub fn forward(&self, x: Tensor<B, 3>, mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
         let depth = width / self.heads;
-        let split = |x: Tensor<B, 3>| {
-            x.reshape([batch, tokens, self.heads, depth]).swap_dims(1, 2)
-        };
+        let split = |x: Tensor<B, 3>| x.reshape([batch, tokens, self.heads, depth]).swap_dims(1, 2);
         // Scaling the queries costs less than scaling the scores.
         let query = self.query.forward(x.clone()).mul_scalar((depth as f64).powf(-0.5));
         let key = self.key.forward(x.clone());
@@ -100,7 +98,10 @@ pub fn attention_mask<B: Backend>(
 ) -> Option<Tensor<B, 4, Bool>> {
     let causal = causal.then(|| {
         let hidden = (0..tokens * tokens).map(|i| i % tokens > i / tokens).collect();
-        Tensor::<B, 4, Bool>::from_data(TensorData::new::<bool, _>(hidden, [1, 1, tokens, tokens]), device)
+        Tensor::<B, 4, Bool>::from_data(
+            TensorData::new::<bool, _>(hidden, [1, 1, tokens, tokens]),
+            device,
+        )
     });
     let pad = mask_pad.map(|pad| {
         let [batch, _] = pad.dims();

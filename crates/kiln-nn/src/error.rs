@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn names_key_found_and_expected() {
         let error = ConfigError::new("heads", 3, "a divisor of the width 8").within("transformer");
-        assert_eq!(error.to_string(), "`transformer.heads` is 3; expected a divisor of the width 8");
+        assert_eq!(
+            error.to_string(),
+            "`transformer.heads` is 3; expected a divisor of the width 8"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Two linear layers with an activation between them.
 
-use crate::{Linear, LinearConfig, Activation, ConfigError};
+use crate::{Activation, ConfigError, Linear, LinearConfig};
 use burn::{
     module::Module,
     nn::{Dropout, DropoutConfig},

@@ -5,9 +5,9 @@
 //! parts, which become tokens of their own, so that a layer sees finer patches. Levels run from
 //! the finest to the coarsest.
 
-use crate::{Linear, LinearConfig, 
+use crate::{
     Activation, Attention, AttentionConfig, BackboneShape, ConfigError, FeedForward,
-    FeedForwardConfig, Norm, NormConfig,
+    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig,
 };
 use burn::{
     module::Module,
@@ -40,6 +40,8 @@ pub struct MixerConfig {
     pub channel_mixing: bool,
     /// Heads of a self-attention beside the mixing of tokens; 0 for none.
     pub attention_heads: usize,
+    /// Whether the tokens of sequences of one token are mixed all the same, as PatchTSMixer does.
+    pub mix_single_token: bool,
     /// The share dropped after each linear layer.
     pub dropout: f64,
 }
@@ -55,6 +57,7 @@ impl Default for MixerConfig {
             gated: true,
             channel_mixing: false,
             attention_heads: 0,
+            mix_single_token: false,
             dropout: 0.0,
         }
     }
@@ -88,7 +91,8 @@ impl MixerConfig {
         }
         for cut in self.cuts(shape.width) {
             if !shape.width.is_multiple_of(cut) {
-                let expected = format!("fewer levels: the width {} is not divisible by {cut}", shape.width);
+                let expected =
+                    format!("fewer levels: the width {} is not divisible by {cut}", shape.width);
                 return Err(ConfigError::new("adaptive_levels", self.adaptive_levels, expected));
             }
             if self.attention_heads > 0 {
@@ -110,12 +114,20 @@ impl MixerConfig {
         Mixer { stages: self.cuts(shape.width).into_iter().map(stage).collect() }
     }
 
-    fn layer<B: Backend>(&self, shape: BackboneShape, cut: usize, device: &B::Device) -> MixerLayer<B> {
+    fn layer<B: Backend>(
+        &self,
+        shape: BackboneShape,
+        cut: usize,
+        device: &B::Device,
+    ) -> MixerLayer<B> {
         let (width, tokens) = (shape.width / cut, shape.tokens * cut);
         MixerLayer {
-            channel: self.channel_mixing.then(|| self.block(Axis::Channels, shape.channels, width, device)),
+            channel: self
+                .channel_mixing
+                .then(|| self.block(Axis::Channels, shape.channels, width, device)),
             // A single token has nothing to be mixed with.
-            token: (tokens > 1).then(|| self.block(Axis::Tokens, tokens, width, device)),
+            token: (tokens > 1 || self.mix_single_token)
+                .then(|| self.block(Axis::Tokens, tokens, width, device)),
             feature: self.block(Axis::Features, width, width, device),
         }
     }
@@ -319,5 +331,8 @@ mod tests {
         let shape = BackboneShape { tokens: 1, ..SHAPE };
         let mixer = MixerConfig::default().init::<Flex>(shape, &Default::default());
         assert!(mixer.stages[0].layers[0].token.is_none());
+        let config = MixerConfig { mix_single_token: true, ..Default::default() };
+        let mixer = config.init::<Flex>(shape, &Default::default());
+        assert!(mixer.stages[0].layers[0].token.is_some());
     }
 }

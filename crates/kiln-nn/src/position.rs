@@ -13,7 +13,8 @@ pub fn sinusoids(tokens: usize, width: usize) -> Vec<f32> {
     }
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+    let variance =
+        values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     let deviation = variance.sqrt().max(f64::EPSILON);
     values.iter().map(|value| ((value - mean) / (deviation * 10.0)) as f32).collect()
 }

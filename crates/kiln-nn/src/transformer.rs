@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn causal_blocks_do_not_leak() {
-        let config = TransformerConfig { layers: 2, heads: 2, final_norm: true, ..Default::default() };
+        let config =
+            TransformerConfig { layers: 2, heads: 2, final_norm: true, ..Default::default() };
         config.validate(8).unwrap();
         let model = config.init::<Flex>(8, &Default::default());
         let x = random([3, 5, 8]);
@@ -240,7 +241,8 @@ mod tests {
                 let x = random([6, 4, 8]);
                 // The last channel of the first item.
                 let changed = x.clone().slice_fill([2..3, 0..4, 0..8], 3.0);
-                let run = |x| model.forward(Tokens { values: x, mask_pad: None, channels: 3 }, false);
+                let run =
+                    |x| model.forward(Tokens { values: x, mask_pad: None, channels: 3 }, false);
                 let first = |x| values(run(x).values.narrow(0, 0, 1));
                 assert_eq!(first(x.clone()) != first(changed.clone()), channel_attention);
                 let other = |x| values(run(x).values.narrow(0, 3, 3));

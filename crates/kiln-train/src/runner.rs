@@ -65,6 +65,10 @@ pub fn run(job: &dyn Job, options: &RunOptions) -> Result<Outcome> {
         (_, true) => Existing::Overwrite,
         _ => Existing::Refuse,
     };
+    if existing != Existing::Resume {
+        // Data or a starting model that is not there is found out before anything is written.
+        job.plan()?;
+    }
     let dir = RunDir::open(&options.dir, &job.resolved()?, existing)?;
     let earlier = RunRecord::read(dir.path()).ok();
     if earlier.as_ref().is_some_and(|run| run.status == Status::Finished) {

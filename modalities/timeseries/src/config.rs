@@ -180,9 +180,9 @@ impl SeriesModelConfig {
         self.scaler.validate().map_err(|error| error.within("scaler"))?;
         self.frontend.validate(self.context).map_err(|error| error.within("frontend"))?;
         self.loss.validate().map_err(|error| error.within("loss"))?;
-        self.backbone
-            .validate(self.backbone_shape(), self.causal)
-            .map_err(|error| if error.key == "causal" { error } else { error.within("backbone") })?;
+        self.backbone.validate(self.backbone_shape(), self.causal).map_err(|error| {
+            if error.key == "causal" { error } else { error.within("backbone") }
+        })?;
         if let Some(decoder) = &self.decoder {
             let shape = BackboneShape { width: decoder.width, ..self.backbone_shape() };
             decoder.backbone.validate(shape, false).map_err(|error| error.within("decoder"))?;
@@ -191,7 +191,9 @@ impl SeriesModelConfig {
             label.validate(self.context).map_err(|error| error.within("labels"))?;
         }
         match (&self.forecast, &self.token) {
-            (None, None) => Err(ConfigError::new("forecast", "absent", "a forecast or a token head")),
+            (None, None) => {
+                Err(ConfigError::new("forecast", "absent", "a forecast or a token head"))
+            }
             (Some(forecast), _) => forecast
                 .validate(self.forecast_shape(), self.frontend.class_token)
                 .map_err(|error| error.within("forecast")),
@@ -206,7 +208,8 @@ impl SeriesModelConfig {
         }
         // With overlapping patches the next patch was partly seen already.
         if self.causal && self.frontend.stride() != self.frontend.patch {
-            let expected = format!("the patch length {}, to roll out patch by patch", self.frontend.patch);
+            let expected =
+                format!("the patch length {}, to roll out patch by patch", self.frontend.patch);
             return Err(ConfigError::new("frontend.stride", self.frontend.stride(), expected));
         }
         Ok(())
@@ -285,7 +288,10 @@ mod tests {
     fn contradictions_name_the_key() {
         let default = SeriesModelConfig::default;
         let mixer = || BackboneConfig::Mixer(MixerConfig::default());
-        assert_eq!(key(SeriesModelConfig { causal: true, backbone: mixer(), ..default() }), "causal");
+        assert_eq!(
+            key(SeriesModelConfig { causal: true, backbone: mixer(), ..default() }),
+            "causal"
+        );
         assert_eq!(key(SeriesModelConfig { context: 16, ..default() }), "frontend.patch");
         assert_eq!(key(SeriesModelConfig { width: 12, ..default() }), "backbone.transformer.heads");
         assert_eq!(key(SeriesModelConfig { forecast: None, ..default() }), "forecast");

@@ -10,7 +10,7 @@ use burn::{
     tensor::{Bool, Int, Tensor, TensorData, activation::gelu},
 };
 use kiln_core::Backend;
-use kiln_nn::{Linear, LinearConfig, ConfigError, Norm, NormConfig, sinusoids};
+use kiln_nn::{ConfigError, Linear, LinearConfig, Norm, NormConfig, sinusoids};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +135,13 @@ impl FrontendConfig {
         };
         let small = Initializer::Normal { mean: 0.0, std: 0.02 };
         Frontend {
-            embedding: ChannelLinear::init(self.patch, width, self.shared_embedding, channels, device),
+            embedding: ChannelLinear::init(
+                self.patch,
+                width,
+                self.shared_embedding,
+                channels,
+                device,
+            ),
             position,
             class_token: self.class_token.then(|| small.init([1, 1, 1, width], device)),
             registers: (self.registers > 0).then(|| small.init([self.registers, width], device)),
@@ -265,7 +271,11 @@ impl<B: Backend> ChannelLinear<B> {
     /// A layer with random weights.
     pub fn init(from: usize, to: usize, shared: bool, channels: usize, device: &B::Device) -> Self {
         let linear = || LinearConfig::new(from, to).init(device);
-        if shared { Self::Shared(linear()) } else { Self::Each((0..channels).map(|_| linear()).collect()) }
+        if shared {
+            Self::Shared(linear())
+        } else {
+            Self::Each((0..channels).map(|_| linear()).collect())
+        }
     }
 
     /// `[batch * channels, tokens, from]` to `[batch * channels, tokens, to]`.
@@ -340,7 +350,10 @@ mod tests {
         assert_eq!(host(cut), [2.0, 4.0, 6.0, 8.0, 3.0, 5.0, 7.0, 9.0]);
         let overlapping = patches(rows(), 3, 1);
         assert_eq!(overlapping.dims(), [2, 3, 3]);
-        assert_eq!(host(overlapping.narrow(0, 0, 1)), [0.0, 2.0, 4.0, 2.0, 4.0, 6.0, 4.0, 6.0, 8.0]);
+        assert_eq!(
+            host(overlapping.narrow(0, 0, 1)),
+            [0.0, 2.0, 4.0, 2.0, 4.0, 6.0, 4.0, 6.0, 8.0]
+        );
     }
 
     #[test]

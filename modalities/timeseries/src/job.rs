@@ -6,7 +6,7 @@ use crate::{
     dispatch::{self, OnBackend},
     forecaster::Forecaster,
     hub,
-    measure::measure,
+    measure::{check, measure},
     model_forecaster::ModelForecaster,
     recipe::{ModelSpec, SeriesData, SeriesParts},
     task::SeriesTask,
@@ -141,11 +141,16 @@ impl Job for SeriesJob {
     }
 
     fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
-        let model = SeriesModel::<burn_flex::Flex>::new(self.config.clone(), &Default::default())
+        // Only where gradients are recorded do parameters know whether they are trained.
+        type Trained = burn::backend::Autodiff<burn_flex::Flex>;
+        let model = SeriesModel::<Trained>::new(self.config.clone(), &Default::default())
             .map_err(boxed)?;
         let listed = named::list(&model);
         let size = |shape: &[usize]| shape.iter().product::<usize>();
         let parameters = listed.iter().map(|parameter| size(&parameter.shape)).sum();
+        for evaluation in &self.recipe.evaluation {
+            check(evaluation).map_err(boxed)?;
+        }
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         for stage in &self.recipe.stage {
             let groups = kiln_train::groups::plan(&listed, &stage.freeze, None, |_| None)?;

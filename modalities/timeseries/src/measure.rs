@@ -54,6 +54,30 @@ pub fn measure(
     }
 }
 
+/// Reads what an evaluation reads, so that a mistake is found before hours of training.
+///
+/// # Errors
+/// When data cannot be read.
+pub fn check(evaluation: &SeriesEvaluation) -> Result<(), MeasureError> {
+    match evaluation {
+        SeriesEvaluation::Table(table) => {
+            for series in read_table(&table.source)? {
+                table.split.split(&series)?;
+            }
+        }
+        SeriesEvaluation::M4(m4) => {
+            m4::read_pair(&locate(&m4.train), &locate(&m4.test), m4.frequency)?;
+        }
+        SeriesEvaluation::Embedded(settings) => {
+            for name in &settings.names {
+                embedded::named(name)?;
+            }
+        }
+        SeriesEvaluation::Portfolio(portfolio) => portfolio.market.validate()?,
+    }
+    Ok(())
+}
+
 fn failed(dataset: &str) -> impl Fn(ForecastError) -> MeasureError + use<'_> {
     move |source| MeasureError::Forecast { dataset: dataset.to_owned(), source }
 }

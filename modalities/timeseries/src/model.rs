@@ -12,7 +12,7 @@ use burn::{
     tensor::{Bool, Tensor},
 };
 use kiln_core::{Backend, Tokens, View};
-use kiln_nn::{Linear, LinearConfig, Backbone, ConfigError};
+use kiln_nn::{Backbone, ConfigError, Linear, LinearConfig};
 
 /// A series model.
 #[derive(Module, Debug)]
@@ -165,7 +165,12 @@ impl<B: Backend> SeriesModel<B> {
         self.encode_scaled(scaled, batch, view)
     }
 
-    pub(crate) fn encode_scaled(&self, scaled: Scaled<B>, batch: &SeriesBatch<B>, view: View<B>) -> Encoded<B> {
+    pub(crate) fn encode_scaled(
+        &self,
+        scaled: Scaled<B>,
+        batch: &SeriesBatch<B>,
+        view: View<B>,
+    ) -> Encoded<B> {
         let [_, _, channels] = batch.dims();
         let patches = self.frontend.patches(scaled.values.clone());
         let tokens =

@@ -106,14 +106,17 @@ impl<B: Backend> SeriesModel<B> {
             return Err(BatchError::Unable("its horizon is longer than its context"));
         }
         if !patch.is_multiple_of(stride) {
-            return Err(BatchError::Unable("its patches overlap so that they cannot be laid side by side"));
+            return Err(BatchError::Unable(
+                "its patches overlap so that they cannot be laid side by side",
+            ));
         }
         let blank = Tensor::zeros([items, unknown, channels], &batch.past.device());
         let moved = Scaled { values: shift(scaled.values.clone(), blank), ..scaled.clone() };
         // Patches that reach into the unknown rows.
         let known = config.context - unknown;
         let start = config.context - (patch + stride * (count - 1));
-        let row: Vec<bool> = (0..count).map(|token| start + token * stride + patch > known).collect();
+        let row: Vec<bool> =
+            (0..count).map(|token| start + token * stride + patch > known).collect();
         let hidden = row.repeat(items * channels);
         let hide = Tensor::<B, 2, Bool>::from_data(
             TensorData::new(hidden, [items * channels, count]),

@@ -30,7 +30,8 @@ pub enum Preset {
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::TinyTimeMixer1m, Self::PatchTst, Self::PatchTsMixer, Self::Tiny];
+    pub const ALL: [Self; 4] =
+        [Self::TinyTimeMixer1m, Self::PatchTst, Self::PatchTsMixer, Self::Tiny];
 
     /// The name in recipes.
     pub fn name(self) -> &'static str {
@@ -98,8 +99,16 @@ fn patchtst() -> SeriesModelConfig {
 fn patchtsmixer() -> SeriesModelConfig {
     SeriesModelConfig {
         width: 48,
-        frontend: FrontendConfig { stride: Some(8), positions: Positions::None, ..Default::default() },
-        backbone: BackboneConfig::Mixer(MixerConfig { layers: 8, dropout: 0.2, ..Default::default() }),
+        frontend: FrontendConfig {
+            stride: Some(8),
+            positions: Positions::None,
+            ..Default::default()
+        },
+        backbone: BackboneConfig::Mixer(MixerConfig {
+            layers: 8,
+            dropout: 0.2,
+            ..Default::default()
+        }),
         forecast: Some(ForecastConfig { dropout: 0.2, ..Default::default() }),
         ..Default::default()
     }

@@ -187,7 +187,8 @@ mod tests {
     #[test]
     fn std_leaves_missing_values_out() {
         let past = rows(&[1.0, 3.0, 0.0]);
-        let missing = Tensor::<Flex, 3, Bool>::from_data([[[false], [false], [true]]], &Default::default());
+        let missing =
+            Tensor::<Flex, 3, Bool>::from_data([[[false], [false], [true]]], &Default::default());
         let scaler = ScalerConfig::default();
         let scaled = scaler.scale(past.clone(), Some(&missing), 1);
         close(host(scaled.values), &[-1.0, 1.0, 0.0]);
@@ -211,8 +212,10 @@ mod tests {
         let scale = |last| host(scaler.scale(rows(&[1.0, 3.0, 9.0, last]), None, 2).scale);
         assert_eq!(scale(0.0), scale(100.0));
         // Two missing rows first: the prefix starts where the series does.
-        let missing =
-            Tensor::<Flex, 3, Bool>::from_data([[[true], [true], [false], [false]]], &Default::default());
+        let missing = Tensor::<Flex, 3, Bool>::from_data(
+            [[[true], [true], [false], [false]]],
+            &Default::default(),
+        );
         let scaled = scaler.scale(rows(&[0.0, 0.0, 4.0, 6.0]), Some(&missing), 2);
         close(host(scaled.loc), &[5.0]);
         close(host(scaled.scale), &[1.0]);

@@ -92,10 +92,9 @@ impl<B: Backend> SeriesModel<B> {
         let forecast = self.forecast_scaled(batch)?;
         let rows = self.config().rows();
         let future = select(future.narrow(1, 0, rows), &forecast.targets);
-        let missing = batch
-            .future_missing
-            .clone()
-            .map(|missing| select(missing.float().narrow(1, 0, rows), &forecast.targets).greater_elem(0.5));
+        let missing = batch.future_missing.clone().map(|missing| {
+            select(missing.float().narrow(1, 0, rows), &forecast.targets).greater_elem(0.5)
+        });
         match self.config().loss.distribution() {
             Some(distribution) => Some(likelihood(distribution, forecast, future, missing)),
             None => self.point_loss(forecast, future, missing, units, observe),
@@ -278,8 +277,7 @@ mod tests {
         // Spoil one value and say so.
         batch.future = batch.future.map(|future| future.slice_fill([0..1, 0..1, 0..1], 1e9));
         let missing = Tensor::<Flex, 3>::zeros([2, 8, 3], &Default::default());
-        batch.future_missing =
-            Some(missing.slice_fill([0..1, 0..1, 0..1], 1.0).greater_elem(0.5));
+        batch.future_missing = Some(missing.slice_fill([0..1, 0..1, 0..1], 1.0).greater_elem(0.5));
         let masked = with_rng(false, |context| model.supervised(&batch, context));
         assert_eq!((complete.count, masked.count), (48, 47));
         assert!(masked.value.into_scalar() < 100.0);

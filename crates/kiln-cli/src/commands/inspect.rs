@@ -56,7 +56,7 @@ fn of_run(dir: &Path, as_json: bool, out: &mut dyn Write) -> Result<()> {
             writeln!(out, "  {name:<22} {}", number(*value))?;
         }
     }
-    writeln!(out, "\nwarnings: {}", if record.warnings.is_empty() { "none" } else { "" })?;
+    writeln!(out, "\nwarnings{}", if record.warnings.is_empty() { ": none" } else { "" })?;
     for warning in &record.warnings {
         writeln!(out, "  step {}: {}: {}", warning.step, warning.sign, warning.message)?;
         writeln!(out, "    likely cause: {}; change `{}`", warning.cause, warning.key)?;

@@ -130,13 +130,18 @@ fn no_entry(above: &str, count: usize) -> String {
 
 /// TOML, or plain text: always the latter where text stood before.
 fn parse(value: &str, before: Option<&Item>) -> Value {
-    let was_text = before.is_some_and(|item| item.as_str().is_some_and(|text| !text.is_empty()));
-    match value.parse::<Value>() {
-        Ok(parsed) if parsed.is_str() || parsed.is_inline_table() || !was_text => {
-            parsed.decorated(" ", "")
-        }
-        _ => Value::from(value).decorated(" ", ""),
+    let before = before.and_then(Item::as_value);
+    let was_text = before.is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()));
+    let mut parsed = match value.parse::<Value>() {
+        Ok(parsed) if parsed.is_str() || parsed.is_inline_table() || !was_text => parsed,
+        _ => Value::from(value),
+    };
+    // Spaces and a comment after the value stay as they were.
+    match before {
+        Some(before) => *parsed.decor_mut() = before.decor().clone(),
+        None => parsed.decor_mut().clear(),
     }
+    parsed
 }
 
 #[cfg(test)]
@@ -210,8 +215,9 @@ length = 5
 
     #[test]
     fn comments_survive() {
-        let text = set(&["stage.1.steps=5"]).unwrap();
-        assert!(text.contains("# What it does.") && text.contains("steps = 3 # few"), "{text}");
+        let text = set(&["stage.0.steps=5", "stage.1.schedule.cosine.floor=0.5"]).unwrap();
+        assert!(text.contains("# What it does.") && text.contains("steps = 5 # few"), "{text}");
+        assert!(text.contains("schedule = { cosine = { floor = 0.5 } }"), "{text}");
     }
 
     #[test]

@@ -34,7 +34,11 @@ impl Distribution {
     /// Maps what a network puts out to the parameters' domain, in order; `[batch, rows, targets]`
     /// each. `scale` `[batch, 1, targets]` is the data's: a negative binomial cannot be scaled
     /// afterwards, so it enters the logits.
-    pub fn domain<B: Backend>(self, raw: Vec<Tensor<B, 3>>, scale: &Tensor<B, 3>) -> Vec<Tensor<B, 3>> {
+    pub fn domain<B: Backend>(
+        self,
+        raw: Vec<Tensor<B, 3>>,
+        scale: &Tensor<B, 3>,
+    ) -> Vec<Tensor<B, 3>> {
         raw.into_iter()
             .enumerate()
             .map(|(at, x)| match (self, at) {
@@ -113,14 +117,14 @@ fn squareplus<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
 /// where it converges fast.
 fn log_gamma<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     // ln Γ(x) = ln Γ(x + 7) - ln x - ln(x + 1) - ... - ln(x + 6)
-    let below = (1..7).fold(x.clone().log(), |sum, step| {
-        sum + x.clone().add_scalar(f64::from(step)).log()
-    });
+    let below =
+        (1..7).fold(x.clone().log(), |sum, step| sum + x.clone().add_scalar(f64::from(step)).log());
     let x = x.add_scalar(7.0);
     let inverse = x.clone().recip();
     let square = inverse.clone().square();
     let series = square.mul_scalar(-1.0 / 360.0).add_scalar(1.0 / 12.0) * inverse;
-    x.clone().sub_scalar(0.5) * x.clone().log() - x + series.add_scalar(0.5 * (2.0 * PI).ln()) - below
+    x.clone().sub_scalar(0.5) * x.clone().log() - x + series.add_scalar(0.5 * (2.0 * PI).ln())
+        - below
 }
 
 #[cfg(test)]
@@ -134,7 +138,9 @@ mod tests {
 
     #[test]
     fn log_gamma_at_known_points() {
-        for (x, expected) in [(0.5, 0.572_365), (1.0, 0.0), (2.0, 0.0), (5.0, 3.178_054), (30.5, 72.953_05)] {
+        for (x, expected) in
+            [(0.5, 0.572_365), (1.0, 0.0), (2.0, 0.0), (5.0, 3.178_054), (30.5, 72.953_05)]
+        {
             let found: f32 = log_gamma(one(x)).into_scalar();
             assert!((found - expected).abs() < 2e-5 * expected.max(1.0), "{x}: {found}");
         }
@@ -142,12 +148,13 @@ mod tests {
 
     #[test]
     fn likelihoods_by_hand() {
-        let likelihood = |distribution: Distribution, parameters: &[f32], loc, scale, value| -> f32 {
-            let parameters: Vec<_> = parameters.iter().map(|value| one(*value)).collect();
-            distribution
-                .log_likelihood(&parameters, &one(loc), &one(scale), one(value))
-                .into_scalar()
-        };
+        let likelihood =
+            |distribution: Distribution, parameters: &[f32], loc, scale, value| -> f32 {
+                let parameters: Vec<_> = parameters.iter().map(|value| one(*value)).collect();
+                distribution
+                    .log_likelihood(&parameters, &one(loc), &one(scale), one(value))
+                    .into_scalar()
+            };
         // Standard normal at zero, then stretched by two.
         let normal = likelihood(Distribution::Normal, &[0.0, 1.0], 0.0, 1.0, 0.0);
         assert!((normal + 0.918_939).abs() < 1e-5);

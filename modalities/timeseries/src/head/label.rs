@@ -1,12 +1,9 @@
 //! Heads that label whole windows, for pretext tasks (<https://arxiv.org/abs/2506.16746>): which
 //! series a window was cut from, which group that series belongs to, its moving averages.
 
-use burn::{
-    module::Module,
-    tensor::Tensor,
-};
+use burn::{module::Module, tensor::Tensor};
 use kiln_core::Backend;
-use kiln_nn::{Linear, LinearConfig, ConfigError};
+use kiln_nn::{ConfigError, Linear, LinearConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +47,8 @@ impl LabelConfig {
                 Err(ConfigError::new(self.task(), classes, "at least 2 to tell apart"))
             }
             Self::MovingAverage(windows)
-                if windows.is_empty() || windows.iter().any(|rows| *rows == 0 || *rows > context) =>
+                if windows.is_empty()
+                    || windows.iter().any(|rows| *rows == 0 || *rows > context) =>
             {
                 let expected = format!("one or more lengths between 1 and {context} rows");
                 Err(ConfigError::new(self.task(), format!("{windows:?}"), expected))

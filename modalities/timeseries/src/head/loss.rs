@@ -111,6 +111,9 @@ mod tests {
     #[test]
     fn settings_are_checked() {
         assert_eq!(PointLoss::Huber { delta: 0.0 }.validate().unwrap_err().key, "huber.delta");
-        assert_eq!(PointLoss::Quantile { level: 1.0 }.validate().unwrap_err().key, "quantile.level");
+        assert_eq!(
+            PointLoss::Quantile { level: 1.0 }.validate().unwrap_err().key,
+            "quantile.level"
+        );
     }
 }

@@ -13,7 +13,7 @@ use burn::{
 };
 use distribution::Distribution;
 use kiln_core::Backend;
-use kiln_nn::{Linear, LinearConfig, ConfigError};
+use kiln_nn::{ConfigError, Linear, LinearConfig};
 use reconcile::{ReconcileConfig, Reconciler};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,9 @@ impl ForecastConfig {
     pub fn targets(&self, channels: usize, known: usize) -> Vec<usize> {
         match (&self.targets, self.reconcile.as_ref().and_then(ReconcileConfig::covariates)) {
             (Some(targets), _) => targets.clone(),
-            (None, Some(covariates)) => (0..channels).filter(|at| !covariates.contains(at)).collect(),
+            (None, Some(covariates)) => {
+                (0..channels).filter(|at| !covariates.contains(at)).collect()
+            }
             (None, None) => (0..channels.saturating_sub(known)).collect(),
         }
     }
@@ -131,7 +133,11 @@ impl ForecastConfig {
     pub fn validate(&self, shape: ForecastShape, class_token: bool) -> Result<(), ConfigError> {
         ConfigError::dropout("dropout", self.dropout)?;
         if self.pooling == Pooling::Class && !class_token {
-            return Err(ConfigError::new("pooling", "class", "another one: the frontend makes no class token"));
+            return Err(ConfigError::new(
+                "pooling",
+                "class",
+                "another one: the frontend makes no class token",
+            ));
         }
         if let Some(keep) = self.keep
             && !(1..=shape.horizon).contains(&keep)
@@ -152,7 +158,9 @@ impl ForecastConfig {
                 return Err(ConfigError::new("reconcile", "given", "none with a loss of nll"));
             }
             let targets = self.targets(shape.channels, 0);
-            reconcile.validate(shape.channels, &targets).map_err(|error| error.within("reconcile"))?;
+            reconcile
+                .validate(shape.channels, &targets)
+                .map_err(|error| error.within("reconcile"))?;
         }
         Ok(())
     }
@@ -237,9 +245,7 @@ impl<B: Backend> ForecastHead<B> {
         let quantiles = self.quantiles.as_ref().map(|linear| {
             let flat = linear.forward(features, channels).narrow(2, 0, rows * self.levels);
             let flat = flat.reshape([batch, channels, rows * self.levels]).swap_dims(1, 2);
-            select(flat, targets)
-                .reshape([batch, rows, self.levels, targets.len()])
-                .swap_dims(2, 3)
+            select(flat, targets).reshape([batch, rows, self.levels, targets.len()]).swap_dims(2, 3)
         });
         HeadOutput { parameters, quantiles }
     }
@@ -319,7 +325,9 @@ mod tests {
     #[test]
     fn pooling_by_hand() {
         let x = Tensor::<Flex, 3>::from_floats([[[1.0, 4.0], [3.0, 2.0]]], &Default::default());
-        let pooled = |pooling: Pooling| -> Vec<f32> { pooling.forward(x.clone()).into_data().to_vec().unwrap() };
+        let pooled = |pooling: Pooling| -> Vec<f32> {
+            pooling.forward(x.clone()).into_data().to_vec().unwrap()
+        };
         assert_eq!(pooled(Pooling::Flatten), [1.0, 4.0, 3.0, 2.0]);
         assert_eq!(pooled(Pooling::Class), [1.0, 4.0]);
         assert_eq!(pooled(Pooling::Mean), [2.0, 3.0]);

@@ -11,7 +11,7 @@ use burn::{
     tensor::{Tensor, activation::softmax},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_nn::{Linear, LinearConfig, BackboneShape, ConfigError, Mixer, MixerConfig};
+use kiln_nn::{BackboneShape, ConfigError, Linear, LinearConfig, Mixer, MixerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,7 +104,10 @@ impl ReconcileConfig {
                 .mixer
                 .is_some()
                 .then(|| LinearConfig::new(self.window(), features).init(device)),
-            mixer: self.mixer.as_ref().map(|mixer| mixer.init(self.mixer_shape(seen, rows), device)),
+            mixer: self
+                .mixer
+                .as_ref()
+                .map(|mixer| mixer.init(self.mixer_shape(seen, rows), device)),
             window_gate: self.gated.then(|| LinearConfig::new(flat, flat).init(device)),
             output: LinearConfig::new(flat, targets).init(device),
             context: self.context,
@@ -195,7 +198,8 @@ mod tests {
     #[test]
     fn neighbours_and_covariates_by_hand() {
         let device = Default::default();
-        let config = ReconcileConfig { covariates: vec![1], context: 1, gated: false, ..Default::default() };
+        let config =
+            ReconcileConfig { covariates: vec![1], context: 1, gated: false, ..Default::default() };
         config.validate(2, &[0]).unwrap();
         let mut reconciler = config.init::<Flex>(2, 2, 1, &device);
         // The row before of the target, and the covariate's own row.

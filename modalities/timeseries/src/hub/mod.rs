@@ -27,7 +27,8 @@ use std::path::{Path, PathBuf};
 pub const KILN: &str = "kiln-timeseries";
 
 /// The `model_type`s that [`load_model`] reads.
-pub const MODEL_TYPES: [&str; 4] = [patchtst::MODEL_TYPE, patchtsmixer::MODEL_TYPE, tinytimemixer::MODEL_TYPE, KILN];
+pub const MODEL_TYPES: [&str; 4] =
+    [patchtst::MODEL_TYPE, patchtsmixer::MODEL_TYPE, tinytimemixer::MODEL_TYPE, KILN];
 
 /// Why a model directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +132,10 @@ pub fn config_json(config: &SeriesModelConfig) -> (Format, Value) {
         }
     }
     let config = SeriesModelConfig { format: None, ..config.clone() };
-    (Format::KilnTimeseries, json!({ "model_type": KILN, "architectures": ["SeriesModel"], "model": config }))
+    (
+        Format::KilnTimeseries,
+        json!({ "model_type": KILN, "architectures": ["SeriesModel"], "model": config }),
+    )
 }
 
 /// What families cannot say, kept beside what they can; absent where all is as they have it.
@@ -231,7 +235,9 @@ fn counters_out(mut weights: Weights, format: Format) -> Weights {
     let counters: Vec<String> =
         weights.tensors.keys().filter(|name| name.ends_with(COUNTER)).cloned().collect();
     for name in counters {
-        if let Some(value) = weights.tensors.remove(&name).and_then(|weight| weight.values.first().copied()) {
+        if let Some(value) =
+            weights.tensors.remove(&name).and_then(|weight| weight.values.first().copied())
+        {
             weights.insert_i64(name, value as i64);
         }
     }

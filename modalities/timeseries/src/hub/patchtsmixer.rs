@@ -169,17 +169,17 @@ pub fn to_ours(theirs: &PatchTsMixerConfig) -> Result<SeriesModelConfig, ConfigE
         mask_value: theirs.mask_value,
         ..Default::default()
     };
-    if frontend.patches(theirs.context_length) == 1 {
-        let expected = "a context of at least two patches";
-        return Err(ConfigError::new("context_length", theirs.context_length, expected));
-    }
     Ok(SeriesModelConfig {
         context: theirs.context_length,
         horizon: theirs.prediction_length,
         channels: Some(theirs.num_input_channels),
         width: theirs.d_model,
-        scaler: scaler(&theirs.scaling, ScalerKind::Std, theirs.minimum_scale, &theirs.default_scale)?,
-        frontend,
+        scaler: scaler(
+            &theirs.scaling,
+            ScalerKind::Std,
+            theirs.minimum_scale,
+            &theirs.default_scale,
+        )?,
         backbone: BackboneConfig::Mixer(MixerConfig {
             layers: theirs.num_layers,
             adaptive_levels: 0,
@@ -189,8 +189,10 @@ pub fn to_ours(theirs: &PatchTsMixerConfig) -> Result<SeriesModelConfig, ConfigE
             gated: theirs.gated_attn,
             channel_mixing: mixes_channels("mode", &theirs.mode)?,
             attention_heads: if theirs.self_attn { theirs.self_attn_heads } else { 0 },
+            mix_single_token: frontend.patches(theirs.context_length) == 1,
             dropout: theirs.dropout,
         }),
+        frontend,
         forecast: (!pretraining).then(|| ForecastConfig {
             dropout: theirs.head_dropout,
             targets: sorted(&theirs.prediction_channel_indices),
@@ -231,7 +233,7 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
     let plain = *frontend == plain_frontend
         && ours.decoder.is_none()
         && ours.labels.is_empty()
-        && ours.patches() > 1
+        && mixer.mix_single_token == (ours.patches() == 1)
         && mixer.adaptive_levels == 0
         && mixer.activation == Activation::Gelu
         && plain_norm(&mixer.norm)
@@ -304,7 +306,10 @@ const NAMES: &[Rule] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{presets::Preset, scaler::{MissingFill, ScalerConfig}};
+    use crate::{
+        presets::Preset,
+        scaler::{MissingFill, ScalerConfig},
+    };
 
     #[test]
     fn our_preset_goes_there_and_back() {
@@ -323,8 +328,6 @@ mod tests {
         let loss = Some("nll".into());
         let theirs = PatchTsMixerConfig { distribution_output, loss, ..default() };
         assert_eq!(refused(theirs), "distribution_output");
-        let theirs = PatchTsMixerConfig { context_length: 9, ..default() };
-        assert_eq!(refused(theirs), "context_length");
     }
 
     #[test]

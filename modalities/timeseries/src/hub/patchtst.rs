@@ -144,7 +144,13 @@ pub(super) fn scaler(
         Value::Bool(false) | Value::Null => ScalerKind::None,
         Value::String(name) if name == "std" => ScalerKind::Std,
         Value::String(name) if name == "mean" => ScalerKind::Mean,
-        other => return Err(ConfigError::new("scaling", other, "\"std\", \"mean\", true, false or null")),
+        other => {
+            return Err(ConfigError::new(
+                "scaling",
+                other,
+                "\"std\", \"mean\", true, false or null",
+            ));
+        }
     };
     Ok(ScalerConfig { kind, missing: MissingFill::Raw, epsilon })
 }
@@ -183,7 +189,9 @@ pub fn to_ours(theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError
     let positions = match theirs.positional_encoding_type.as_str() {
         "sincos" => Positions::Sincos,
         "random" => Positions::Learned,
-        other => return Err(ConfigError::new("positional_encoding_type", other, "sincos or random")),
+        other => {
+            return Err(ConfigError::new("positional_encoding_type", other, "sincos or random"));
+        }
     };
     let pooling = match theirs.pooling_type.as_deref() {
         _ if theirs.use_cls_token => Pooling::Class,
@@ -204,7 +212,12 @@ pub fn to_ours(theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError
         horizon: theirs.prediction_length,
         channels: Some(theirs.num_input_channels),
         width: theirs.d_model,
-        scaler: scaler(&theirs.scaling, ScalerKind::Mean, theirs.minimum_scale, &theirs.default_scale)?,
+        scaler: scaler(
+            &theirs.scaling,
+            ScalerKind::Mean,
+            theirs.minimum_scale,
+            &theirs.default_scale,
+        )?,
         frontend: FrontendConfig {
             patch: theirs.patch_length,
             stride: Some(theirs.patch_stride),
@@ -267,7 +280,8 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
         (None, Some(head)) => (PRETRAINING, head.dropout, Pooling::Mean, true),
         _ => return None,
     };
-    let plain_frontend = frontend.registers == 0 && frontend.resolutions == 0 && frontend.norm.is_none();
+    let plain_frontend =
+        frontend.registers == 0 && frontend.resolutions == 0 && frontend.norm.is_none();
     let plain = plain_frontend
         && ours.decoder.is_none()
         && ours.labels.is_empty()
@@ -291,7 +305,8 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
         share_embedding: frontend.shared_embedding,
         channel_attention: transformer.channel_attention,
         ffn_dim: transformer.hidden.unwrap_or(4 * ours.width),
-        norm_type: if transformer.norm.kind == NormKind::Batch { "batchnorm" } else { "layernorm" }.into(),
+        norm_type: if transformer.norm.kind == NormKind::Batch { "batchnorm" } else { "layernorm" }
+            .into(),
         norm_eps: transformer.norm.epsilon,
         attention_dropout: transformer.attention_dropout,
         positional_dropout: frontend.dropout,
@@ -356,7 +371,10 @@ const HEAD_SHARED_DISTRIBUTION: Rule =
 const HEAD_EACH: Rule =
     Rule::Prefix { theirs: "head.projections.", ours: "forecast_head.parameters.0." };
 const HEAD_EACH_DISTRIBUTION: Rule = Rule::Regex {
-    load: Some((r"^head\.projections\.(\d+)\.proj\.(\d+)\.", "forecast_head.parameters.${2}.${1}.")),
+    load: Some((
+        r"^head\.projections\.(\d+)\.proj\.(\d+)\.",
+        "forecast_head.parameters.${2}.${1}.",
+    )),
     save: Some((r"^forecast_head\.parameters\.(\d+)\.(\d+)\.", "head.projections.${2}.proj.${1}.")),
 };
 
@@ -381,7 +399,10 @@ const NAMES: &[Rule] = &[
         theirs: "model.encoder.positional_encoder.position_enc",
         ours: "frontend.position",
     },
-    Rule::Prefix { theirs: "model.encoder.positional_encoder.cls_token", ours: "frontend.class_token" },
+    Rule::Prefix {
+        theirs: "model.encoder.positional_encoder.cls_token",
+        ours: "frontend.class_token",
+    },
     Rule::Prefix { theirs: "model.encoder.layers.", ours: "backbone.layers." },
     Rule::Prefix { theirs: "head.linear.", ours: "token_head.projection." },
     Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },

@@ -4,7 +4,8 @@ use super::{
     class, family_json,
     mixer_names::layer_rules,
     patchtsmixer::{
-        HEAD, HEAD_DISTRIBUTION, mixes_channels, mode, norm, norm_name, positions, positions_name, sorted,
+        HEAD, HEAD_DISTRIBUTION, mixes_channels, mode, norm, norm_name, positions, positions_name,
+        sorted,
     },
     patchtst::{distribution, distribution_name, scaler, scaling, whole_numbers},
     plain_norm,
@@ -189,9 +190,11 @@ impl TinyTimeMixerConfig {
             return Err(ConfigError::new("gate_mode", gate, "softmax: others are not supported"));
         }
         match self.categorical_vocab_size_list.as_ref().filter(|list| !list.is_null()) {
-            Some(list) => {
-                Err(ConfigError::new("categorical_vocab_size_list", list, "null: it is not supported"))
-            }
+            Some(list) => Err(ConfigError::new(
+                "categorical_vocab_size_list",
+                list,
+                "null: it is not supported",
+            )),
             None => Ok(()),
         }
     }
@@ -206,7 +209,11 @@ impl TinyTimeMixerConfig {
                 PointLoss::Nll { distribution: distribution(&self.distribution_output)? }
             }
             Some(other) => {
-                return Err(ConfigError::new("loss", other, "mse, mae, huber, pinball, or nll for the whole horizon"));
+                return Err(ConfigError::new(
+                    "loss",
+                    other,
+                    "mse, mae, huber, pinball, or nll for the whole horizon",
+                ));
             }
         })
     }
@@ -221,6 +228,7 @@ impl TinyTimeMixerConfig {
             gated: self.gated_attn,
             channel_mixing: mixes_channels("mode", &self.mode)?,
             attention_heads: if self.self_attn { self.self_attn_heads } else { 0 },
+            mix_single_token: false,
             dropout: self.dropout,
         })
     }
@@ -273,12 +281,21 @@ pub fn to_ours(theirs: &TinyTimeMixerConfig) -> Result<SeriesModelConfig, Config
         horizon: theirs.prediction_length,
         channels: Some(theirs.num_input_channels),
         width: theirs.d_model,
-        scaler: scaler(&theirs.scaling, ScalerKind::Std, theirs.minimum_scale, &theirs.default_scale)?,
+        scaler: scaler(
+            &theirs.scaling,
+            ScalerKind::Std,
+            theirs.minimum_scale,
+            &theirs.default_scale,
+        )?,
         frontend: FrontendConfig {
             patch: theirs.patch_length,
             positions: positions(theirs.use_positional_encoding, &theirs.positional_encoding_type)?,
             registers: theirs.register_tokens,
-            resolutions: if theirs.resolution_prefix_tuning { theirs.frequency_token_vocab_size } else { 0 },
+            resolutions: if theirs.resolution_prefix_tuning {
+                theirs.frequency_token_vocab_size
+            } else {
+                0
+            },
             norm: theirs.enable_base_norm_always.then_some(norm),
             mask_value: theirs.mask_value,
             ..Default::default()
@@ -326,6 +343,7 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
         && ours.token.is_none()
         && ours.labels.is_empty()
         && mixer.activation == Activation::Gelu
+        && !mixer.mix_single_token
         && plain_norm(&mixer.norm)
         && !(head.keep.is_some() && ours.loss.distribution().is_some());
     if !plain {
@@ -457,7 +475,8 @@ pub fn rules(config: &SeriesModelConfig) -> Vec<Rule> {
         BackboneConfig::Transformer(_) => (false, NormKind::Layer),
     };
     let (adaptive, norm) = mixer(&config.backbone);
-    let adaptive_decoder = config.decoder.as_ref().is_some_and(|decoder| mixer(&decoder.backbone).0);
+    let adaptive_decoder =
+        config.decoder.as_ref().is_some_and(|decoder| mixer(&decoder.backbone).0);
     let head = if config.loss.distribution().is_some() { HEAD_DISTRIBUTION } else { HEAD };
     let mut rules = vec![
         head,
@@ -483,8 +502,10 @@ const ENCODER_ADAPTIVE: Rule = Rule::Regex {
         "backbone.encoder.mlp_mixer_encoder.mixers.${1}.mixer_layers.",
     )),
 };
-const DECODER: Rule =
-    Rule::Prefix { theirs: "decoder.decoder_block.mixers.", ours: "decoder.backbone.stages.0.layers." };
+const DECODER: Rule = Rule::Prefix {
+    theirs: "decoder.decoder_block.mixers.",
+    ours: "decoder.backbone.stages.0.layers.",
+};
 const DECODER_ADAPTIVE: Rule = Rule::Regex {
     load: Some((
         r"^decoder\.decoder_block\.mixers\.(\d+)\.mixer_layers\.",
@@ -552,7 +573,8 @@ mod tests {
             head.targets = Some(vec![0, 2]);
             head.keep = Some(24);
             let covariates = vec![1];
-            head.reconcile = Some(ReconcileConfig { covariates, raw_values: true, ..Default::default() });
+            head.reconcile =
+                Some(ReconcileConfig { covariates, raw_values: true, ..Default::default() });
         }
         ours.validate().unwrap();
         assert_eq!(back(&ours), ours);
@@ -563,7 +585,10 @@ mod tests {
         let refused = |theirs: TinyTimeMixerConfig| to_ours(&theirs).unwrap_err();
         let default = TinyTimeMixerConfig::default;
         let error = refused(TinyTimeMixerConfig { multi_quantile_head: true, ..default() });
-        assert_eq!(error.to_string(), "`multi_quantile_head` is true; expected false: it is not supported");
+        assert_eq!(
+            error.to_string(),
+            "`multi_quantile_head` is true; expected false: it is not supported"
+        );
         for (key, theirs) in [
             ("multi_scale", TinyTimeMixerConfig { multi_scale: true, ..default() }),
             ("decompose", TinyTimeMixerConfig { decompose: true, ..default() }),

@@ -1,0 +1,9 @@
+//! End to end, through the binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod faults;
+mod kill;
+mod matrix;
+mod recipes;
+mod support;

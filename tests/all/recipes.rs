@@ -1,0 +1,60 @@
+//! Every recipe of the repository is read, and says in its first line how it is run.
+
+use crate::support::{Place, recipes};
+use std::fs;
+
+#[test]
+fn every_recipe_is_understood() {
+    let place = Place::new();
+    let found = recipes();
+    assert!(found.len() >= 6, "only {} recipes found", found.len());
+    for recipe in found {
+        let text = fs::read_to_string(&recipe).unwrap();
+        let name = recipe.file_stem().unwrap().to_string_lossy().into_owned();
+        let first = text.lines().next().unwrap();
+        assert!(first.contains(&format!("kiln run recipes/timeseries/{name}.toml")), "{first}");
+        let path = recipe.display().to_string();
+        let resolved = place.succeeds(&["check", &path, "--resolved"]);
+        assert!(resolved.contains(&format!("name = \"{name}\"")), "{resolved}");
+        // What is resolved can be run again, and resolves to itself.
+        place.file("again.toml", &resolved);
+        assert_eq!(place.succeeds(&["check", "again.toml", "--resolved"]), resolved);
+    }
+}
+
+#[test]
+fn a_run_leaves_what_it_promises() {
+    let place = Place::new();
+    place.file("series.csv", &crate::support::waves(120));
+    place.file("tiny.toml", &(crate::support::tiny("tiny", 40) + EVALUATION));
+    let printed = place.succeeds(&["run", "tiny.toml"]);
+    assert!(printed.contains("seasonal-naive") && printed.contains("mase"), "{printed}");
+    for file in ["recipe.toml", "run.json", "metrics.jsonl", "results.json", "report.html"] {
+        assert!(place.path(&format!("runs/tiny/{file}")).exists(), "{file} is missing");
+    }
+    let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
+    let mse = rows.iter().find(|row| row["metric"] == "mse").unwrap();
+    assert_eq!((mse["task"].as_str(), mse["dataset"].as_str()), (Some("forecast-4"), Some("waves")));
+    for baseline in ["naive", "seasonal-naive", "drift", "theta", "ets"] {
+        assert!(mse["baselines"][baseline].is_f64(), "{mse}");
+    }
+    assert!(place.succeeds(&["inspect", "runs/tiny"]).contains("tiny"));
+    let again = place.succeeds(&["evaluate", "--model", "runs/tiny"]);
+    assert!(again.contains("seasonal-naive"), "{again}");
+
+    let forecast = ["forecast", "--model", "runs/tiny", "--input", "series.csv", "--time", "day"];
+    let more = ["--target", "a", "--horizon", "4", "--plot", "out.svg", "--out", "out.csv"];
+    place.succeeds(&[&forecast[..], &more].concat());
+    let csv = fs::read_to_string(place.path("out.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 5, "{csv}");
+    assert!(fs::read_to_string(place.path("out.svg")).unwrap().contains("</svg>"));
+}
+
+const EVALUATION: &str = r#"
+[[evaluation]]
+[evaluation.table]
+name = "waves"
+source = { path = "series.csv", time = "day" }
+horizon = 4
+"#;
