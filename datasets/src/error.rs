@@ -17,6 +17,19 @@ pub enum DataError {
         /// A file beside it with a similar name.
         nearest: Option<String>,
     },
+    /// There is no such file, nor one in the folder of data sets.
+    #[error(
+        "{}: no such file here, nor in {}; the environment variable KILN_DATA names the folder of \
+         data sets",
+        path.display(),
+        folder.display()
+    )]
+    NotInFolder {
+        /// The file, as it was given.
+        path: PathBuf,
+        /// The folder of data sets.
+        folder: PathBuf,
+    },
     /// The file could not be read.
     #[error("{}: cannot be read: {source}", path.display())]
     Io {

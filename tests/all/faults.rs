@@ -128,16 +128,15 @@ fn a_disk_that_is_full() {
     let place = broken(|recipe| recipe.replace("steps = 10", "steps = 60"));
     let disk = place.path("disk");
     fs::create_dir(&disk).unwrap();
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=160k", "tmpfs"])
-        .arg(&disk)
-        .output();
+    let mount =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=160k", "tmpfs"]).arg(&disk).output();
     if !mount.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: a small disk cannot be mounted here");
         return;
     }
     let output = place.kiln(&["run", "tiny.toml", "--dir", "disk/run"]);
-    let leftovers: Vec<_> = walk(&disk).into_iter().filter(|name| name.contains("partial")).collect();
+    let leftovers: Vec<_> =
+        walk(&disk).into_iter().filter(|name| name.contains("partial")).collect();
     Command::new("umount").arg(&disk).status().unwrap();
     let said = crate::support::text(&output.stderr);
     assert!(!output.status.success() && said.contains("disk/run"), "{said}");

@@ -35,7 +35,10 @@ fn a_run_leaves_what_it_promises() {
     let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
     let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
     let mse = rows.iter().find(|row| row["metric"] == "mse").unwrap();
-    assert_eq!((mse["task"].as_str(), mse["dataset"].as_str()), (Some("forecast-4"), Some("waves")));
+    assert_eq!(
+        (mse["task"].as_str(), mse["dataset"].as_str()),
+        (Some("forecast-4"), Some("waves"))
+    );
     for baseline in ["naive", "seasonal-naive", "drift", "theta", "ets"] {
         assert!(mse["baselines"][baseline].is_f64(), "{mse}");
     }

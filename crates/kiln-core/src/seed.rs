@@ -32,9 +32,8 @@ impl Seed {
     /// The seed of a position: a step, an example, an epoch.
     pub fn at(self, position: u64) -> Self {
         // SplitMix64's finaliser: neighbouring positions give unrelated seeds.
-        let mut z = self
-            .0
-            .wrapping_add(position.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut z =
+            self.0.wrapping_add(position.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         Self(z ^ (z >> 31))

@@ -72,7 +72,10 @@ impl Sampler {
             order.shuffle(&mut seed.at(epoch).rng());
             *cached = Some((epoch, order));
         }
-        cached.as_ref().and_then(|(_, order)| order.get(offset as usize)).map(|index| u64::from(*index))
+        cached
+            .as_ref()
+            .and_then(|(_, order)| order.get(offset as usize))
+            .map(|index| u64::from(*index))
     }
 }
 

@@ -78,6 +78,7 @@ impl BackboneConfig {
 
 /// What stands between frontend and head.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model has one or two")]
 pub enum Backbone<B: Backend> {
     /// Attention over tokens.
     Transformer(Transformer<B>),

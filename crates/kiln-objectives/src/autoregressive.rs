@@ -66,7 +66,11 @@ impl Autoregressive {
                 }
             }
         };
-        if context.observe { with_token_signs(loss, &Tokens { mask_pad: None, ..encoded }) } else { loss }
+        if context.observe {
+            with_token_signs(loss, &Tokens { mask_pad: None, ..encoded })
+        } else {
+            loss
+        }
     }
 }
 

@@ -87,8 +87,7 @@ impl Masked {
         let [sequences, tokens, outputs] = decoded.dims();
         let loss = match targets {
             Targets::Values { values, mask_missing } => {
-                let mut ignore =
-                    ignore.unsqueeze_dim::<3>(2).expand([sequences, tokens, outputs]);
+                let mut ignore = ignore.unsqueeze_dim::<3>(2).expand([sequences, tokens, outputs]);
                 if let Some(missing) = mask_missing {
                     ignore = ignore.bool_or(missing);
                 }

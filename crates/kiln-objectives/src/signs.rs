@@ -51,7 +51,8 @@ pub fn guess_of_ids<B: Backend>(
     ignore: Option<Tensor<B, 1, Bool>>,
 ) -> Tensor<B, 1> {
     let device = ids.device();
-    let ignored: Vec<bool> = ignore.map(|mask| mask.into_data().iter().collect()).unwrap_or_default();
+    let ignored: Vec<bool> =
+        ignore.map(|mask| mask.into_data().iter().collect()).unwrap_or_default();
     let mut counts: HashMap<i64, f64> = HashMap::new();
     for (row, id) in ids.into_data().iter::<i64>().enumerate() {
         if !ignored.get(row).copied().unwrap_or(false) {

@@ -8,14 +8,11 @@ use crate::{
 use kiln_core::{Seed, Size};
 use kiln_datasets::{
     DataError, Part, Prices, Series, SplitProtocol, Standardizer, TableSpec, embedded, m4,
+    table::locate,
 };
 use kiln_train::task::TaskSource;
 use ndarray::{Array2, s};
-use std::{
-    env,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// Windows looked at in a validation.
 const VALIDATION_WINDOWS: usize = 1024;
@@ -85,23 +82,12 @@ pub enum StageDataError {
     },
 }
 
-/// The file of a path in a recipe: as it is, or in the folder of `KILN_DATA`. A path that is
-/// nowhere is given back, so that the error names what the recipe says.
-pub fn locate(path: &Path) -> PathBuf {
-    if path.is_absolute() || path.exists() {
-        return path.to_owned();
-    }
-    let folder = env::var_os("KILN_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
-    let inside = folder.join(path);
-    if inside.exists() { inside } else { path.to_owned() }
-}
-
 /// Reads a table, wherever [`locate`] finds it.
 ///
 /// # Errors
 /// As [`TableSpec::read`].
 pub fn read_table(spec: &TableSpec) -> Result<Vec<Series>, DataError> {
-    TableSpec { path: locate(&spec.path), ..spec.clone() }.read()
+    TableSpec { path: locate(&spec.path)?, ..spec.clone() }.read()
 }
 
 /// Daily log returns of prices; the first day has none and is left out.
@@ -135,13 +121,21 @@ pub fn open(
             cut(series, *split, config, *share, *standardise)
         }
         SeriesData::M4(M4Data { train, validation, frequency }) => {
-            let series = m4::read_series(&locate(train), *frequency)?;
-            cut(series, SplitProtocol::Tail { test: 0, validation: *validation }, config, 1.0, false)
+            let series = m4::read_series(&locate(train)?, *frequency)?;
+            cut(
+                series,
+                SplitProtocol::Tail { test: 0, validation: *validation },
+                config,
+                1.0,
+                false,
+            )
         }
         SeriesData::Embedded(EmbeddedData { names, split }) => {
             let sets = match names.as_slice() {
                 [] => embedded::all()?,
-                names => names.iter().map(|name| embedded::named(name)).collect::<Result<_, _>>()?,
+                names => {
+                    names.iter().map(|name| embedded::named(name)).collect::<Result<_, _>>()?
+                }
             };
             let series: Vec<_> = sets.into_iter().flat_map(|set| set.series).collect();
             cut(series, *split, config, 1.0, false)
@@ -172,7 +166,12 @@ fn open_generated(
     };
     let held_out = windows("held-out");
     let validation = (0..generated.validation as u64).map(|index| held_out.window(index)).collect();
-    Ok(StageData { source: Arc::new(windows("corpus")), shuffle: false, validation, comparable: false })
+    Ok(StageData {
+        source: Arc::new(windows("corpus")),
+        shuffle: false,
+        validation,
+        comparable: false,
+    })
 }
 
 /// Cuts series into windows by a split protocol. Series too short for it train whole.
@@ -191,10 +190,9 @@ fn cut(
         let split = match protocol.split(each) {
             Ok(split) => split,
             Err(error) if alone => return Err(error.into()),
-            Err(_) => kiln_datasets::Split {
-                train: Part { rows: 0..each.len() },
-                ..Default::default()
-            },
+            Err(_) => {
+                kiln_datasets::Split { train: Part { rows: 0..each.len() }, ..Default::default() }
+            }
         };
         if standardise {
             let scale = Standardizer::fit(each.values.slice(s![split.train.rows.clone(), ..]));
@@ -204,14 +202,19 @@ fn cut(
         validation.push(split.validation);
     }
     let (context, horizon) = (config.context, config.horizon);
-    let held_out =
-        SeriesWindows::new(series.clone(), &validation, context, horizon, 1.0, true).sample(VALIDATION_WINDOWS);
+    let held_out = SeriesWindows::new(series.clone(), &validation, context, horizon, 1.0, true)
+        .sample(VALIDATION_WINDOWS);
     let longest = train.iter().map(Part::len).max().unwrap_or(0);
     let windows = SeriesWindows::new(series, &train, context, horizon, share, false);
     if windows.is_empty() {
         return Err(StageDataError::TooShort { longest, horizon });
     }
-    Ok(StageData { source: Arc::new(windows), shuffle: true, validation: held_out, comparable: alone || standardise })
+    Ok(StageData {
+        source: Arc::new(windows),
+        shuffle: true,
+        validation: held_out,
+        comparable: alone || standardise,
+    })
 }
 
 fn check_channels(series: &[Series], config: &SeriesModelConfig) -> Result<(), StageDataError> {
@@ -226,7 +229,9 @@ fn check_channels(series: &[Series], config: &SeriesModelConfig) -> Result<(), S
         });
     }
     match config.channels.filter(|channels| config.fixes_channels() && *channels != expected) {
-        Some(channels) => Err(StageDataError::ModelChannels { expected: channels, found: expected }),
+        Some(channels) => {
+            Err(StageDataError::ModelChannels { expected: channels, found: expected })
+        }
         None => Ok(()),
     }
 }

@@ -260,6 +260,7 @@ pub fn patches<B: Backend>(rows: Tensor<B, 3>, patch: usize, stride: usize) -> T
 
 /// A linear layer that channels share, or one for each.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model has a few")]
 pub enum ChannelLinear<B: Backend> {
     /// One for all.
     Shared(Linear<B>),

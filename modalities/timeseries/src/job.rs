@@ -143,8 +143,8 @@ impl Job for SeriesJob {
     fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
         // Only where gradients are recorded do parameters know whether they are trained.
         type Trained = burn::backend::Autodiff<burn_flex::Flex>;
-        let model = SeriesModel::<Trained>::new(self.config.clone(), &Default::default())
-            .map_err(boxed)?;
+        let model =
+            SeriesModel::<Trained>::new(self.config.clone(), &Default::default()).map_err(boxed)?;
         let listed = named::list(&model);
         let size = |shape: &[usize]| shape.iter().product::<usize>();
         let parameters = listed.iter().map(|parameter| size(&parameter.shape)).sum();
@@ -194,8 +194,7 @@ impl Job for SeriesJob {
             comparable: data.comparable,
             seed,
         };
-        let prepare =
-            Prepare { task, config: &self.config, stage: settings.common(), seed, start };
+        let prepare = Prepare { task, config: &self.config, stage: settings.common(), seed, start };
         dispatch::on(self.recipe.device, prepare)?
     }
 

@@ -2,33 +2,33 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod cost;
-pub mod data;
-pub mod dispatch;
-pub mod job;
-pub mod measure;
-pub mod modality;
-pub mod model_forecaster;
-pub mod recipe;
-pub mod task;
-pub mod windows;
 pub mod baselines;
 pub mod batch;
 pub mod config;
+pub mod cost;
+pub mod data;
+pub mod dispatch;
 pub mod evaluate;
 pub mod forecast;
 pub mod forecaster;
 pub mod frontend;
 pub mod head;
 pub mod hub;
+pub mod job;
+pub mod measure;
 pub mod metrics;
+pub mod modality;
 pub mod model;
+pub mod model_forecaster;
 pub mod plot;
 pub mod portfolio;
 pub mod predict;
 pub mod presets;
+pub mod recipe;
 pub mod scaler;
+pub mod task;
 pub mod token_model;
+pub mod windows;
 
 pub use batch::{BatchError, SeriesBatch, SeriesHostBatch};
 pub use config::{DecoderConfig, SeriesModelConfig, resolution_id};

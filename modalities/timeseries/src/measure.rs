@@ -1,7 +1,7 @@
 //! A recipe's evaluation: which series, which windows, beside which baselines.
 
 use crate::{
-    data::{locate, log_returns, read_table},
+    data::{log_returns, read_table},
     evaluate::{Average, Case, Protocol, evaluate},
     forecaster::{ForecastError, Forecaster, History},
     portfolio,
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use kiln_core::Seed;
-use kiln_datasets::{DataError, embedded, m4};
+use kiln_datasets::{DataError, embedded, m4, table::locate};
 use kiln_train::results::Evaluation;
 use ndarray::{Array2, s};
 
@@ -66,7 +66,7 @@ pub fn check(evaluation: &SeriesEvaluation) -> Result<(), MeasureError> {
             }
         }
         SeriesEvaluation::M4(m4) => {
-            m4::read_pair(&locate(&m4.train), &locate(&m4.test), m4.frequency)?;
+            m4::read_pair(&locate(&m4.train)?, &locate(&m4.test)?, m4.frequency)?;
         }
         SeriesEvaluation::Embedded(settings) => {
             for name in &settings.names {
@@ -112,7 +112,7 @@ fn measure_table(
 }
 
 fn measure_m4(forecaster: &dyn Forecaster, m4: &M4Evaluation) -> Result<Evaluation, MeasureError> {
-    let pairs = m4::read_pair(&locate(&m4.train), &locate(&m4.test), m4.frequency)?;
+    let pairs = m4::read_pair(&locate(&m4.train)?, &locate(&m4.test)?, m4.frequency)?;
     let horizon = pairs.iter().map(|pair| pair.future.len()).max().unwrap_or(0);
     let cases: Vec<_> = pairs.into_iter().map(Case::held_out).collect();
     let protocol = Protocol {

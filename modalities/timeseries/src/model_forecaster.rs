@@ -50,8 +50,9 @@ impl<B: Backend> ModelForecaster<B> {
             past,
             future: (known > 0).then_some(future),
             known,
-            resolution: (resolutions > 0)
-                .then(|| histories.iter().map(|h| resolution_id(h.frequency, resolutions)).collect()),
+            resolution: (resolutions > 0).then(|| {
+                histories.iter().map(|h| resolution_id(h.frequency, resolutions)).collect()
+            }),
             series: None,
             group: None,
         };
@@ -75,7 +76,9 @@ impl<B: Backend> ModelForecaster<B> {
         Ok((0..histories.len())
             .map(|item| Forecast {
                 point: point.slice(s![item, ..horizon, ..]).to_owned(),
-                quantiles: quantiles.as_ref().map(|q| q.slice(s![item, ..horizon, .., ..]).to_owned()),
+                quantiles: quantiles
+                    .as_ref()
+                    .map(|q| q.slice(s![item, ..horizon, .., ..]).to_owned()),
             })
             .collect())
     }
@@ -151,8 +154,9 @@ impl<B: Backend> Forecaster for ModelForecaster<B> {
             if let Some(expected) = self.channels().filter(|expected| *expected != found) {
                 return Err(ForecastError::Channels { expected, found });
             }
-            let silent = (0..found - history.known.min(found))
-                .find(|channel| history.past.column(*channel).iter().all(|value| !value.is_finite()));
+            let silent = (0..found - history.known.min(found)).find(|channel| {
+                history.past.column(*channel).iter().all(|value| !value.is_finite())
+            });
             if let Some(channel) = silent {
                 return Err(ForecastError::Empty { series, channel });
             }
@@ -169,7 +173,8 @@ impl<B: Backend> Forecaster for ModelForecaster<B> {
         for places in alike.values() {
             let sequences = SEQUENCES / self.channels().unwrap_or(1).max(1);
             for group in places.chunks(sequences.max(1)) {
-                let picked: Vec<_> = group.iter().filter_map(|place| histories.get(*place)).collect();
+                let picked: Vec<_> =
+                    group.iter().filter_map(|place| histories.get(*place)).collect();
                 for (place, forecast) in group.iter().zip(self.forecast_alike(&picked, horizon)?) {
                     if let Some(slot) = made.get_mut(*place) {
                         *slot = Some(forecast);
@@ -194,7 +199,8 @@ mod tests {
     }
 
     fn history(rows: usize, channels: usize, known: usize) -> History {
-        let past = Array2::from_shape_fn((rows, channels), |(row, channel)| (row * (channel + 1)) as f32);
+        let past =
+            Array2::from_shape_fn((rows, channels), |(row, channel)| (row * (channel + 1)) as f32);
         let future = (known > 0).then(|| Array2::zeros((8, known)));
         History { past, future, known, frequency: Frequency::DAILY }
     }

@@ -28,7 +28,13 @@ pub struct Window {
 impl Window {
     /// Cuts the window whose forecast begins at row `origin`. A history shorter than the context
     /// begins with missing values.
-    pub fn cut(series: &Series, number: u32, origin: usize, context: usize, horizon: usize) -> Self {
+    pub fn cut(
+        series: &Series,
+        number: u32,
+        origin: usize,
+        context: usize,
+        horizon: usize,
+    ) -> Self {
         let (rows, channels) = series.values.dim();
         let origin = origin.min(rows);
         let mut past = Array2::from_elem((context, channels), f32::NAN);
@@ -37,7 +43,9 @@ impl Window {
             .assign(&series.values.slice(s![origin - history..origin, ..]));
         let mut future = Array2::from_elem((horizon, channels), f32::NAN);
         let ahead = horizon.min(rows - origin);
-        future.slice_mut(s![..ahead, ..]).assign(&series.values.slice(s![origin..origin + ahead, ..]));
+        future
+            .slice_mut(s![..ahead, ..])
+            .assign(&series.values.slice(s![origin..origin + ahead, ..]));
         Self {
             past,
             future,
@@ -129,6 +137,9 @@ impl SeriesWindows {
         let place = self.spans.partition_point(|(before, _)| *before <= index).checked_sub(1)?;
         let (before, origins) = self.spans.get(place)?;
         let origin = origins.start + usize::try_from(index - before).ok()?;
+        if origin >= origins.end {
+            return None;
+        }
         let series = self.series.get(place)?;
         Some(Window::cut(series, place as u32, origin, self.context, self.horizon))
     }

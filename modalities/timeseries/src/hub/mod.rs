@@ -9,6 +9,7 @@ pub mod patchtst;
 pub mod tinytimemixer;
 
 mod mixer_names;
+mod spelling;
 
 use crate::{
     config::{Format, SeriesModelConfig},
@@ -18,9 +19,9 @@ use crate::{
 };
 use kiln_core::Backend;
 use kiln_hub::{HubError, Mode, ModelDir, NameMap, Rule, Weight, Weights};
-use kiln_nn::{Activation, ConfigError, NormConfig, NormKind};
+use kiln_nn::ConfigError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// The `model_type` of models that no published family can express.
@@ -115,7 +116,7 @@ pub fn config_json(config: &SeriesModelConfig) -> (Format, Value) {
             .and_then(|forecast| forecast.reconcile.as_ref())
             .is_none_or(|reconcile| reconcile.raw_values),
     };
-    let families: [(Format, fn(&SeriesModelConfig) -> Option<Value>); 3] = [
+    let families: [(Format, ToJson); 3] = [
         (Format::PatchTst, patchtst::to_json),
         (Format::TinyTimeMixer, tinytimemixer::to_json),
         (Format::PatchTsMixer, patchtsmixer::to_json),
@@ -137,6 +138,9 @@ pub fn config_json(config: &SeriesModelConfig) -> (Format, Value) {
         json!({ "model_type": KILN, "architectures": ["SeriesModel"], "model": config }),
     )
 }
+
+/// Writes our configuration as a family's, where that can express it.
+type ToJson = fn(&SeriesModelConfig) -> Option<Value>;
 
 /// What families cannot say, kept beside what they can; absent where all is as they have it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -246,52 +250,62 @@ fn counters_out(mut weights: Weights, format: Format) -> Weights {
 
 const COUNTER: &str = ".num_batches_tracked";
 
-/// The activation of a name in transformers.
-fn activation(key: &str, name: &str) -> Result<Activation, ConfigError> {
-    Ok(match name {
-        "gelu" | "gelu_python" => Activation::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" | "gelu_python_tanh" => {
-            Activation::GeluTanh
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{head::ForecastConfig, presets::Preset};
+    use burn_flex::Flex;
+
+    /// Writes and reads a model; its `config.json` and what was read of it.
+    fn there_and_back(config: SeriesModelConfig) -> (Value, SeriesModelConfig) {
+        let dir = tempfile::tempdir().unwrap();
+        let model = SeriesModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        save_model(&model, &config, dir.path()).unwrap();
+        let (again, read) = load_model::<Flex>(dir.path(), &Default::default()).unwrap();
+        assert_eq!(
+            kiln_hub::collect::<Flex, _>(&model).unwrap(),
+            kiln_hub::collect::<Flex, _>(&again).unwrap()
+        );
+        (ModelDir::open(dir.path()).unwrap().config, read)
+    }
+
+    #[test]
+    fn presets_are_written_as_their_families_and_keep_what_those_cannot_say() {
+        for (preset, model_type) in [
+            (Preset::TinyTimeMixer1m, "tinytimemixer"),
+            (Preset::PatchTst, "patchtst"),
+            (Preset::PatchTsMixer, "patchtsmixer"),
+        ] {
+            let config = preset.config();
+            let (json, read) = there_and_back(config.clone());
+            assert_eq!(json["model_type"], model_type);
+            assert_eq!(json["kiln"]["missing"], "zero");
+            let expected = SeriesModelConfig { channels: Some(1), format: read.format, ..config };
+            assert_eq!(read, expected);
         }
-        "quick_gelu" => Activation::GeluSigmoid,
-        "relu" => Activation::Relu,
-        "silu" | "swish" => Activation::Silu,
-        "tanh" => Activation::Tanh,
-        "linear" => Activation::Identity,
-        other => return Err(ConfigError::new(key, other, "gelu, relu, silu or tanh")),
-    })
-}
-
-/// The name in transformers of an activation.
-fn activation_name(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_pytorch_tanh",
-        Activation::GeluSigmoid => "quick_gelu",
-        Activation::Relu => "relu",
-        Activation::Silu => "silu",
-        Activation::Tanh => "tanh",
-        Activation::Identity => "linear",
     }
-}
 
-/// A norm that families know: layer or batch norm with the usual momentum.
-fn plain_norm(norm: &NormConfig) -> bool {
-    norm.kind != NormKind::Rms && norm.momentum == NormConfig::default().momentum
-}
-
-/// A family's configuration as JSON, with its `model_type` and class first.
-fn family_json(model_type: &str, class: &str, config: &impl Serialize) -> Option<Value> {
-    let mut object = Map::new();
-    object.insert("model_type".into(), json!(model_type));
-    object.insert("architectures".into(), json!([class]));
-    if let Value::Object(rest) = serde_json::to_value(config).ok()? {
-        object.extend(rest.into_iter().filter(|(key, _)| key != "architectures"));
+    #[test]
+    fn what_no_family_can_express_is_written_as_ours() {
+        let forecast = Some(ForecastConfig { quantiles: vec![0.1, 0.9], ..Default::default() });
+        let config = SeriesModelConfig { forecast, ..Preset::TinyTimeMixer1m.config() };
+        let (json, read) = there_and_back(config.clone());
+        assert_eq!(json["model_type"], KILN);
+        assert_eq!(read, SeriesModelConfig { format: Some(Format::KilnTimeseries), ..config });
     }
-    Some(Value::Object(object))
-}
 
-/// A class name out of `architectures`, or the default.
-fn class<'a>(architectures: &'a Option<Vec<String>>, default: &'a str) -> &'a str {
-    architectures.as_ref().and_then(|names| names.first()).map_or(default, String::as_str)
+    #[test]
+    fn what_is_not_ours_or_not_supported_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = |json: &str| {
+            std::fs::write(dir.path().join("config.json"), json).unwrap();
+            read_config(dir.path()).unwrap_err().to_string()
+        };
+        let message = error(r#"{"model_type": "bert"}"#);
+        assert!(message.contains("`bert`") && message.contains("patchtst"), "{message}");
+        let message = error(r#"{"model_type": "tinytimemixer", "multi_scale": true}"#);
+        assert!(message.contains("config.json: `multi_scale` is true"), "{message}");
+        let message = error(r#"{"model_type": "patchtst", "d_model": "wide"}"#);
+        assert!(message.contains("config.json") && message.contains("wide"), "{message}");
+    }
 }

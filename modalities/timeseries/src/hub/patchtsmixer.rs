@@ -1,10 +1,11 @@
 //! PatchTSMixer, <https://arxiv.org/abs/2306.09364>, as transformers stores it.
 
 use super::{
-    class, family_json,
     mixer_names::layer_rules,
-    patchtst::{distribution, distribution_name, scaler, scaling, whole_numbers},
-    plain_norm,
+    spelling::{
+        class, distribution, distribution_name, family_json, mixes_channels, mode, norm, norm_name,
+        plain_norm, positions, positions_name, scaler, scaling, sorted, whole_numbers,
+    },
 };
 use crate::{
     config::SeriesModelConfig,
@@ -13,7 +14,7 @@ use crate::{
     scaler::ScalerKind,
 };
 use kiln_hub::Rule;
-use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormConfig, NormKind};
+use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -93,54 +94,6 @@ impl Default for PatchTsMixerConfig {
             default_scale: None,
         }
     }
-}
-
-/// Whether a mode mixes channels.
-pub(super) fn mixes_channels(key: &str, mode: &str) -> Result<bool, ConfigError> {
-    match mode {
-        "common_channel" => Ok(false),
-        "mix_channel" => Ok(true),
-        other => Err(ConfigError::new(key, other, "common_channel or mix_channel")),
-    }
-}
-
-/// The mode that mixes channels or not.
-pub(super) fn mode(mixes_channels: bool) -> String {
-    if mixes_channels { "mix_channel" } else { "common_channel" }.into()
-}
-
-/// The norm of a name.
-pub(super) fn norm(name: &str, epsilon: f64) -> NormConfig {
-    let batch = name.to_lowercase().contains("batch");
-    NormConfig { epsilon, ..NormConfig::new(if batch { NormKind::Batch } else { NormKind::Layer }) }
-}
-
-/// The name of a norm.
-pub(super) fn norm_name(norm: &NormConfig) -> String {
-    if norm.kind == NormKind::Batch { "BatchNorm" } else { "LayerNorm" }.into()
-}
-
-/// The positions of a switch and a name.
-pub(super) fn positions(used: bool, name: &str) -> Result<Positions, ConfigError> {
-    match name {
-        _ if !used => Ok(Positions::None),
-        "sincos" => Ok(Positions::Sincos),
-        "random" => Ok(Positions::Learned),
-        other => Err(ConfigError::new("positional_encoding_type", other, "sincos or random")),
-    }
-}
-
-/// The name of positions, whether used or not.
-pub(super) fn positions_name(positions: Positions) -> String {
-    if positions == Positions::Learned { "random" } else { "sincos" }.into()
-}
-
-/// Channel numbers in rising order.
-pub(super) fn sorted(channels: &Option<Vec<usize>>) -> Option<Vec<usize>> {
-    channels.clone().map(|mut channels| {
-        channels.sort_unstable();
-        channels
-    })
 }
 
 /// Their configuration as ours.

@@ -1,11 +1,14 @@
 //! PatchTST, <https://arxiv.org/abs/2211.14730>, as transformers stores it.
 
-use super::{activation, activation_name, class, family_json, plain_norm};
+use super::spelling::{
+    activation, activation_name, class, distribution, distribution_name, family_json, plain_norm,
+    scaler, scaling, whole_numbers,
+};
 use crate::{
     config::SeriesModelConfig,
     frontend::{FrontendConfig, Positions},
-    head::{ForecastConfig, Pooling, TokenHeadConfig, distribution::Distribution, loss::PointLoss},
-    scaler::{MissingFill, ScalerConfig, ScalerKind},
+    head::{ForecastConfig, Pooling, TokenHeadConfig, loss::PointLoss},
+    scaler::ScalerKind,
 };
 use kiln_hub::Rule;
 use kiln_nn::{BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig};
@@ -104,67 +107,6 @@ impl Default for PatchTstConfig {
             minimum_scale: None,
             default_scale: None,
         }
-    }
-}
-
-/// Which distribution a name stands for.
-pub(super) fn distribution(name: &str) -> Result<Distribution, ConfigError> {
-    match name {
-        "student_t" => Ok(Distribution::StudentT),
-        "normal" => Ok(Distribution::Normal),
-        "negative_binomial" => Ok(Distribution::NegativeBinomial),
-        other => {
-            let expected = "student_t, normal or negative_binomial";
-            Err(ConfigError::new("distribution_output", other, expected))
-        }
-    }
-}
-
-/// The name of a distribution.
-pub(super) fn distribution_name(distribution: Option<Distribution>) -> &'static str {
-    match distribution {
-        Some(Distribution::Normal) => "normal",
-        Some(Distribution::NegativeBinomial) => "negative_binomial",
-        Some(Distribution::StudentT) | None => "student_t",
-    }
-}
-
-/// What `scaling` stands for; `true` differs from family to family.
-pub(super) fn scaler(
-    scaling: &Value,
-    of_true: ScalerKind,
-    epsilon: Option<f64>,
-    default_scale: &Option<Value>,
-) -> Result<ScalerConfig, ConfigError> {
-    if let Some(scale) = default_scale.as_ref().filter(|scale| !scale.is_null()) {
-        return Err(ConfigError::new("default_scale", scale, "null"));
-    }
-    let kind = match scaling {
-        Value::Bool(true) => of_true,
-        Value::Bool(false) | Value::Null => ScalerKind::None,
-        Value::String(name) if name == "std" => ScalerKind::Std,
-        Value::String(name) if name == "mean" => ScalerKind::Mean,
-        other => {
-            return Err(ConfigError::new(
-                "scaling",
-                other,
-                "\"std\", \"mean\", true, false or null",
-            ));
-        }
-    };
-    Ok(ScalerConfig { kind, missing: MissingFill::Raw, epsilon })
-}
-
-/// The value of `scaling`, for scalers that families know.
-pub(super) fn scaling(scaler: &ScalerConfig) -> Option<Value> {
-    if scaler.epsilon.is_some() {
-        return None;
-    }
-    match scaler.kind {
-        ScalerKind::Std => Some(json!("std")),
-        ScalerKind::Mean => Some(json!("mean")),
-        ScalerKind::None => Some(Value::Null),
-        ScalerKind::Prefix(_) => None,
     }
 }
 
@@ -334,19 +276,6 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
     Some(json)
 }
 
-/// Writes keys that they type as integers as such; `None` where the value is none.
-pub(super) fn whole_numbers(json: &mut Value, keys: &[&str]) -> Option<()> {
-    for key in keys {
-        let value = json.get_mut(*key)?;
-        let number = value.as_f64()?;
-        if number.fract() != 0.0 {
-            return None;
-        }
-        *value = json!(number as i64);
-    }
-    Some(())
-}
-
 /// Their names and ours.
 pub fn rules(config: &SeriesModelConfig) -> Vec<Rule> {
     let batch = matches!(
@@ -416,7 +345,11 @@ const NAMES: &[Rule] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Format, presets::Preset};
+    use crate::{
+        config::Format,
+        presets::Preset,
+        scaler::{MissingFill, ScalerConfig},
+    };
 
     #[test]
     fn our_preset_goes_there_and_back() {

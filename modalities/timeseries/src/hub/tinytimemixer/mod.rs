@@ -1,14 +1,14 @@
 //! Tiny Time Mixers, <https://arxiv.org/abs/2401.03955>, as granite-tsfm stores them.
 
-use super::{
-    class, family_json,
-    mixer_names::layer_rules,
-    patchtsmixer::{
-        HEAD, HEAD_DISTRIBUTION, mixes_channels, mode, norm, norm_name, positions, positions_name,
-        sorted,
-    },
-    patchtst::{distribution, distribution_name, scaler, scaling, whole_numbers},
-    plain_norm,
+mod config;
+mod names;
+
+pub use config::TinyTimeMixerConfig;
+pub use names::rules;
+
+use super::spelling::{
+    class, distribution, distribution_name, family_json, mixes_channels, mode, norm, norm_name,
+    plain_norm, positions, positions_name, scaler, scaling, sorted, whole_numbers,
 };
 use crate::{
     config::{DecoderConfig, SeriesModelConfig},
@@ -16,152 +16,13 @@ use crate::{
     head::{ForecastConfig, loss::PointLoss, reconcile::ReconcileConfig},
     scaler::ScalerKind,
 };
-use kiln_hub::Rule;
-use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormConfig, NormKind};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormConfig};
+use serde_json::Value;
 
 /// Its `model_type`.
 pub const MODEL_TYPE: &str = "tinytimemixer";
 
 const PREDICTION: &str = "TinyTimeMixerForPrediction";
-
-/// Its `config.json`, with its own names and defaults; keys that do not matter here are ignored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "documented by granite-tsfm")]
-pub struct TinyTimeMixerConfig {
-    pub architectures: Option<Vec<String>>,
-    pub context_length: usize,
-    pub patch_length: usize,
-    pub num_input_channels: usize,
-    pub prediction_length: usize,
-    pub patch_stride: usize,
-    pub prediction_channel_indices: Option<Vec<usize>>,
-    pub exogenous_channel_indices: Option<Vec<usize>>,
-    pub d_model: usize,
-    pub expansion_factor: usize,
-    pub num_layers: usize,
-    pub dropout: f64,
-    pub mode: String,
-    pub gated_attn: bool,
-    pub norm_mlp: String,
-    pub self_attn: bool,
-    pub self_attn_heads: usize,
-    pub use_positional_encoding: bool,
-    pub positional_encoding_type: String,
-    pub scaling: Value,
-    pub loss: Option<String>,
-    pub norm_eps: f64,
-    pub adaptive_patching_levels: usize,
-    pub resolution_prefix_tuning: bool,
-    pub frequency_token_vocab_size: usize,
-    pub head_dropout: f64,
-    pub distribution_output: String,
-    pub decoder_num_layers: usize,
-    pub decoder_d_model: usize,
-    pub decoder_adaptive_patching_levels: usize,
-    pub decoder_raw_residual: bool,
-    pub decoder_mode: String,
-    pub use_decoder: bool,
-    pub enable_forecast_channel_mixing: bool,
-    pub fcm_gated_attn: bool,
-    pub fcm_context_length: usize,
-    pub fcm_use_mixer: bool,
-    pub fcm_mix_layers: usize,
-    pub fcm_prepend_past: bool,
-    pub fcm_prepend_past_offset: Option<usize>,
-    pub prediction_filter_length: Option<usize>,
-    pub quantile: f64,
-    pub huber_delta: f64,
-    pub mask_value: f64,
-    pub register_tokens: usize,
-    pub enable_base_norm_always: bool,
-    #[serde(skip_serializing)]
-    pub masked_context_length: Option<usize>,
-    #[serde(skip_serializing)]
-    pub minimum_scale: Option<f64>,
-    #[serde(skip_serializing)]
-    pub default_scale: Option<Value>,
-    // Options that are refused.
-    #[serde(skip_serializing)]
-    pub categorical_vocab_size_list: Option<Value>,
-    #[serde(skip_serializing)]
-    pub multi_scale: bool,
-    #[serde(skip_serializing)]
-    pub fft_length: usize,
-    #[serde(skip_serializing)]
-    pub multi_quantile_head: bool,
-    #[serde(skip_serializing)]
-    pub decompose: bool,
-    #[serde(skip_serializing)]
-    pub gate_mode: Option<String>,
-    #[serde(skip_serializing)]
-    pub use_register_context_gating: Option<bool>,
-}
-
-impl Default for TinyTimeMixerConfig {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            context_length: 64,
-            patch_length: 8,
-            num_input_channels: 1,
-            prediction_length: 16,
-            patch_stride: 8,
-            prediction_channel_indices: None,
-            exogenous_channel_indices: None,
-            d_model: 16,
-            expansion_factor: 2,
-            num_layers: 3,
-            dropout: 0.2,
-            mode: "common_channel".into(),
-            gated_attn: true,
-            norm_mlp: "LayerNorm".into(),
-            self_attn: false,
-            self_attn_heads: 1,
-            use_positional_encoding: false,
-            positional_encoding_type: "sincos".into(),
-            scaling: json!("std"),
-            loss: Some("mse".into()),
-            norm_eps: 1e-5,
-            adaptive_patching_levels: 0,
-            resolution_prefix_tuning: false,
-            frequency_token_vocab_size: 5,
-            head_dropout: 0.2,
-            distribution_output: "student_t".into(),
-            decoder_num_layers: 8,
-            decoder_d_model: 8,
-            decoder_adaptive_patching_levels: 0,
-            decoder_raw_residual: false,
-            decoder_mode: "common_channel".into(),
-            use_decoder: true,
-            enable_forecast_channel_mixing: false,
-            fcm_gated_attn: true,
-            fcm_context_length: 1,
-            fcm_use_mixer: false,
-            fcm_mix_layers: 2,
-            fcm_prepend_past: true,
-            fcm_prepend_past_offset: None,
-            prediction_filter_length: None,
-            quantile: 0.5,
-            huber_delta: 1.0,
-            mask_value: 0.0,
-            register_tokens: 0,
-            enable_base_norm_always: false,
-            masked_context_length: None,
-            minimum_scale: None,
-            default_scale: None,
-            categorical_vocab_size_list: None,
-            multi_scale: false,
-            fft_length: 0,
-            multi_quantile_head: false,
-            decompose: false,
-            gate_mode: None,
-            use_register_context_gating: None,
-        }
-    }
-}
 
 impl TinyTimeMixerConfig {
     /// Names the first option that is not supported.
@@ -468,82 +329,6 @@ fn write_reconcile(
     Some(())
 }
 
-/// Their names and ours.
-pub fn rules(config: &SeriesModelConfig) -> Vec<Rule> {
-    let mixer = |backbone: &BackboneConfig| match backbone {
-        BackboneConfig::Mixer(mixer) => (mixer.adaptive_levels > 0, mixer.norm.kind),
-        BackboneConfig::Transformer(_) => (false, NormKind::Layer),
-    };
-    let (adaptive, norm) = mixer(&config.backbone);
-    let adaptive_decoder =
-        config.decoder.as_ref().is_some_and(|decoder| mixer(&decoder.backbone).0);
-    let head = if config.loss.distribution().is_some() { HEAD_DISTRIBUTION } else { HEAD };
-    let mut rules = vec![
-        head,
-        if adaptive { ENCODER_ADAPTIVE } else { ENCODER },
-        if adaptive_decoder { DECODER_ADAPTIVE } else { DECODER },
-    ];
-    rules.extend(NAMES);
-    rules.extend(layer_rules(norm));
-    rules
-}
-
-const ENCODER: Rule = Rule::Prefix {
-    theirs: "backbone.encoder.mlp_mixer_encoder.mixers.",
-    ours: "backbone.stages.0.layers.",
-};
-const ENCODER_ADAPTIVE: Rule = Rule::Regex {
-    load: Some((
-        r"^backbone\.encoder\.mlp_mixer_encoder\.mixers\.(\d+)\.mixer_layers\.",
-        "backbone.stages.${1}.layers.",
-    )),
-    save: Some((
-        r"^backbone\.stages\.(\d+)\.layers\.",
-        "backbone.encoder.mlp_mixer_encoder.mixers.${1}.mixer_layers.",
-    )),
-};
-const DECODER: Rule = Rule::Prefix {
-    theirs: "decoder.decoder_block.mixers.",
-    ours: "decoder.backbone.stages.0.layers.",
-};
-const DECODER_ADAPTIVE: Rule = Rule::Regex {
-    load: Some((
-        r"^decoder\.decoder_block\.mixers\.(\d+)\.mixer_layers\.",
-        "decoder.backbone.stages.${1}.layers.",
-    )),
-    save: Some((
-        r"^decoder\.backbone\.stages\.(\d+)\.layers\.",
-        "decoder.decoder_block.mixers.${1}.mixer_layers.",
-    )),
-};
-
-const NAMES: &[Rule] = &[
-    Rule::Prefix { theirs: "backbone.encoder.patcher.", ours: "frontend.embedding." },
-    Rule::Prefix {
-        theirs: "backbone.encoder.positional_encoder.position_enc",
-        ours: "frontend.position",
-    },
-    Rule::Prefix { theirs: "backbone.encoder.add_tokens.patch_tokens", ours: "frontend.registers" },
-    Rule::Prefix { theirs: "backbone.encoder.base_norm.", ours: "frontend.norm." },
-    Rule::Prefix { theirs: "backbone.encoder.freq_mod.0.", ours: "frontend.resolution.embedding." },
-    Rule::Prefix { theirs: "backbone.encoder.freq_mod.1.", ours: "frontend.resolution.hidden." },
-    Rule::Prefix { theirs: "backbone.encoder.freq_mod.3.", ours: "frontend.resolution.output." },
-    Rule::Prefix { theirs: "decoder.decoder_raw_embedding.", ours: "decoder.raw." },
-    Rule::Prefix {
-        theirs: "head.fcm_block.exog_mixer.mixers.",
-        ours: "forecast_head.reconcile.mixer.stages.0.layers.",
-    },
-    Rule::Prefix {
-        theirs: "head.fcm_block.fcm_embedding.",
-        ours: "forecast_head.reconcile.window_embedding.",
-    },
-    Rule::Prefix {
-        theirs: "head.fcm_block.fcm_gating_block.attn_layer.",
-        ours: "forecast_head.reconcile.window_gate.",
-    },
-    Rule::Prefix { theirs: "head.fcm_block.mlp.", ours: "forecast_head.reconcile.output." },
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -551,6 +336,7 @@ mod tests {
         presets::Preset,
         scaler::{MissingFill, ScalerConfig},
     };
+    use serde_json::json;
 
     fn back(ours: &SeriesModelConfig) -> SeriesModelConfig {
         to_ours(&serde_json::from_value(to_json(ours).unwrap()).unwrap()).unwrap()

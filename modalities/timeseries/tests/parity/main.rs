@@ -6,25 +6,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod inputs;
+mod round_trip;
+
 use burn::{
     backend::Autodiff,
     module::{Module, ModuleVisitor, Param},
-    tensor::{Bool, Int, Tensor, TensorData, backend::AutodiffBackend},
+    tensor::{Bool, Tensor, backend::AutodiffBackend},
 };
 use burn_flex::Flex;
+use inputs::{Inputs, tensor};
 use kiln_core::{Backend, View};
-use kiln_hub::{ModelDir, Weight, Weights};
+use kiln_hub::{Weight, Weights};
 use kiln_nn::{BackboneConfig, NormConfig};
 use kiln_timeseries::{
     SeriesBatch, SeriesModel, SeriesModelConfig,
     head::{ForecastConfig, loss::Units},
-    hub::{load_model, read, save_model},
+    hub::{load_model, read},
 };
-use serde_json::Value;
+use round_trip::round_trip;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 type A = Autodiff<Flex>;
@@ -72,91 +75,6 @@ fn family(name: &str) {
         println!("{name}/{}: {verdict}", dir.file_name().unwrap().to_string_lossy());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-/// The inputs of a fixture, by the reference's names.
-struct Inputs(Weights);
-
-impl Inputs {
-    fn read(dir: &Path) -> Self {
-        Self(Weights::read_file(&dir.join("inputs.safetensors")).unwrap())
-    }
-
-    /// Any tensor as shape and floats.
-    fn get(&self, names: &[&str]) -> Option<Weight> {
-        names.iter().find_map(|name| {
-            self.0.tensors.get(*name).cloned().or_else(|| {
-                let raw = self.0.passthrough.get(*name)?;
-                let size = raw.bytes.len() / raw.shape.iter().product::<usize>().max(1);
-                let values = raw
-                    .bytes
-                    .chunks(size)
-                    .map(|bytes| match bytes {
-                        [byte] => f32::from(*byte),
-                        [a, b, c, d] => i32::from_le_bytes([*a, *b, *c, *d]) as f32,
-                        bytes => i64::from_le_bytes(bytes.try_into().unwrap()) as f32,
-                    })
-                    .collect();
-                Some(Weight { shape: raw.shape.clone(), values })
-            })
-        })
-    }
-
-    /// The batch, its past padded in front to the model's context as the reference does.
-    fn batch<B: Backend>(&self, config: &SeriesModelConfig) -> SeriesBatch<B> {
-        let device = Default::default();
-        let past: Tensor<B, 3> = tensor(&self.get(&["past_values"]).unwrap());
-        let observed = self.get(&["past_observed_mask", "observed_mask"]);
-        let missing =
-            observed.map(|mask| fit(tensor::<B, 3>(&mask), config.context).lower_elem(0.5));
-        let future: Option<Tensor<B, 3>> = self.get(&["future_values"]).map(|future| {
-            let future = tensor::<B, 3>(&future);
-            let channels = past.dims()[2];
-            let targets = config.forecast.as_ref().map(|head| head.targets(channels, 0));
-            match targets {
-                // Only the targets' future is given: put them back in their places.
-                Some(targets) if future.dims()[2] != channels => {
-                    let [batch, rows, _] = future.dims();
-                    let mut all = Tensor::zeros([batch, rows, channels], &device);
-                    for (at, channel) in targets.into_iter().enumerate() {
-                        let column = future.clone().narrow(2, at, 1);
-                        all = all.slice_assign([0..batch, 0..rows, channel..channel + 1], column);
-                    }
-                    all
-                }
-                _ => future,
-            }
-        });
-        let future_missing =
-            self.get(&["future_observed_mask"]).map(|mask| tensor::<B, 3>(&mask).lower_elem(0.5));
-        let resolution = self.get(&["freq_token"]).map(|ids| {
-            let ids: Vec<i64> = ids.values.iter().map(|id| *id as i64).collect();
-            let count = ids.len();
-            Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [count]), &device)
-        });
-        SeriesBatch {
-            missing,
-            future,
-            future_missing,
-            resolution,
-            ..SeriesBatch::new(fit(past, config.context))
-        }
-    }
-}
-
-fn tensor<B: Backend, const D: usize>(weight: &Weight) -> Tensor<B, D> {
-    let data = TensorData::new(weight.values.clone(), weight.shape.clone());
-    Tensor::from_data(data, &Default::default())
-}
-
-/// The last `context` rows, zeros in front where there are fewer.
-fn fit<B: Backend>(x: Tensor<B, 3>, context: usize) -> Tensor<B, 3> {
-    let [batch, rows, channels] = x.dims();
-    if rows >= context {
-        return x.narrow(1, rows - context, context);
-    }
-    let blank = Tensor::zeros([batch, context - rows, channels], &Default::default());
-    Tensor::cat(vec![blank, x], 1)
 }
 
 /// Everything that a reference puts out, by its names.
@@ -390,92 +308,6 @@ impl ModuleVisitor<A> for Gradients<'_> {
     }
 }
 
-/// Loads, saves, and compares names, types, shapes and bytes with the original file.
-fn round_trip(dir: &Path, failures: &mut Vec<String>) {
-    let (model, config) = load_model::<Flex>(dir, &Default::default()).unwrap();
-    let copy = tempfile::tempdir().unwrap();
-    save_model(&model, &config, copy.path()).unwrap();
-    let read_bytes = |dir: &Path| std::fs::read(dir.join("model.safetensors")).unwrap();
-    let (theirs, ours) = (read_bytes(dir), read_bytes(copy.path()));
-    let theirs = safetensors::SafeTensors::deserialize(&theirs).unwrap();
-    let ours = safetensors::SafeTensors::deserialize(&ours).unwrap();
-    let sorted = |file: &safetensors::SafeTensors<'_>| {
-        let mut names: Vec<String> = file.names().into_iter().map(ToString::to_string).collect();
-        names.sort();
-        names
-    };
-    if sorted(&theirs) != sorted(&ours) {
-        failures.push(format!("{}: wrote {:?}", dir.display(), sorted(&ours)));
-        return;
-    }
-    for name in sorted(&theirs) {
-        let (a, b) = (theirs.tensor(&name).unwrap(), ours.tensor(&name).unwrap());
-        if a.dtype() != b.dtype() || a.shape() != b.shape() || a.data() != b.data() {
-            failures.push(format!("{}: {name} changed on its way through", dir.display()));
-        }
-    }
-    let written = ModelDir::open(copy.path()).unwrap().config;
-    let original = ModelDir::open(dir).unwrap().config;
-    same_config(dir, &original, &written, failures);
-    let (_, again) = load_model::<Flex>(copy.path(), &Default::default()).unwrap();
-    assert_eq!(again, config, "the configuration goes there and back");
-    if let Ok(python) = std::env::var("KILN_PYTHON") {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_model_dir.py");
-        let output = Command::new(python).arg(script).arg(copy.path()).arg(dir).output().unwrap();
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr);
-            failures.push(format!("{}: Python refuses what was written: {message}", dir.display()));
-        }
-    }
-}
-
-/// What we write says the same as what we read, key by key.
-fn same_config(dir: &Path, original: &Value, written: &Value, failures: &mut Vec<String>) {
-    let same = |a: &Value, b: &Value| match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => (a - b).abs() < 1e-12,
-        _ => a == b,
-    };
-    for (key, value) in written.as_object().unwrap() {
-        // Equivalent spellings.
-        let known = matches!(
-            key.as_str(),
-            "scaling"
-                | "prediction_channel_indices"
-                | "pooling_type"
-                | "loss"
-                | "activation_function"
-        ) || (key == "context_length"
-            && original.get("masked_context_length").is_some_and(Value::is_u64));
-        if let Some(theirs) = original.get(key)
-            && !known
-            && !same(theirs, value)
-            && matters(key, original)
-        {
-            failures.push(format!("{}: {key} was {theirs}, written as {value}", dir.display()));
-        }
-    }
-}
-
-/// Whether a key has an effect, given the others.
-fn matters(key: &str, config: &Value) -> bool {
-    let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    match key {
-        "self_attn_heads" => on("self_attn"),
-        "positional_encoding_type" => {
-            config.get("use_positional_encoding").is_none() || on("use_positional_encoding")
-        }
-        "frequency_token_vocab_size" => on("resolution_prefix_tuning"),
-        "exogenous_channel_indices" => on("enable_forecast_channel_mixing"),
-        "fcm_mix_layers" => on("fcm_use_mixer"),
-        "distribution_output" => config.get("loss").and_then(Value::as_str) == Some("nll"),
-        "share_projection" | "head_dropout" => true,
-        _ if key.starts_with("fcm_") => on("enable_forecast_channel_mixing"),
-        _ if key.starts_with("decoder_") => on("use_decoder"),
-        "quantile" | "huber_delta" => false,
-        _ => true,
-    }
-}
-
 fn values<B: Backend>(x: Tensor<B, 1>) -> Vec<f32> {
     x.into_data().convert::<f32>().to_vec().unwrap()
 }
@@ -497,8 +329,7 @@ fn compare(
     let pairs = || found.iter().zip(expected).map(|(a, b)| (f64::from(*a), f64::from(*b)));
     let error = square(&mut pairs().map(|(a, b)| a - b));
     let size = square(&mut pairs().map(|(_, b)| b)).max(least).max(1e-12);
-    // Not `error > ...`: a NaN must fail.
-    if !(error <= tolerance * size) {
+    if error.is_nan() || error > tolerance * size {
         failures.push(format!(
             "{}: {name} is off by {:.3e} of its norm (allowed {tolerance:.0e})",
             dir.display(),
