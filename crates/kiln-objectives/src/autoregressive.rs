@@ -1,10 +1,7 @@
 //! Each token is predicted from those before it: next patch, next id.
 
-use crate::{
-    losses::{accuracy, cross_entropy, masked_mean, squared_error},
-    signs::{guess_of_ids, guess_of_values, with_token_signs},
-};
-use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, Tokens, View};
+use crate::{score::score, signs::with_token_signs};
+use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel, Tokens, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,44 +25,17 @@ impl Autoregressive {
         }
         let seen = encoded.values.clone().slice([0..sequences, 0..tokens - 1, 0..width]);
         let decoded = model.decode(seen);
-        let [_, _, outputs] = decoded.dims();
         let pad = encoded.mask_pad.clone().map(|mask| mask.slice([0..sequences, 1..tokens]));
-        let loss = match model.targets(batch) {
-            Targets::Values { values, mask_missing } => {
-                let next = [0..sequences, 1..tokens, 0..outputs];
-                let values = values.slice(next.clone());
-                let missing = mask_missing.map(|mask| mask.slice(next));
-                let pad = pad.map(|mask| {
-                    mask.unsqueeze_dim::<3>(2).expand([sequences, tokens - 1, outputs])
-                });
-                let ignore = match (missing, pad) {
-                    (Some(missing), Some(pad)) => Some(missing.bool_or(pad)),
-                    (missing, pad) => missing.or(pad),
-                };
-                let error = squared_error(decoded, values.clone(), ignore.as_ref());
-                let (value, count) = masked_mean(error, ignore.clone());
-                let loss = Loss::new(value, count);
-                if context.observe {
-                    loss.with_sign(Sign::GuessLoss, guess_of_values(values, ignore))
-                } else {
-                    loss
-                }
-            }
-            Targets::Ids { ids, .. } => {
-                let rows = sequences * (tokens - 1);
-                let ids = ids.slice([0..sequences, 1..tokens]).reshape([rows]);
-                let logits = decoded.reshape([rows, outputs]);
-                let ignore = pad.map(|mask| mask.reshape([rows]));
-                let (value, count) = cross_entropy(logits.clone(), ids.clone(), ignore.clone());
-                let loss = Loss::new(value, count);
-                if context.observe {
-                    loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), ignore.clone()))
-                        .with_sign(Sign::Accuracy, accuracy(logits.detach(), ids, ignore))
-                } else {
-                    loss
-                }
+        let next = match model.targets(batch) {
+            Targets::Values { values, mask_missing } => Targets::Values {
+                values: values.narrow(1, 1, tokens - 1),
+                mask_missing: mask_missing.map(|mask| mask.narrow(1, 1, tokens - 1)),
+            },
+            Targets::Ids { ids, vocabulary } => {
+                Targets::Ids { ids: ids.narrow(1, 1, tokens - 1), vocabulary }
             }
         };
+        let loss = score(decoded, next, pad, context.observe);
         if context.observe {
             with_token_signs(loss, &Tokens { mask_pad: None, ..encoded })
         } else {

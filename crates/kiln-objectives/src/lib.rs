@@ -10,6 +10,7 @@ mod autoregressive;
 pub mod losses;
 mod masked;
 mod pretext;
+mod score;
 mod signs;
 mod supervised;
 #[cfg(test)]

@@ -1,11 +1,7 @@
 //! Hidden tokens are predicted from the rest: BERT's words (<https://arxiv.org/abs/1810.04805>),
 //! PatchTST's patches (<https://arxiv.org/abs/2211.14730>).
 
-use crate::{
-    ObjectiveError,
-    losses::{accuracy, cross_entropy, masked_mean, squared_error},
-    signs::{guess_of_ids, guess_of_values, with_token_signs},
-};
+use crate::{ObjectiveError, score::score, signs::with_token_signs};
 use burn::tensor::{Bool, Tensor, TensorData};
 use kiln_core::{Backend, Layout, Loss, Rng, Sign, StepContext, Targets, TokenModel, View};
 use rand::{RngExt, seq::SliceRandom};
@@ -84,36 +80,7 @@ impl Masked {
             ignore = ignore.bool_or(pad);
         }
         let decoded = model.decode(encoded.values.clone());
-        let [sequences, tokens, outputs] = decoded.dims();
-        let loss = match targets {
-            Targets::Values { values, mask_missing } => {
-                let mut ignore = ignore.unsqueeze_dim::<3>(2).expand([sequences, tokens, outputs]);
-                if let Some(missing) = mask_missing {
-                    ignore = ignore.bool_or(missing);
-                }
-                let error = squared_error(decoded, values.clone(), Some(&ignore));
-                let (value, count) = masked_mean(error, Some(ignore.clone()));
-                let loss = Loss::new(value, count);
-                if context.observe {
-                    loss.with_sign(Sign::GuessLoss, guess_of_values(values, Some(ignore)))
-                } else {
-                    loss
-                }
-            }
-            Targets::Ids { ids, .. } => {
-                let rows = sequences * tokens;
-                let (ids, ignore) = (ids.reshape([rows]), Some(ignore.reshape([rows])));
-                let logits = decoded.reshape([rows, outputs]);
-                let (value, count) = cross_entropy(logits.clone(), ids.clone(), ignore.clone());
-                let loss = Loss::new(value, count);
-                if context.observe {
-                    loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), ignore.clone()))
-                        .with_sign(Sign::Accuracy, accuracy(logits.detach(), ids, ignore))
-                } else {
-                    loss
-                }
-            }
-        };
+        let loss = score(decoded, targets, Some(ignore), context.observe);
         if context.observe {
             with_token_signs(loss, &encoded)
                 .with_sign(Sign::MaskedShare, Tensor::from_floats([share], &device))

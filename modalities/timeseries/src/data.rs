@@ -2,7 +2,7 @@
 
 use crate::{
     SeriesModelConfig,
-    recipe::{EmbeddedData, GeneratedData, M4Data, PriceData, SeriesData, TableData},
+    recipe::{EmbeddedData, GeneratedData, M4Data, PriceData, SeriesData, ShareOf},
     windows::{GeneratedWindows, SeriesWindows, Window},
 };
 use kiln_core::{Seed, Size};
@@ -14,6 +14,8 @@ use kiln_train::task::TaskSource;
 use ndarray::{Array2, s};
 use std::sync::Arc;
 
+/// All windows.
+const WHOLE: (f64, ShareOf) = (1.0, ShareOf::Latest);
 /// Windows looked at in a validation.
 const VALIDATION_WINDOWS: usize = 1024;
 
@@ -116,9 +118,10 @@ pub fn open(
 ) -> Result<StageData, StageDataError> {
     match data {
         SeriesData::Generated(generated) => open_generated(generated, config, seed),
-        SeriesData::Table(TableData { source, split, share, standardise }) => {
-            let series = read_table(source)?;
-            cut(series, *split, config, *share, *standardise)
+        SeriesData::Table(table) => {
+            let series = read_table(&table.source)?;
+            let share = (table.share, table.share_of);
+            cut(series, table.split, config, share, table.standardise)
         }
         SeriesData::M4(M4Data { train, validation, frequency }) => {
             let series = m4::read_series(&locate(train)?, *frequency)?;
@@ -126,7 +129,7 @@ pub fn open(
                 series,
                 SplitProtocol::Tail { test: 0, validation: *validation },
                 config,
-                1.0,
+                WHOLE,
                 false,
             )
         }
@@ -138,10 +141,10 @@ pub fn open(
                 }
             };
             let series: Vec<_> = sets.into_iter().flat_map(|set| set.series).collect();
-            cut(series, *split, config, 1.0, false)
+            cut(series, *split, config, WHOLE, false)
         }
         SeriesData::Prices(PriceData { market, split }) => {
-            cut(log_returns(market, seed)?, *split, config, 1.0, false)
+            cut(log_returns(market, seed)?, *split, config, WHOLE, false)
         }
     }
 }
@@ -179,7 +182,7 @@ fn cut(
     mut series: Vec<Series>,
     protocol: SplitProtocol,
     config: &SeriesModelConfig,
-    share: f64,
+    (share, share_of): (f64, ShareOf),
     standardise: bool,
 ) -> Result<StageData, StageDataError> {
     check_channels(&series, config)?;
@@ -205,7 +208,12 @@ fn cut(
     let held_out = SeriesWindows::new(series.clone(), &validation, context, horizon, 1.0, true)
         .sample(VALIDATION_WINDOWS);
     let longest = train.iter().map(Part::len).max().unwrap_or(0);
-    let windows = SeriesWindows::new(series, &train, context, horizon, share, false);
+    let windows = match share_of {
+        ShareOf::Latest => SeriesWindows::new(series, &train, context, horizon, share, false),
+        ShareOf::Spread => {
+            SeriesWindows::new(series, &train, context, horizon, 1.0, false).spread(share)
+        }
+    };
     if windows.is_empty() {
         return Err(StageDataError::TooShort { longest, horizon });
     }

@@ -69,9 +69,12 @@ pub struct TableData {
     /// Which rows train and which validate.
     #[serde(default)]
     pub split: SplitProtocol,
-    /// The share of the training windows that is used, counted from the end: 0.05 for few-shot.
+    /// The share of the training windows that is used: 0.05 for few-shot.
     #[serde(default = "whole")]
     pub share: f64,
+    /// Which windows that share is made of.
+    #[serde(default)]
+    pub share_of: ShareOf,
     /// Whether channels are standardised by the training part first, as benchmarks do.
     #[serde(default)]
     pub standardise: bool,
@@ -110,6 +113,17 @@ pub struct PriceData {
     pub market: Prices,
     /// Which rows train and which validate.
     pub split: SplitProtocol,
+}
+
+/// Which windows a share of them is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShareOf {
+    /// The latest: as if recording had begun late.
+    #[default]
+    Latest,
+    /// Windows at even distances over the whole training part; they overlap, so most rows are seen.
+    Spread,
 }
 
 fn whole() -> f64 {

@@ -122,17 +122,23 @@ impl<B: Backend> SeriesModel<B> {
         let point = unscale(output.parameters.pop()?);
         let error = loss.of_error(target.clone() - point);
         let (mut value, count) = masked_mean(error, missing.clone());
-        if let Some(levels) = output.quantiles {
-            value = value + self.quantile_loss(levels, target.clone(), missing.clone(), unscale);
-        }
-        let mut result = Loss::new(value, count);
-        if observe {
-            // Guessing says the mean of the past.
+        // Guessing says the mean of the past, at every level.
+        let mut guess = observe.then(|| {
             let guess = unscale(target.zeros_like());
-            let (guess, _) = masked_mean(loss.of_error(target - guess), missing);
-            result = result.with_sign(Sign::GuessLoss, guess);
+            masked_mean(loss.of_error(target.clone() - guess), missing.clone()).0
+        });
+        if let Some(levels) = output.quantiles {
+            guess = guess.map(|guess| {
+                let zeros = levels.zeros_like();
+                guess + self.quantile_loss(zeros, target.clone(), missing.clone(), unscale)
+            });
+            value = value + self.quantile_loss(levels, target, missing, unscale);
         }
-        Some(result)
+        let result = Loss::new(value, count);
+        Some(match guess {
+            Some(guess) => result.with_sign(Sign::GuessLoss, guess),
+            None => result,
+        })
     }
 
     /// The mean pinball loss over all levels; `levels` is `[batch, rows, targets, levels]`.

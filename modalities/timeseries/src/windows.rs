@@ -88,6 +88,8 @@ pub struct SeriesWindows {
     /// For each series, the first forecast rows and how many windows come before them.
     spans: Vec<(u64, Range<usize>)>,
     total: u64,
+    /// How many windows apart those are that are used.
+    stride: u64,
     context: usize,
     horizon: usize,
 }
@@ -119,12 +121,18 @@ impl SeriesWindows {
             spans.push((total, origins.clone()));
             total += origins.len() as u64;
         }
-        Self { series, spans, total, context, horizon }
+        Self { series, spans, total, stride: 1, context, horizon }
+    }
+
+    /// Keeps this share of the windows, evenly spread.
+    pub fn spread(self, share: f64) -> Self {
+        let stride = (1.0 / share.clamp(1e-9, 1.0)).round() as u64;
+        Self { stride: stride.clamp(1, self.total.max(1)), ..self }
     }
 
     /// How many windows there are.
     pub fn len(&self) -> u64 {
-        self.total
+        self.total.div_ceil(self.stride)
     }
 
     /// Whether there are none.
@@ -134,6 +142,7 @@ impl SeriesWindows {
 
     /// The window of an index below [`Self::len`].
     pub fn window(&self, index: u64) -> Option<Window> {
+        let index = index.checked_mul(self.stride)?;
         let place = self.spans.partition_point(|(before, _)| *before <= index).checked_sub(1)?;
         let (before, origins) = self.spans.get(place)?;
         let origin = origins.start + usize::try_from(index - before).ok()?;
@@ -146,8 +155,8 @@ impl SeriesWindows {
 
     /// Up to `count` windows, evenly spread.
     pub fn sample(&self, count: usize) -> Vec<Window> {
-        let count = (count as u64).min(self.total);
-        (0..count).filter_map(|n| self.window(n * self.total / count.max(1))).collect()
+        let count = (count as u64).min(self.len());
+        (0..count).filter_map(|n| self.window(n * self.len() / count.max(1))).collect()
     }
 }
 
@@ -161,7 +170,7 @@ impl Source for SeriesWindows {
     type Error = TaskSourceError;
 
     fn size(&self) -> Size {
-        Size::Known(self.total)
+        Size::Known(self.len())
     }
 
     fn example(&self, index: u64) -> Result<Window, TaskSourceError> {
@@ -262,6 +271,10 @@ mod tests {
         assert!(windows.window(5).is_none());
         let few = SeriesWindows::new(vec![counting(10)], &parts[..1], 3, 2, 0.5, false);
         assert_eq!(few.window(0).unwrap().future[(0, 0)], 5.0, "the latest windows");
+        let spread = windows.spread(0.5);
+        let starts: Vec<f32> =
+            (0..spread.len()).map(|n| spread.window(n).unwrap().future[(0, 0)]).collect();
+        assert_eq!(starts, [3.0, 5.0, 3.0]);
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! Predictions a token against what the tokens stand for.
+
+use crate::{
+    losses::{accuracy, cross_entropy, masked_mean, squared_error},
+    signs::{guess_of_ids, guess_of_values},
+};
+use burn::tensor::{Bool, Tensor};
+use kiln_core::{Backend, Loss, Sign, Targets};
+
+/// Squared error where targets are values, cross-entropy where they are ids; with `observe` also
+/// what guessing would score, and the accuracy.
+///
+/// # Shapes
+/// - decoded: `[batch, tokens, target width]`, or `[batch, tokens, vocabulary]`
+/// - ignore: `[batch, tokens]`, true where a token is not scored
+pub fn score<B: Backend>(
+    decoded: Tensor<B, 3>,
+    targets: Targets<B>,
+    ignore: Option<Tensor<B, 2, Bool>>,
+    observe: bool,
+) -> Loss<B> {
+    let [batch, tokens, outputs] = decoded.dims();
+    match targets {
+        Targets::Values { values, mask_missing } => {
+            let ignore =
+                ignore.map(|mask| mask.unsqueeze_dim::<3>(2).expand([batch, tokens, outputs]));
+            let ignore = match (mask_missing, ignore) {
+                (Some(missing), Some(ignore)) => Some(missing.bool_or(ignore)),
+                (missing, ignore) => missing.or(ignore),
+            };
+            let error = squared_error(decoded, values.clone(), ignore.as_ref());
+            let (value, count) = masked_mean(error, ignore.clone());
+            let loss = Loss::new(value, count);
+            if !observe {
+                return loss;
+            }
+            loss.with_sign(Sign::GuessLoss, guess_of_values(values, ignore))
+        }
+        Targets::Ids { ids, .. } => {
+            let rows = batch * tokens;
+            let (ids, ignore) = (ids.reshape([rows]), ignore.map(|mask| mask.reshape([rows])));
+            let logits = decoded.reshape([rows, outputs]);
+            let (value, count) = cross_entropy(logits.clone(), ids.clone(), ignore.clone());
+            let loss = Loss::new(value, count);
+            if !observe {
+                return loss;
+            }
+            loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), ignore.clone()))
+                .with_sign(Sign::Accuracy, accuracy(logits.detach(), ids, ignore))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Int;
+    use burn_flex::Flex;
+
+    #[test]
+    fn missing_values_and_ignored_tokens_are_not_counted() {
+        let device = Default::default();
+        let decoded = Tensor::<Flex, 3>::zeros([1, 3, 2], &device);
+        let values = Tensor::from_floats([[[1.0, 9.0], [2.0, 2.0], [9.0, 9.0]]], &device);
+        let missing = Tensor::<Flex, 3, Bool>::from_bool(
+            [[[false, true], [false, false], [false, false]]].into(),
+            &device,
+        );
+        let ignore = Tensor::<Flex, 2, Bool>::from_bool([[false, false, true]].into(), &device);
+        let targets = Targets::Values { values, mask_missing: Some(missing) };
+        let loss = score(decoded, targets, Some(ignore), false);
+        assert_eq!((loss.value.into_scalar(), loss.count), (3.0, 3));
+    }
+
+    #[test]
+    fn ids_are_scored_by_cross_entropy() {
+        let device = Default::default();
+        let decoded = Tensor::<Flex, 3>::from_floats([[[9.0, 0.0], [0.0, 9.0]]], &device);
+        let ids = Tensor::<Flex, 2, Int>::from_ints([[0, 0]], &device);
+        let loss = score(decoded, Targets::Ids { ids, vocabulary: 2 }, None, true);
+        assert!((loss.value.into_scalar() - 4.5).abs() < 1e-3);
+        let accuracy = loss.signs.into_iter().find(|(sign, _)| *sign == Sign::Accuracy).unwrap();
+        assert_eq!(accuracy.1.into_scalar(), 0.5);
+    }
+}
