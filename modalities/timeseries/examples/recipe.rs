@@ -1,4 +1,4 @@
-//! A recipe from Rust: `cargo run --example pretrain -- recipes/timeseries/zero-shot.toml`.
+//! A recipe from Rust: `cargo run --example recipe -- recipes/timeseries/zero-shot.toml`.
 
 use kiln_timeseries::job::SeriesJob;
 use kiln_train::{RunOptions, modality::Job as _, recipe::RecipeText, report::table, run};
