@@ -5,10 +5,14 @@ use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel, Tokens, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the autoregressive objective: none.
+/// Settings of the autoregressive objective.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Autoregressive {}
+#[serde(deny_unknown_fields, default)]
+pub struct Autoregressive {
+    /// Where targets are values: errors beyond this count straight rather than squared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub huber: Option<f64>,
+}
 
 impl Autoregressive {
     /// The mean loss of predicting token `t + 1` from tokens `0..=t`; padding is not counted.
@@ -35,7 +39,7 @@ impl Autoregressive {
                 Targets::Ids { ids: ids.narrow(1, 1, tokens - 1), vocabulary }
             }
         };
-        let loss = score(decoded, next, pad, context.observe);
+        let loss = score(decoded, next, pad, self.huber, context.observe);
         if context.observe {
             with_token_signs(loss, &Tokens { mask_pad: None, ..encoded })
         } else {
@@ -58,7 +62,7 @@ mod tests {
         // The toy model passes values through, so the error is next minus current: 1, then 3.
         let batch = Tensor::<Flex, 3>::from_floats([[[0.0], [1.0], [4.0]]], &device);
         let mut rng = Seed::new(0).rng();
-        let loss = Autoregressive {}.loss(&Toy, &batch, &mut context(&mut rng));
+        let loss = Autoregressive::default().loss(&Toy, &batch, &mut context(&mut rng));
         assert_eq!((loss.value.into_scalar(), loss.count), ((1.0 + 9.0) / 2.0, 2));
     }
 
@@ -66,7 +70,7 @@ mod tests {
     fn one_token_has_no_next() {
         let batch = Tensor::<Flex, 3>::ones([2, 1, 1], &Default::default());
         let mut rng = Seed::new(0).rng();
-        let loss = Autoregressive {}.loss(&Toy, &batch, &mut context(&mut rng));
+        let loss = Autoregressive::default().loss(&Toy, &batch, &mut context(&mut rng));
         assert_eq!((loss.value.into_scalar(), loss.count), (0.0, 0));
     }
 }

@@ -49,6 +49,16 @@ pub struct ObjectiveError {
     pub problem: String,
 }
 
+/// Huber's delta must be above zero.
+fn check_huber(key: &'static str, huber: Option<f64>) -> Result<(), ObjectiveError> {
+    match huber {
+        Some(delta) if !(delta > 0.0 && delta.is_finite()) => {
+            Err(ObjectiveError { key, problem: format!("is {delta}; expected above 0") })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Objective {
     /// The name in recipes and listings.
     pub fn name(&self) -> &'static str {
@@ -73,7 +83,10 @@ impl Objective {
         match self {
             Self::Masked(masked) => masked.validate(),
             Self::Pretext(pretext) => pretext.validate(),
-            Self::Supervised(_) | Self::Autoregressive(_) => Ok(()),
+            Self::Autoregressive(autoregressive) => {
+                check_huber("autoregressive.huber", autoregressive.huber)
+            }
+            Self::Supervised(_) => Ok(()),
         }
     }
 }

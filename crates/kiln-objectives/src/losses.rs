@@ -35,6 +35,20 @@ pub fn squared_error<B: Backend, const D: usize>(
     difference(prediction, target, ignore).square()
 }
 
+/// Huber's error, element by element: squared (halved) up to `delta`, straight beyond it, so that a
+/// few values out of all proportion do not outweigh the rest.
+pub fn huber_error<B: Backend, const D: usize>(
+    prediction: Tensor<B, D>,
+    target: Tensor<B, D>,
+    ignore: Option<&Tensor<B, D, Bool>>,
+    delta: f64,
+) -> Tensor<B, D> {
+    let size = difference(prediction, target, ignore).abs();
+    let near = size.clone().clamp_max(delta);
+    // With q the part up to delta: q²/2 + delta·(size - q).
+    near.clone().square().mul_scalar(0.5) + (size - near).mul_scalar(delta)
+}
+
 /// Prediction minus target, zero where ignored.
 pub fn difference<B: Backend, const D: usize>(
     prediction: Tensor<B, D>,
@@ -85,6 +99,14 @@ mod tests {
         let ignore = Tensor::<B, 1, Bool>::from_bool([false, true, false].into(), &device);
         let (mean, count) = masked_mean(values, Some(ignore));
         assert_eq!((mean.into_scalar(), count), (2.0, 2));
+    }
+
+    #[test]
+    fn huber_by_hand() {
+        let device = Default::default();
+        let target = Tensor::<B, 1>::from_floats([0.5, -3.0], &device);
+        let error = huber_error(Tensor::zeros([2], &device), target, None, 1.0);
+        assert_eq!(error.into_data().to_vec::<f32>().unwrap(), [0.125, 2.5]);
     }
 
     #[test]

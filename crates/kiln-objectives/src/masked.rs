@@ -18,11 +18,14 @@ pub struct Masked {
     pub kind: MaskedKind,
     /// Whether the channels of an item share one mask.
     pub same_for_channels: bool,
+    /// Where targets are values: errors beyond this count straight rather than squared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub huber: Option<f64>,
 }
 
 impl Default for Masked {
     fn default() -> Self {
-        Self { ratio: 0.4, kind: MaskedKind::Random, same_for_channels: false }
+        Self { ratio: 0.4, kind: MaskedKind::Random, same_for_channels: false, huber: None }
     }
 }
 
@@ -46,6 +49,7 @@ impl Masked {
                 problem: format!("is {}; expected above 0 and below 1", self.ratio),
             });
         }
+        crate::check_huber("masked.huber", self.huber)?;
         if self.kind == MaskedKind::Block(0) {
             return Err(ObjectiveError {
                 key: "masked.kind.block",
@@ -80,7 +84,7 @@ impl Masked {
             ignore = ignore.bool_or(pad);
         }
         let decoded = model.decode(encoded.values.clone());
-        let loss = score(decoded, targets, Some(ignore), context.observe);
+        let loss = score(decoded, targets, Some(ignore), self.huber, context.observe);
         if context.observe {
             with_token_signs(loss, &encoded)
                 .with_sign(Sign::MaskedShare, Tensor::from_floats([share], &device))
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn hides_the_share_asked_for() {
         for kind in [MaskedKind::Random, MaskedKind::Block(3), MaskedKind::Tail] {
-            let masked = Masked { ratio: 0.3, kind, same_for_channels: false };
+            let masked = Masked { ratio: 0.3, kind, ..Masked::default() };
             let hidden = masked.sample(&LAYOUT, &mut Seed::new(1).rng());
             for row in hidden.chunks(10) {
                 assert_eq!(row.iter().filter(|h| **h).count(), 3, "{kind:?}");
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn tail_hides_the_end_and_channels_can_share() {
-        let tail = Masked { ratio: 0.2, kind: MaskedKind::Tail, same_for_channels: false };
+        let tail = Masked { ratio: 0.2, kind: MaskedKind::Tail, ..Masked::default() };
         let hidden = tail.sample(&LAYOUT, &mut Seed::new(1).rng());
         assert!(hidden[..8].iter().all(|h| !h) && hidden[8] && hidden[9]);
         let shared = Masked { same_for_channels: true, ..Masked::default() };
@@ -168,7 +172,7 @@ mod tests {
     fn only_hidden_tokens_are_scored() {
         // The toy model sees zero at hidden tokens and repeats it: the error is the value squared.
         let batch = Tensor::<Flex, 3>::from_floats([[[7.0], [7.0], [2.0]]], &Default::default());
-        let tail = Masked { ratio: 0.34, kind: MaskedKind::Tail, same_for_channels: false };
+        let tail = Masked { ratio: 0.34, kind: MaskedKind::Tail, ..Masked::default() };
         let mut rng = Seed::new(0).rng();
         let loss = tail.loss(&Toy, &batch, &mut context(&mut rng));
         assert_eq!((loss.value.into_scalar(), loss.count), (4.0, 1));

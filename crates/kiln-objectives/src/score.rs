@@ -1,14 +1,14 @@
 //! Predictions a token against what the tokens stand for.
 
 use crate::{
-    losses::{accuracy, cross_entropy, masked_mean, squared_error},
-    signs::{guess_of_ids, guess_of_values},
+    losses::{accuracy, cross_entropy, huber_error, masked_mean, squared_error},
+    signs::{guess_of_ids, mean_of},
 };
 use burn::tensor::{Bool, Tensor};
 use kiln_core::{Backend, Loss, Sign, Targets};
 
-/// Squared error where targets are values, cross-entropy where they are ids; with `observe` also
-/// what guessing would score, and the accuracy.
+/// Squared error where targets are values (Huber's with a delta), cross-entropy where they are ids;
+/// with `observe` also what guessing would score, and the accuracy.
 ///
 /// # Shapes
 /// - decoded: `[batch, tokens, target width]`, or `[batch, tokens, vocabulary]`
@@ -17,6 +17,7 @@ pub fn score<B: Backend>(
     decoded: Tensor<B, 3>,
     targets: Targets<B>,
     ignore: Option<Tensor<B, 2, Bool>>,
+    huber: Option<f64>,
     observe: bool,
 ) -> Loss<B> {
     let [batch, tokens, outputs] = decoded.dims();
@@ -28,13 +29,20 @@ pub fn score<B: Backend>(
                 (Some(missing), Some(ignore)) => Some(missing.bool_or(ignore)),
                 (missing, ignore) => missing.or(ignore),
             };
-            let error = squared_error(decoded, values.clone(), ignore.as_ref());
-            let (value, count) = masked_mean(error, ignore.clone());
+            let error = |prediction: Tensor<B, 3>| {
+                let (values, ignore) = (values.clone(), ignore.as_ref());
+                match huber {
+                    Some(delta) => huber_error(prediction, values, ignore, delta),
+                    None => squared_error(prediction, values, ignore),
+                }
+            };
+            let (value, count) = masked_mean(error(decoded), ignore.clone());
             let loss = Loss::new(value, count);
             if !observe {
                 return loss;
             }
-            loss.with_sign(Sign::GuessLoss, guess_of_values(values, ignore))
+            let guess = error(mean_of(values.clone(), ignore.clone()));
+            loss.with_sign(Sign::GuessLoss, masked_mean(guess, ignore).0)
         }
         Targets::Ids { ids, .. } => {
             let rows = batch * tokens;
@@ -68,7 +76,7 @@ mod tests {
         );
         let ignore = Tensor::<Flex, 2, Bool>::from_bool([[false, false, true]].into(), &device);
         let targets = Targets::Values { values, mask_missing: Some(missing) };
-        let loss = score(decoded, targets, Some(ignore), false);
+        let loss = score(decoded, targets, Some(ignore), None, false);
         assert_eq!((loss.value.into_scalar(), loss.count), (3.0, 3));
     }
 
@@ -77,7 +85,7 @@ mod tests {
         let device = Default::default();
         let decoded = Tensor::<Flex, 3>::from_floats([[[9.0, 0.0], [0.0, 9.0]]], &device);
         let ids = Tensor::<Flex, 2, Int>::from_ints([[0, 0]], &device);
-        let loss = score(decoded, Targets::Ids { ids, vocabulary: 2 }, None, true);
+        let loss = score(decoded, Targets::Ids { ids, vocabulary: 2 }, None, None, true);
         assert!((loss.value.into_scalar() - 4.5).abs() < 1e-3);
         let accuracy = loss.signs.into_iter().find(|(sign, _)| *sign == Sign::Accuracy).unwrap();
         assert_eq!(accuracy.1.into_scalar(), 0.5);

@@ -26,20 +26,17 @@ pub fn with_token_signs<B: Backend>(loss: Loss<B>, tokens: &Tokens<B>) -> Loss<B
     loss.with_sign(Sign::Spread, deviation.mean() / size).with_sign(Sign::DeadUnits, dead)
 }
 
-/// What predicting their mean would score in squared error: the variance of the targets counted.
+/// The mean of the values counted, everywhere: what a guess without looking would say.
 ///
 /// # Shapes
-/// - targets, ignore: the same, any rank
-pub fn guess_of_values<B: Backend, const D: usize>(
-    targets: Tensor<B, D>,
+/// - values, ignore and the result: the same, any rank
+pub fn mean_of<B: Backend, const D: usize>(
+    values: Tensor<B, D>,
     ignore: Option<Tensor<B, D, Bool>>,
-) -> Tensor<B, 1> {
-    use crate::losses::masked_mean;
-    let targets = targets.detach();
-    let mean = masked_mean(targets.clone(), ignore.clone()).0;
-    let mean = mean.reshape([1; D]).expand(targets.shape());
-    let squared = (targets - mean).square();
-    masked_mean(squared, ignore).0
+) -> Tensor<B, D> {
+    let shape = values.shape();
+    let (mean, _) = crate::losses::masked_mean(values.detach(), ignore);
+    mean.reshape([1; D]).expand(shape)
 }
 
 /// What guessing by frequency would score in cross-entropy: the entropy of the ids counted.
@@ -85,7 +82,8 @@ mod tests {
         let device = Default::default();
         let values = Tensor::<B, 1>::from_floats([1.0, 3.0, 100.0], &device);
         let ignore = Tensor::<B, 1, Bool>::from_bool([false, false, true].into(), &device);
-        assert_eq!(guess_of_values(values, Some(ignore)).into_scalar(), 1.0);
+        let mean = mean_of(values, Some(ignore)).into_data().to_vec::<f32>().unwrap();
+        assert_eq!(mean, [2.0; 3]);
         let ids = Tensor::<B, 1, Int>::from_ints([5, 5, 9, 9], &device);
         assert!((guess_of_ids(ids, None).into_scalar() - 2f32.ln()).abs() < 1e-6);
     }

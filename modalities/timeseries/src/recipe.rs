@@ -91,7 +91,6 @@ pub struct M4Data {
     pub validation: usize,
     /// The distance between rows.
     #[serde(default)]
-    #[schemars(with = "serde_json::Value")]
     pub frequency: Frequency,
 }
 
@@ -285,7 +284,6 @@ pub struct M4Evaluation {
     pub test: PathBuf,
     /// The distance between rows.
     #[serde(default)]
-    #[schemars(with = "serde_json::Value")]
     pub frequency: Frequency,
     /// The season that M4 scales errors by and tells baselines.
     #[serde(default = "one")]
