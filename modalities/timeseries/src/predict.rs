@@ -149,3 +149,61 @@ fn shift<B: Backend>(values: Tensor<B, 3>, next: Tensor<B, 3>) -> Tensor<B, 3> {
     let (length, more) = (values.dims()[1], next.dims()[1]);
     Tensor::cat(vec![values.narrow(1, more, length - more), next], 1)
 }
+
+#[cfg(test)]
+mod causal_tests {
+    use crate::{SeriesModel, SeriesModelConfig, batch::SeriesHostBatch, head::TokenHeadConfig};
+    use crate::{frontend::FrontendConfig, scaler::{ScalerConfig, ScalerKind}};
+    use burn_flex::Flex;
+    use kiln_core::{TokenModel as _, View};
+    use ndarray::Array3;
+
+    fn model() -> SeriesModel<Flex> {
+        let config = SeriesModelConfig {
+            context: 16,
+            horizon: 4,
+            width: 8,
+            causal: true,
+            scaler: ScalerConfig { kind: ScalerKind::Prefix(1), ..Default::default() },
+            frontend: FrontendConfig { patch: 4, ..Default::default() },
+            forecast: None,
+            token: Some(TokenHeadConfig::default()),
+            ..Default::default()
+        };
+        SeriesModel::new(config, &Default::default()).unwrap()
+    }
+
+    fn past(last: f32) -> SeriesHostBatch {
+        let past = Array3::from_shape_fn((1, 16, 1), |(_, row, _)| {
+            if row < 12 { ((row * 5) % 7) as f32 } else { last }
+        });
+        SeriesHostBatch { past, ..Default::default() }
+    }
+
+    fn decoded(model: &SeriesModel<Flex>, batch: &SeriesHostBatch) -> Vec<f32> {
+        let batch = batch.upload(&Default::default());
+        let tokens = model.encode(&batch, View { hide: None, causal: true });
+        model.decode(tokens.values).into_data().to_vec().unwrap()
+    }
+
+    #[test]
+    fn what_comes_later_is_not_seen() {
+        let model = model();
+        let (a, b) = (decoded(&model, &past(1.0)), decoded(&model, &past(9.0)));
+        assert_eq!(a[..12], b[..12]);
+        assert_ne!(a[12..], b[12..]);
+    }
+
+    #[test]
+    fn the_first_patch_of_a_roll_out_is_what_the_last_token_predicts() {
+        let model = model();
+        let host = past(3.0);
+        let batch = host.upload(&Default::default());
+        let forecast = model.predict(&batch).unwrap();
+        let (loc, scale) = (forecast.loc.into_scalar(), forecast.scale.into_scalar());
+        let point: Vec<f32> = forecast.point.into_data().to_vec().unwrap();
+        for (point, scaled) in point.iter().zip(&decoded(&model, &host)[12..]) {
+            assert!((point - (scaled * scale + loc)).abs() < 1e-4, "{point}");
+        }
+    }
+}
