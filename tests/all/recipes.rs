@@ -61,3 +61,25 @@ name = "waves"
 source = { path = "series.csv", time = "day" }
 horizon = 4
 "#;
+
+#[test]
+fn a_head_that_no_stage_trains_does_not_forecast() {
+    let place = Place::new();
+    place.file("series.csv", &crate::support::waves(120));
+    let token_only = crate::support::tiny("tiny", 10)
+        .replace("forecast = { dropout = 0.1, quantiles = [0.1, 0.9] }", "token = {}");
+    let masked = token_only.replace("supervised = {}", "masked = { ratio = 0.5 }");
+    let causal = token_only
+        .replace("supervised = {}", "autoregressive = {}")
+        .replace("backbone.mixer", "causal = true\nscaler.kind.prefix = 2\nbackbone.transformer")
+        .replace("dropout = 0.1 }\ntoken", "heads = 2 }\ntoken");
+    for (recipe, kept) in [(masked, "Pretraining"), (causal, "\"forecast\": null")] {
+        place.file("tiny.toml", &recipe);
+        place.succeeds(&["run", "tiny.toml", "--overwrite"]);
+        let config = fs::read_to_string(place.path("runs/tiny/model/config.json")).unwrap();
+        assert!(config.contains(kept), "{config}");
+        let forecast = ["forecast", "--model", "runs/tiny", "--input", "series.csv"];
+        let more = ["--time", "day", "--target", "a", "--horizon", "4"];
+        place.succeeds(&[&forecast[..], &more].concat());
+    }
+}

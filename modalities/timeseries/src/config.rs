@@ -39,8 +39,9 @@ pub struct SeriesModelConfig {
     /// A second backbone before the forecast head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder: Option<DecoderConfig>,
-    /// A head that forecasts the whole horizon at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A head that forecasts the whole horizon at once. A recipe whose stages only train the token
+    /// head leaves it out.
+    // `null` must be written: what is absent has the default.
     pub forecast: Option<ForecastConfig>,
     /// A head that predicts a patch from each token: for masked and autoregressive training.
     /// Without a forecast head, forecasts are made with it.

@@ -52,10 +52,13 @@ impl SeriesJob {
         let wrong = |key: &str, problem: String| {
             kiln_train::Error::from(kiln_train::recipe::RecipeError::at(text, key, problem))
         };
-        let config = config.map_err(|error| {
+        let mut config = config.map_err(|error| {
             let part = if matches!(recipe.model, ModelSpec::Parts(_)) { "parts" } else { "preset" };
             wrong(&format!("model.{part}.{}", error.key), error.to_string())
         })?;
+        if directory.is_none() && config.token.is_some() && !trains_forecast_head(&recipe) {
+            config.forecast = None;
+        }
         for (number, stage) in recipe.stage.iter().enumerate() {
             stage.objective.validate().map_err(|error| {
                 wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
@@ -82,6 +85,15 @@ impl SeriesJob {
         let seed = Seed::new(self.recipe.seed).part("data");
         Ok(data::open(source, &self.config, seed).map_err(boxed)?)
     }
+}
+
+/// Whether some stage trains the forecast head or brings one along. A head that none does would
+/// forecast at random; without it, forecasts are made with the token head.
+fn trains_forecast_head(recipe: &Recipe<SeriesParts>) -> bool {
+    recipe
+        .stage
+        .iter()
+        .any(|stage| matches!(stage.objective, Objective::Supervised(_)) || stage.init.is_some())
 }
 
 /// Why a model cannot be trained for an objective, if so.

@@ -153,7 +153,10 @@ fn shift<B: Backend>(values: Tensor<B, 3>, next: Tensor<B, 3>) -> Tensor<B, 3> {
 #[cfg(test)]
 mod causal_tests {
     use crate::{SeriesModel, SeriesModelConfig, batch::SeriesHostBatch, head::TokenHeadConfig};
-    use crate::{frontend::FrontendConfig, scaler::{ScalerConfig, ScalerKind}};
+    use crate::{
+        frontend::FrontendConfig,
+        scaler::{ScalerConfig, ScalerKind},
+    };
     use burn_flex::Flex;
     use kiln_core::{TokenModel as _, View};
     use ndarray::Array3;
@@ -174,9 +177,13 @@ mod causal_tests {
     }
 
     fn past(last: f32) -> SeriesHostBatch {
-        let past = Array3::from_shape_fn((1, 16, 1), |(_, row, _)| {
-            if row < 12 { ((row * 5) % 7) as f32 } else { last }
-        });
+        let past =
+            Array3::from_shape_fn(
+                (1, 16, 1),
+                |(_, row, _)| {
+                    if row < 12 { ((row * 5) % 7) as f32 } else { last }
+                },
+            );
         SeriesHostBatch { past, ..Default::default() }
     }
 
