@@ -7,7 +7,7 @@ use crate::{
 };
 use kiln_core::Backend;
 use ndarray::{Array2, Array3, Array4, Axis, s};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Once};
 
 /// Sequences a call of the model: more only take more memory.
 const SEQUENCES: usize = 512;
@@ -16,12 +16,14 @@ const SEQUENCES: usize = 512;
 pub struct ModelForecaster<B: Backend> {
     model: SeriesModel<B>,
     device: B::Device,
+    /// Whether it was said that covariates are left out.
+    ignores_covariates: Once,
 }
 
 impl<B: Backend> ModelForecaster<B> {
     /// A forecaster of a finished model.
     pub fn new(model: SeriesModel<B>, device: B::Device) -> Self {
-        Self { model, device }
+        Self { model, device, ignores_covariates: Once::new() }
     }
 
     /// Forecasts histories of the same number of channels.
@@ -162,6 +164,14 @@ impl<B: Backend> Forecaster for ModelForecaster<B> {
             }
         }
         if self.channels().is_none() {
+            if histories.iter().any(|history| history.known > 0) {
+                self.ignores_covariates.call_once(|| {
+                    tracing::warn!(
+                        "the model was trained without covariates and looks at each channel alone: \
+                         what is known of the future is left out"
+                    );
+                });
+            }
             return self.forecast_channels(histories, horizon);
         }
         // Batches need as many covariates in every history.
