@@ -1,0 +1,54 @@
+//! What the CPU versions share: views of Flex tensors, a fixed division of work among threads,
+//! SIMD chosen at run time and the elementary functions that vectorise.
+
+pub(crate) mod math;
+pub(crate) mod matmul;
+pub(crate) mod simd;
+mod work;
+
+pub(crate) use work::{parts, split_rows};
+
+use burn::tensor::{Bytes, DType, Element, Shape};
+use burn_flex::{FlexTensor, Layout};
+use bytemuck::Pod;
+
+/// The values of a contiguous tensor.
+pub(crate) fn values<E: Element + Pod>(tensor: &FlexTensor) -> &[E] {
+    let layout = tensor.layout();
+    debug_assert!(layout.is_contiguous());
+    &tensor.storage::<E>()[layout.start_offset()..layout.start_offset() + layout.num_elements()]
+}
+
+/// The tensor itself where its values lie in order, else a copy where they do.
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// The values of an integer tensor, whatever its type.
+pub(crate) fn integers(tensor: FlexTensor) -> Vec<i64> {
+    let tensor = contiguous(tensor);
+    match tensor.dtype() {
+        DType::I64 => values::<i64>(&tensor).to_vec(),
+        DType::I32 => values::<i32>(&tensor).iter().map(|&value| i64::from(value)).collect(),
+        _ => tensor.into_data().iter::<i64>().collect(),
+    }
+}
+
+/// A tensor of these values.
+pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    let shape = shape.into();
+    debug_assert_eq!(values.len(), shape.num_elements());
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+}
+
+/// Room for an output of `len` values.
+pub(crate) fn room(len: usize) -> Vec<f32> {
+    vec![0.0; len]
+}
+
+/// Rows and columns of a tensor seen as a matrix of its last dimension.
+pub(crate) fn matrix(tensor: &FlexTensor) -> (usize, usize) {
+    let shape = tensor.layout().shape();
+    let columns = shape.iter().last().copied().unwrap_or(1);
+    (shape.num_elements() / columns.max(1), columns)
+}

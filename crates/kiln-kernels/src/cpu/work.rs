@@ -1,0 +1,50 @@
+//! How work is divided among threads: always the same way for the same sizes and thread count, so
+//! that sums are too.
+
+use std::ops::Range;
+
+/// Below this many values a part is not worth a thread.
+const GRAIN: usize = 8 * 1024;
+
+/// Divides `rows` rows of `columns` values into as many ranges as there are threads, or fewer
+/// where there is little to do.
+pub(crate) fn parts(rows: usize, columns: usize) -> Vec<Range<usize>> {
+    let worth = (rows * columns.max(1)).div_ceil(GRAIN);
+    let count = worth.min(rayon::current_num_threads()).min(rows).max(1);
+    let each = rows.div_ceil(count).max(1);
+    (0..count).map(|part| (part * each).min(rows)..((part + 1) * each).min(rows)).collect()
+}
+
+/// Splits a matrix of `columns` into the rows of each part.
+pub(crate) fn split_rows<'a, T>(
+    mut values: &'a mut [T],
+    columns: usize,
+    parts: &[Range<usize>],
+) -> Vec<&'a mut [T]> {
+    parts
+        .iter()
+        .map(|part| {
+            let (head, tail) = std::mem::take(&mut values).split_at_mut(part.len() * columns);
+            values = tail;
+            head
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_every_row_once() {
+        for (rows, columns) in [(0, 4), (1, 1), (7, 100_000), (1000, 384), (3, 0)] {
+            let parts = parts(rows, columns);
+            assert_eq!(parts.first().unwrap().start, 0);
+            assert_eq!(parts.last().unwrap().end, rows);
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
+        }
+        let mut values: Vec<usize> = (0..14).collect();
+        let split = split_rows(&mut values, 2, &[0..3, 3..7]);
+        assert_eq!((split[0].len(), split[1].len(), split[1][0]), (6, 8, 6));
+    }
+}

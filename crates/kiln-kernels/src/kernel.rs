@@ -1,0 +1,128 @@
+//! What a kernel is.
+
+use crate::Backend;
+use burn::tensor::{
+    Shape, TensorMetadata,
+    backend::Backend as BurnBackend,
+    ops::{FloatTensor, IntTensor},
+};
+use burn_flex::{Flex, FlexTensor};
+use std::fmt::Debug;
+
+#[cfg(feature = "cube")]
+use crate::cube::CubeTensors;
+#[cfg(feature = "cube")]
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+/// One fused operation; its fields are its settings.
+///
+/// The methods take and give primitives by position; the folder's public function gives the
+/// positions names.
+pub trait Kernel: Clone + Debug + Send + Sync + 'static {
+    /// What it is called in profiles and fused graphs.
+    const NAME: &'static str;
+
+    /// Whether [`cube`](Self::cube) is written; otherwise the reference runs there, and Burn fuses
+    /// what it can of it.
+    const ON_CUBE: bool = false;
+
+    /// What comes out of inputs of these shapes.
+    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output>;
+
+    /// The operation in plain tensor operations, for any backend and any float type. It defines
+    /// what the other versions compute.
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>>;
+
+    /// The version for the CPU. All floats are f32, in any layout.
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        self.reference::<Flex>(inputs)
+    }
+
+    /// The version for GPUs. None where it does not cover these settings or shapes: then the
+    /// reference runs.
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        let _ = inputs;
+        None
+    }
+}
+
+/// A kernel through which gradients flow, from its first output to its float inputs.
+pub trait Differentiable: Kernel {
+    /// What the backward step needs of inputs and outputs; nothing else is kept in memory. By
+    /// default the inputs, and the outputs after the first.
+    fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, outputs: &[FloatTensor<B>]) -> Tensors<B> {
+        let Tensors { mut floats, ints } = inputs;
+        floats.extend(outputs.iter().skip(1).cloned());
+        Tensors { floats, ints }
+    }
+
+    /// The gradients of the float inputs, in their order, from the gradient of the first output.
+    /// Only those that are `needed` are read.
+    fn backward<B: Backend>(
+        &self,
+        kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>>;
+}
+
+/// The inputs of a kernel.
+#[derive(Debug, Clone)]
+pub struct Tensors<B: BurnBackend> {
+    /// Floats, all of one type.
+    pub floats: Vec<FloatTensor<B>>,
+    /// Integers: ids, lengths, positions.
+    pub ints: Vec<IntTensor<B>>,
+}
+
+impl<B: BurnBackend> Tensors<B> {
+    /// Of floats alone.
+    pub fn floats(floats: impl IntoIterator<Item = FloatTensor<B>>) -> Self {
+        Self { floats: floats.into_iter().collect(), ints: Vec::new() }
+    }
+
+    /// With these integers.
+    pub fn with_ints(self, ints: impl IntoIterator<Item = IntTensor<B>>) -> Self {
+        Self { ints: ints.into_iter().collect(), ..self }
+    }
+
+    /// The shapes of floats and integers.
+    pub fn shapes(&self) -> (Vec<Shape>, Vec<Shape>) {
+        let floats = self.floats.iter().map(|tensor| tensor.shape()).collect();
+        (floats, self.ints.iter().map(|tensor| tensor.shape()).collect())
+    }
+
+    /// The floats by name.
+    ///
+    /// # Panics
+    /// When there are not `N`: a kernel called itself wrongly.
+    pub fn take<const N: usize>(self) -> [FloatTensor<B>; N] {
+        let count = self.floats.len();
+        match self.floats.try_into() {
+            Ok(floats) => floats,
+            Err(_) => unreachable!("a kernel expected {N} float tensors and was given {count}"),
+        }
+    }
+}
+
+/// What a kernel says of an output before it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Its shape.
+    pub shape: Shape,
+    /// Whether it is f32 whatever the inputs are: statistics and sums.
+    pub full_precision: bool,
+}
+
+impl Output {
+    /// Of the inputs' float type.
+    pub fn new(shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), full_precision: false }
+    }
+
+    /// Of f32.
+    pub fn full_precision(shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), full_precision: true }
+    }
+}

@@ -1,0 +1,35 @@
+//! Fused kernels: what a framework spells out in a dozen passes over memory, in one.
+//!
+//! A kernel is a folder. It holds a type that implements [`Kernel`] and, where gradients flow,
+//! [`Differentiable`]; its plain **reference** in Burn's operations; a **CPU** version (rayon, and
+//! SIMD chosen at run time); a **CubeCL** version (CUDA, Vulkan) behind the feature `cube`; and
+//! tests that hold all of them to the reference. Functions over [`Tensor`]s are what models call:
+//! nothing above this crate knows which version runs.
+//!
+//! ```text
+//!            Tensor functions: layer_norm(..), attention(..), ..
+//!                              │
+//!        Backend::record ── Backend::run          which version? one `impl` a backend:
+//!          │                   ├─ Flex            Kernel::cpu, or the reference for f64, f16
+//!          │                   ├─ CubeBackend     Kernel::cube, or the reference
+//!          │                   └─ Fusion          one custom operation of Burn's graph
+//!          └─ Autodiff         records a node whose backward step is Differentiable::backward
+//! ```
+//!
+//! To add a kernel, add a folder: no trait of a backend is touched.
+//!
+//! [`Tensor`]: burn::tensor::Tensor
+
+mod backend;
+mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
+mod kernel;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+mod norm;
+
+pub use backend::{AutodiffBackend, Backend};
+pub use kernel::{Differentiable, Kernel, Output, Tensors};
+pub use norm::{layer_norm, rms_norm};

@@ -1,0 +1,239 @@
+//! On GPUs: a cube a row; weight and bias gradients in a second launch, a thread a column, in
+//! slices of rows that a third adds up.
+
+use super::{Norm, NormBackward, rows};
+use crate::cube::{CubeTensors, ROW_THREADS, cube_sum, cubes, cubes_elementwise, room};
+use burn::tensor::{DType, TensorMetadata};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+/// Rows whose share of the weight gradient one thread sums.
+const SLICE: usize = 64;
+
+pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
+    let (x, weight) = (&inputs.floats[0], &inputs.floats[1]);
+    let (rows, width) = rows(&x.shape());
+    let out = room(x, x.shape(), x.dtype);
+    let statistics = room(x, [rows, 2], DType::F32);
+    forward_row::launch::<R>(
+        &x.client,
+        cubes(rows),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        weight.clone().into_array_arg(),
+        inputs.floats.get(2).unwrap_or(weight).clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        statistics.clone().into_array_arg(),
+        rows as u32,
+        width as u32,
+        norm.epsilon as f32,
+        norm.centred,
+        norm.bias,
+        x.dtype.into(),
+    );
+    vec![out, statistics]
+}
+
+#[cube(launch)]
+fn forward_row<F: Float>(
+    x: &Array<F>,
+    weight: &Array<F>,
+    bias: &Array<F>,
+    out: &mut Array<F>,
+    statistics: &mut Array<f32>,
+    rows: u32,
+    width: u32,
+    epsilon: f32,
+    #[comptime] centred: bool,
+    #[comptime] with_bias: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let row = CUBE_POS as usize;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let width = width as usize;
+    let start = row * width;
+    let first = UNIT_POS as usize;
+    let step = comptime!(ROW_THREADS as usize);
+    let share = 1.0f32 / f32::cast_from(width as u32);
+
+    let mut mean = 0.0f32;
+    if centred {
+        let mut total = 0.0f32;
+        for column in range_stepped(first, width, step) {
+            total += f32::cast_from(x[start + column]);
+        }
+        mean = cube_sum(total) * share;
+    }
+    let mut total = 0.0f32;
+    for column in range_stepped(first, width, step) {
+        let centred = f32::cast_from(x[start + column]) - mean;
+        total += centred * centred;
+    }
+    let inverse = 1.0f32 / (cube_sum(total) * share + epsilon).sqrt();
+    for column in range_stepped(first, width, step) {
+        let normal = (f32::cast_from(x[start + column]) - mean) * inverse;
+        let mut value = normal * f32::cast_from(weight[column]);
+        if with_bias {
+            value += f32::cast_from(bias[column]);
+        }
+        out[start + column] = F::cast_from(value);
+    }
+    if first == 0 {
+        statistics[row * 2] = mean;
+        statistics[row * 2 + 1] = inverse;
+    }
+}
+
+pub(super) fn backward<R: CubeRuntime>(
+    norm: &NormBackward,
+    inputs: &CubeTensors<R>,
+) -> Vec<CubeTensor<R>> {
+    let [x, weight, statistics, gradient] = [0, 1, 2, 3].map(|index| &inputs.floats[index]);
+    let (rows, width) = rows(&x.shape());
+    let x_gradient = room(x, x.shape(), x.dtype);
+    backward_row::launch::<R>(
+        &x.client,
+        cubes(rows),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        weight.clone().into_array_arg(),
+        statistics.clone().into_array_arg(),
+        gradient.clone().into_array_arg(),
+        x_gradient.clone().into_array_arg(),
+        rows as u32,
+        width as u32,
+        norm.centred,
+        x.dtype.into(),
+    );
+    let slices = rows.div_ceil(SLICE);
+    let partial = room(x, [2, slices, width], DType::F32);
+    partial_sums::launch::<R>(
+        &x.client,
+        cubes_elementwise(slices * width),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        statistics.clone().into_array_arg(),
+        gradient.clone().into_array_arg(),
+        partial.clone().into_array_arg(),
+        rows as u32,
+        width as u32,
+        x.dtype.into(),
+    );
+    let [weight_gradient, bias_gradient] = [0, 1].map(|_| room(x, [width], x.dtype));
+    for (which, out) in [&weight_gradient, &bias_gradient].into_iter().enumerate() {
+        total_sums::launch::<R>(
+            &x.client,
+            cubes_elementwise(width),
+            CubeDim::new_1d(ROW_THREADS),
+            partial.clone().into_array_arg(),
+            out.clone().into_array_arg(),
+            which as u32,
+            slices as u32,
+            width as u32,
+            x.dtype.into(),
+        );
+    }
+    vec![x_gradient, weight_gradient, bias_gradient]
+}
+
+#[cube(launch)]
+fn backward_row<F: Float>(
+    x: &Array<F>,
+    weight: &Array<F>,
+    statistics: &Array<f32>,
+    gradient: &Array<F>,
+    x_gradient: &mut Array<F>,
+    rows: u32,
+    width: u32,
+    #[comptime] centred: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let row = CUBE_POS as usize;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let width = width as usize;
+    let start = row * width;
+    let first = UNIT_POS as usize;
+    let step = comptime!(ROW_THREADS as usize);
+    let share = 1.0f32 / f32::cast_from(width as u32);
+    let mean = statistics[row * 2];
+    let inverse = statistics[row * 2 + 1];
+
+    let mut along = 0.0f32;
+    let mut level = 0.0f32;
+    for column in range_stepped(first, width, step) {
+        let normal = (f32::cast_from(x[start + column]) - mean) * inverse;
+        let scaled = f32::cast_from(gradient[start + column]) * f32::cast_from(weight[column]);
+        along += scaled * normal;
+        level += scaled;
+    }
+    let along = cube_sum(along) * share;
+    let mut mean_scaled = 0.0f32;
+    if centred {
+        mean_scaled = cube_sum(level) * share;
+    }
+    for column in range_stepped(first, width, step) {
+        let normal = (f32::cast_from(x[start + column]) - mean) * inverse;
+        let scaled = f32::cast_from(gradient[start + column]) * f32::cast_from(weight[column]);
+        let value = (scaled - mean_scaled - normal * along) * inverse;
+        x_gradient[start + column] = F::cast_from(value);
+    }
+}
+
+#[cube(launch)]
+fn partial_sums<F: Float>(
+    x: &Array<F>,
+    statistics: &Array<f32>,
+    gradient: &Array<F>,
+    partial: &mut Array<f32>,
+    rows: u32,
+    width: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let (rows, width) = (rows as usize, width as usize);
+    let slices = rows.div_ceil(comptime!(SLICE));
+    let position = ABSOLUTE_POS as usize;
+    if position >= slices * width {
+        terminate!();
+    }
+    let column = position % width;
+    let first = position / width * comptime!(SLICE);
+    let mut end = first + comptime!(SLICE);
+    if end > rows {
+        end = rows;
+    }
+    let mut weight_sum = 0.0f32;
+    let mut bias_sum = 0.0f32;
+    for row in first..end {
+        let gradient = f32::cast_from(gradient[row * width + column]);
+        let centred = f32::cast_from(x[row * width + column]) - statistics[row * 2];
+        weight_sum += gradient * centred * statistics[row * 2 + 1];
+        bias_sum += gradient;
+    }
+    partial[position] = weight_sum;
+    partial[slices * width + position] = bias_sum;
+}
+
+#[cube(launch)]
+fn total_sums<F: Float>(
+    partial: &Array<f32>,
+    out: &mut Array<F>,
+    which: u32,
+    slices: u32,
+    width: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let (slices, width) = (slices as usize, width as usize);
+    let column = ABSOLUTE_POS as usize;
+    if column >= width {
+        terminate!();
+    }
+    let mut total = 0.0f32;
+    for slice in 0..slices {
+        total += partial[(which as usize * slices + slice) * width + column];
+    }
+    out[column] = F::cast_from(total);
+}

@@ -1,0 +1,47 @@
+use super::*;
+use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
+
+crate::on_every_backend!(agrees_with_the_reference, shifted_rows_lose_no_digits);
+
+/// Odd sizes, one row, one column.
+fn agrees_with_the_reference<B: Backend>() {
+    let mut numbers = Numbers::new(1);
+    for (rows, width) in [(1, 1), (1, 7), (5, 1), (3, 33), (130, 48), (2, 515)] {
+        for (centred, bias) in [(true, true), (true, false), (false, false)] {
+            let norm = Norm { centred, bias, epsilon: 1e-5 };
+            let mut floats = vec![numbers.floats([rows, width]), numbers.floats([width])];
+            if bias {
+                floats.push(numbers.floats([width]));
+            }
+            outputs_agree::<B, _>(Check::F32, &norm, &floats, &[]);
+            // A single value is normalised to a constant: its gradient is rounding alone.
+            if width == 1 {
+                continue;
+            }
+            gradients_agree::<B, _>(Check::F32, &norm, &floats, &[]);
+        }
+    }
+}
+
+/// The variance is taken of centred values, not as a difference of large squares.
+fn shifted_rows_lose_no_digits<B: Backend>() {
+    let mut numbers = Numbers::new(2);
+    let x: Vec<f32> = (0..64).map(|_| 1024.0 + numbers.normal() as f32).collect();
+    let x = burn::tensor::TensorData::new(x, [2, 32]);
+    let norm = Norm { centred: true, bias: false, epsilon: 1e-5 };
+    let check = Check { tolerance: 1e-4, ..Check::F32 };
+    outputs_agree::<B, _>(check, &norm, &[x, numbers.floats([32])], &[]);
+}
+
+#[test]
+fn by_hand() {
+    let device = Default::default();
+    let x = Tensor::<Flex, 2>::from_floats([[1.0, 3.0]], &device);
+    let weight = Tensor::<Flex, 1>::from_floats([1.0, 2.0], &device);
+    let bias = Tensor::<Flex, 1>::from_floats([0.5, 0.0], &device);
+    let out = layer_norm(x.clone(), weight.clone(), Some(bias), 0.0);
+    assert_eq!(out.into_data().to_vec::<f32>().unwrap(), [-0.5, 2.0]);
+    // The root mean square of 1 and 3 is sqrt(5).
+    let out = rms_norm(x, weight, 0.0).into_data().to_vec::<f32>().unwrap();
+    assert!((out[0] - 0.447_213_6).abs() < 1e-6 && (out[1] - 2.683_281_6).abs() < 1e-6);
+}
