@@ -30,6 +30,8 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
             4 => record::<K, B, C, 4>(kernel, inputs),
             5 => record::<K, B, C, 5>(kernel, inputs),
             6 => record::<K, B, C, 6>(kernel, inputs),
+            7 => record::<K, B, C, 7>(kernel, inputs),
+            8 => record::<K, B, C, 8>(kernel, inputs),
             count => unreachable!("{} has {count} float inputs; extend the list", K::NAME),
         }
     }

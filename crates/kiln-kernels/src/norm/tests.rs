@@ -34,6 +34,14 @@ fn shifted_rows_lose_no_digits<B: Backend>() {
 }
 
 #[test]
+fn half_precision_is_storage() {
+    let mut numbers = Numbers::new(3);
+    let norm = Norm { centred: true, bias: true, epsilon: 1e-5 };
+    let floats = [numbers.floats([6, 40]), numbers.floats([40]), numbers.floats([40])];
+    gradients_agree::<Flex, _>(Check::BF16, &norm, &floats, &[]);
+}
+
+#[test]
 fn by_hand() {
     let device = Default::default();
     let x = Tensor::<Flex, 2>::from_floats([[1.0, 3.0]], &device);
