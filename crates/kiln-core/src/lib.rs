@@ -13,14 +13,13 @@
 //! - [`Objective`] turns a model and a batch into a [`Loss`] with its vital [`Sign`]s.
 //! - [`Seed`] derives every random number of a run from one.
 
-mod backend;
 mod loss;
 mod objective;
 mod seed;
 mod source;
 mod tokens;
 
-pub use backend::{AutodiffBackend, Backend};
+pub use kiln_kernels::{AutodiffBackend, Backend};
 pub use loss::{Loss, Sign, SignValue};
 pub use objective::{Layout, Objective, StepContext, TokenModel, View};
 pub use seed::{Rng, Seed};

@@ -25,11 +25,16 @@ mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 mod kernel;
+mod reference;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod linear;
+mod lora;
 mod norm;
 
 pub use backend::{AutodiffBackend, Backend};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
+pub use linear::{linear, linear_packed};
+pub use lora::{LoraWeights, lora_linear};
 pub use norm::{layer_norm, rms_norm};

@@ -158,21 +158,12 @@ fn run_backward<B: BurnBackend>(
     inputs: Tensors<B>,
 ) -> (Vec<f64>, Vec<Option<Vec<f64>>>) {
     type A<B> = Autodiff<B>;
-    let leaves: Vec<Tensor<A<B>, 1>> = inputs
+    let leaves: Vec<FloatTensor<A<B>>> = inputs
         .floats
-        .iter()
-        .map(|tensor| {
-            let count = tensor.shape().num_elements();
-            let flat = B::float_reshape(tensor.clone(), [count].into());
-            let flat = Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(flat));
-            Tensor::<A<B>, 1>::from_inner(flat).require_grad()
-        })
+        .into_iter()
+        .map(|tensor| A::<B>::float_set_require_grad(A::<B>::from_inner(tensor), true))
         .collect();
-    let shaped = leaves.iter().zip(&inputs.floats).map(|(leaf, tensor)| {
-        A::<B>::float_reshape(leaf.clone().into_primitive().tensor(), tensor.shape())
-    });
-    let shaped: Vec<_> = shaped.collect();
-    let out = call(Tensors { floats: shaped, ints: inputs.ints }).swap_remove(0);
+    let out = call(Tensors { floats: leaves.clone(), ints: inputs.ints }).swap_remove(0);
     let count = out.shape().num_elements();
     let out = A::<B>::float_reshape(out, [count].into());
     let out = Tensor::<A<B>, 1>::from_primitive(TensorPrimitive::Float(out));
@@ -184,8 +175,7 @@ fn run_backward<B: BurnBackend>(
     let mut gradients = loss.backward();
     let found = leaves
         .iter()
-        .map(|leaf| leaf.grad_remove(&mut gradients))
-        .map(|found| found.map(|found| read::<B>(found.into_primitive().tensor())))
+        .map(|leaf| A::<B>::grad_remove(leaf, &mut gradients).map(read::<B>))
         .collect();
     (read::<B>(A::<B>::inner(out.into_primitive().tensor())), found)
 }

@@ -1,7 +1,4 @@
-//! A linear layer that multiplies two matrices, whatever the rank of its input.
-//!
-//! Burn's multiplies a batch of matrices by a broadcast weight; its gradient is then one matrix an
-//! item, summed afterwards: four times slower where items are small, as tokens are.
+//! A linear layer over the last dimension.
 
 use burn::{
     module::{Initializer, Module, Param},
@@ -51,16 +48,20 @@ pub struct Linear<B: Backend> {
 impl<B: Backend> Linear<B> {
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        let weight = self.weight.val();
-        let [inputs, outputs] = weight.dims();
-        let mut shape = x.dims();
-        let rows = shape[..D - 1].iter().product::<usize>();
-        shape[D - 1] = outputs;
-        let mut out = x.reshape([rows, inputs]).matmul(weight);
-        if let Some(bias) = &self.bias {
-            out = out + bias.val().unsqueeze();
-        }
-        out.reshape(shape)
+        kiln_kernels::linear(x, self.weight.val(), self.bias(), None)
+    }
+
+    /// The same, added to `residual`, `[.., outputs]`, on the way.
+    pub fn forward_onto<const D: usize>(
+        &self,
+        x: Tensor<B, D>,
+        residual: Tensor<B, D>,
+    ) -> Tensor<B, D> {
+        kiln_kernels::linear(x, self.weight.val(), self.bias(), Some(residual))
+    }
+
+    fn bias(&self) -> Option<Tensor<B, 1>> {
+        self.bias.as_ref().map(Param::val)
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::ConfigError;
 use burn::{
     module::{Initializer, Module, Param, RunningState},
-    tensor::{Tensor, TensorPrimitive},
+    tensor::Tensor,
 };
 use kiln_core::Backend;
 use schemars::JsonSchema;
@@ -108,22 +108,17 @@ impl<B: Backend> Norm<B> {
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         match &self.running {
             Some(running) => self.forward_batch(x, running),
-            None if self.config.kind == NormKind::Rms => {
-                let square = x.clone().square().mean_dim(D - 1);
-                let x = x / square.add_scalar(self.config.epsilon).sqrt();
-                x * self.weight.val().unsqueeze()
+            None => {
+                let (weight, epsilon) = (self.weight.val(), self.config.epsilon);
+                match self.config.kind {
+                    NormKind::Rms => kiln_kernels::rms_norm(x, weight, epsilon),
+                    _ => {
+                        let bias = self.bias.as_ref().map(Param::val);
+                        kiln_kernels::layer_norm(x, weight, bias, epsilon)
+                    }
+                }
             }
-            None => self.forward_layer(x),
         }
-    }
-
-    fn forward_layer<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        Tensor::from_primitive(TensorPrimitive::Float(B::layer_norm(
-            x.into_primitive().tensor(),
-            self.weight.val().into_primitive().tensor(),
-            self.bias.as_ref().map(|bias| bias.val().into_primitive().tensor()),
-            self.config.epsilon,
-        )))
     }
 
     fn forward_batch<const D: usize>(

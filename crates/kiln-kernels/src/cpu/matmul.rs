@@ -1,5 +1,6 @@
 //! Matrix products on views: any strides, so that transposed operands are never copied.
 
+use burn_flex::FlexTensor;
 use gemm::{Parallelism, gemm};
 
 /// A matrix in memory.
@@ -28,6 +29,20 @@ impl<'a> Matrix<'a> {
         let last = if rows * columns == 0 { 0 } else { (rows - 1) * row_stride + columns };
         assert!(values.len() >= last, "a matrix reaches past its values");
         Self { values, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// A tensor of two dimensions, in any layout but a flipped one.
+    pub(crate) fn of(tensor: &'a FlexTensor) -> Self {
+        let layout = tensor.layout();
+        let (shape, strides) = (layout.shape(), layout.strides());
+        let (rows, columns) = (shape[0], shape[1]);
+        let (row_stride, column_stride) = (strides[0], strides[1]);
+        assert!(row_stride >= 0 && column_stride >= 0, "a matrix with a flipped dimension");
+        let (row_stride, column_stride) = (row_stride as usize, column_stride as usize);
+        let values = &tensor.storage::<f32>()[layout.start_offset()..];
+        let reach = rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride;
+        assert!(rows * columns == 0 || values.len() > reach, "a matrix reaches past its values");
+        Self { values, rows, columns, row_stride, column_stride }
     }
 
     /// Rows as columns.

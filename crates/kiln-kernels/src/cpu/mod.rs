@@ -6,7 +6,7 @@ pub(crate) mod matmul;
 pub(crate) mod simd;
 mod work;
 
-pub(crate) use work::{parts, split_rows};
+pub(crate) use work::{add_to_rows, column_sums, fill_rows, parts, split_rows, total};
 
 use burn::tensor::{Bytes, DType, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
@@ -22,6 +22,11 @@ pub(crate) fn values<E: Element + Pod>(tensor: &FlexTensor) -> &[E] {
 /// The tensor itself where its values lie in order, else a copy where they do.
 pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// The tensor itself where no dimension runs backwards, else a copy.
+pub(crate) fn unflipped(tensor: FlexTensor) -> FlexTensor {
+    if tensor.layout().has_positive_strides() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The values of an integer tensor, whatever its type.

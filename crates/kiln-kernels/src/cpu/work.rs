@@ -1,6 +1,8 @@
 //! How work is divided among threads: always the same way for the same sizes and thread count, so
 //! that sums are too.
 
+use crate::cpu::simd::simd;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Below this many values a part is not worth a thread.
@@ -31,6 +33,62 @@ pub(crate) fn split_rows<'a, T>(
         .collect()
 }
 
+/// Sets every row of a matrix to `row`.
+pub(crate) fn fill_rows(matrix: &mut [f32], row: &[f32]) {
+    each_row(matrix, row.len(), |to| to.copy_from_slice(row));
+}
+
+/// Adds `row` to every row of a matrix.
+pub(crate) fn add_to_rows(matrix: &mut [f32], row: &[f32]) {
+    each_row(matrix, row.len(), |to| to.iter_mut().zip(row).for_each(|(to, row)| *to += row));
+}
+
+fn each_row(matrix: &mut [f32], columns: usize, change: impl Fn(&mut [f32]) + Sync) {
+    if columns == 0 {
+        return;
+    }
+    let parts = parts(matrix.len() / columns, columns);
+    split_rows(matrix, columns, &parts)
+        .into_par_iter()
+        .for_each(|rows| rows.chunks_exact_mut(columns).for_each(&change));
+}
+
+/// The sum of each of `columns` columns of a matrix.
+pub(crate) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
+    if columns == 0 {
+        return Vec::new();
+    }
+    let partial: Vec<Vec<f32>> = parts(values.len() / columns, columns)
+        .into_par_iter()
+        .map(|part| {
+            let mut sums = vec![0.0; columns];
+            add_rows(&values[part.start * columns..part.end * columns], &mut sums);
+            sums
+        })
+        .collect();
+    total(partial)
+}
+
+/// The sum of partial sums, in their order.
+pub(crate) fn total(partial: Vec<Vec<f32>>) -> Vec<f32> {
+    let mut partial = partial.into_iter();
+    let mut total = partial.next().unwrap_or_default();
+    for partial in partial {
+        total.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
+    }
+    total
+}
+
+simd! {
+    fn add_rows(values: &[f32], sums: &mut [f32]) {
+        for row in values.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +101,8 @@ mod tests {
             assert_eq!(parts.last().unwrap().end, rows);
             assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
         }
+        let values: Vec<f32> = (0..60_000).map(|i| (i % 3) as f32).collect();
+        assert_eq!(column_sums(&values, 3), [0.0, 20_000.0, 40_000.0]);
         let mut values: Vec<usize> = (0..14).collect();
         let split = split_rows(&mut values, 2, &[0..3, 3..7]);
         assert_eq!((split[0].len(), split[1].len(), split[1][0]), (6, 8, 6));

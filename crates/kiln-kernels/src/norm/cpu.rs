@@ -6,7 +6,7 @@ use crate::{
     cpu::{
         contiguous, matrix, parts, room,
         simd::{simd, sum, sum2},
-        split_rows, tensor, values,
+        split_rows, tensor, total, values,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -93,12 +93,7 @@ pub(super) fn backward(norm: &NormBackward, inputs: Tensors<Flex>) -> Vec<FlexTe
             sums
         })
         .collect();
-    let mut sums = vec![0.0; 2 * width];
-    for partial in partial {
-        for (sum, partial) in sums.iter_mut().zip(partial) {
-            *sum += partial;
-        }
-    }
+    let mut sums = total(partial);
     let bias_gradient = sums.split_off(width);
     let shape = x.layout().shape().clone();
     vec![tensor(x_gradient, shape), tensor(sums, [width]), tensor(bias_gradient, [width])]

@@ -1,20 +1,11 @@
 //! In plain tensor operations.
 
-use super::{Norm, NormBackward, rows};
-use crate::Tensors;
-use burn::tensor::{
-    Tensor, TensorMetadata, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use super::{Norm, NormBackward};
+use crate::{
+    Tensors,
+    reference::{matrix, primitive},
 };
-
-fn matrix<B: BurnBackend>(x: FloatTensor<B>) -> Tensor<B, 2> {
-    let (rows, width) = rows(&x.shape());
-    let x = B::float_reshape(x, [rows, width].into());
-    Tensor::from_primitive(TensorPrimitive::Float(x))
-}
-
-fn primitive<B: BurnBackend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> {
-    x.into_primitive().tensor()
-}
+use burn::tensor::{Tensor, TensorMetadata, backend::Backend as BurnBackend, ops::FloatTensor};
 
 pub(super) fn forward<B: BurnBackend>(norm: &Norm, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
     let mut floats = inputs.floats.into_iter();

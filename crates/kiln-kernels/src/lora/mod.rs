@@ -1,0 +1,147 @@
+//! A frozen linear layer with a low-rank update, <https://arxiv.org/abs/2106.09685>:
+//! `x · weight + bias + scale · (x · down) · up` in one call.
+//!
+//! The frozen weight gets no gradient and the update's product is added where the layer's product
+//! lies, so that neither a merged weight nor a second output is ever made. Kept for the backward
+//! step: the input and its projection `[rows, rank]`.
+
+mod cpu;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use burn::tensor::{
+    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+};
+use burn_flex::{Flex, FlexTensor};
+
+/// The tensors of a linear layer with a low-rank update.
+#[derive(Debug, Clone)]
+pub struct LoraWeights<B: Backend> {
+    /// `[inputs, outputs]`, frozen: whatever it says of itself, it gets no gradient.
+    pub weight: Tensor<B, 2>,
+    /// `[outputs]`
+    pub bias: Option<Tensor<B, 1>>,
+    /// `[inputs, rank]`
+    pub down: Tensor<B, 2>,
+    /// `[rank, outputs]`
+    pub up: Tensor<B, 2>,
+    /// What the update is multiplied with: alpha over the rank, or over its root
+    /// (<https://arxiv.org/abs/2312.03732>).
+    pub scale: f64,
+}
+
+/// `x · weight + bias + scale · (x · down) · up` over the last dimension.
+///
+/// # Shapes
+/// - x: `[.., inputs]`
+/// - result: `[.., outputs]`
+///
+/// # Panics
+/// When the shapes do not fit each other.
+pub fn lora_linear<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weights: LoraWeights<B>,
+) -> Tensor<B, D> {
+    let [inputs, outputs] = weights.weight.dims();
+    let [rows, rank] = weights.down.dims();
+    assert_eq!((x.dims()[D - 1], rows), (inputs, inputs), "features of input and weights");
+    assert_eq!(weights.up.dims(), [rank, outputs], "the shape of `up`");
+    let kernel = Lora { bias: weights.bias.is_some(), scale: weights.scale };
+    let mut floats = vec![x.into_primitive().tensor()];
+    let weight = weights.weight.detach();
+    floats.extend([weight, weights.down, weights.up].map(|w| w.into_primitive().tensor()));
+    floats.extend(weights.bias.map(|bias| {
+        assert_eq!(bias.dims(), [outputs], "a bias's size");
+        bias.into_primitive().tensor()
+    }));
+    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
+    Tensor::from_primitive(TensorPrimitive::Float(out))
+}
+
+/// The forward step. Floats: x, weight, down, up, and the bias if there is one. Outputs: the
+/// result; the projected x, `[rows, rank]`.
+#[derive(Debug, Clone)]
+struct Lora {
+    bias: bool,
+    scale: f64,
+}
+
+/// The backward step. Floats: x, weight, down, up, the projected x, the gradient. Outputs: the
+/// gradients of down and up; of x, if it is needed; of the bias, if it is.
+#[derive(Debug, Clone)]
+struct LoraBackward {
+    scale: f64,
+    x: bool,
+    bias: bool,
+}
+
+fn rows(shape: &Shape) -> (usize, usize) {
+    let columns = shape.iter().last().copied().unwrap_or(1);
+    (shape.num_elements() / columns.max(1), columns)
+}
+
+impl Kernel for Lora {
+    const NAME: &'static str = "lora_linear";
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let mut shape = floats[0].clone();
+        let last = shape.num_dims() - 1;
+        shape[last] = floats[1][1];
+        vec![Output::new(shape), Output::new([rows(&floats[0]).0, floats[2][1]])]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::forward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::forward(self, inputs)
+    }
+}
+
+impl Differentiable for Lora {
+    fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, outputs: &[FloatTensor<B>]) -> Tensors<B> {
+        let kept = inputs.floats.into_iter().take(4);
+        Tensors::floats(kept.chain(outputs.get(1).cloned()))
+    }
+
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        let bias = self.bias && needed[4];
+        kept.floats.push(gradient);
+        let kernel = LoraBackward { scale: self.scale, x: needed[0], bias };
+        let mut found = B::run(&kernel, kept).into_iter();
+        let (down, up) = (found.next(), found.next());
+        let x = if needed[0] { found.next() } else { None };
+        let mut gradients = vec![x, None, down, up];
+        if self.bias {
+            gradients.push(found.next());
+        }
+        gradients
+    }
+}
+
+impl Kernel for LoraBackward {
+    const NAME: &'static str = "lora_linear_backward";
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let mut outputs = vec![Output::new(floats[2].clone()), Output::new(floats[3].clone())];
+        outputs.extend(self.x.then(|| Output::new(floats[0].clone())));
+        outputs.extend(self.bias.then(|| Output::new([floats[1][1]])));
+        outputs
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::backward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::backward(self, inputs)
+    }
+}
