@@ -30,11 +30,15 @@ mod reference;
 pub mod testing;
 
 mod linear;
+mod linear_tokens;
 mod lora;
 mod norm;
+mod softmax_gate;
 
 pub use backend::{AutodiffBackend, Backend};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use linear::{linear, linear_packed};
+pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};
 pub use norm::{layer_norm, rms_norm};
+pub use softmax_gate::softmax_gate;

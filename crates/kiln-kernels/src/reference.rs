@@ -16,3 +16,8 @@ pub(crate) fn matrix<B: BurnBackend>(tensor: FloatTensor<B>) -> Tensor<B, 2> {
 pub(crate) fn primitive<B: BurnBackend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
     tensor.into_primitive().tensor()
 }
+
+/// A primitive as a tensor of known rank.
+pub(crate) fn shaped<B: BurnBackend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}

@@ -1,0 +1,25 @@
+//! In plain tensor operations.
+
+use crate::{
+    Tensors,
+    reference::{primitive, shaped},
+};
+use burn::tensor::{activation::softmax, backend::Backend as BurnBackend, ops::FloatTensor};
+
+/// The dimension that the softmax runs along.
+fn along(tokens: bool) -> usize {
+    if tokens { 1 } else { 2 }
+}
+
+pub(super) fn forward<B: BurnBackend>(tokens: bool, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+    let [x, scores] = inputs.take().map(shaped::<B, 3>);
+    vec![primitive(x * softmax(scores, along(tokens)))]
+}
+
+pub(super) fn backward<B: BurnBackend>(tokens: bool, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+    let [x, scores, gradient] = inputs.take().map(shaped::<B, 3>);
+    let weights = softmax(scores, along(tokens));
+    let weighted = gradient.clone() * x * weights.clone();
+    let level = weighted.clone().sum_dim(along(tokens));
+    vec![primitive(gradient * weights.clone()), primitive(weighted - weights * level)]
+}
