@@ -26,6 +26,7 @@ mod cpu;
 mod cube;
 mod kernel;
 mod reference;
+mod seeds;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -34,6 +35,7 @@ mod linear_tokens;
 mod lora;
 mod norm;
 mod softmax_gate;
+mod sum_of_squares;
 
 pub use backend::{AutodiffBackend, Backend};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
@@ -41,4 +43,6 @@ pub use linear::{linear, linear_packed};
 pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};
 pub use norm::{layer_norm, rms_norm};
+pub use seeds::{next_seed, reseed};
 pub use softmax_gate::softmax_gate;
+pub use sum_of_squares::sum_of_squares;

@@ -1,16 +1,12 @@
 //! Multi-head attention, <https://arxiv.org/abs/1706.03762>.
 
-use crate::{ConfigError, Linear, LinearConfig};
+use crate::{ConfigError, Dropout, Linear, LinearConfig};
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig},
-    tensor::{Bool, Tensor, TensorData, activation::softmax},
+    tensor::{Bool, Tensor},
 };
 use kiln_core::Backend;
-
-/// Stands for minus infinity where attention is hidden: finite, so that a row with nothing to
-/// attend to gives an average rather than NaN.
-const HIDDEN: f32 = -1e9;
+use kiln_kernels::{AttentionOptions, linear_packed, self_attention};
 
 /// Self-attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +40,7 @@ impl AttentionConfig {
             key: linear(),
             value: linear(),
             output: linear(),
-            dropout: DropoutConfig::new(self.dropout).init(),
+            dropout: Dropout::new(self.dropout),
             heads: self.heads,
         }
     }
@@ -66,50 +62,51 @@ pub struct Attention<B: Backend> {
 }
 
 impl<B: Backend> Attention<B> {
-    /// `[batch, tokens, width]` to the same shape. `mask` is [`attention_mask`]'s.
-    pub fn forward(&self, x: Tensor<B, 3>, mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
+    /// `[batch, tokens, width]` to the same shape.
+    pub fn forward(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
+        self.output.forward(self.gather(x, sees))
+    }
+
+    /// The same, added to `residual`, `[batch, tokens, width]`, on the way.
+    pub fn forward_onto(
+        &self,
+        x: Tensor<B, 3>,
+        sees: &Sees<B>,
+        residual: Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        self.output.forward_onto(self.gather(x, sees), residual)
+    }
+
+    /// What the heads gather, side by side: `[batch, tokens, width]`.
+    fn gather(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
-        let depth = width / self.heads;
-        let split = |x: Tensor<B, 3>| x.reshape([batch, tokens, self.heads, depth]).swap_dims(1, 2);
-        // Scaling the queries costs less than scaling the scores.
-        let query = self.query.forward(x.clone()).mul_scalar((depth as f64).powf(-0.5));
-        let key = self.key.forward(x.clone());
-        let value = self.value.forward(x);
-        let mut scores = split(query).matmul(split(key).swap_dims(2, 3));
-        if let Some(mask) = mask {
-            let mask = mask.clone().expand([batch, self.heads, tokens, tokens]);
-            scores = scores.mask_fill(mask, HIDDEN);
-        }
-        let weights = self.dropout.forward(softmax(scores, 3));
-        let gathered = weights.matmul(split(value)).swap_dims(1, 2);
-        self.output.forward(gathered.reshape([batch, tokens, width]))
+        let device = x.device();
+        let layers = [&self.query, &self.key, &self.value];
+        let packed = linear_packed(x, layers.map(Linear::tensors).to_vec());
+        let options = AttentionOptions {
+            causal: sees.causal,
+            mask_pad: sees.mask_pad.clone(),
+            dropout: self.dropout.for_attention::<B>(&device),
+            ..AttentionOptions::default()
+        };
+        let packed = packed.reshape([batch, tokens, 3 * self.heads, width / self.heads]);
+        self_attention(packed, options).reshape([batch, tokens, width])
     }
 }
 
-/// Who may not attend to whom: `[batch or 1, 1, tokens, tokens]`, true where the token of the row
-/// must not see the token of the column. `None` when everything is visible.
-///
-/// `mask_pad` is `[batch, tokens]`, true where a token is padding.
-pub fn attention_mask<B: Backend>(
-    tokens: usize,
-    mask_pad: Option<&Tensor<B, 2, Bool>>,
-    causal: bool,
-    device: &B::Device,
-) -> Option<Tensor<B, 4, Bool>> {
-    let causal = causal.then(|| {
-        let hidden = (0..tokens * tokens).map(|i| i % tokens > i / tokens).collect();
-        Tensor::<B, 4, Bool>::from_data(
-            TensorData::new::<bool, _>(hidden, [1, 1, tokens, tokens]),
-            device,
-        )
-    });
-    let pad = mask_pad.map(|pad| {
-        let [batch, _] = pad.dims();
-        pad.clone().reshape([batch, 1, 1, tokens]).expand([batch, 1, tokens, tokens])
-    });
-    match (causal, pad) {
-        (Some(causal), Some(pad)) => Some(causal.expand(pad.shape()).bool_or(pad)),
-        (mask, None) | (None, mask) => mask,
+/// Which tokens a token sees.
+#[derive(Debug, Clone)]
+pub struct Sees<B: Backend> {
+    /// Padding, which no token sees: `[batch, tokens]`, true where it is.
+    pub mask_pad: Option<Tensor<B, 2, Bool>>,
+    /// Only itself and those before it.
+    pub causal: bool,
+}
+
+impl<B: Backend> Sees<B> {
+    /// Every token.
+    pub fn all() -> Self {
+        Self { mask_pad: None, causal: false }
     }
 }
 
@@ -137,11 +134,11 @@ mod tests {
         let attention = AttentionConfig { width: 8, heads: 2, dropout: 0.0 }.init::<Flex>(&device);
         let x = Tensor::<Flex, 3>::random([2, 4, 8], Distribution::Default, &device);
         let changed = x.clone().slice_fill([0..2, 3..4, 0..8], 9.0);
-        let mask = attention_mask(4, None, true, &device);
-        let before = rows(attention.forward(x.clone(), mask.as_ref()).narrow(1, 0, 3));
-        let after = rows(attention.forward(changed.clone(), mask.as_ref()).narrow(1, 0, 3));
+        let causal = Sees { causal: true, ..Sees::all() };
+        let before = rows(attention.forward(x.clone(), &causal).narrow(1, 0, 3));
+        let after = rows(attention.forward(changed.clone(), &causal).narrow(1, 0, 3));
         assert_eq!(before, after);
-        let seen = rows(attention.forward(changed, None).narrow(1, 0, 3));
+        let seen = rows(attention.forward(changed, &Sees::all()).narrow(1, 0, 3));
         assert_ne!(before, seen, "without the mask the change is seen");
     }
 
@@ -151,9 +148,9 @@ mod tests {
         let attention = AttentionConfig { width: 4, heads: 1, dropout: 0.0 }.init::<Flex>(&device);
         let x = Tensor::<Flex, 3>::random([1, 3, 4], Distribution::Default, &device);
         let pad = Tensor::<Flex, 2, Bool>::from_data([[false, false, true]], &device);
-        let mask = attention_mask(3, Some(&pad), false, &device);
-        let padded = rows(attention.forward(x.clone(), mask.as_ref()).narrow(1, 0, 2));
-        let alone = rows(attention.forward(x.narrow(1, 0, 2), None));
+        let sees = Sees { mask_pad: Some(pad), causal: false };
+        let padded = rows(attention.forward(x.clone(), &sees).narrow(1, 0, 2));
+        let alone = rows(attention.forward(x.narrow(1, 0, 2), &Sees::all()));
         for (a, b) in padded.iter().zip(&alone) {
             assert!((a - b).abs() < 1e-6);
         }

@@ -1,12 +1,9 @@
 //! Two linear layers with an activation between them.
 
-use crate::{Activation, ConfigError, Linear, LinearConfig};
-use burn::{
-    module::Module,
-    nn::{Dropout, DropoutConfig},
-    tensor::Tensor,
-};
+use crate::{Activation, ConfigError, Dropout, Linear, LinearConfig};
+use burn::{module::Module, tensor::Tensor};
 use kiln_core::Backend;
+use kiln_kernels::{activate, linear, linear_tokens};
 
 /// A feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,8 +39,8 @@ impl FeedForwardConfig {
         FeedForward {
             hidden: linear(self.width, self.hidden),
             output: linear(self.hidden, self.width),
-            dropout: DropoutConfig::new(self.dropout).init(),
-            output_dropout: DropoutConfig::new(self.output_dropout).init(),
+            dropout: Dropout::new(self.dropout),
+            output_dropout: Dropout::new(self.output_dropout),
             activation: self.activation,
         }
     }
@@ -65,8 +62,31 @@ pub struct FeedForward<B: Backend> {
 impl<B: Backend> FeedForward<B> {
     /// `[batch, tokens, width]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let hidden = self.dropout.forward(self.activation.forward(self.hidden.forward(x)));
-        self.output_dropout.forward(self.output.forward(hidden))
+        self.output_dropout.forward(self.output.forward(self.activated(x)))
+    }
+
+    /// The same, added to `residual`, `[batch, tokens, width]`, on the way.
+    pub fn forward_onto(&self, x: Tensor<B, 3>, residual: Tensor<B, 3>) -> Tensor<B, 3> {
+        let hidden = self.activated(x);
+        if self.output_dropout.is_active::<B>(&residual.device()) {
+            self.output_dropout.forward_onto(self.output.forward(hidden), residual)
+        } else {
+            self.output.forward_onto(hidden, residual)
+        }
+    }
+
+    /// Over the tokens, whose number is the block's width: `[batch, tokens, width]` to the same
+    /// shape.
+    pub fn forward_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let (weight, bias) = self.hidden.tensors();
+        let hidden = activate(linear_tokens(x, weight, bias), None, self.activation);
+        self.output_dropout.forward(self.output.forward_tokens(self.dropout.forward(hidden)))
+    }
+
+    /// The hidden features; the bias is added where the activation is applied.
+    fn activated(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let (weight, bias) = self.hidden.tensors();
+        self.dropout.forward(activate(linear(x, weight, None, None), bias, self.activation))
     }
 }
 

@@ -11,9 +11,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod activation;
 mod attention;
 mod backbone;
+mod dropout;
 mod error;
 mod feed_forward;
 mod linear;
@@ -22,11 +22,12 @@ mod norm;
 mod position;
 mod transformer;
 
-pub use activation::Activation;
-pub use attention::{Attention, AttentionConfig, attention_mask};
+pub use attention::{Attention, AttentionConfig, Sees};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
+pub use dropout::Dropout;
 pub use error::ConfigError;
 pub use feed_forward::{FeedForward, FeedForwardConfig};
+pub use kiln_kernels::Activation;
 pub use linear::{Linear, LinearConfig};
 pub use mixer::{Axis, Mixer, MixerBlock, MixerConfig, MixerLayer, MixerStage};
 pub use norm::{Norm, NormConfig, NormKind, RunningStatistics};

@@ -60,6 +60,16 @@ impl<B: Backend> Linear<B> {
         kiln_kernels::linear(x, self.weight.val(), self.bias(), Some(residual))
     }
 
+    /// Over the tokens: `[batch, inputs, width]` to `[batch, outputs, width]`.
+    pub fn forward_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        kiln_kernels::linear_tokens(x, self.weight.val(), self.bias())
+    }
+
+    /// Weight and bias, for kernels that take several layers at once.
+    pub fn tensors(&self) -> (Tensor<B, 2>, Option<Tensor<B, 1>>) {
+        (self.weight.val(), self.bias())
+    }
+
     fn bias(&self) -> Option<Tensor<B, 1>> {
         self.bias.as_ref().map(Param::val)
     }
@@ -78,6 +88,9 @@ mod tests {
         linear.bias = Some(Param::from_data([0.5], &device));
         let x = Tensor::<Flex, 3>::from_floats([[[1.0, 1.0]], [[0.0, 2.0]]], &device);
         let out: Vec<f32> = linear.forward(x).into_data().to_vec().unwrap();
+        assert_eq!(out, [5.5, 6.5]);
+        let x = Tensor::<Flex, 3>::from_floats([[[1.0, 0.0], [1.0, 2.0]]], &device);
+        let out: Vec<f32> = linear.forward_tokens(x).into_data().to_vec().unwrap();
         assert_eq!(out, [5.5, 6.5]);
         let row = linear.forward(Tensor::<Flex, 1>::from_floats([1.0, 0.0], &device));
         assert_eq!(row.into_scalar(), 2.5);

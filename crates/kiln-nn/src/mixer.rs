@@ -7,13 +7,11 @@
 
 use crate::{
     Activation, Attention, AttentionConfig, BackboneShape, ConfigError, FeedForward,
-    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig,
+    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig, Sees,
 };
-use burn::{
-    module::Module,
-    tensor::{Tensor, activation::softmax},
-};
+use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
+use kiln_kernels::softmax_gate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -259,8 +257,9 @@ impl<B: Backend> MixerBlock<B> {
     }
 
     fn mix_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let attended = self.attention.as_ref().map(|attention| attention.forward(x.clone(), None));
-        let mixed = self.gated(self.mix.forward(x.swap_dims(1, 2))).swap_dims(1, 2);
+        let attend = |attention: &Attention<B>| attention.forward(x.clone(), &Sees::all());
+        let attended = self.attention.as_ref().map(attend);
+        let mixed = self.gated_tokens(self.mix.forward_tokens(x));
         match (attended, &self.attention_norm) {
             (Some(attended), Some(norm)) => norm.forward(mixed + attended),
             _ => mixed,
@@ -271,14 +270,21 @@ impl<B: Backend> MixerBlock<B> {
     fn mix_channels(&self, x: Tensor<B, 3>, channels: usize) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
         let items = batch / channels.max(1);
-        let x = x.reshape([items, channels, tokens * width]).swap_dims(1, 2);
-        let x = self.mix.forward(self.gated(x)).swap_dims(1, 2);
-        x.reshape([batch, tokens, width])
+        // The channels of an item are its tokens, and what is at all their places its features.
+        let x = x.reshape([items, channels, tokens * width]);
+        self.mix.forward_tokens(self.gated_tokens(x)).reshape([batch, tokens, width])
     }
 
     fn gated(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         match &self.gate {
-            Some(gate) => x.clone() * softmax(gate.forward(x), 2),
+            Some(gate) => softmax_gate(x.clone(), gate.forward(x), 2),
+            None => x,
+        }
+    }
+
+    fn gated_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &self.gate {
+            Some(gate) => softmax_gate(x.clone(), gate.forward_tokens(x), 1),
             None => x,
         }
     }

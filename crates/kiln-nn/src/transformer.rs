@@ -3,14 +3,10 @@
 //! channels of an item, as in PatchTST, <https://arxiv.org/abs/2211.14730>.
 
 use crate::{
-    Activation, Attention, AttentionConfig, ConfigError, FeedForward, FeedForwardConfig, Norm,
-    NormConfig, attention_mask,
+    Activation, Attention, AttentionConfig, ConfigError, Dropout, FeedForward, FeedForwardConfig,
+    Norm, NormConfig, Sees,
 };
-use burn::{
-    module::Module,
-    nn::{Dropout, DropoutConfig},
-    tensor::{Bool, Tensor},
-};
+use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -102,7 +98,7 @@ impl TransformerConfig {
             channel_norm: self.channel_attention.then(norm),
             feed_forward: self.feed_forward(width).init(device),
             feed_forward_norm: norm(),
-            dropout: DropoutConfig::new(self.residual_dropout).init(),
+            dropout: Dropout::new(self.residual_dropout),
             pre_norm: self.pre_norm,
         };
         Transformer {
@@ -125,12 +121,10 @@ impl<B: Backend> Transformer<B> {
     /// `[batch, tokens, width]` to the same shape; with `causal`, a token sees only itself and
     /// what came before.
     pub fn forward(&self, tokens: Tokens<B>, causal: bool) -> Tokens<B> {
-        let [_, count, _] = tokens.dims();
-        let device = tokens.values.device();
-        let mask = attention_mask(count, tokens.mask_pad.as_ref(), causal, &device);
+        let sees = Sees { mask_pad: tokens.mask_pad.clone(), causal };
         let mut x = tokens.values.clone();
         for layer in &self.layers {
-            x = layer.forward(x, mask.as_ref(), tokens.channels);
+            x = layer.forward(x, &sees, tokens.channels);
         }
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
@@ -157,32 +151,42 @@ pub struct TransformerBlock<B: Backend> {
 }
 
 impl<B: Backend> TransformerBlock<B> {
-    /// `[batch, tokens, width]` to the same shape; `mask` as [`attention_mask`] makes it.
-    pub fn forward(
-        &self,
-        x: Tensor<B, 3>,
-        mask: Option<&Tensor<B, 4, Bool>>,
-        channels: usize,
-    ) -> Tensor<B, 3> {
-        let x = self.residual(x, &self.attention_norm, |x| self.attention.forward(x, mask));
+    /// `[batch, tokens, width]` to the same shape.
+    pub fn forward(&self, x: Tensor<B, 3>, sees: &Sees<B>, channels: usize) -> Tensor<B, 3> {
+        let x = self.attend(x, &self.attention_norm, sees);
         let x = match &self.channel_norm {
             Some(norm) => self.across_channels(x, norm, channels),
             None => x,
         };
-        self.residual(x, &self.feed_forward_norm, |x| self.feed_forward.forward(x))
+        let feed = &self.feed_forward;
+        self.residual(x, &self.feed_forward_norm, |x, onto| match onto {
+            Some(residual) => feed.forward_onto(x, residual),
+            None => feed.forward(x),
+        })
     }
 
+    fn attend(&self, x: Tensor<B, 3>, norm: &Norm<B>, sees: &Sees<B>) -> Tensor<B, 3> {
+        self.residual(x, norm, |x, onto| match onto {
+            Some(residual) => self.attention.forward_onto(x, sees, residual),
+            None => self.attention.forward(x, sees),
+        })
+    }
+
+    /// A block with its norm and residual. `inner` adds its result to the residual itself where it
+    /// is given one.
     fn residual(
         &self,
         x: Tensor<B, 3>,
         norm: &Norm<B>,
-        inner: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
+        inner: impl FnOnce(Tensor<B, 3>, Option<Tensor<B, 3>>) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
-        if self.pre_norm {
-            x.clone() + self.dropout.forward(inner(norm.forward(x)))
+        let input = if self.pre_norm { norm.forward(x.clone()) } else { x.clone() };
+        let sum = if self.dropout.is_active::<B>(&x.device()) {
+            self.dropout.forward_onto(inner(input, None), x)
         } else {
-            norm.forward(x.clone() + self.dropout.forward(inner(x)))
-        }
+            inner(input, Some(x))
+        };
+        if self.pre_norm { sum } else { norm.forward(sum) }
     }
 
     /// Attention over the channels of each token: `[items * channels, tokens, width]` seen as
@@ -195,7 +199,7 @@ impl<B: Backend> TransformerBlock<B> {
             x.reshape([items, a, b, width]).swap_dims(1, 2).reshape([items * b, a, width])
         };
         let x = swap(x, channels, tokens);
-        let x = self.residual(x, norm, |x| self.attention.forward(x, None));
+        let x = self.attend(x, norm, &Sees::all());
         swap(x, tokens, channels)
     }
 }

@@ -25,31 +25,17 @@ pub fn masked_mean<B: Backend, const D: usize>(
     (sum.div_scalar(count.max(1) as f64), count)
 }
 
-/// Squared error, element by element. Missing targets may be NaN: they are zeroed under `ignore`
-/// so that no NaN enters a gradient.
-pub fn squared_error<B: Backend, const D: usize>(
-    prediction: Tensor<B, D>,
-    target: Tensor<B, D>,
-    ignore: Option<&Tensor<B, D, Bool>>,
-) -> Tensor<B, D> {
-    difference(prediction, target, ignore).square()
-}
-
-/// Huber's error, element by element: squared (halved) up to `delta`, straight beyond it, so that a
-/// few values out of all proportion do not outweigh the rest.
-pub fn huber_error<B: Backend, const D: usize>(
-    prediction: Tensor<B, D>,
-    target: Tensor<B, D>,
-    ignore: Option<&Tensor<B, D, Bool>>,
-    delta: f64,
-) -> Tensor<B, D> {
-    let size = difference(prediction, target, ignore).abs();
+/// Huber's loss of each error: squared (halved) up to `delta`, straight beyond it, so that a few
+/// values out of all proportion do not outweigh the rest.
+pub fn huber<B: Backend, const D: usize>(error: Tensor<B, D>, delta: f64) -> Tensor<B, D> {
+    let size = error.abs();
     let near = size.clone().clamp_max(delta);
-    // With q the part up to delta: q²/2 + delta·(size - q).
-    near.clone().square().mul_scalar(0.5) + (size - near).mul_scalar(delta)
+    // delta * (|e| - delta / 2) beyond, e² / 2 below: one formula for both.
+    near.clone() * (size - near.mul_scalar(0.5))
 }
 
-/// Prediction minus target, zero where ignored.
+/// Prediction minus target, zero where ignored. Missing targets may be NaN: under `ignore` none of
+/// them enters a gradient.
 pub fn difference<B: Backend, const D: usize>(
     prediction: Tensor<B, D>,
     target: Tensor<B, D>,
@@ -104,8 +90,7 @@ mod tests {
     #[test]
     fn huber_by_hand() {
         let device = Default::default();
-        let target = Tensor::<B, 1>::from_floats([0.5, -3.0], &device);
-        let error = huber_error(Tensor::zeros([2], &device), target, None, 1.0);
+        let error = huber(Tensor::<B, 1>::from_floats([0.5, -3.0], &device), 1.0);
         assert_eq!(error.into_data().to_vec::<f32>().unwrap(), [0.125, 2.5]);
     }
 

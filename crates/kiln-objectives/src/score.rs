@@ -1,13 +1,13 @@
 //! Predictions a token against what the tokens stand for.
 
 use crate::{
-    losses::{accuracy, cross_entropy, huber_error, masked_mean, squared_error},
+    losses::{accuracy, cross_entropy, difference, huber, masked_mean},
     signs::{guess_of_ids, mean_of},
 };
 use burn::tensor::{Bool, Tensor};
 use kiln_core::{Backend, Loss, Sign, Targets};
 
-/// Squared error where targets are values (Huber's with a delta), cross-entropy where they are ids;
+/// Squared error where targets are values (Huber's with a `delta`), cross-entropy where they are ids;
 /// with `observe` also what guessing would score, and the accuracy.
 ///
 /// # Shapes
@@ -17,7 +17,7 @@ pub fn score<B: Backend>(
     decoded: Tensor<B, 3>,
     targets: Targets<B>,
     ignore: Option<Tensor<B, 2, Bool>>,
-    huber: Option<f64>,
+    delta: Option<f64>,
     observe: bool,
 ) -> Loss<B> {
     let [batch, tokens, outputs] = decoded.dims();
@@ -30,10 +30,10 @@ pub fn score<B: Backend>(
                 (missing, ignore) => missing.or(ignore),
             };
             let error = |prediction: Tensor<B, 3>| {
-                let (values, ignore) = (values.clone(), ignore.as_ref());
-                match huber {
-                    Some(delta) => huber_error(prediction, values, ignore, delta),
-                    None => squared_error(prediction, values, ignore),
+                let difference = difference(prediction, values.clone(), ignore.as_ref());
+                match delta {
+                    Some(delta) => huber(difference, delta),
+                    None => difference.square(),
                 }
             };
             let (value, count) = masked_mean(error(decoded), ignore.clone());

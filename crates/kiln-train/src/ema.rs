@@ -22,12 +22,14 @@ impl<B: Backend> Average<B> {
         Self { decay, weights }
     }
 
-    /// Takes in a parameter after update number `updates`.
-    pub fn update(&mut self, name: &str, weight: &Tensor<B, 1>, updates: u64) {
+    /// Takes in the weights after update number `updates`.
+    pub fn update(&mut self, weights: &Flat<B>, updates: u64) {
         let decay = self.decay.min((1.0 + updates as f64) / (10.0 + updates as f64));
-        if let Some(average) = self.weights.remove(name) {
-            let average = average.mul_scalar(decay) + weight.clone().mul_scalar(1.0 - decay);
-            self.weights.insert(name.to_owned(), average);
+        for (name, weight) in weights {
+            if let Some(average) = self.weights.remove(name) {
+                let average = average.mul_scalar(decay) + weight.clone().mul_scalar(1.0 - decay);
+                self.weights.insert(name.clone(), average);
+            }
         }
     }
 
@@ -53,11 +55,12 @@ mod tests {
         let device = Default::default();
         let tensor = |value: f32| Tensor::<Flex, 1>::from_floats([value], &device);
         let mut average = Average::new(0.5, [("w".to_owned(), tensor(0.0))].into());
-        average.update("w", &tensor(11.0), 1);
+        let weights = |name: &str, value| [(name.to_owned(), tensor(value))].into();
+        average.update(&weights("w", 11.0), 1);
         assert_close(&values(&average.weights()["w"]), &[9.0], 1e-6);
-        average.update("w", &tensor(1.0), 1000);
+        average.update(&weights("w", 1.0), 1000);
         assert_close(&values(&average.weights()["w"]), &[5.0], 1e-6);
-        average.update("unknown", &tensor(1.0), 1000);
+        average.update(&weights("unknown", 1.0), 1000);
         assert_eq!(average.weights().len(), 1);
     }
 }

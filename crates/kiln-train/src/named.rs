@@ -49,16 +49,27 @@ pub(crate) fn add_gradients<B: AutodiffBackend, M: Module<B>>(
     module.visit(&mut collector);
 }
 
-/// Rewrites the parameters of a module under autodiff: `rewrite` gets a name and flattened values
-/// and gives the new ones, or `None` to leave the parameter alone. Gradient requirements stay.
-pub(crate) fn rewrite<B, M, W, F>(module: M, wants: W, rewrite: F) -> M
-where
-    B: AutodiffBackend,
-    M: AutodiffModule<B>,
-    W: Fn(&str) -> bool,
-    F: FnMut(&str, Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
-{
-    module.map(&mut Rewriter { path: Path::default(), wants, rewrite })
+/// Takes the values of parameters out of a module under autodiff, flattened, and leaves empty
+/// tensors in their place until [`put`] brings new ones.
+///
+/// With the module gone the values have one owner, and an optimizer may change them where they lie.
+pub(crate) fn take<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: M,
+    wants: impl Fn(&str) -> bool,
+) -> (M, Flat<B::InnerBackend>) {
+    let mut taker = Taker::<B, _> { path: Path::default(), wants, taken: BTreeMap::new() };
+    let module = module.map(&mut taker);
+    (module, taker.taken)
+}
+
+/// Puts flattened values in the place of the parameters that they are named after, in the shape
+/// that `shape` tells. Gradient requirements stay.
+pub(crate) fn put<'a, B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: M,
+    values: Flat<B::InnerBackend>,
+    shape: impl Fn(&str) -> Option<&'a [usize]>,
+) -> M {
+    module.map(&mut Putter::<B, _> { path: Path::default(), values, shape })
 }
 
 /// Puts flattened values in the place of an inner module's parameters, where a name is given.
@@ -172,18 +183,13 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for GradientCollector<'_, B> {
     }
 }
 
-struct Rewriter<W, F> {
+struct Taker<B: AutodiffBackend, W> {
     path: Path,
     wants: W,
-    rewrite: F,
+    taken: Flat<B::InnerBackend>,
 }
 
-impl<B, W, F> ModuleMapper<B> for Rewriter<W, F>
-where
-    B: AutodiffBackend,
-    W: Fn(&str) -> bool,
-    F: FnMut(&str, Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
-{
+impl<B: AutodiffBackend, W: Fn(&str) -> bool> ModuleMapper<B> for Taker<B, W> {
     track_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
@@ -192,9 +198,31 @@ where
             return param;
         }
         let (id, tensor, mapper) = param.consume();
-        let (shape, trainable) = (tensor.dims(), tensor.is_require_grad());
-        let flat = (self.rewrite)(&name, flatten(tensor.inner()));
-        let tensor = Tensor::from_inner(flat.reshape(shape)).set_require_grad(trainable);
+        let (device, trainable) = (tensor.device(), tensor.is_require_grad());
+        self.taken.insert(name, flatten(tensor.inner()));
+        let empty = Tensor::zeros([0; D], &device).set_require_grad(trainable);
+        Param::from_mapped_value(id, empty, mapper)
+    }
+}
+
+struct Putter<B: AutodiffBackend, S> {
+    path: Path,
+    values: Flat<B::InnerBackend>,
+    shape: S,
+}
+
+impl<'a, B: AutodiffBackend, S: Fn(&str) -> Option<&'a [usize]>> ModuleMapper<B> for Putter<B, S> {
+    track_path!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let name = self.path.name();
+        let shape = (self.shape)(&name).and_then(|shape| <[usize; D]>::try_from(shape).ok());
+        let (Some(shape), Some(values)) = (shape, self.values.remove(&name)) else {
+            return param;
+        };
+        let (id, tensor, mapper) = param.consume();
+        let trainable = tensor.is_require_grad();
+        let tensor = Tensor::from_inner(values.reshape(shape)).set_require_grad(trainable);
         Param::from_mapped_value(id, tensor, mapper)
     }
 }

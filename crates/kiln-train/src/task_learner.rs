@@ -19,6 +19,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed, SignValue, StepContext};
+use kiln_kernels::sum_of_squares;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// Counts up to 2⁴⁰ are saved as two numbers below this, which f32 holds exactly.
@@ -136,11 +137,12 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
     fn put(&mut self, values: &Flat<B::InnerBackend>) {
         // Pending running statistics would overwrite what is put: bring them in first.
         drop(self.model.valid());
-        self.model = named::rewrite::<B, _, _, _>(
-            self.model.clone(),
-            |name| values.contains_key(name),
-            |name, weight| values.get(name).cloned().unwrap_or(weight),
-        );
+        self.put_all(values.clone());
+    }
+
+    fn put_all(&mut self, values: Flat<B::InnerBackend>) {
+        let shape = |name: &str| self.groups.get(name).map(|parameter| &parameter.shape[..]);
+        self.model = named::put::<B, _>(self.model.clone(), values, shape);
     }
 
     fn keep_buffers(&mut self) {
@@ -185,7 +187,9 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             self.keep_buffers();
         }
         let tokens = self.task.tokens(&waited.batch);
-        B::seed(&self.device, self.seed.part("dropout").at(number).value());
+        let seed = self.seed.part("dropout").at(number).value();
+        B::seed(&self.device, seed);
+        kiln_kernels::reseed(seed);
         let mut rng = self.seed.part("objective").at(number).rng();
         let mut context = StepContext { rng: &mut rng, observe };
         let loss = self.task.loss(&self.model, waited.batch, &mut context, &self.device);
@@ -214,7 +218,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
     }
 
     fn update(&mut self, learning_rate: f64) -> Result<UpdateReport> {
-        let mut gradients = std::mem::take(&mut self.held);
+        let gradients = std::mem::take(&mut self.held);
         let micros = std::mem::take(&mut self.micros).max(1) as f64;
         if gradients.is_empty() {
             return Ok(UpdateReport { gradient_norm: 0.0, clipped: false, applied: true });
@@ -228,26 +232,15 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let factor = clip_factor(gradient_norm, self.clip);
         let scale = factor / micros;
 
-        self.optimizer.begin();
-        let Self { optimizer, average, groups, .. } = self;
-        let updates = optimizer.updates();
-        let wanted: Vec<String> = gradients.keys().cloned().collect();
-        self.model = named::rewrite::<B, _, _, _>(
-            self.model.clone(),
-            |name| wanted.binary_search_by(|wanted| wanted.as_str().cmp(name)).is_ok(),
-            |name, weight| {
-                let (Some(parameter), Some(gradient)) = (groups.get(name), gradients.remove(name))
-                else {
-                    return weight;
-                };
-                let gradient = if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
-                let weight = optimizer.step(name, parameter, weight, gradient, learning_rate);
-                if let Some(average) = average.as_mut() {
-                    average.update(name, &weight, updates);
-                }
-                weight
-            },
-        );
+        // The model lets go of the weights for the time of the update.
+        let (emptied, weights) =
+            named::take::<B, _>(self.model.clone(), |name| gradients.contains_key(name));
+        self.model = emptied;
+        let weights = self.optimizer.step(&self.groups, weights, gradients, scale, learning_rate);
+        if let Some(average) = &mut self.average {
+            average.update(&weights, self.optimizer.updates());
+        }
+        self.put_all(weights);
         Ok(UpdateReport { gradient_norm, clipped: factor < 1.0, applied: true })
     }
 
@@ -341,8 +334,10 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
 
 /// The joint norm of gradients.
 pub(crate) fn norm<B: Backend>(gradients: &Flat<B>) -> Result<f64> {
-    let squares = gradients.values().map(|gradient| gradient.clone().square().sum()).collect();
-    let squares = read(Tensor::cat(squares, 0))?;
+    let Some(squares) = sum_of_squares(gradients.values().cloned().collect()) else {
+        return Ok(0.0);
+    };
+    let squares = read(squares)?;
     Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
 }
 

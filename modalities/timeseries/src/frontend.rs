@@ -6,11 +6,11 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig},
+    nn::{Embedding, EmbeddingConfig},
     tensor::{Bool, Int, Tensor, TensorData, activation::gelu},
 };
 use kiln_core::Backend;
-use kiln_nn::{ConfigError, Linear, LinearConfig, Norm, NormConfig, sinusoids};
+use kiln_nn::{ConfigError, Dropout, Linear, LinearConfig, Norm, NormConfig, sinusoids};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -148,7 +148,7 @@ impl FrontendConfig {
             resolution: (self.resolutions > 0)
                 .then(|| ResolutionPrefix::init(self.resolutions, self.patch, width, device)),
             norm: self.norm.map(|norm| norm.init(count * width, device)),
-            dropout: DropoutConfig::new(self.dropout).init(),
+            dropout: Dropout::new(self.dropout),
             patch: self.patch,
             stride: self.stride(),
             mask_value: self.mask_value,

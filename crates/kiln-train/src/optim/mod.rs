@@ -51,13 +51,36 @@ impl<B: Backend> Optimizer<B> {
         Self { rule, updates: 0, states: BTreeMap::new() }
     }
 
-    /// Starts an update; [`Self::step`] follows for each parameter.
-    pub fn begin(&mut self) {
+    /// One update: the new values of the weights that have a gradient, `[elements]` each; the
+    /// others are left as they are.
+    ///
+    /// Gradients are multiplied with `scale` first, which is how they are clipped.
+    pub fn step(
+        &mut self,
+        groups: &Groups,
+        weights: Flat<B>,
+        mut gradients: Flat<B>,
+        scale: f64,
+        rate: f64,
+    ) -> Flat<B> {
         self.updates += 1;
+        let mut updated = Flat::new();
+        for (name, weight) in weights {
+            let known = groups.get(&name).zip(gradients.remove(&name));
+            let weight = match known {
+                Some((parameter, gradient)) => {
+                    let gradient = if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
+                    self.step_one(&name, parameter, weight, gradient, rate)
+                }
+                None => weight,
+            };
+            updated.insert(name, weight);
+        }
+        updated
     }
 
-    /// The new values of a parameter, `[elements]`, from its values and gradient.
-    pub fn step(
+    /// The new values of a parameter from its values and gradient.
+    fn step_one(
         &mut self,
         name: &str,
         parameter: &Parameter,
@@ -219,25 +242,21 @@ mod tests {
             ["w", "b"].map(|name| (name.to_owned(), flat(&format!("init.{name}")))).into();
         let mut optimizer = Optimizer::<Flex>::new(recipe::Optimizer::Adamw(settings.clone()));
         for step in 0..5_u64 {
-            let mut gradients: Flat<Flex> = ["w", "b"]
+            let gradients: Flat<Flex> = ["w", "b"]
                 .map(|name| (name.to_owned(), flat(&format!("grad.{step}.{name}"))))
                 .into();
+            let mut factor = 1.0;
             if let Some(clip) = clip {
                 let norm = crate::task_learner::norm(&gradients).unwrap();
                 let expected = fixture.outputs[&format!("grad_norm.{step}")].values[0];
                 assert_close(&[norm as f32], &[expected], 1e-5);
-                let factor = crate::task_learner::clip_factor(norm, Some(clip));
-                gradients.values_mut().for_each(|g| *g = g.clone().mul_scalar(factor));
+                factor = crate::task_learner::clip_factor(norm, Some(clip));
             }
             let rate = rates.as_ref().map_or(settings.learning_rate, |rates| rates.at(step));
-            optimizer.begin();
-            for (name, parameter) in &groups {
-                let gradient = gradients.remove(name).unwrap();
-                let weight = weights[name].clone();
-                let weight = optimizer.step(name, parameter, weight, gradient, rate);
+            weights = optimizer.step(&groups, weights, gradients, factor, rate);
+            for (name, weight) in &weights {
                 let expected = &fixture.outputs[&format!("param.{step}.{name}")].values;
-                assert_close(&values(&weight), expected, 1e-6);
-                weights.insert(name.clone(), weight);
+                assert_close(&values(weight), expected, 1e-6);
             }
         }
     }

@@ -4,6 +4,7 @@ use super::distribution::Distribution;
 use burn::tensor::Tensor;
 use kiln_core::Backend;
 use kiln_nn::ConfigError;
+use kiln_objectives::losses::huber;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,12 +76,7 @@ impl PointLoss {
         match self {
             Self::Mse | Self::Nll { .. } => error.square(),
             Self::Mae => error.abs(),
-            Self::Huber { delta } => {
-                let size = error.abs();
-                let near = size.clone().clamp_max(delta);
-                // delta * (|e| - delta / 2) beyond, e² / 2 below: one formula for both.
-                near.clone() * (size - near.mul_scalar(0.5))
-            }
+            Self::Huber { delta } => huber(error, delta),
             Self::Quantile { level } => pinball(error, level),
         }
     }

@@ -8,12 +8,11 @@ pub mod reconcile;
 use crate::frontend::ChannelLinear;
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig},
     tensor::{Int, Tensor, TensorData},
 };
 use distribution::Distribution;
 use kiln_core::Backend;
-use kiln_nn::{ConfigError, Linear, LinearConfig};
+use kiln_nn::{ConfigError, Dropout, Linear, LinearConfig};
 use reconcile::{ReconcileConfig, Reconciler};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,7 +177,7 @@ impl ForecastConfig {
                 let targets = self.targets(shape.channels, 0).len();
                 reconcile.init(self.rows(shape.horizon), shape.channels, targets, device)
             }),
-            dropout: DropoutConfig::new(self.dropout).init(),
+            dropout: Dropout::new(self.dropout),
             pooling: self.pooling,
             levels,
         }
@@ -285,7 +284,7 @@ impl TokenHeadConfig {
     pub fn init<B: Backend>(&self, width: usize, patch: usize, device: &B::Device) -> TokenHead<B> {
         TokenHead {
             projection: LinearConfig::new(width, patch).init(device),
-            dropout: DropoutConfig::new(self.dropout).init(),
+            dropout: Dropout::new(self.dropout),
         }
     }
 }
