@@ -33,10 +33,12 @@ pub mod testing;
 mod linear;
 mod linear_tokens;
 mod lora;
+mod activation;
 mod norm;
 mod softmax_gate;
 mod sum_of_squares;
 
+pub use activation::{Activation, activate, gated};
 pub use backend::{AutodiffBackend, Backend};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use linear::{linear, linear_packed};
