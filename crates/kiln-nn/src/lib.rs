@@ -6,6 +6,7 @@
 //!
 //! - [`Backbone`]: a [`Transformer`] or a [`Mixer`] over [`kiln_core::Tokens`].
 //! - [`Attention`], [`FeedForward`], [`Norm`], [`Activation`]: what they are made of.
+//! - [`Embedding`], [`WaveEncoder`]: from ids and waves to tokens; [`Conv1d`], [`GroupNorm`].
 //! - [`sinusoids`]: fixed positions.
 //! - [`ConfigError`]: a setting that makes no sense, by its key.
 
@@ -14,6 +15,8 @@
 mod attention;
 mod backbone;
 mod dropout;
+mod conv;
+mod embedding;
 mod error;
 mod feed_forward;
 mod linear;
@@ -25,6 +28,10 @@ mod transformer;
 pub use attention::{Attention, AttentionConfig, Sees};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
 pub use dropout::Dropout;
+pub use conv::{
+    Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig, WaveEncoder, WaveEncoderConfig,
+};
+pub use embedding::{Embedding, EmbeddingConfig};
 pub use error::ConfigError;
 pub use feed_forward::{FeedForward, FeedForwardConfig};
 pub use kiln_kernels::Activation;

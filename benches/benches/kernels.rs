@@ -1,0 +1,107 @@
+//! Kernels by themselves on the CPU, at the sizes of models: forward, and forward with backward.
+//!
+//! `cargo bench -p kiln-benches`; `-- layer_norm` for some of them. To add a kernel, add a line to
+//! [`kernels`]. Integers come after the floats, each below a number:
+//! `bench!(c, "pick", (x: [100, 8]; row: [32] < 100) => x.select(0, row));`
+
+#![allow(missing_docs, reason = "criterion's macros")]
+
+use burn::{
+    backend::Autodiff,
+    tensor::{Int, Tensor, TensorData},
+};
+use burn_flex::Flex;
+use criterion::{Criterion, criterion_group, criterion_main};
+use kiln_kernels::{Backend, layer_norm, rms_norm};
+use std::hint::black_box;
+
+/// Measures a call of its inputs, `(name: [shape], ..; name: [shape] < limit, ..)`.
+macro_rules! bench {
+    (
+        $criterion:expr, $name:literal,
+        ($($float:ident: $shape:expr),+ $(; $($int:ident: $int_shape:tt < $limit:expr),+)?)
+        => $call:expr
+    ) => {{
+        fn call<B: Backend>(floats: &[Tensor<B, 1>], ints: &[Tensor<B, 1, Int>]) -> Tensor<B, 1> {
+            let [$($float),+] = floats else { unreachable!("as many floats as the line names") };
+            $(let $float = $float.clone().reshape($shape);)+
+            let _ = ints;
+            $(
+                let [$($int),+] = ints else { unreachable!("as many integers as the line names") };
+                $(let $int = $int.clone().reshape($int_shape);)+
+            )?
+            let out = $call;
+            let count = out.shape().num_elements();
+            out.reshape([count])
+        }
+        let sizes = [$($shape.iter().product::<usize>()),+];
+        let ints: &[(usize, i64)] = &[$($(($int_shape.iter().product(), $limit)),+)?];
+        measure($criterion, $name, &sizes, ints, call::<Flex>, call::<Autodiff<Flex>>);
+    }};
+}
+
+fn kernels(c: &mut Criterion) {
+    bench!(c, "layer_norm/1024x768", (x: [1024, 768], w: [768], b: [768])
+        => layer_norm(x, w, Some(b), 1e-5));
+    bench!(c, "layer_norm/3584x192", (x: [3584, 192], w: [192], b: [192])
+        => layer_norm(x, w, Some(b), 1e-5));
+    bench!(c, "rms_norm/1024x768", (x: [1024, 768], w: [768]) => rms_norm(x, w, 1e-5));
+}
+
+type Call<B> = fn(&[Tensor<B, 1>], &[Tensor<B, 1, Int>]) -> Tensor<B, 1>;
+
+fn measure(
+    criterion: &mut Criterion,
+    name: &str,
+    floats: &[usize],
+    ints: &[(usize, i64)],
+    forward: Call<Flex>,
+    with_backward: Call<Autodiff<Flex>>,
+) {
+    let mut group = criterion.benchmark_group(name);
+    let (floats, ints) = inputs::<Flex>(floats, ints);
+    group.bench_function("forward", |bencher| {
+        bencher.iter(|| black_box(forward(&floats, &ints)));
+    });
+    let floats: Vec<_> = floats
+        .into_iter()
+        .map(|tensor| Tensor::<Autodiff<Flex>, 1>::from_inner(tensor).require_grad())
+        .collect();
+    let ints: Vec<_> = ints.into_iter().map(Tensor::from_inner).collect();
+    group.bench_function("forward and backward", |bencher| {
+        // Every value's gradient is one.
+        bencher.iter(|| black_box(with_backward(&floats, &ints).backward()));
+    });
+    group.finish();
+}
+
+/// Numbers that repeat: floats between -1 and 1, integers below their limits.
+fn inputs<B: Backend>(
+    floats: &[usize],
+    ints: &[(usize, i64)],
+) -> (Vec<Tensor<B, 1>>, Vec<Tensor<B, 1, Int>>) {
+    let device = Default::default();
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        state >> 33
+    };
+    let floats = floats
+        .iter()
+        .map(|&size| {
+            let values = (0..size).map(|_| next() as f32 / (1_u64 << 30) as f32 - 1.0);
+            Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [size]), &device)
+        })
+        .collect();
+    let ints = ints
+        .iter()
+        .map(|&(size, limit)| {
+            let values = (0..size).map(|_| next() as i64 % limit);
+            Tensor::from_data(TensorData::new(values.collect::<Vec<i64>>(), [size]), &device)
+        })
+        .collect();
+    (floats, ints)
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);

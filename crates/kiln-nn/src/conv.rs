@@ -1,0 +1,300 @@
+//! Convolutions over frames, channels last: `[batch, frames, channels]`.
+
+use crate::{Activation, ConfigError};
+use burn::{
+    module::{Initializer, Module, Param},
+    tensor::{Tensor, module::conv1d, ops::ConvOptions},
+};
+use kiln_core::Backend;
+
+/// A convolution over frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv1dConfig {
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// Frames that an output sees.
+    pub kernel: usize,
+    /// Frames from one output to the next.
+    pub stride: usize,
+    /// Frames of zeros at either end.
+    pub padding: usize,
+    /// Channels are cut in so many groups that do not see each other.
+    pub groups: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+}
+
+impl Conv1dConfig {
+    /// Of stride 1, without padding, in one group, with a bias.
+    pub fn new(inputs: usize, outputs: usize, kernel: usize) -> Self {
+        Self { inputs, outputs, kernel, stride: 1, padding: 0, groups: 1, bias: true }
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When a size is zero or the groups do not divide the channels.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::positive("inputs", self.inputs)?;
+        ConfigError::positive("outputs", self.outputs)?;
+        ConfigError::positive("kernel", self.kernel)?;
+        ConfigError::positive("stride", self.stride)?;
+        divides(self.groups, self.inputs)?;
+        divides(self.groups, self.outputs)
+    }
+
+    /// Weights and bias uniform within one over the root of the inputs an output has, as PyTorch
+    /// has them.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Conv1d<B> {
+        let inputs = self.inputs / self.groups.max(1);
+        let bound = 1.0 / ((inputs * self.kernel).max(1) as f64).sqrt();
+        let uniform = Initializer::Uniform { min: -bound, max: bound };
+        Conv1d {
+            weight: uniform.init([self.outputs, inputs, self.kernel], device),
+            bias: self.bias.then(|| uniform.init([self.outputs], device)),
+            stride: self.stride,
+            padding: self.padding,
+            groups: self.groups,
+        }
+    }
+}
+
+fn divides(groups: usize, channels: usize) -> Result<(), ConfigError> {
+    if groups > 0 && channels.is_multiple_of(groups) {
+        return Ok(());
+    }
+    Err(ConfigError::new("groups", groups, format!("a divisor of the {channels} channels")))
+}
+
+/// A convolution over frames.
+#[derive(Module, Debug)]
+pub struct Conv1d<B: Backend> {
+    /// `[outputs, inputs / groups, kernel]`
+    pub weight: Param<Tensor<B, 3>>,
+    /// `[outputs]`
+    pub bias: Option<Param<Tensor<B, 1>>>,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+}
+
+impl<B: Backend> Conv1d<B> {
+    /// `[batch, frames, inputs]` to `[batch, (frames + 2 padding - kernel) / stride + 1, outputs]`.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let options = ConvOptions::new([self.stride], [self.padding], [1], self.groups);
+        let bias = self.bias.as_ref().map(Param::val);
+        conv1d(x.swap_dims(1, 2), self.weight.val(), bias, options).swap_dims(1, 2)
+    }
+}
+
+/// A norm over the frames of a group of channels, <https://arxiv.org/abs/1803.08494>.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupNormConfig {
+    /// Channels in and out.
+    pub channels: usize,
+    /// Groups that they are cut in; as many as channels for a norm of each channel by itself.
+    pub groups: usize,
+    /// Keeps the division finite.
+    pub epsilon: f64,
+}
+
+impl GroupNormConfig {
+    /// With an epsilon of 1e-5.
+    pub fn new(channels: usize, groups: usize) -> Self {
+        Self { channels, groups, epsilon: 1e-5 }
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When the groups do not divide the channels or epsilon is not positive.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            return Err(ConfigError::new("epsilon", self.epsilon, "a positive number"));
+        }
+        divides(self.groups, self.channels)
+    }
+
+    /// A norm that starts as the identity after standardisation.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> GroupNorm<B> {
+        GroupNorm {
+            weight: Initializer::Ones.init([self.channels], device),
+            bias: Initializer::Zeros.init([self.channels], device),
+            groups: self.groups,
+            epsilon: self.epsilon,
+        }
+    }
+}
+
+/// A norm over the frames of a group of channels.
+#[derive(Module, Debug)]
+pub struct GroupNorm<B: Backend> {
+    /// `[channels]`
+    pub weight: Param<Tensor<B, 1>>,
+    /// `[channels]`
+    pub bias: Param<Tensor<B, 1>>,
+    groups: usize,
+    epsilon: f64,
+}
+
+impl<B: Backend> GroupNorm<B> {
+    /// `[batch, frames, channels]` to the same shape.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, frames, channels] = x.dims();
+        let x = x.reshape([batch, frames, self.groups, channels / self.groups]);
+        let centred = x.clone() - x.mean_dim(1).mean_dim(3);
+        let variance = centred.clone().square().mean_dim(1).mean_dim(3);
+        let x = centred / variance.add_scalar(self.epsilon).sqrt();
+        let x = x.reshape([batch, frames, channels]);
+        x * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+    }
+}
+
+/// Convolutions that turn a wave into frames, as in wav2vec 2.0,
+/// <https://arxiv.org/abs/2006.11477>: none has a bias, the first is followed by a norm of each
+/// channel over the frames, all by an activation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaveEncoderConfig {
+    /// Channels of a frame.
+    pub width: usize,
+    /// Kernel and stride of each layer, in samples or frames of the layer before.
+    pub layers: Vec<(usize, usize)>,
+    /// After each layer.
+    pub activation: Activation,
+}
+
+impl Default for WaveEncoderConfig {
+    /// The published one: a frame every 320 samples that sees 400.
+    fn default() -> Self {
+        Self {
+            width: 512,
+            layers: vec![(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)],
+            activation: Activation::Gelu,
+        }
+    }
+}
+
+impl WaveEncoderConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When a size is zero.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::positive("width", self.width)?;
+        ConfigError::positive("layers", self.layers.len())?;
+        self.layers.iter().try_for_each(|&(kernel, stride)| {
+            ConfigError::positive("kernel", kernel)?;
+            ConfigError::positive("stride", stride)
+        })
+    }
+
+    /// How many frames come of so many samples.
+    pub fn frames(&self, samples: usize) -> usize {
+        self.layers.iter().fold(samples, |frames, &(kernel, stride)| {
+            frames.checked_sub(kernel).map_or(0, |rest| rest / stride + 1)
+        })
+    }
+
+    /// An encoder with random weights.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> WaveEncoder<B> {
+        let layer = |(at, &(kernel, stride))| {
+            let inputs = if at == 0 { 1 } else { self.width };
+            let config = Conv1dConfig::new(inputs, self.width, kernel);
+            Conv1dConfig { stride, bias: false, ..config }.init(device)
+        };
+        WaveEncoder {
+            layers: self.layers.iter().enumerate().map(layer).collect(),
+            norm: GroupNormConfig::new(self.width, self.width).init(device),
+            activation: self.activation,
+        }
+    }
+}
+
+/// Convolutions that turn a wave into frames.
+#[derive(Module, Debug)]
+pub struct WaveEncoder<B: Backend> {
+    /// From the wave up.
+    pub layers: Vec<Conv1d<B>>,
+    /// After the first layer.
+    pub norm: GroupNorm<B>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl<B: Backend> WaveEncoder<B> {
+    /// `[batch, samples]` to `[batch, frames, width]`, see [`WaveEncoderConfig::frames`].
+    pub fn forward(&self, wave: Tensor<B, 2>) -> Tensor<B, 3> {
+        let mut x = wave.unsqueeze_dim(2);
+        for (at, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x);
+            if at == 0 {
+                x = self.norm.forward(x);
+            }
+            x = self.activation.forward(x);
+        }
+        x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    fn values<const D: usize>(x: Tensor<Flex, D>) -> Vec<f32> {
+        x.into_data().to_vec().unwrap()
+    }
+
+    #[test]
+    fn convolution_by_hand() {
+        let device = Default::default();
+        let config = Conv1dConfig { padding: 1, groups: 2, ..Conv1dConfig::new(2, 2, 2) };
+        config.validate().unwrap();
+        let mut conv = config.init::<Flex>(&device);
+        conv.weight = Param::from_data([[[1.0, 2.0]], [[-1.0, 0.0]]], &device);
+        conv.bias = Some(Param::from_data([0.0, 0.5], &device));
+        let x = Tensor::from_floats([[[1.0, 10.0], [3.0, 20.0]]], &device);
+        // Channel 0: 2·1, 1 + 2·3, 3; channel 1: 0, -10, -20, each half more.
+        assert_eq!(values(conv.forward(x)), [2.0, 0.5, 7.0, -9.5, 3.0, -19.5]);
+    }
+
+    #[test]
+    fn group_norm_by_hand() {
+        let device = Default::default();
+        let x = || Tensor::<Flex, 3>::from_floats([[[1.0, 5.0], [3.0, 5.0]]], &device);
+        let config = GroupNormConfig { epsilon: 1e-9, ..GroupNormConfig::new(2, 2) };
+        config.validate().unwrap();
+        // Each channel by itself: the second is constant.
+        assert_eq!(values(config.init(&device).forward(x())), [-1.0, 0.0, 1.0, 0.0]);
+        // Both together: mean 3.5, variance (6.25 + 2.25 + 0.25 + 2.25) / 4.
+        let both = GroupNormConfig { groups: 1, ..config }.init(&device).forward(x());
+        let root = 2.75_f32.sqrt();
+        for (found, expected) in values(both).iter().zip([-2.5, 1.5, -0.5, 1.5]) {
+            assert!((found - expected / root).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn waves_become_frames() {
+        let config = WaveEncoderConfig::default();
+        config.validate().unwrap();
+        assert_eq!(config.frames(16_000), 49);
+        assert_eq!(config.frames(400), 1);
+        assert_eq!(config.frames(399), 0);
+        let small = WaveEncoderConfig { width: 4, layers: vec![(4, 2), (3, 2)], ..config };
+        let encoder = small.init::<Flex>(&Default::default());
+        let frames = encoder.forward(Tensor::ones([2, 20], &Default::default()));
+        assert_eq!(frames.dims(), [2, small.frames(20), 4]);
+    }
+
+    #[test]
+    fn mistakes_name_the_key() {
+        let config = Conv1dConfig { groups: 3, ..Conv1dConfig::new(6, 4, 1) };
+        assert_eq!(config.validate().unwrap_err().key, "groups");
+        assert_eq!(GroupNormConfig::new(4, 0).validate().unwrap_err().key, "groups");
+        let config = WaveEncoderConfig { layers: Vec::new(), ..Default::default() };
+        assert_eq!(config.validate().unwrap_err().key, "layers");
+    }
+}
