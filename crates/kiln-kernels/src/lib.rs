@@ -30,10 +30,10 @@ mod seeds;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod activation;
 mod linear;
 mod linear_tokens;
 mod lora;
-mod activation;
 mod norm;
 mod softmax_gate;
 mod sum_of_squares;

@@ -2,15 +2,21 @@
 //! other kernels' last steps.
 
 use crate::cpu::math::{exp, sigmoid, tanh};
+use crate::{Backend, activate};
+use burn::tensor::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// An activation function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Activation {
     /// `x`.
     Identity,
     /// `max(x, 0)`.
     Relu,
+    #[default]
     /// `x Φ(x)` with the normal distribution function, exactly, <https://arxiv.org/abs/1606.08415>.
     Gelu,
     /// The same with `Φ` approximated by `(1 + tanh(sqrt(2 / π) (x + 0.044715 x³))) / 2`.
@@ -63,6 +69,11 @@ impl Activation {
         Self::Sigmoid,
         Self::Tanh,
     ];
+
+    /// Applies it to every value of a tensor of any shape.
+    pub fn forward<B: Backend, const D: usize>(self, x: Tensor<B, D>) -> Tensor<B, D> {
+        activate(x, None, self)
+    }
 
     /// The activation of this number: constant generics cannot be enums yet.
     pub(crate) const fn of(code: u8) -> Self {
