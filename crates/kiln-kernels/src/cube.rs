@@ -80,3 +80,44 @@ pub(crate) fn cube_sum(value: f32) -> f32 {
     sync_cube();
     total
 }
+
+/// Rows whose share of a sum over rows one thread adds up, before [`add_slices`].
+pub(crate) const SLICE: usize = 64;
+
+/// The sum of the rows of `[slices, width]`, `[width]` in this type.
+pub(crate) fn add_slices<R: CubeRuntime>(partial: &CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
+    let shape = partial.meta.shape();
+    let (slices, width) = (shape[0], shape[1]);
+    let out = room(partial, [width], dtype);
+    add_slices_column::launch::<R>(
+        &partial.client,
+        cubes_elementwise(width),
+        CubeDim::new_1d(ROW_THREADS),
+        partial.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        slices as u32,
+        width as u32,
+        dtype.into(),
+    );
+    out
+}
+
+#[cube(launch)]
+fn add_slices_column<F: Float>(
+    partial: &Array<f32>,
+    out: &mut Array<F>,
+    slices: u32,
+    width: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let column = ABSOLUTE_POS as usize;
+    let width = width as usize;
+    if column >= width {
+        terminate!();
+    }
+    let mut total = 0.0f32;
+    for slice in 0..slices as usize {
+        total += partial[slice * width + column];
+    }
+    out[column] = F::cast_from(total);
+}

@@ -28,8 +28,10 @@ mod kernel;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod activation;
 mod norm;
 
+pub use activation::{Activation, activate, gated};
 pub use backend::{AutodiffBackend, Backend};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};

@@ -1,0 +1,223 @@
+//! Activation functions of biased inputs and gated linear units, in one pass forward and one
+//! backward.
+//!
+//! Kept for the backward step: the inputs, and nothing computed from them.
+
+mod cpu;
+#[cfg(feature = "cube")]
+pub(crate) mod cube;
+mod reference;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+pub use scalar::Activation;
+pub(crate) use scalar::for_activation;
+
+use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use burn::tensor::{
+    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+};
+use burn_flex::{Flex, FlexTensor};
+
+#[cfg(feature = "cube")]
+use crate::cube::CubeTensors;
+#[cfg(feature = "cube")]
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+/// `activation(x + bias)`.
+///
+/// # Shapes
+/// - x: `[.., width]`, and so the result
+/// - bias: `[width]`
+///
+/// # Panics
+/// When the bias is not as long as x is wide.
+pub fn activate<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    bias: Option<Tensor<B, 1>>,
+    activation: Activation,
+) -> Tensor<B, D> {
+    let mut floats = Vec::with_capacity(2);
+    if let Some(bias) = &bias {
+        let (width, found) = (x.dims()[D - 1], bias.dims()[0]);
+        assert_eq!(found, width, "the bias has {found} values for a width of {width}");
+    }
+    floats.push(x.into_primitive().tensor());
+    let with_bias = bias.is_some();
+    floats.extend(bias.map(|bias| bias.into_primitive().tensor()));
+    let kernel = Activate { activation, bias: with_bias };
+    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
+    Tensor::from_primitive(TensorPrimitive::Float(out))
+}
+
+/// A gated linear unit, <https://arxiv.org/abs/2002.05202>: the first half of the last dimension,
+/// activated, times the second half. With [`Activation::Silu`] it is SwiGLU's, with
+/// [`Activation::Gelu`] GEGLU's, with [`Activation::Sigmoid`] the original GLU's, where the paper
+/// (with two matrices for our one) has no order of halves.
+///
+/// # Shapes
+/// - x: `[.., 2 * hidden]`: gates, then what they gate
+/// - result: `[.., hidden]`
+///
+/// # Panics
+/// When the width is odd.
+pub fn gated<B: Backend, const D: usize>(x: Tensor<B, D>, activation: Activation) -> Tensor<B, D> {
+    let width = x.dims()[D - 1];
+    assert!(width.is_multiple_of(2), "a width of {width} has no halves");
+    let floats = [x.into_primitive().tensor()];
+    let out = B::record(&Gated { activation }, Tensors::floats(floats)).swap_remove(0);
+    Tensor::from_primitive(TensorPrimitive::Float(out))
+}
+
+/// [`activate`]. Floats: x, and the bias if there is one.
+#[derive(Debug, Clone)]
+struct Activate {
+    activation: Activation,
+    bias: bool,
+}
+
+/// Its backward step. Floats: x, the bias if there is one, the gradient. Outputs: the gradient of x
+/// and, if wanted, of the bias.
+#[derive(Debug, Clone)]
+struct ActivateBackward {
+    activation: Activation,
+    bias: bool,
+    bias_gradient: bool,
+}
+
+/// [`gated`]. Floats: x.
+#[derive(Debug, Clone)]
+struct Gated {
+    activation: Activation,
+}
+
+/// Its backward step. Floats: x, the gradient. Outputs: the gradient of x.
+#[derive(Debug, Clone)]
+struct GatedBackward {
+    activation: Activation,
+}
+
+impl Kernel for Activate {
+    const NAME: &'static str = "activate";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        vec![Output::new(floats[0].clone())]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::activate(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::activate(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::activate(self, inputs))
+    }
+}
+
+impl Differentiable for Activate {
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        kept.floats.push(gradient);
+        let step = ActivateBackward {
+            activation: self.activation,
+            bias: self.bias,
+            bias_gradient: needed.get(1) == Some(&true),
+        };
+        let mut gradients = B::run(&step, kept).into_iter().map(Some).collect::<Vec<_>>();
+        gradients.resize(needed.len(), None);
+        gradients
+    }
+}
+
+impl Kernel for ActivateBackward {
+    const NAME: &'static str = "activate_backward";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let count = 1 + usize::from(self.bias_gradient);
+        floats[..count].iter().cloned().map(Output::new).collect()
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::activate_backward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::activate_backward(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::activate_backward(self, inputs))
+    }
+}
+
+impl Kernel for Gated {
+    const NAME: &'static str = "gated";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let mut shape = floats[0].clone();
+        let last = shape.num_dims() - 1;
+        shape[last] /= 2;
+        vec![Output::new(shape)]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::gated(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::gated(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::gated(self, inputs))
+    }
+}
+
+impl Differentiable for Gated {
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        _needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        kept.floats.push(gradient);
+        let step = GatedBackward { activation: self.activation };
+        B::run(&step, kept).into_iter().map(Some).collect()
+    }
+}
+
+impl Kernel for GatedBackward {
+    const NAME: &'static str = "gated_backward";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        vec![Output::new(floats[0].clone())]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::gated_backward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::gated_backward(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::gated_backward(self, inputs))
+    }
+}
