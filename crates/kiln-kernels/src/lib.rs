@@ -30,8 +30,10 @@ pub mod testing;
 
 mod activation;
 mod norm;
+mod optimizer;
 
 pub use activation::{Activation, activate, gated};
 pub use backend::{AutodiffBackend, Backend};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};
+pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};
