@@ -29,11 +29,18 @@ mod kernel;
 pub mod testing;
 
 mod activation;
+mod dropout;
 mod norm;
 mod optimizer;
+mod random;
+mod rotary;
+mod tokens;
 
 pub use activation::{Activation, activate, gated};
 pub use backend::{AutodiffBackend, Backend};
+pub use dropout::{dropout, dropout_add};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};
 pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};
+pub use rotary::{Pairing, RotaryOptions, rotary, rotary_table};
+pub use tokens::{embedding, gather_tokens, scatter_tokens};
