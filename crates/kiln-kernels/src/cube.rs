@@ -121,3 +121,8 @@ fn add_slices_column<F: Float>(
     }
     out[column] = F::cast_from(total);
 }
+
+/// A tensor to update in place: this one where nobody else holds its memory, else a copy.
+pub(crate) fn updatable<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
+    if tensor.can_mut() { tensor.clone() } else { tensor.copy() }
+}

@@ -26,6 +26,10 @@ pub trait Kernel: Clone + Debug + Send + Sync + 'static {
     /// what it can of it.
     const ON_CUBE: bool = false;
 
+    /// Whether [`cube`](Self::cube) writes into inputs that nobody else holds. It must then cover
+    /// all settings: the backend has let go of the inputs.
+    const IN_PLACE: bool = false;
+
     /// What comes out of inputs of these shapes.
     fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output>;
 

@@ -19,6 +19,14 @@ where
     BT: BoolElement,
 {
     fn run<K: Kernel>(kernel: &K, inputs: Tensors<Self>) -> Vec<FloatTensor<Self>> {
+        if K::ON_CUBE && K::IN_PLACE {
+            let tensors = CubeTensors::of(&inputs);
+            drop(inputs);
+            return match kernel.cube::<R>(&tensors) {
+                Some(outputs) => outputs,
+                None => unreachable!("{} works in place and has no other version", K::NAME),
+            };
+        }
         let found = K::ON_CUBE.then(|| kernel.cube::<R>(&CubeTensors::of(&inputs))).flatten();
         found.unwrap_or_else(|| kernel.reference::<Self>(inputs))
     }

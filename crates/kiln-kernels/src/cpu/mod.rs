@@ -57,3 +57,16 @@ pub(crate) fn matrix(tensor: &FlexTensor) -> (usize, usize) {
     let columns = shape.iter().last().copied().unwrap_or(1);
     (shape.num_elements() / columns.max(1), columns)
 }
+
+/// The tensor itself where its values lie in order and are all there is in its memory, else a copy:
+/// what [`values_mut`] may write to.
+pub(crate) fn updatable(tensor: FlexTensor) -> FlexTensor {
+    // Shared memory is copied when it is first written to.
+    tensor.to_contiguous()
+}
+
+/// The values of an [`updatable`] tensor, to write; copied first if they are anybody else's, too.
+pub(crate) fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    debug_assert!(tensor.is_contiguous() && tensor.layout().start_offset() == 0);
+    tensor.storage_mut::<f32>()
+}

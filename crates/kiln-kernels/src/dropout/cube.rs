@@ -1,0 +1,64 @@
+//! On GPUs: a thread a value.
+
+use super::{Dropout, rows};
+use crate::{
+    cube::{CubeTensors, ROW_THREADS, cubes_elementwise, room},
+    random::{cube::bits, threshold},
+};
+use burn::tensor::TensorMetadata;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+pub(super) fn dropout<R: CubeRuntime>(
+    kernel: &Dropout,
+    inputs: &CubeTensors<R>,
+) -> Vec<CubeTensor<R>> {
+    let x = &inputs.floats[0];
+    let (rows, width) = rows(&x.shape());
+    let out = room(x, x.shape(), x.dtype);
+    dropout_value::launch::<R>(
+        &x.client,
+        cubes_elementwise(rows * width),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        inputs.floats.get(1).unwrap_or(x).clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        (rows * width) as u32,
+        width as u32,
+        kernel.seed[0],
+        kernel.seed[1],
+        threshold(kernel.p),
+        kernel.scale() as f32,
+        kernel.residual,
+        x.dtype.into(),
+    );
+    vec![out]
+}
+
+#[cube(launch)]
+fn dropout_value<F: Float>(
+    x: &Array<F>,
+    residual: &Array<F>,
+    out: &mut Array<F>,
+    count: u32,
+    width: u32,
+    seed_first: u32,
+    seed_second: u32,
+    least: u32,
+    scale: f32,
+    #[comptime] with_residual: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let position = ABSOLUTE_POS as u32;
+    if position >= count {
+        terminate!();
+    }
+    let drawn = bits(seed_first, seed_second, position / width, position % width);
+    let position = position as usize;
+    let kept = f32::cast_from(x[position]) * scale;
+    let mut value = select(drawn >= least, kept, 0.0f32);
+    if with_residual {
+        value += f32::cast_from(residual[position]);
+    }
+    out[position] = F::cast_from(value);
+}

@@ -1,0 +1,138 @@
+//! Dropout, <https://jmlr.org/papers/v15/srivastava14a.html>, by itself or with the addition of a
+//! residual.
+//!
+//! What is dropped depends on the seed, the row and the column alone, so the backward step drops the
+//! same again: nothing is kept, not even a mask.
+
+mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use burn::tensor::{
+    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+};
+use burn_flex::{Flex, FlexTensor};
+
+#[cfg(feature = "cube")]
+use crate::cube::CubeTensors;
+#[cfg(feature = "cube")]
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+/// Zeros each value of x with probability `p`, and divides the others by `1 - p`. The same seed
+/// drops the same values, on every backend; take another for each step and layer.
+///
+/// # Shapes
+/// - x: any, and so the result
+///
+/// # Panics
+/// When `p` is not in `0.0..=1.0`.
+pub fn dropout<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    p: f64,
+    seed: [u32; 2],
+) -> Tensor<B, D> {
+    check(p);
+    if p == 0.0 {
+        return x;
+    }
+    let floats = [x.into_primitive().tensor()];
+    let out = B::record(&Dropout { p, seed, residual: false }, Tensors::floats(floats));
+    first(out)
+}
+
+/// `residual + dropout(x)` in one pass.
+///
+/// # Shapes
+/// - x, residual: any, both the same, and so the result
+///
+/// # Panics
+/// When the shapes differ, or `p` is not in `0.0..=1.0`.
+pub fn dropout_add<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    residual: Tensor<B, D>,
+    p: f64,
+    seed: [u32; 2],
+) -> Tensor<B, D> {
+    check(p);
+    assert_eq!(x.dims(), residual.dims(), "x and the residual differ in shape");
+    if p == 0.0 {
+        return residual + x;
+    }
+    let floats = [x, residual].map(|tensor| tensor.into_primitive().tensor());
+    let out = B::record(&Dropout { p, seed, residual: true }, Tensors::floats(floats));
+    first(out)
+}
+
+fn check(p: f64) {
+    assert!((0.0..=1.0).contains(&p), "{p} is no probability to drop with");
+}
+
+fn first<B: Backend, const D: usize>(mut outputs: Vec<FloatTensor<B>>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(outputs.swap_remove(0)))
+}
+
+/// Floats: x, and the residual if there is one. It is its own backward step.
+#[derive(Debug, Clone)]
+struct Dropout {
+    p: f64,
+    seed: [u32; 2],
+    residual: bool,
+}
+
+impl Dropout {
+    /// What is kept is multiplied with it.
+    fn scale(&self) -> f64 {
+        // With a probability of one nothing is kept.
+        if self.p < 1.0 { 1.0 / (1.0 - self.p) } else { 0.0 }
+    }
+}
+
+/// Rows and columns: what the bits are drawn for.
+fn rows(shape: &Shape) -> (usize, usize) {
+    let width = shape.iter().last().copied().unwrap_or(1);
+    (shape.num_elements() / width.max(1), width)
+}
+
+impl Kernel for Dropout {
+    const NAME: &'static str = "dropout";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        vec![Output::new(floats[0].clone())]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::dropout(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::dropout(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::dropout(self, inputs))
+    }
+}
+
+impl Differentiable for Dropout {
+    fn keep<B: BurnBackend>(&self, _inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
+        Tensors::floats([])
+    }
+
+    fn backward<B: Backend>(
+        &self,
+        _kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        let residual = self.residual.then(|| gradient.clone());
+        let step = Self { residual: false, ..self.clone() };
+        let x = needed[0].then(|| B::run(&step, Tensors::floats([gradient])).swap_remove(0));
+        if self.residual { vec![x, residual] } else { vec![x] }
+    }
+}

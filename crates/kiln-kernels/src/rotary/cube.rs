@@ -1,0 +1,92 @@
+//! On GPUs: a thread a value, which reads its partner from cache.
+
+use super::{Pairing, Rotary};
+use crate::cube::{CubeTensors, ROW_THREADS, cubes_elementwise, room};
+use burn::tensor::{DType, TensorMetadata};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+pub(super) fn rotary<R: CubeRuntime>(
+    kernel: &Rotary,
+    inputs: &CubeTensors<R>,
+) -> Vec<CubeTensor<R>> {
+    let [x, table] = [0, 1].map(|index| &inputs.floats[index]);
+    let shape = x.shape();
+    let out = room(x, shape.clone(), x.dtype);
+    let count = shape.num_elements();
+    let positions = match inputs.ints.first() {
+        Some(positions) => positions.clone(),
+        None => room(x, [1], DType::I32),
+    };
+    rotary_value::launch::<R>(
+        &x.client,
+        cubes_elementwise(count),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        table.clone().into_array_arg(),
+        positions.into_array_arg(),
+        out.clone().into_array_arg(),
+        count as u32,
+        shape[1] as u32,
+        shape[2] as u32,
+        shape[3] as u32,
+        kernel.heads as u32,
+        table.shape()[1] as u32,
+        if kernel.inverse { -1.0f32 } else { 1.0 },
+        kernel.pairing == Pairing::Interleaved,
+        !inputs.ints.is_empty(),
+        [x.dtype.into(), table.dtype.into()],
+    );
+    vec![out]
+}
+
+#[cube(launch)]
+fn rotary_value<F: Float, T: Float>(
+    x: &Array<F>,
+    table: &Array<T>,
+    positions: &Array<i32>,
+    out: &mut Array<F>,
+    count: u32,
+    tokens: u32,
+    heads: u32,
+    width: u32,
+    turned_heads: u32,
+    pairs: u32,
+    sign: f32,
+    #[comptime] interleaved: bool,
+    #[comptime] with_positions: bool,
+    #[define(F, T)] _dtypes: [StorageType; 2],
+) {
+    let at = ABSOLUTE_POS as usize;
+    if at >= count as usize {
+        terminate!();
+    }
+    let (width, heads, pairs) = (width as usize, heads as usize, pairs as usize);
+    let column = at % width;
+    let head = at / width % heads;
+    let token = at / width / heads;
+    if head >= turned_heads as usize || column >= 2 * pairs {
+        out[at] = x[at];
+        terminate!();
+    }
+    let mut position = token % tokens as usize;
+    if with_positions {
+        position = positions[token] as usize;
+    }
+    let mut pair = column / 2;
+    let mut is_second = column % 2 == 1;
+    let mut distance = 1usize;
+    if !interleaved {
+        pair = column % pairs;
+        is_second = column >= pairs;
+        distance = pairs;
+    }
+    let angle = (position * pairs + pair) * 2;
+    let cosine = f32::cast_from(table[angle]);
+    let sine = f32::cast_from(table[angle + 1]) * sign;
+    // The partner of a first value lies ahead, that of a second behind; so its sine's sign differs.
+    let partner = select(is_second, at - distance, at + distance);
+    let sine = select(is_second, sine, -sine);
+    let value = f32::cast_from(x[at]) * cosine + f32::cast_from(x[partner]) * sine;
+    out[at] = F::cast_from(value);
+}

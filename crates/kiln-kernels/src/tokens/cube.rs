@@ -1,0 +1,230 @@
+//! On GPUs: a thread a value forward. Backward, what was picked from a row is a chain in the order
+//! of picks, which the row's cube follows: no atomics, and every sum has one order.
+
+use super::Scatter;
+use crate::cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cubes, cubes_elementwise, room};
+use burn::tensor::{DType, TensorMetadata};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+pub(super) fn gather<R: CubeRuntime>(inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
+    let (x, indices) = (&inputs.floats[0], &inputs.ints[0]);
+    let (shape, picks) = (x.shape(), indices.shape());
+    let out = room(x, [picks[0], picks[1], shape[2]], x.dtype);
+    let count = picks.num_elements() * shape[2];
+    gather_value::launch::<R>(
+        &x.client,
+        cubes_elementwise(count),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        indices.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        count as u32,
+        shape[1] as u32,
+        picks[1] as u32,
+        shape[2] as u32,
+        x.dtype.into(),
+    );
+    vec![out]
+}
+
+#[cube(launch)]
+fn gather_value<F: Float>(
+    x: &Array<F>,
+    indices: &Array<i32>,
+    out: &mut Array<F>,
+    count: u32,
+    rows: u32,
+    picks: u32,
+    width: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let at = ABSOLUTE_POS as usize;
+    if at >= count as usize {
+        terminate!();
+    }
+    let width = width as usize;
+    let pick = at / width;
+    let row = pick / picks as usize * rows as usize + indices[pick] as usize;
+    out[at] = x[row * width + at % width];
+}
+
+/// The first pick of each row, `[groups * rows]`, and of each pick the next of the same row,
+/// `[groups * picks]`; -1 where there is none.
+fn chains<R: CubeRuntime>(
+    like: &CubeTensor<R>,
+    indices: &CubeTensor<R>,
+    rows: usize,
+) -> [CubeTensor<R>; 2] {
+    let shape = indices.shape();
+    let (groups, picks) = (shape[0], shape[1]);
+    let first = room(like, [groups * rows], DType::I32);
+    let next = room(like, [shape.num_elements().max(1)], DType::I32);
+    no_pick::launch::<R>(
+        &like.client,
+        cubes_elementwise(groups * rows),
+        CubeDim::new_1d(ROW_THREADS),
+        first.clone().into_array_arg(),
+        (groups * rows) as u32,
+    );
+    if groups * picks > 0 {
+        link_pick::launch::<R>(
+            &like.client,
+            cubes_elementwise(groups * picks),
+            CubeDim::new_1d(ROW_THREADS),
+            indices.clone().into_array_arg(),
+            first.clone().into_array_arg(),
+            next.clone().into_array_arg(),
+            (groups * picks) as u32,
+            rows as u32,
+            picks as u32,
+        );
+    }
+    [first, next]
+}
+
+#[cube(launch)]
+fn no_pick(first: &mut Array<i32>, rows: u32) {
+    let row = ABSOLUTE_POS as usize;
+    if row >= rows as usize {
+        terminate!();
+    }
+    first[row] = -1i32;
+}
+
+#[cube(launch)]
+fn link_pick(
+    indices: &Array<i32>,
+    first: &mut Array<i32>,
+    next: &mut Array<i32>,
+    count: u32,
+    rows: u32,
+    picks: u32,
+) {
+    let pick = ABSOLUTE_POS as usize;
+    if pick >= count as usize {
+        terminate!();
+    }
+    let picks = picks as usize;
+    let start = pick / picks * picks;
+    let index = indices[pick];
+    let mut after = pick + 1;
+    while after < start + picks && indices[after] != index {
+        after += 1;
+    }
+    next[pick] = select(after < start + picks, i32::cast_from(after as u32), -1i32);
+    let mut before = start;
+    while indices[before] != index {
+        before += 1;
+    }
+    if before == pick && index >= 0i32 && (index as u32) < rows {
+        first[pick / picks * rows as usize + index as usize] = i32::cast_from(pick as u32);
+    }
+}
+
+pub(super) fn scatter<R: CubeRuntime>(
+    kernel: &Scatter,
+    inputs: &CubeTensors<R>,
+) -> Vec<CubeTensor<R>> {
+    let (x, indices) = (&inputs.floats[0], &inputs.ints[0]);
+    let (groups, width) = (x.shape()[0], x.shape()[2]);
+    let out = room(x, [groups, kernel.rows, width], x.dtype);
+    let [first, next] = chains(x, indices, kernel.rows);
+    scatter_row::launch::<R>(
+        &x.client,
+        cubes(groups * kernel.rows),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        inputs.floats.get(1).unwrap_or(x).clone().into_array_arg(),
+        first.into_array_arg(),
+        next.into_array_arg(),
+        out.clone().into_array_arg(),
+        (groups * kernel.rows) as u32,
+        width as u32,
+        kernel.fill,
+        x.dtype.into(),
+    );
+    vec![out]
+}
+
+#[cube(launch)]
+fn scatter_row<F: Float>(
+    x: &Array<F>,
+    fill: &Array<F>,
+    first: &Array<i32>,
+    next: &Array<i32>,
+    out: &mut Array<F>,
+    rows: u32,
+    width: u32,
+    #[comptime] with_fill: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let row = CUBE_POS as usize;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let width = width as usize;
+    let head = first[row];
+    for column in range_stepped(UNIT_POS as usize, width, comptime!(ROW_THREADS as usize)) {
+        let mut sum = 0.0f32;
+        if with_fill && head < 0i32 {
+            sum = f32::cast_from(fill[column]);
+        }
+        let mut pick = head;
+        while pick >= 0i32 {
+            sum += f32::cast_from(x[pick as usize * width + column]);
+            pick = next[pick as usize];
+        }
+        out[row * width + column] = F::cast_from(sum);
+    }
+}
+
+pub(super) fn fill_gradient<R: CubeRuntime>(inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
+    let (gradient, indices) = (&inputs.floats[0], &inputs.ints[0]);
+    let shape = gradient.shape();
+    let (rows, width) = (shape[0] * shape[1], shape[2]);
+    let [first, _] = chains(gradient, indices, shape[1]);
+    let slices = rows.div_ceil(SLICE);
+    let partial = room(gradient, [slices, width], DType::F32);
+    fill_slice::launch::<R>(
+        &gradient.client,
+        cubes_elementwise(slices * width),
+        CubeDim::new_1d(ROW_THREADS),
+        gradient.clone().into_array_arg(),
+        first.into_array_arg(),
+        partial.clone().into_array_arg(),
+        rows as u32,
+        width as u32,
+        gradient.dtype.into(),
+    );
+    vec![add_slices(&partial, gradient.dtype)]
+}
+
+#[cube(launch)]
+fn fill_slice<F: Float>(
+    gradient: &Array<F>,
+    first: &Array<i32>,
+    partial: &mut Array<f32>,
+    rows: u32,
+    width: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let (rows, width) = (rows as usize, width as usize);
+    let at = ABSOLUTE_POS as usize;
+    if at >= rows.div_ceil(comptime!(SLICE)) * width {
+        terminate!();
+    }
+    let column = at % width;
+    let start = at / width * comptime!(SLICE);
+    let mut end = start + comptime!(SLICE);
+    if end > rows {
+        end = rows;
+    }
+    let mut sum = 0.0f32;
+    for row in start..end {
+        if first[row] < 0i32 {
+            sum += f32::cast_from(gradient[row * width + column]);
+        }
+    }
+    partial[at] = sum;
+}

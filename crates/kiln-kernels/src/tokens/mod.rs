@@ -1,0 +1,213 @@
+//! Tokens taken by number: the kept tokens of masked autoencoding
+//! (<https://arxiv.org/abs/2111.06377>) and their way back, and embeddings.
+//!
+//! What goes back to a place is found by its number, not added by whoever comes first: sums are the
+//! same from run to run, and no dense matrix of ones and zeros is made.
+
+mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use burn::tensor::{
+    Int, Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+};
+use burn_flex::{Flex, FlexTensor};
+
+#[cfg(feature = "cube")]
+use crate::cube::CubeTensors;
+#[cfg(feature = "cube")]
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+/// The tokens with these numbers, in their order; a number may repeat.
+///
+/// # Shapes
+/// - x: `[batch, tokens, width]`
+/// - indices: `[batch, kept]`, each below `tokens`
+/// - result: `[batch, kept, width]`
+///
+/// # Panics
+/// When the batches differ; on the CPU when an index is not below `tokens`.
+pub fn gather_tokens<B: Backend>(x: Tensor<B, 3>, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    let [batch, rows, _] = x.dims();
+    let [found, _] = indices.dims();
+    assert_eq!(found, batch, "indices of a batch of {found} for one of {batch}");
+    let floats = [x.into_primitive().tensor()];
+    record(&Gather { rows }, Tensors::floats(floats), indices)
+}
+
+/// The inverse of [`gather_tokens`]: puts kept tokens at their places, and `fill`, the mask token,
+/// elsewhere. Where an index repeats, its tokens are summed.
+///
+/// # Shapes
+/// - kept: `[batch, kept, width]`
+/// - indices: `[batch, kept]`, each below `tokens`
+/// - fill: `[width]`
+/// - result: `[batch, tokens, width]`
+///
+/// # Panics
+/// When shapes do not fit; on the CPU when an index is not below `tokens`.
+pub fn scatter_tokens<B: Backend>(
+    kept: Tensor<B, 3>,
+    indices: Tensor<B, 2, Int>,
+    fill: Tensor<B, 1>,
+    tokens: usize,
+) -> Tensor<B, 3> {
+    let [batch, count, width] = kept.dims();
+    assert_eq!(indices.dims(), [batch, count], "each kept token has one index");
+    assert_eq!(fill.dims(), [width], "the fill is as wide as a token");
+    let floats = [kept.into_primitive().tensor(), fill.into_primitive().tensor()];
+    record(&Scatter { rows: tokens, fill: true }, Tensors::floats(floats), indices)
+}
+
+/// The rows of a table with these numbers.
+///
+/// # Shapes
+/// - table: `[vocabulary, width]`
+/// - ids: `[batch, tokens]`, each below `vocabulary`
+/// - result: `[batch, tokens, width]`
+///
+/// # Panics
+/// On the CPU when an id is not below `vocabulary`.
+pub fn embedding<B: Backend>(table: Tensor<B, 2>, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    let [vocabulary, width] = table.dims();
+    let [batch, tokens] = ids.dims();
+    let table: Tensor<B, 3> = table.unsqueeze_dim(0);
+    let floats = [table.into_primitive().tensor()];
+    let ids = ids.reshape([1, batch * tokens]);
+    let out: Tensor<B, 3> = record(&Gather { rows: vocabulary }, Tensors::floats(floats), ids);
+    out.reshape([batch, tokens, width])
+}
+
+fn record<B: Backend, K: Differentiable>(
+    kernel: &K,
+    floats: Tensors<B>,
+    indices: Tensor<B, 2, Int>,
+) -> Tensor<B, 3> {
+    let out = B::record(kernel, floats.with_ints([indices.into_primitive()])).swap_remove(0);
+    Tensor::from_primitive(TensorPrimitive::Float(out))
+}
+
+/// Floats: `[groups, rows, width]`. Ints: `[groups, picks]`. Outputs: `[groups, picks, width]`.
+#[derive(Debug, Clone)]
+struct Gather {
+    rows: usize,
+}
+
+/// The sum of what was picked from each row. Floats: `[groups, picks, width]`, and `[width]` for
+/// rows that were not picked, else zero. Ints: `[groups, picks]`. Outputs: `[groups, rows, width]`.
+#[derive(Debug, Clone)]
+struct Scatter {
+    rows: usize,
+    fill: bool,
+}
+
+/// The gradient of the fill: the sum over the rows that were not picked. Floats:
+/// `[groups, rows, width]`. Ints: `[groups, picks]`. Outputs: `[width]`.
+#[derive(Debug, Clone)]
+struct FillGradient;
+
+impl Kernel for Gather {
+    const NAME: &'static str = "gather";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
+        vec![Output::new([ints[0][0], ints[0][1], floats[0][2]])]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::gather(inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::gather(inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::gather(inputs))
+    }
+}
+
+impl Differentiable for Gather {
+    fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
+        Tensors::floats([]).with_ints(inputs.ints)
+    }
+
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        _needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        kept.floats.push(gradient);
+        let step = Scatter { rows: self.rows, fill: false };
+        B::run(&step, kept).into_iter().map(Some).collect()
+    }
+}
+
+impl Kernel for Scatter {
+    const NAME: &'static str = "scatter";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        vec![Output::new([floats[0][0], self.rows, floats[0][2]])]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::scatter(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::scatter(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::scatter(self, inputs))
+    }
+}
+
+impl Differentiable for Scatter {
+    fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
+        Tensors::floats([]).with_ints(inputs.ints)
+    }
+
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        kept.floats.push(gradient);
+        let fill = (needed.get(1) == Some(&true))
+            .then(|| B::run(&FillGradient, kept.clone()).swap_remove(0));
+        let values = needed[0].then(|| B::run(&Gather { rows: self.rows }, kept).swap_remove(0));
+        if self.fill { vec![values, fill] } else { vec![values] }
+    }
+}
+
+impl Kernel for FillGradient {
+    const NAME: &'static str = "fill_gradient";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        vec![Output::new([floats[0][2]])]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::fill_gradient(inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::fill_gradient(inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::fill_gradient(inputs))
+    }
+}
