@@ -75,7 +75,8 @@ impl<B: AutodiffBackend, M> Trainable<B> for M where
 }
 
 type Inner<B, M> = <M as AutodiffModule<B>>::InnerModule;
-type Query<B, M> = <Inner<B, M> as Model<<B as burn::tensor::backend::AutodiffBackend>::InnerBackend>>::Query;
+type Query<B, M> =
+    <Inner<B, M> as Model<<B as burn::tensor::backend::AutodiffBackend>::InnerBackend>>::Query;
 
 struct Running<B: AutodiffBackend, M: Trainable<B>> {
     learner: TaskLearner<B, Repeated<B, M>>,

@@ -71,9 +71,11 @@ fn main() -> Result<()> {
 
 fn open(work: &str, tensors: Tensors, device: Device) -> Result<Box<dyn Work>> {
     match device {
-        Device::Cpu => {
-            work::open::<burn::backend::Autodiff<burn_flex::Flex>>(work, tensors, Default::default())
-        }
+        Device::Cpu => work::open::<burn::backend::Autodiff<burn_flex::Flex>>(
+            work,
+            tensors,
+            Default::default(),
+        ),
         Device::Cuda => cuda(work, tensors),
     }
 }

@@ -14,8 +14,8 @@
 
 mod attention;
 mod backbone;
-mod dropout;
 mod conv;
+mod dropout;
 mod embedding;
 mod error;
 mod feed_forward;
@@ -27,10 +27,8 @@ mod transformer;
 
 pub use attention::{Attention, AttentionConfig, Sees};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
+pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig, WaveEncoder, WaveEncoderConfig};
 pub use dropout::Dropout;
-pub use conv::{
-    Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig, WaveEncoder, WaveEncoderConfig,
-};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use error::ConfigError;
 pub use feed_forward::{FeedForward, FeedForwardConfig};

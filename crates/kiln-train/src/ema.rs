@@ -8,6 +8,7 @@
 use crate::named::Flat;
 use burn::tensor::Tensor;
 use kiln_core::Backend;
+use kiln_kernels::ema;
 
 /// The average of the trained weights.
 #[derive(Debug)]
@@ -25,12 +26,15 @@ impl<B: Backend> Average<B> {
     /// Takes in the weights after update number `updates`.
     pub fn update(&mut self, weights: &Flat<B>, updates: u64) {
         let decay = self.decay.min((1.0 + updates as f64) / (10.0 + updates as f64));
+        let (mut names, mut averages, mut news) = (Vec::new(), Vec::new(), Vec::new());
         for (name, weight) in weights {
             if let Some(average) = self.weights.remove(name) {
-                let average = average.mul_scalar(decay) + weight.clone().mul_scalar(1.0 - decay);
-                self.weights.insert(name.clone(), average);
+                names.push(name.clone());
+                averages.push(average);
+                news.push(weight.clone());
             }
         }
+        self.weights.extend(names.into_iter().zip(ema(averages, news, decay)));
     }
 
     /// The averages by name.

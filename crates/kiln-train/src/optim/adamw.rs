@@ -5,28 +5,49 @@ use super::Moment;
 use crate::recipe::AdamW;
 use burn::tensor::Tensor;
 use kiln_core::Backend;
+use kiln_kernels::{AdamWState, AdamWStep, adamw};
 
-/// One step; the state is the mean and the squared mean of gradients.
-pub(super) fn step<B: Backend>(
+/// A parameter before an update; the state is the mean and the squared mean of gradients.
+pub(super) struct Item<B: Backend> {
+    pub moment: Moment,
+    pub weight: Tensor<B, 1>,
+    pub gradient: Tensor<B, 1>,
+    pub state: Vec<Tensor<B, 1>>,
+}
+
+/// One step of many parameters: their new values and states. Gradients are multiplied with `scale`.
+pub(super) fn step_all<B: Backend>(
+    settings: &AdamW,
+    count: u64,
+    scale: f64,
+    items: Vec<Item<B>>,
+) -> Vec<(Tensor<B, 1>, Vec<Tensor<B, 1>>)> {
+    let steps = items.into_iter().map(|Item { moment, weight, gradient, state }| {
+        let [mean, square] = <[_; 2]>::try_from(state)
+            .unwrap_or_else(|_| [gradient.zeros_like(), gradient.zeros_like()]);
+        let Moment { rate, decay, .. } = moment;
+        AdamWStep { weight, gradient, mean, square, rate, decay }
+    });
+    let rule = kiln_kernels::AdamW {
+        betas: settings.betas,
+        epsilon: settings.epsilon,
+        count,
+        gradient_scale: scale,
+    };
+    let updated = adamw(rule, steps.collect()).into_iter();
+    updated.map(|AdamWState { weight, mean, square }| (weight, vec![mean, square])).collect()
+}
+
+/// One step of one parameter.
+pub(super) fn step_one<B: Backend>(
     settings: &AdamW,
     moment: Moment,
     weight: Tensor<B, 1>,
     gradient: Tensor<B, 1>,
     state: Vec<Tensor<B, 1>>,
 ) -> (Tensor<B, 1>, Vec<Tensor<B, 1>>) {
-    let [beta_mean, beta_square] = settings.betas;
-    let (mean, square) = match <[_; 2]>::try_from(state) {
-        Ok([mean, square]) => (mean, square),
-        Err(_) => (gradient.zeros_like(), gradient.zeros_like()),
-    };
-    let mean = mean.mul_scalar(beta_mean) + gradient.clone().mul_scalar(1.0 - beta_mean);
-    let square = square.mul_scalar(beta_square) + gradient.square().mul_scalar(1.0 - beta_square);
-    let count = i32::try_from(moment.count).unwrap_or(i32::MAX);
-    let mean_correction = 1.0 - beta_mean.powi(count);
-    let square_correction = (1.0 - beta_square.powi(count)).sqrt();
-    let root = square.clone().sqrt().div_scalar(square_correction).add_scalar(settings.epsilon);
-    let update = (mean.clone() / root).mul_scalar(moment.rate / mean_correction);
-    (moment.decayed(weight) - update, vec![mean, square])
+    let item = Item { moment, weight, gradient, state };
+    step_all(settings, moment.count, 1.0, vec![item]).swap_remove(0)
 }
 
 #[cfg(test)]
@@ -42,7 +63,7 @@ mod tests {
         let gradient = Tensor::from_floats([0.5, -20.0], &device);
         let settings = AdamW { weight_decay: 0.5, ..AdamW::default() };
         let moment = Moment { rate: 0.1, decay: 0.5, count: 1 };
-        let (weight, state) = step(&settings, moment, weight, gradient, Vec::new());
+        let (weight, state) = step_one(&settings, moment, weight, gradient, Vec::new());
         // 1 · (1 − 0.1 · 0.5) ∓ 0.1: the corrected means are g and g², so the update is a sign.
         assert_close(&values(&weight), &[0.85, 1.05], 1e-6);
         assert_close(&values(&state[0]), &[0.05, -2.0], 1e-6);

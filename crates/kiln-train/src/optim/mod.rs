@@ -39,6 +39,11 @@ struct Moment {
 }
 
 impl Moment {
+    fn new(parameter: &Parameter, rate: f64, decay: f64, count: u64) -> Self {
+        let decay = if parameter.decayed { decay } else { 0.0 };
+        Self { rate: rate * parameter.share, decay, count }
+    }
+
     /// Decoupled weight decay: what is left of a weight, <https://arxiv.org/abs/1711.05101>.
     fn decayed<B: Backend>(&self, weight: Tensor<B, 1>) -> Tensor<B, 1> {
         if self.decay == 0.0 { weight } else { weight.mul_scalar(1.0 - self.rate * self.decay) }
@@ -64,6 +69,10 @@ impl<B: Backend> Optimizer<B> {
         rate: f64,
     ) -> Flat<B> {
         self.updates += 1;
+        let rule = self.rule.clone();
+        if let recipe::Optimizer::Adamw(settings) = &rule {
+            return self.step_adamw(settings, groups, weights, gradients, scale, rate);
+        }
         let mut updated = Flat::new();
         for (name, weight) in weights {
             let known = groups.get(&name).zip(gradients.remove(&name));
@@ -79,6 +88,36 @@ impl<B: Backend> Optimizer<B> {
         updated
     }
 
+    /// AdamW, <https://arxiv.org/abs/1711.05101>, on all parameters at once.
+    fn step_adamw(
+        &mut self,
+        settings: &recipe::AdamW,
+        groups: &Groups,
+        weights: Flat<B>,
+        mut gradients: Flat<B>,
+        scale: f64,
+        rate: f64,
+    ) -> Flat<B> {
+        let mut updated = Flat::new();
+        let (mut names, mut items) = (Vec::new(), Vec::new());
+        for (name, weight) in weights {
+            let Some((parameter, gradient)) = groups.get(&name).zip(gradients.remove(&name)) else {
+                updated.insert(name, weight);
+                continue;
+            };
+            let moment = Moment::new(parameter, rate, settings.weight_decay, self.updates);
+            let state = self.states.remove(&name).unwrap_or_default();
+            items.push(adamw::Item { moment, weight, gradient, state });
+            names.push(name);
+        }
+        let results = adamw::step_all(settings, self.updates, scale, items);
+        for (name, (weight, state)) in names.into_iter().zip(results) {
+            self.states.insert(name.clone(), state);
+            updated.insert(name, weight);
+        }
+        updated
+    }
+
     /// The new values of a parameter from its values and gradient.
     fn step_one(
         &mut self,
@@ -89,14 +128,11 @@ impl<B: Backend> Optimizer<B> {
         rate: f64,
     ) -> Tensor<B, 1> {
         let state = self.states.remove(name).unwrap_or_default();
-        let moment = |decay: f64| Moment {
-            rate: rate * parameter.share,
-            decay: if parameter.decayed { decay } else { 0.0 },
-            count: self.updates,
-        };
+        let moment = |decay| Moment::new(parameter, rate, decay, self.updates);
         let (weight, state) = match &self.rule {
             recipe::Optimizer::Adamw(settings) => {
-                adamw::step(settings, moment(settings.weight_decay), weight, gradient, state)
+                let moment = moment(settings.weight_decay);
+                adamw::step_one(settings, moment, weight, gradient, state)
             }
             recipe::Optimizer::Lion(settings) => {
                 lion::step(settings, moment(settings.weight_decay), weight, gradient, state)

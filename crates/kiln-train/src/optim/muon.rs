@@ -50,7 +50,7 @@ pub(super) fn step_other<B: Backend>(
         epsilon: 1e-10,
     };
     let moment = Moment { rate: moment.rate * settings.adamw_share, ..moment };
-    adamw::step(&other, moment, weight, gradient, state)
+    adamw::step_one(&other, moment, weight, gradient, state)
 }
 
 /// The nearest matrix with orthonormal rows or columns, roughly: `[rows, columns]` to the same.
