@@ -31,6 +31,7 @@ mod seeds;
 pub mod testing;
 
 mod activation;
+mod attention;
 mod dropout;
 mod linear;
 mod linear_tokens;
@@ -44,6 +45,7 @@ mod sum_of_squares;
 mod tokens;
 
 pub use activation::{Activation, activate, gated};
+pub use attention::{AttentionDropout, AttentionOptions, alibi_slopes, attention, self_attention};
 pub use backend::{AutodiffBackend, Backend};
 pub use dropout::{dropout, dropout_add};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
