@@ -28,8 +28,10 @@ mod kernel;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod conv1d;
 mod norm;
 
 pub use backend::{AutodiffBackend, Backend};
+pub use conv1d::{Conv1dOptions, conv1d};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};

@@ -1,9 +1,11 @@
 //! What the CPU versions share: views of Flex tensors, a fixed division of work among threads,
 //! SIMD chosen at run time and the elementary functions that vectorise.
 
+pub(crate) mod gelu;
 pub(crate) mod math;
 pub(crate) mod matmul;
 pub(crate) mod simd;
+mod tiles;
 mod work;
 
 pub(crate) use work::{parts, split_rows};
