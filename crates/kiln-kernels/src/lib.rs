@@ -29,9 +29,11 @@ mod kernel;
 pub mod testing;
 
 mod conv1d;
+mod group_norm;
 mod norm;
 
 pub use backend::{AutodiffBackend, Backend};
 pub use conv1d::{Conv1dOptions, conv1d};
+pub use group_norm::{GroupNormOptions, group_norm};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};

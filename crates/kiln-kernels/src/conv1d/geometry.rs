@@ -3,6 +3,7 @@
 
 use super::Conv1dOptions;
 use burn::tensor::Shape;
+use std::ops::Range;
 
 /// The sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -135,4 +136,12 @@ pub(super) struct Phase {
     pub(super) windows: Windows,
     /// Which taps of the kernel these windows meet, in the order of output frames.
     pub(super) taps: Vec<usize>,
+}
+
+impl Phase {
+    /// Which of its rows are among these frames.
+    pub(super) fn among(&self, frames: Range<usize>, stride: usize) -> Range<usize> {
+        let upto = |frame: usize| frame.saturating_sub(self.first).div_ceil(stride).min(self.rows);
+        upto(frames.start)..upto(frames.end)
+    }
 }

@@ -16,8 +16,6 @@ mod geometry;
 mod reference;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod timing_tmp;
 
 use crate::{Backend, Differentiable, Kernel, Output, Tensors};
 use burn::tensor::{
@@ -128,7 +126,7 @@ impl Kernel for Conv1d {
 
     #[cfg(feature = "cube")]
     fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::forward(self, inputs))
+        cube::forward(self, inputs)
     }
 }
 
@@ -180,6 +178,6 @@ impl Kernel for Conv1dBackward {
 
     #[cfg(feature = "cube")]
     fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::backward(self, inputs))
+        cube::backward(self, inputs)
     }
 }

@@ -1,10 +1,10 @@
-//! In plain tensor operations: Burn's convolution over channels-first copies.
+//! In plain tensor operations: the windows spelled out, and matrix products of them.
 
-use super::{Conv1d, Conv1dBackward, Conv1dOptions};
+use super::{Conv1d, Conv1dBackward, geometry::Geometry};
 use crate::Tensors;
 use burn::tensor::{
-    Tensor, TensorMetadata, TensorPrimitive, activation::gelu, backend::Backend as BurnBackend, module::conv1d,
-    ops::ConvOptions, ops::FloatTensor,
+    Tensor, TensorMetadata, TensorPrimitive, activation::gelu, backend::Backend as BurnBackend,
+    ops::FloatTensor,
 };
 
 fn tensor<B: BurnBackend, const D: usize>(x: FloatTensor<B>) -> Tensor<B, D> {
@@ -15,45 +15,64 @@ fn primitive<B: BurnBackend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> 
     x.into_primitive().tensor()
 }
 
-/// With zeros around it: so many frames before and after.
-fn padded<B: BurnBackend>(x: Tensor<B, 3>, padding: [usize; 2]) -> Tensor<B, 3> {
-    let [batch, _, channels] = x.dims();
+/// With so many zeros before and after it in this dimension.
+fn padded<B: BurnBackend, const D: usize>(
+    x: Tensor<B, D>,
+    dim: usize,
+    [before, after]: [usize; 2],
+) -> Tensor<B, D> {
     let (device, dtype) = (x.device(), x.dtype());
-    let zeros = |frames| Tensor::zeros([batch, frames, channels], (&device, dtype));
-    let mut parts = Vec::new();
-    if padding[0] > 0 {
-        parts.push(zeros(padding[0]));
-    }
-    parts.push(x);
-    if padding[1] > 0 {
-        parts.push(zeros(padding[1]));
-    }
-    Tensor::cat(parts, 1)
+    let zeros = |count| {
+        let mut shape = x.shape();
+        shape[dim] = count;
+        Tensor::zeros(shape, (&device, dtype))
+    };
+    let (before, after) = ((before > 0).then(|| zeros(before)), (after > 0).then(|| zeros(after)));
+    Tensor::cat(before.into_iter().chain([x]).chain(after).collect(), dim)
 }
 
-/// How many frames of the padded input are seen at all. The rest is cut off: Burn's weight gradient
-/// of grouped convolutions is wrong where there is any.
-fn seen(options: &Conv1dOptions, padded: usize, kernel: usize) -> usize {
-    let span = (kernel - 1) * options.dilation + 1;
-    (padded - span) / options.stride * options.stride + span
+/// Frames from the first that a tap sees, so many times the stride that all windows have one.
+fn reach(geometry: &Geometry) -> usize {
+    geometry.frames_out * geometry.options.stride
 }
 
-/// Of a convolution whose input is already padded.
-fn convolution(options: &Conv1dOptions) -> ConvOptions<1> {
-    ConvOptions::new([options.stride], [0], [options.dilation], options.groups)
+/// What every output frame sees, `[batch, groups, frames_out, kernel * width_in]`.
+fn windows<B: BurnBackend>(geometry: &Geometry, x: Tensor<B, 3>) -> Tensor<B, 4> {
+    let &Geometry { batch, frames_out, channels_in, .. } = geometry;
+    let (groups, width) = (geometry.options.groups, geometry.width_in());
+    let stride = geometry.options.stride;
+    // The last window's tap may be followed by less than a stride of frames.
+    let [before, after] = geometry.options.padding;
+    let x = padded(x, 1, [before, after + stride]);
+    let taps = (0..geometry.kernel).map(|tap| {
+        x.clone()
+            .narrow(1, tap * geometry.options.dilation, reach(geometry))
+            .reshape([batch, frames_out, stride, channels_in])
+            .narrow(2, 0, 1)
+            .reshape([batch, frames_out, groups, width])
+    });
+    Tensor::cat(taps.collect(), 3).swap_dims(1, 2)
+}
+
+/// `[1, groups, kernel * width_in, width_out]` of the checkpoint's layout.
+fn matrix<B: BurnBackend>(geometry: &Geometry, weight: Tensor<B, 3>) -> Tensor<B, 4> {
+    let (groups, kernel) = (geometry.options.groups, geometry.kernel);
+    let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
+    let weight = weight.reshape([groups, width_out, width_in, kernel]).permute([0, 3, 2, 1]);
+    weight.reshape([1, groups, kernel * width_in, width_out])
 }
 
 pub(super) fn forward<B: BurnBackend>(kernel: &Conv1d, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
     let mut floats = inputs.floats.into_iter();
     let (Some(x), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
-    let options = &kernel.options;
-    let weight = tensor::<B, 3>(weight);
-    let x = padded::<B>(tensor(x), options.padding);
-    let [_, frames, _] = x.dims();
-    let x = x.narrow(1, 0, seen(options, frames, weight.dims()[2])).swap_dims(1, 2);
-    let bias = floats.next().map(tensor::<B, 1>);
-    let out = conv1d(x, weight, bias, convolution(options)).swap_dims(1, 2);
-    if !options.gelu {
+    let geometry = Geometry::new(kernel.options, &x.shape(), &weight.shape());
+    let windows = windows::<B>(&geometry, tensor(x));
+    let out = windows.matmul(matrix(&geometry, tensor(weight)));
+    let mut out = out.swap_dims(1, 2).reshape(geometry.out_shape());
+    if let Some(bias) = floats.next() {
+        out = out + tensor::<B, 1>(bias).reshape([1, 1, geometry.channels_out]);
+    }
+    if !kernel.options.gelu {
         return vec![primitive(out)];
     }
     let mut outputs = vec![primitive(gelu(out.clone()))];
@@ -69,42 +88,48 @@ pub(super) fn backward<B: BurnBackend>(
     kernel: &Conv1dBackward,
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
-    let options = &kernel.options;
     let mut floats = inputs.floats;
     let Some(gradient) = floats.pop() else { return Vec::new() };
     let mut gradient = tensor::<B, 3>(gradient);
-    if options.gelu
+    if kernel.options.gelu
         && let Some(slope) = floats.pop()
     {
         gradient = gradient * tensor(slope);
     }
     let [x, weight] = Tensors::<B>::floats(floats).take();
-    let x = tensor::<B, 3>(x);
-    let [_, frames, _] = x.dims();
-    let x = padded(x, options.padding);
-    let [_, all, _] = x.dims();
-    let seen = seen(options, all, weight.shape()[2]);
-    let x = primitive(x.narrow(1, 0, seen).swap_dims(1, 2));
-    let channels_first = primitive(gradient.clone().swap_dims(1, 2));
+    let geometry = Geometry::new(kernel.options, &x.shape(), &weight.shape());
+    let &Geometry { batch, frames, frames_out, channels_in, channels_out, .. } = &geometry;
+    let (groups, taps) = (geometry.options.groups, geometry.kernel);
+    let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
+    let apart = gradient.clone().reshape([batch, frames_out, groups, width_out]).swap_dims(1, 2);
     let [with_x, with_weight, with_bias] = kernel.needed;
     let mut outputs = Vec::new();
     if with_x {
-        let found = B::conv1d_x_backward(
-            x.clone(),
-            weight.clone(),
-            channels_first.clone(),
-            convolution(options),
-        );
-        let found = padded(tensor::<B, 3>(found).swap_dims(1, 2), [0, all - seen]);
-        outputs.push(primitive(found.narrow(1, options.padding[0], frames)));
+        let weight = matrix::<B>(&geometry, tensor(weight)).swap_dims(2, 3);
+        let seen = apart.clone().matmul(weight).swap_dims(1, 2);
+        let seen = seen.reshape([batch, frames_out, groups, taps, width_in]);
+        let (stride, [before, after]) = (geometry.options.stride, geometry.options.padding);
+        let all = before + frames + after + stride;
+        // Back to the frames where each tap found it.
+        let of_tap = |tap: usize| {
+            let found = seen.clone().narrow(3, tap, 1);
+            let found = found.reshape([batch, frames_out, 1, channels_in]);
+            let found = padded(found, 2, [0, stride - 1]);
+            let found = found.reshape([batch, reach(&geometry), channels_in]);
+            let start = tap * geometry.options.dilation;
+            padded(found, 1, [start, all - start - reach(&geometry)])
+        };
+        let found = (1..taps).map(of_tap).fold(of_tap(0), |sum, found| sum + found);
+        outputs.push(primitive(found.narrow(1, before, frames)));
     }
     if with_weight {
-        let found = B::conv1d_weight_backward(x, weight, channels_first, convolution(options));
-        outputs.push(found);
+        let windows = windows::<B>(&geometry, tensor(x));
+        let found = windows.swap_dims(2, 3).matmul(apart).sum_dim(0);
+        let found = found.reshape([groups, taps, width_in, width_out]).permute([0, 3, 2, 1]);
+        outputs.push(primitive(found.reshape([channels_out, width_in, taps])));
     }
     if with_bias {
-        let channels = gradient.dims()[2];
-        outputs.push(primitive(gradient.sum_dim(0).sum_dim(1).reshape([channels])));
+        outputs.push(primitive(gradient.sum_dim(0).sum_dim(1).reshape([channels_out])));
     }
     outputs
 }

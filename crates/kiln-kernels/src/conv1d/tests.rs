@@ -52,7 +52,12 @@ fn agrees_with_the_reference<B: Backend>() {
         let floats = floats(&mut numbers, sizes, options.groups, bias);
         for gelu in [false, true] {
             let options = Conv1dOptions { gelu, ..options };
-            gradients_agree::<B, _>(Check::F32, &Conv1d { options, bias, slope: gelu }, &floats, &[]);
+            gradients_agree::<B, _>(
+                Check::F32,
+                &Conv1d { options, bias, slope: gelu },
+                &floats,
+                &[],
+            );
         }
     }
 }
@@ -101,24 +106,13 @@ fn half_precision_is_storage() {
 fn only_what_is_needed() {
     let mut numbers = Numbers::new(5);
     for groups in [1, 2, 6] {
-        let options = Conv1dOptions {
-            stride: 2,
-            padding: [1, 3],
-            dilation: 2,
-            groups,
-            gelu: true,
-        };
+        let options = Conv1dOptions { stride: 2, padding: [1, 3], dilation: 2, groups, gelu: true };
         let mut floats = floats(&mut numbers, [2, 19, 6, 6, 4], groups, false);
         floats.extend([numbers.floats([2, 9, 6]), numbers.floats([2, 9, 6])]);
         for needed in
             [[true, false, false], [false, true, false], [false, false, true], [true, true, true]]
         {
-            outputs_agree::<Flex, _>(
-                Check::F32,
-                &Conv1dBackward { options, needed },
-                &floats,
-                &[],
-            );
+            outputs_agree::<Flex, _>(Check::F32, &Conv1dBackward { options, needed }, &floats, &[]);
         }
     }
 }
@@ -131,8 +125,7 @@ fn by_hand() {
         [[[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]]],
         &device,
     );
-    let weight =
-        Tensor::<Flex, 3>::from_floats([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]], &device);
+    let weight = Tensor::<Flex, 3>::from_floats([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]], &device);
     let bias = Tensor::<Flex, 1>::from_floats([0.5], &device);
     let options = Conv1dOptions { padding: [0, 1], ..Default::default() };
     let out = conv1d(x, weight, Some(bias), options).into_data().to_vec::<f32>().unwrap();

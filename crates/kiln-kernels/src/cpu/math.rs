@@ -21,11 +21,12 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    // 2^n in two factors: n reaches 128, which one exponent field cannot hold.
+    // 2^n in two factors: n reaches 128, which one exponent field cannot hold. Checks for overflow
+    // would be branches.
     let bits = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
     let half = bits >> 1;
-    let scale = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-    let value = p * scale(half) * scale(bits - half);
+    let scale = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+    let value = p * scale(half) * scale(bits.wrapping_sub(half));
     let value = if x < -87.336_54 { 0.0 } else { value };
     if x > 88.722_83 { f32::INFINITY } else { value }
 }
@@ -36,7 +37,7 @@ pub(crate) fn ln(x: f32) -> f32 {
     // x = m 2^e with m in [sqrt(1/2), sqrt(2)); ln m by its series in (m - 1) / (m + 1).
     let bits = x.to_bits().wrapping_sub(0x3f35_04f3) as i32;
     let exponent = bits >> 23;
-    let m = f32::from_bits((bits & 0x007f_ffff) as u32 + 0x3f35_04f3);
+    let m = f32::from_bits(((bits & 0x007f_ffff) as u32).wrapping_add(0x3f35_04f3));
     let s = (m - 1.0) / (m + 1.0);
     let z = s * s;
     let mut p = 2.0 / 9.0;

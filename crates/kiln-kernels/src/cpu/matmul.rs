@@ -161,7 +161,8 @@ mod tests {
     /// Sizes about the edges of tiles, in all layouts.
     #[test]
     fn tiles_agree_with_plain_sums() {
-        let sizes = [(3, 5, 3), (6, 64, 300), (7, 65, 17), (13, 600, 20), (20, 47, 257), (5, 16, 9)];
+        let sizes =
+            [(3, 5, 3), (6, 64, 300), (7, 65, 17), (13, 600, 20), (20, 47, 257), (5, 16, 9)];
         for (rows, columns, depth) in sizes {
             let number = |index: usize| ((index * 37 % 101) as f32 - 50.0) / 64.0;
             let a: Vec<f32> = (0..rows * depth).map(number).collect();

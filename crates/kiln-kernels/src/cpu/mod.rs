@@ -8,7 +8,7 @@ pub(crate) mod simd;
 mod tiles;
 mod work;
 
-pub(crate) use work::{parts, split_rows};
+pub(crate) use work::{parts, pieces, split_rows};
 
 use burn::tensor::{Bytes, DType, Element, Shape};
 use burn_flex::{FlexTensor, Layout};

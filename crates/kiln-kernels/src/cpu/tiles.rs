@@ -8,6 +8,8 @@ use super::matmul::Matrix;
 
 /// Rows of a tile.
 const ROWS: usize = 6;
+/// Columns of a tile, at most.
+const WIDEST: usize = 64;
 /// How much of the inner dimension is packed at a time, so that a panel stays in the second cache.
 const DEPTH: usize = 256;
 /// How many columns are packed at a time.
@@ -110,7 +112,7 @@ pub(super) fn product(
                         // `out` these rows and columns, and the machine was asked for.
                         unsafe { (machine.run)(tile) };
                     } else {
-                        let mut whole = [0.0; ROWS * 64];
+                        let mut whole = [0.0; ROWS * WIDEST];
                         let stride = vectors * machine.lanes;
                         let tile =
                             Tile { out: whole.as_mut_ptr(), out_row: stride, keep: false, ..tile };
@@ -177,7 +179,8 @@ fn pack_rows(
         if a.row_stride == 1 {
             packed[..rows].copy_from_slice(&from[..rows]);
         } else {
-            for (packed, from) in packed.iter_mut().zip(from.iter().step_by(a.row_stride)).take(rows)
+            for (packed, from) in
+                packed.iter_mut().zip(from.iter().step_by(a.row_stride)).take(rows)
             {
                 *packed = *from;
             }
@@ -249,13 +252,29 @@ mod x86 {
     }
 
     kernels!(
-        avx512, tile_avx512, "avx512f", 16, [1, 2, 3, 4],
-        _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_add_ps,
+        avx512,
+        tile_avx512,
+        "avx512f",
+        16,
+        [1, 2, 3, 4],
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_add_ps,
         _mm512_fmadd_ps
     );
     kernels!(
-        avx2, tile_avx2, "avx2,fma", 8, [1, 2],
-        _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_add_ps,
+        avx2,
+        tile_avx2,
+        "avx2,fma",
+        8,
+        [1, 2],
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_add_ps,
         _mm256_fmadd_ps
     );
 }

@@ -1,11 +1,11 @@
 //! Depthwise convolutions: a block of frames and [`LANES`] channels at a time, copied side by side
 //! (with the zeros around the sequence) so that all taps read it from the nearest cache.
 
-use super::{Finish, pieces};
+use super::Finish;
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
-        room,
+        pieces, room,
         simd::{LANES, simd},
         split_rows,
     },
@@ -58,14 +58,13 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) 
         let each = geometry.frames_out * channels;
         let gradient = &gradient[sequence * each..][..each];
         for (weight, phase) in &phases {
-            let upto = |frame: usize| frame.saturating_sub(phase.first).div_ceil(stride);
-            let (start, end) = (upto(first), upto(first + piece.len()));
-            if start == end || phase.taps.is_empty() {
+            let among = phase.among(first..first + piece.len(), stride);
+            if among.is_empty() || phase.taps.is_empty() {
                 continue;
             }
-            let out = &mut out[(phase.first + start * stride - first) * channels..];
-            let windows = phase.windows.skip(start);
-            sum_taps(gradient, channels, windows, weight, end - start, out, stride * channels);
+            let out = &mut out[(phase.first + among.start * stride - first) * channels..];
+            let windows = phase.windows.skip(among.start);
+            sum_taps(gradient, channels, windows, weight, among.len(), out, stride * channels);
         }
     });
     out
@@ -88,12 +87,8 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
             let (mut seen, mut scaled) = (Vec::new(), Vec::new());
             for start in (0..piece.len()).step_by(ROWS) {
                 let count = (piece.len() - start).min(ROWS);
-                let rows = Windows {
-                    first: (piece.start + start) as isize,
-                    step: 1,
-                    taps: 1,
-                    spacing: 1,
-                };
+                let rows =
+                    Windows { first: (piece.start + start) as isize, step: 1, taps: 1, spacing: 1 };
                 for (chunk, sums) in sums.chunks_exact_mut(taps * LANES).enumerate() {
                     let from = chunk * LANES;
                     copy(x, channels, from, windows.skip(start), count, &mut seen);

@@ -13,7 +13,7 @@ use crate::{
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 pub(super) fn forward(kernel: &Conv1d, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
@@ -186,20 +186,4 @@ fn regroup<'a>(
         }
     });
     Cow::Owned(out)
-}
-
-/// Rows of a batch of sequences, divided among threads and into pieces of at most `most`, none of
-/// which belongs to two sequences.
-fn pieces(sequences: usize, rows: usize, columns: usize, most: usize) -> Vec<Range<usize>> {
-    let mut pieces = Vec::new();
-    for part in parts(sequences * rows, columns) {
-        let mut start = part.start;
-        while start < part.end {
-            let sequence_end = (start / rows + 1) * rows;
-            let end = part.end.min(sequence_end).min(start + most.max(1));
-            pieces.push(start..end);
-            start = end;
-        }
-    }
-    pieces
 }

@@ -1,11 +1,11 @@
 //! Dense and grouped convolutions as products of overlapping rows.
 
-use super::{Finish, pack, pieces, regroup};
+use super::{Finish, pack, regroup};
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
         matmul::{Matrix, MatrixMut, Threads, matmul},
-        parts, room, split_rows,
+        parts, pieces, room, split_rows,
     },
 };
 use rayon::prelude::*;
@@ -31,7 +31,11 @@ impl<'a> Sequence<'a> {
     /// range of rows. Zeros around the sequence are copied for the few windows that see them.
     fn runs(&self, windows: Windows, rows: usize, mut call: impl FnMut(&[f32], Range<usize>)) {
         let frames = self.values.len() / self.width.max(1);
-        let (before, end) = windows.inside(rows, frames);
+        let (mut before, mut end) = windows.inside(rows, frames);
+        // Many such windows are better copied with the rest than taken apart.
+        if (before + rows - end) * 8 > rows {
+            (before, end) = (0, 0);
+        }
         for range in [0..before, before..end, end..rows] {
             if !range.is_empty() {
                 call(&self.from(windows.skip(range.start), range.len()), range);
@@ -80,7 +84,11 @@ impl<'a> Sequence<'a> {
                         taps.len() * width,
                         windows.step * width,
                     ),
-                    Matrix::new(&weight[taps.start * width * columns..], taps.len() * width, columns),
+                    Matrix::new(
+                        &weight[taps.start * width * columns..],
+                        taps.len() * width,
+                        columns,
+                    ),
                     1.0,
                     Threads::One,
                 );
@@ -162,8 +170,14 @@ fn products(
         let (sequence, first) = (piece.start / rows, piece.start % rows);
         let weight = &weight[sequence % groups * depth * width_out..][..depth * width_out];
         let windows = geometry.windows().skip(first);
-        Sequence::at(x, sequence, geometry.frames, width_in)
-            .product(windows, piece.len(), weight, width_out, out, width_out);
+        Sequence::at(x, sequence, geometry.frames, width_in).product(
+            windows,
+            piece.len(),
+            weight,
+            width_out,
+            out,
+            width_out,
+        );
         if let Some(finish) = finish {
             finish.rows(width_out, out, slope);
         }
@@ -171,11 +185,7 @@ fn products(
 }
 
 /// From the weights of every phase and the gradient of `[batch, groups, frames_out, width_out]`.
-pub(super) fn x_gradient(
-    geometry: &Geometry,
-    weights: &[Vec<f32>],
-    gradient: &[f32],
-) -> Vec<f32> {
+pub(super) fn x_gradient(geometry: &Geometry, weights: &[Vec<f32>], gradient: &[f32]) -> Vec<f32> {
     let groups = geometry.options.groups;
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let stride = geometry.options.stride;
@@ -188,20 +198,19 @@ pub(super) fn x_gradient(
     work.into_par_iter().for_each(|(piece, out)| {
         let (sequence, first) = (piece.start / rows, piece.start % rows);
         let gradient = Sequence::at(gradient, sequence, geometry.frames_out, width_out);
-        // Frames that no window reaches keep the zeros that are there.
-        for (phase, weight) in phases.iter().zip(weights).filter(|(phase, _)| !phase.taps.is_empty()) {
-            let upto = |frame: usize| frame.saturating_sub(phase.first).div_ceil(stride);
-            let (start, end) = (upto(first), upto(first + piece.len()));
-            if start == end {
+        for (phase, weight) in phases.iter().zip(weights) {
+            let among = phase.among(first..first + piece.len(), stride);
+            // Frames that no window reaches keep the zeros that are there.
+            if among.is_empty() || phase.taps.is_empty() {
                 continue;
             }
             let each = weight.len() / groups;
             gradient.product(
-                phase.windows.skip(start),
-                end - start,
+                phase.windows.skip(among.start),
+                among.len(),
                 &weight[sequence % groups * each..][..each],
                 width_in,
-                &mut out[(phase.first + start * stride - first) * width_in..],
+                &mut out[(phase.first + among.start * stride - first) * width_in..],
                 stride * width_in,
             );
         }
@@ -226,9 +235,8 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
     let x = regroup(x, geometry.frames, geometry.channels_in, geometry);
     // A unit of work is a tile of a group's gradient, over all frames: nothing is added up later.
     let tiles = tiles(groups, geometry.kernel * width_in, width_out);
-    let units: Vec<_> = (0..groups)
-        .flat_map(|group| tiles.iter().map(move |tile| (group, tile.clone())))
-        .collect();
+    let units: Vec<_> =
+        (0..groups).flat_map(|group| tiles.iter().map(move |tile| (group, tile.clone()))).collect();
     let found: Vec<Vec<f32>> = units
         .par_iter()
         .map(|(group, (depth, columns))| {
@@ -305,8 +313,8 @@ fn tiles(groups: usize, rows: usize, columns: usize) -> Vec<(Range<usize>, Range
         (0..count).step_by(each).map(|start| start..(start + each).min(count)).collect()
     };
     let columns = divide(columns, column_count);
-    let tiles = divide(rows, row_count).into_iter().flat_map(|rows| {
-        columns.iter().map(move |columns| (rows.clone(), columns.clone()))
-    });
+    let tiles = divide(rows, row_count)
+        .into_iter()
+        .flat_map(|rows| columns.iter().map(move |columns| (rows.clone(), columns.clone())));
     tiles.collect()
 }
