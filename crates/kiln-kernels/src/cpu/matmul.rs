@@ -1,16 +1,17 @@
 //! Matrix products on views: any strides, so that transposed operands are never copied.
 
+use super::tiles;
 use burn_flex::FlexTensor;
 use gemm::{Parallelism, gemm};
 
 /// A matrix in memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(super) values: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_stride: usize,
+    pub(super) column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -107,6 +108,14 @@ pub(crate) fn matmul(
     if out.rows == 0 || out.columns == 0 {
         return;
     }
+    // Products of a few rows or columns are for the other version, which has kernels for them.
+    let tiled = threads == Threads::One && out.rows > 2 && out.columns > 4 && a.columns > 2;
+    if tiled
+        && (keep == 0.0 || keep == 1.0)
+        && tiles::product(out.values, out.row_stride, keep == 1.0, a, b, scale)
+    {
+        return;
+    }
     let large = out.rows * out.columns * a.columns.max(1) > 48 * 48 * 256;
     let parallelism = match threads {
         Threads::All if large => Parallelism::Rayon(0),
@@ -161,6 +170,49 @@ mod tests {
                 Threads::All,
             );
             assert_eq!(out, expected);
+        }
+    }
+
+    /// Sizes about the edges of tiles, in all layouts.
+    #[test]
+    fn tiles_agree_with_plain_sums() {
+        let sizes =
+            [(3, 5, 3), (6, 64, 300), (7, 65, 17), (13, 600, 20), (20, 47, 257), (5, 16, 9)];
+        for (rows, columns, depth) in sizes {
+            let number = |index: usize| ((index * 37 % 101) as f32 - 50.0) / 64.0;
+            let a: Vec<f32> = (0..rows * depth).map(number).collect();
+            let b: Vec<f32> = (0..depth * columns).map(|index| number(index + 7)).collect();
+            for layout in 0..4 {
+                let a_at = |row: usize, step: usize| {
+                    if layout % 2 == 0 { row * depth + step } else { step * rows + row }
+                };
+                let b_at = |step: usize, column: usize| {
+                    if layout / 2 == 0 { step * columns + column } else { column * depth + step }
+                };
+                let a_matrix = if layout % 2 == 0 {
+                    Matrix::new(&a, rows, depth)
+                } else {
+                    Matrix::new(&a, depth, rows).transposed()
+                };
+                let b_matrix = if layout / 2 == 0 {
+                    Matrix::new(&b, depth, columns)
+                } else {
+                    Matrix::new(&b, columns, depth).transposed()
+                };
+                let mut out = vec![1.0; rows * (columns + 3)];
+                for keep in [0.0, 1.0] {
+                    let to = MatrixMut::strided(&mut out, rows, columns, columns + 3);
+                    matmul(to, keep, a_matrix, b_matrix, 0.5, Threads::One);
+                }
+                for (row, out) in out.chunks_exact(columns + 3).enumerate() {
+                    for (column, out) in out[..columns].iter().enumerate() {
+                        let terms = (0..depth).map(|k| a[a_at(row, k)] * b[b_at(k, column)]);
+                        let expected: f32 = terms.sum();
+                        assert!((out - expected).abs() < 1e-3, "{out} for {expected}");
+                    }
+                    assert_eq!(out[columns..], [1.0; 3]);
+                }
+            }
         }
     }
 

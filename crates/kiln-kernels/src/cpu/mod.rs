@@ -1,12 +1,14 @@
 //! What the CPU versions share: views of Flex tensors, a fixed division of work among threads,
 //! SIMD chosen at run time and the elementary functions that vectorise.
 
+pub(crate) mod gelu;
 pub(crate) mod math;
 pub(crate) mod matmul;
 pub(crate) mod simd;
+mod tiles;
 mod work;
 
-pub(crate) use work::{add_to_rows, column_sums, fill_rows, parts, split_rows, total};
+pub(crate) use work::{add_to_rows, column_sums, fill_rows, parts, pieces, split_rows, total};
 
 use burn::tensor::{Bytes, DType, Element, Shape};
 use burn_flex::{FlexTensor, Layout};

@@ -89,6 +89,27 @@ simd! {
     }
 }
 
+/// Rows of a batch of sequences, divided among threads and into pieces of at most `most`, none of
+/// which belongs to two sequences.
+pub(crate) fn pieces(
+    sequences: usize,
+    rows: usize,
+    columns: usize,
+    most: usize,
+) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    for part in parts(sequences * rows, columns) {
+        let mut start = part.start;
+        while start < part.end {
+            let sequence_end = (start / rows + 1) * rows;
+            let end = part.end.min(sequence_end).min(start + most.max(1));
+            pieces.push(start..end);
+            start = end;
+        }
+    }
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +127,18 @@ mod tests {
         let mut values: Vec<usize> = (0..14).collect();
         let split = split_rows(&mut values, 2, &[0..3, 3..7]);
         assert_eq!((split[0].len(), split[1].len(), split[1][0]), (6, 8, 6));
+    }
+
+    #[test]
+    fn pieces_belong_to_one_sequence() {
+        for (sequences, rows, most) in [(1, 1, 1), (3, 1000, 64), (5, 7, 7), (2, 4096, 4096)] {
+            let pieces = pieces(sequences, rows, 512, most);
+            assert_eq!((pieces[0].start, pieces[pieces.len() - 1].end), (0, sequences * rows));
+            assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
+            for piece in pieces {
+                assert_eq!(piece.start / rows, (piece.end - 1) / rows);
+                assert!(!piece.is_empty() && piece.len() <= most);
+            }
+        }
     }
 }

@@ -1,0 +1,189 @@
+//! On the CPU: matrix products over overlapping rows, a piece of a sequence at a time, with bias
+//! and GELU while the piece is in cache. Grouped convolutions work on a copy with a group's
+//! channels side by side; depthwise ones have loops of their own.
+
+mod depthwise;
+mod pack;
+mod product;
+
+use super::{Conv1d, Conv1dBackward, geometry::Geometry};
+use crate::{
+    Tensors,
+    cpu::{contiguous, gelu::gelu, parts, room, simd::simd, split_rows, tensor, values},
+};
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+pub(super) fn forward(kernel: &Conv1d, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+    let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
+    let [x, weight] = [0, 1].map(|index| values::<f32>(&floats[index]));
+    let bias = floats.get(2).map_or(&[][..], values::<f32>);
+    let geometry =
+        Geometry::new(kernel.options, floats[0].layout().shape(), floats[1].layout().shape());
+    let shape = geometry.out_shape();
+    let mut out = room(shape.iter().product());
+    let mut slope = room(if kernel.slope { out.len() } else { 0 });
+    let finish = Finish { bias, gelu: kernel.options.gelu };
+    if geometry.depthwise() {
+        depthwise::forward(&geometry, x, weight, &finish, &mut out, &mut slope);
+    } else {
+        let weight = pack::forward(&geometry, weight);
+        product::forward(&geometry, x, &weight, &finish, &mut out, &mut slope);
+    }
+    let mut outputs = vec![tensor(out, shape)];
+    if kernel.slope {
+        outputs.push(tensor(slope, shape));
+    }
+    outputs
+}
+
+pub(super) fn backward(kernel: &Conv1dBackward, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+    let mut floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
+    let Some(mut gradient) = floats.pop() else { return Vec::new() };
+    let geometry =
+        Geometry::new(kernel.options, floats[0].layout().shape(), floats[1].layout().shape());
+    let [with_x, with_weight, with_bias] = kernel.needed;
+    if kernel.options.gelu {
+        scale(&mut gradient, values::<f32>(&floats[2]));
+    }
+    let gradient = values::<f32>(&gradient);
+    let [x, weight] = [0, 1].map(|index| values::<f32>(&floats[index]));
+
+    let mut outputs = Vec::new();
+    let (of_x, of_weight) = if geometry.depthwise() {
+        (
+            with_x.then(|| depthwise::x_gradient(&geometry, weight, gradient)),
+            with_weight.then(|| depthwise::weight_gradient(&geometry, x, gradient)),
+        )
+    } else {
+        let gradient = regroup(gradient, geometry.frames_out, geometry.channels_out, &geometry);
+        let packed = with_x.then(|| pack::x_gradient(&geometry, weight));
+        (
+            packed.map(|weight| product::x_gradient(&geometry, &weight, &gradient)),
+            with_weight.then(|| product::weight_gradient(&geometry, x, &gradient)),
+        )
+    };
+    outputs.extend(of_x.map(|values| tensor(values, floats[0].layout().shape().clone())));
+    outputs.extend(of_weight.map(|values| tensor(values, floats[1].layout().shape().clone())));
+    if with_bias {
+        outputs.push(tensor(column_sums(gradient, geometry.channels_out), [geometry.channels_out]));
+    }
+    outputs
+}
+
+/// What follows a product: bias and GELU.
+struct Finish<'a> {
+    /// Empty if there is none.
+    bias: &'a [f32],
+    gelu: bool,
+}
+
+impl Finish<'_> {
+    /// On whole rows; the slope is empty where it is not kept.
+    fn rows(&self, channels: usize, out: &mut [f32], slope: &mut [f32]) {
+        if !self.bias.is_empty() {
+            add_bias(self.bias, out);
+        }
+        if self.gelu {
+            let count = if slope.is_empty() { out.len() } else { channels };
+            for (index, out) in out.chunks_mut(count.max(1)).enumerate() {
+                match slope.get_mut(index * count..(index + 1) * count) {
+                    Some(slope) => activate_with_slope(out, slope),
+                    None => activate(out),
+                }
+            }
+        }
+    }
+}
+
+simd! {
+    fn add_bias(bias: &[f32], out: &mut [f32]) {
+        for out in out.chunks_exact_mut(bias.len()) {
+            for (out, bias) in out.iter_mut().zip(bias) {
+                *out += bias;
+            }
+        }
+    }
+}
+
+simd! {
+    fn activate(out: &mut [f32]) {
+        for out in out {
+            *out = gelu(*out).0;
+        }
+    }
+}
+
+simd! {
+    fn activate_with_slope(out: &mut [f32], slope: &mut [f32]) {
+        for (out, slope) in out.iter_mut().zip(slope) {
+            (*out, *slope) = gelu(*out);
+        }
+    }
+}
+
+/// Multiplies a gradient by the slope, in place where nothing else holds it.
+fn scale(gradient: &mut FlexTensor, slope: &[f32]) {
+    let start = gradient.layout().start_offset();
+    let gradient = &mut gradient.storage_mut::<f32>()[start..start + slope.len()];
+    let parts = parts(slope.len(), 1);
+    let work: Vec<_> = parts.iter().zip(split_rows(gradient, 1, &parts)).collect();
+    work.into_par_iter().for_each(|(part, gradient)| multiply(gradient, &slope[part.clone()]));
+}
+
+simd! {
+    fn multiply(values: &mut [f32], by: &[f32]) {
+        for (value, by) in values.iter_mut().zip(by) {
+            *value *= by;
+        }
+    }
+}
+
+/// The sum of every column: a partial sum a part, added in the order of the parts.
+fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
+    let partial: Vec<Vec<f32>> = parts(values.len() / columns.max(1), columns)
+        .into_par_iter()
+        .map(|part| {
+            let mut sums = vec![0.0; columns];
+            add_rows(&values[part.start * columns..part.end * columns], &mut sums);
+            sums
+        })
+        .collect();
+    let mut sums = vec![0.0; columns];
+    partial.iter().for_each(|partial| add_rows(partial, &mut sums));
+    sums
+}
+
+simd! {
+    fn add_rows(values: &[f32], sums: &mut [f32]) {
+        for row in values.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+}
+
+/// `[batch, groups, frames, width]` of `[batch, frames, channels]`.
+fn regroup<'a>(
+    values: &'a [f32],
+    frames: usize,
+    channels: usize,
+    geometry: &Geometry,
+) -> Cow<'a, [f32]> {
+    let groups = geometry.options.groups;
+    if groups == 1 {
+        return Cow::Borrowed(values);
+    }
+    let width = channels / groups;
+    let mut out = room(values.len());
+    out.par_chunks_mut(frames * width).enumerate().for_each(|(index, out)| {
+        let (sequence, group) = (index / groups, index % groups);
+        let rows = values[sequence * frames * channels..].chunks_exact(channels);
+        for (out, row) in out.chunks_exact_mut(width).zip(rows) {
+            out.copy_from_slice(&row[group * width..(group + 1) * width]);
+        }
+    });
+    Cow::Owned(out)
+}

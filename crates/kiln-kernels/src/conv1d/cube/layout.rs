@@ -1,0 +1,259 @@
+//! What goes before and after the products: weights in their order, sums of parts, the slope.
+
+use crate::{
+    conv1d::geometry::Geometry,
+    cube::{ROW_THREADS, cubes_elementwise, room},
+};
+use burn::tensor::{DType, TensorMetadata};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+/// Rows whose share of a column's sum one thread adds.
+const SLICE: usize = 64;
+
+/// `[groups, kernel * width_in, width_out]` of the checkpoint's `[channels_out, width_in, kernel]`.
+pub(super) fn forward<R: CubeRuntime>(
+    geometry: &Geometry,
+    weight: &CubeTensor<R>,
+) -> CubeTensor<R> {
+    let taps: Vec<usize> = (0..geometry.kernel).collect();
+    pack(geometry, weight, &taps, false)
+}
+
+/// `[groups, taps * width_out, width_in]` for the windows of one phase of the input gradient.
+pub(super) fn x_gradient<R: CubeRuntime>(
+    geometry: &Geometry,
+    weight: &CubeTensor<R>,
+    taps: &[usize],
+) -> CubeTensor<R> {
+    pack(geometry, weight, taps, true)
+}
+
+fn pack<R: CubeRuntime>(
+    geometry: &Geometry,
+    weight: &CubeTensor<R>,
+    taps: &[usize],
+    swapped: bool,
+) -> CubeTensor<R> {
+    let count = geometry.channels_out * geometry.width_in() * taps.len();
+    let packed = room(weight, [count.max(1)], weight.dtype);
+    // Taps of a phase are the same distance apart.
+    let (first, step) = match taps {
+        [first, second, ..] => (*first as i32, *second as i32 - *first as i32),
+        [first] => (*first as i32, 0),
+        [] => return packed,
+    };
+    pack_value::launch::<R>(
+        &weight.client,
+        cubes_elementwise(count),
+        CubeDim::new_1d(ROW_THREADS),
+        weight.clone().into_array_arg(),
+        packed.clone().into_array_arg(),
+        count as u32,
+        geometry.kernel as u32,
+        geometry.width_in() as u32,
+        geometry.width_out() as u32,
+        taps.len() as u32,
+        first,
+        step,
+        swapped,
+        weight.dtype.into(),
+    );
+    packed
+}
+
+#[cube(launch)]
+fn pack_value<F: Float>(
+    weight: &Array<F>,
+    packed: &mut Array<F>,
+    count: u32,
+    kernel: u32,
+    width_in: u32,
+    width_out: u32,
+    taps: u32,
+    first: i32,
+    step: i32,
+    #[comptime] swapped: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let position = ABSOLUTE_POS as usize;
+    if position >= count as usize {
+        terminate!();
+    }
+    let (width_in, width_out) = (width_in as usize, width_out as usize);
+    let mut inner = width_out;
+    let mut outer = width_in;
+    if swapped {
+        inner = width_in;
+        outer = width_out;
+    }
+    let mut out = position % inner;
+    let mut channel = position / inner % outer;
+    if swapped {
+        channel = position % inner;
+        out = position / inner % outer;
+    }
+    let index = position / inner / outer % taps as usize;
+    let group = position / inner / outer / taps as usize;
+    let tap = (first + index as i32 * step) as usize;
+    let from = (group * width_out + out) * width_in + channel;
+    packed[position] = weight[from * kernel as usize + tap];
+}
+
+/// The checkpoint's layout, in this type, of the sum of `[parts, kernel * width_in, channels_out]`.
+pub(super) fn unpack<R: CubeRuntime>(
+    geometry: &Geometry,
+    partial: &CubeTensor<R>,
+    dtype: DType,
+) -> CubeTensor<R> {
+    let shape = [geometry.channels_out, geometry.width_in(), geometry.kernel];
+    let out = room(partial, shape, dtype);
+    unpack_value::launch::<R>(
+        &partial.client,
+        cubes_elementwise(shape.iter().product()),
+        CubeDim::new_1d(ROW_THREADS),
+        partial.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        partial.shape()[0] as u32,
+        geometry.kernel as u32,
+        geometry.width_in() as u32,
+        geometry.channels_out as u32,
+        dtype.into(),
+    );
+    out
+}
+
+#[cube(launch)]
+fn unpack_value<F: Float>(
+    partial: &Array<f32>,
+    out: &mut Array<F>,
+    parts: u32,
+    kernel: u32,
+    width: u32,
+    channels: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let (kernel, width) = (kernel as usize, width as usize);
+    let channels = channels as usize;
+    let position = ABSOLUTE_POS as usize;
+    if position >= kernel * width * channels {
+        terminate!();
+    }
+    // Neighbours read neighbouring output channels.
+    let channel = position % channels;
+    let step = position / channels;
+    let mut total = 0.0f32;
+    for part in 0..parts as usize {
+        total += partial[(part * kernel * width + step) * channels + channel];
+    }
+    out[(channel * width + step % width) * kernel + step / width] = F::cast_from(total);
+}
+
+/// The gradient times the slope.
+pub(super) fn multiply<R: CubeRuntime>(
+    gradient: &CubeTensor<R>,
+    slope: &CubeTensor<R>,
+) -> CubeTensor<R> {
+    let out = room(gradient, gradient.shape(), gradient.dtype);
+    let count = gradient.shape().num_elements();
+    multiply_value::launch::<R>(
+        &gradient.client,
+        cubes_elementwise(count),
+        CubeDim::new_1d(ROW_THREADS),
+        gradient.clone().into_array_arg(),
+        slope.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        count as u32,
+        gradient.dtype.into(),
+    );
+    out
+}
+
+#[cube(launch)]
+fn multiply_value<F: Float>(
+    gradient: &Array<F>,
+    slope: &Array<F>,
+    out: &mut Array<F>,
+    count: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let position = ABSOLUTE_POS as usize;
+    if position >= count as usize {
+        terminate!();
+    }
+    out[position] = gradient[position] * slope[position];
+}
+
+/// The sum of every column.
+pub(super) fn column_sums<R: CubeRuntime>(values: &CubeTensor<R>, columns: usize) -> CubeTensor<R> {
+    let rows = values.shape().num_elements() / columns.max(1);
+    let slices = rows.div_ceil(SLICE);
+    let partial = room(values, [slices, columns], DType::F32);
+    slice_sums::launch::<R>(
+        &values.client,
+        cubes_elementwise(slices * columns),
+        CubeDim::new_1d(ROW_THREADS),
+        values.clone().into_array_arg(),
+        partial.clone().into_array_arg(),
+        rows as u32,
+        columns as u32,
+        values.dtype.into(),
+    );
+    let out = room(values, [columns], values.dtype);
+    total_sums::launch::<R>(
+        &values.client,
+        cubes_elementwise(columns),
+        CubeDim::new_1d(ROW_THREADS),
+        partial.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        slices as u32,
+        columns as u32,
+        values.dtype.into(),
+    );
+    out
+}
+
+#[cube(launch)]
+fn slice_sums<F: Float>(
+    values: &Array<F>,
+    partial: &mut Array<f32>,
+    rows: u32,
+    columns: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let (rows, columns) = (rows as usize, columns as usize);
+    let position = ABSOLUTE_POS as usize;
+    if position >= rows.div_ceil(comptime!(SLICE)) * columns {
+        terminate!();
+    }
+    let first = position / columns * comptime!(SLICE);
+    let mut end = first + comptime!(SLICE);
+    if end > rows {
+        end = rows;
+    }
+    let mut sum = 0.0f32;
+    for row in first..end {
+        sum += f32::cast_from(values[row * columns + position % columns]);
+    }
+    partial[position] = sum;
+}
+
+#[cube(launch)]
+fn total_sums<F: Float>(
+    partial: &Array<f32>,
+    out: &mut Array<F>,
+    slices: u32,
+    columns: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let column = ABSOLUTE_POS as usize;
+    let columns = columns as usize;
+    if column >= columns {
+        terminate!();
+    }
+    let mut total = 0.0f32;
+    for slice in 0..slices as usize {
+        total += partial[slice * columns + column];
+    }
+    out[column] = F::cast_from(total);
+}

@@ -1,0 +1,156 @@
+//! Group norm (<https://arxiv.org/abs/1803.08494>) over channels-last sequences, in two passes over
+//! memory, forward and backward, with GELU in the second.
+//!
+//! With as many groups as channels every channel is normalised over time by itself, as after the
+//! first convolution of wav2vec 2.0 (<https://arxiv.org/abs/2006.11477>).
+//!
+//! Kept for the backward step: the inputs and two numbers for each group of a sequence. The slope
+//! of GELU is computed again.
+
+mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use burn::tensor::{
+    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+};
+use burn_flex::{Flex, FlexTensor};
+
+#[cfg(feature = "cube")]
+use crate::cube::CubeTensors;
+#[cfg(feature = "cube")]
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+/// The settings of a [`group_norm`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupNormOptions {
+    /// Equal parts of the channels, each normalised over its channels and all frames.
+    pub groups: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Whether GELU (the exact one, with the error function) follows.
+    pub gelu: bool,
+}
+
+impl GroupNormOptions {
+    /// Of this many groups; epsilon 1e-5, no GELU.
+    pub fn new(groups: usize) -> Self {
+        Self { groups, epsilon: 1e-5, gelu: false }
+    }
+}
+
+/// `(x - mean) / sqrt(variance + epsilon) * weight + bias`, with mean and (biased) variance over
+/// all frames of a sequence and the channels of a group.
+///
+/// Frames of padding take part, as they do in the models that use it.
+///
+/// # Shapes
+/// - x: `[batch, frames, channels]`, and so the result
+/// - weight, bias: `[channels]`
+///
+/// # Panics
+/// When the groups do not divide the channels, or weight or bias have another size than those.
+pub fn group_norm<B: Backend>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    options: GroupNormOptions,
+) -> Tensor<B, 3> {
+    let [_, _, channels] = x.dims();
+    assert!(
+        options.groups > 0 && channels % options.groups == 0,
+        "group_norm: {} groups do not divide {channels} channels",
+        options.groups
+    );
+    assert!(
+        weight.dims() == [channels] && bias.dims() == [channels],
+        "group_norm: weight and bias are not of {channels} channels"
+    );
+    let floats = [weight, bias].map(|tensor| tensor.into_primitive().tensor());
+    let floats = Tensors::floats([x.into_primitive().tensor()].into_iter().chain(floats));
+    let out = B::record(&GroupNorm { options }, floats).swap_remove(0);
+    Tensor::from_primitive(TensorPrimitive::Float(out))
+}
+
+/// The forward step. Floats: x, weight, bias. Outputs: the result; `[batch, groups, 2]`, each
+/// group's mean and one over its deviation.
+#[derive(Debug, Clone)]
+struct GroupNorm {
+    options: GroupNormOptions,
+}
+
+/// The backward step. Floats: x, weight, bias, the statistics, the gradient. Outputs: the gradients
+/// of weight, bias and, if it is needed, x.
+#[derive(Debug, Clone)]
+struct GroupNormBackward {
+    options: GroupNormOptions,
+    with_x: bool,
+}
+
+impl Kernel for GroupNorm {
+    const NAME: &'static str = "group_norm";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let statistics = Output::full_precision([floats[0][0], self.options.groups, 2]);
+        vec![Output::new(floats[0].clone()), statistics]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::forward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::forward(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::forward(self, inputs))
+    }
+}
+
+impl Differentiable for GroupNorm {
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        kept.floats.push(gradient);
+        let backward = GroupNormBackward { options: self.options, with_x: needed[0] };
+        let mut gradients = B::run(&backward, kept).into_iter();
+        let (weight, bias) = (gradients.next(), gradients.next());
+        vec![gradients.next(), weight, bias]
+    }
+}
+
+impl Kernel for GroupNormBackward {
+    const NAME: &'static str = "group_norm_backward";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let mut outputs = vec![Output::new(floats[1].clone()), Output::new(floats[2].clone())];
+        if self.with_x {
+            outputs.push(Output::new(floats[0].clone()));
+        }
+        outputs
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::backward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::backward(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::backward(self, inputs))
+    }
+}
