@@ -28,9 +28,7 @@ mod transformer;
 pub use activation::Activation;
 pub use attention::{Attention, AttentionConfig, attention_mask};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
-pub use conv::{
-    Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig, WaveEncoder, WaveEncoderConfig,
-};
+pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig, WaveEncoder, WaveEncoderConfig};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use error::ConfigError;
 pub use feed_forward::{FeedForward, FeedForwardConfig};
