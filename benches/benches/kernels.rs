@@ -2,7 +2,6 @@
 //!
 //! `cargo bench -p kiln-benches`; `-- layer_norm` for some of them. To add a kernel, add a line to
 //! [`kernels`]. Integers come after the floats, each below a number:
-//! `bench!(c, "pick", (x: [100, 8]; row: [32] < 100) => x.select(0, row));`
 
 #![allow(missing_docs, reason = "criterion's macros")]
 

@@ -112,18 +112,16 @@ class Comparison:
         return self.rounds(sides, f"train {self.args.steps}")
 
     def rounds(self, sides: dict[str, Worker | None], line: str) -> dict:
-        seconds = {side: [] for side in sides}
+        parts = ("seconds", "update", "processor")
+        found = {side: {part: [] for part in parts} for side in sides}
         for _ in range(self.args.rounds):
             for side, answer in self.everywhere(sides, line).items():
-                if answer:
-                    seconds[side] += answer["seconds"]
+                for part in parts:
+                    found[side][part] += (answer or {}).get(part, [])
         return {
             side: worker
-            and {
-                "seconds": self.statistic(seconds[side]),
-                "all": seconds[side],
-                "memory": self.memory(worker),
-            }
+            and {part: self.statistic(found[side][part]) for part in parts if found[side][part]}
+            | {"all": found[side]["seconds"], "memory": self.memory(worker)}
             for side, worker in sides.items()
         }
 
@@ -133,13 +131,24 @@ class Comparison:
         for side, worker in sides.items():
             time.sleep(PAUSE)
             try:
-                answers[side] = worker and worker.ask(line)
+                answers[side] = worker and self.timed(worker, line)
             except WorkerError as error:
                 if side != "compile":
                     raise
                 log(f"torch.compile failed: {error}")
                 sides[side] = answers[side] = None
         return answers
+
+    def timed(self, worker: Worker, line: str) -> dict:
+        """An answer with the processor's seconds a step, which other work hardly disturbs."""
+        began = machine.processor_seconds(worker.process.pid)
+        answer = worker.ask(line)
+        ended = machine.processor_seconds(worker.process.pid)
+        # An answer also has a pass that is not timed.
+        passes = len(answer["seconds"]) + ("sample" in answer)
+        if began is not None and ended is not None:
+            answer["processor"] = [(ended - began) / passes]
+        return answer
 
     def memory(self, worker: Worker) -> int | None:
         if self.args.device == "cuda":

@@ -42,6 +42,15 @@ def load() -> float:
     return os.getloadavg()[0]
 
 
+def processor_seconds(process: int) -> float | None:
+    """What all threads of a process have computed so far, in steps of 10 ms."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError):
+        return None
+
+
 def peak_tflops(gpu: str) -> float | None:
     return next((peak for name, peak in PEAK_TFLOPS.items() if name in gpu), None)
 

@@ -63,20 +63,22 @@ class Work:
             return {"loss": self.model(**self.train_inputs).item()}
 
     def train(self, count: int) -> dict:
-        losses, seconds = [], []
+        losses, seconds, update = [], [], []
         for _ in range(count):
             self.wait()
             began = time.perf_counter()
             with self.precision():
                 loss = self.forward(**self.train_inputs)
             loss.backward()
+            accumulated = time.perf_counter()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
+            update.append(time.perf_counter() - accumulated)
             losses.append(loss.item())
             self.wait()
             seconds.append(time.perf_counter() - began)
-        return {"losses": losses, "seconds": seconds}
+        return {"losses": losses, "seconds": seconds, "update": update}
 
     def infer(self, count: int) -> dict:
         seconds = []

@@ -76,3 +76,31 @@ impl Tensors {
         Ok(Tensor::from_data(TensorData::new(values, tensor.shape.clone()), device))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+    use kiln_hub::{Raw, Weight};
+
+    #[test]
+    fn parts_and_types() {
+        let mut all = Tensors::default();
+        all.0
+            .tensors
+            .insert("train.x".into(), Weight { shape: vec![1, 2], values: vec![1.0, 2.0] });
+        all.0.tensors.insert("x".into(), Weight::zeros(&[1]));
+        let bytes = [3_i64, -4].iter().flat_map(|id| id.to_le_bytes()).collect();
+        let ids = Raw { dtype: safetensors::Dtype::I64, shape: vec![2], bytes };
+        all.0.passthrough.insert("train.ids".into(), ids);
+        let train = all.take("train.");
+        assert!(all.0.names().eq(["x"]));
+        let device = Default::default();
+        let x = train.floats::<Flex, 2>("x", &device).unwrap();
+        assert_eq!(x.into_data().to_vec::<f32>().unwrap(), [1.0, 2.0]);
+        let ids = train.ints::<Flex, 1>("ids", &device).unwrap();
+        assert!(ids.into_data().iter::<i64>().eq([3, -4]));
+        assert!(train.floats::<Flex, 1>("x", &device).is_err(), "another rank");
+        assert!(train.ints::<Flex, 1>("x", &device).is_err(), "no integers");
+    }
+}

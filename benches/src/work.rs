@@ -30,11 +30,11 @@ pub trait Work {
     /// When the device fails.
     fn loss(&mut self) -> Result<f64>;
 
-    /// One training step: its loss and its seconds.
+    /// One training step.
     ///
     /// # Errors
     /// When the device fails.
-    fn train(&mut self) -> Result<(f64, f64)>;
+    fn train(&mut self) -> Result<Step>;
 
     /// `count` forward passes on the batch of one: some 64 of the values that came out, evenly
     /// spaced, and the seconds of each pass.
@@ -42,6 +42,17 @@ pub trait Work {
     /// # Errors
     /// When the device fails.
     fn infer(&self, count: usize) -> Result<(Vec<f64>, Vec<f64>)>;
+}
+
+/// What a training step took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Before the step.
+    pub loss: f64,
+    /// All of it.
+    pub seconds: f64,
+    /// Of those, what clipping and the optimizer took; on a GPU, until they were queued.
+    pub update: f64,
 }
 
 /// Prepares a work on a device with the weights and inputs of a file.
@@ -75,8 +86,8 @@ impl<B: AutodiffBackend, M> Trainable<B> for M where
 }
 
 type Inner<B, M> = <M as AutodiffModule<B>>::InnerModule;
-type Query<B, M> =
-    <Inner<B, M> as Model<<B as burn::tensor::backend::AutodiffBackend>::InnerBackend>>::Query;
+type InnerBackend<B> = <B as burn::tensor::backend::AutodiffBackend>::InnerBackend;
+type Query<B, M> = <Inner<B, M> as Model<InnerBackend<B>>>::Query;
 
 struct Running<B: AutodiffBackend, M: Trainable<B>> {
     learner: TaskLearner<B, Repeated<B, M>>,
@@ -119,14 +130,16 @@ impl<B: AutodiffBackend, M: Trainable<B>> Work for Running<B, M> {
         Ok(report.loss)
     }
 
-    fn train(&mut self) -> Result<(f64, f64)> {
+    fn train(&mut self) -> Result<Step> {
         B::sync(&self.device)?;
         let began = Instant::now();
         let report = self.learner.accumulate(self.steps, 0, false)?;
+        let accumulated = Instant::now();
         self.learner.update(RATE)?;
+        let update = accumulated.elapsed().as_secs_f64();
         B::sync(&self.device)?;
         self.steps += 1;
-        Ok((report.loss, began.elapsed().as_secs_f64()))
+        Ok(Step { loss: report.loss, seconds: began.elapsed().as_secs_f64(), update })
     }
 
     fn infer(&self, count: usize) -> Result<(Vec<f64>, Vec<f64>)> {
@@ -209,5 +222,68 @@ impl<B: AutodiffBackend, M: Trainable<B>> Task<B> for Repeated<B, M> {
         _dir: &Path,
     ) -> std::result::Result<(), TaskError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::backend::Autodiff;
+    use burn_flex::Flex;
+    use kiln_hub::{Weight, Weights, collect};
+
+    /// A Tiny Time Mixer with a small batch, as the Python side writes it.
+    fn file(change: impl FnOnce(&mut Weights)) -> Tensors {
+        let model = TinyTimeMixer::<Flex>::new(&Default::default());
+        let mut weights = Weights::default();
+        for (name, weight) in collect::<Flex, _>(&model).unwrap().tensors {
+            weights.tensors.insert(format!("model.{name}"), weight);
+        }
+        for (name, shape) in
+            [("train.past", [4, 512, 2]), ("train.future", [4, 96, 2]), ("infer.past", [1, 512, 2])]
+        {
+            let count = shape.iter().product::<usize>();
+            let values = (0..count).map(|at| (at as f32 * 0.37).sin()).collect();
+            weights.tensors.insert(name.into(), Weight { shape: shape.to_vec(), values });
+        }
+        change(&mut weights);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("work.safetensors");
+        weights.write(&path).unwrap();
+        Tensors::read(&path).unwrap()
+    }
+
+    fn start(name: &str, tensors: Tensors) -> Result<Box<dyn Work>> {
+        open::<Autodiff<Flex>>(name, tensors, Default::default())
+    }
+
+    #[test]
+    fn a_work_is_asked_and_trained() {
+        let mut work = start("ttm", file(|_| {})).unwrap();
+        let loss = work.loss().unwrap();
+        assert_eq!(work.loss().unwrap(), loss, "asking changes nothing");
+        let (sample, seconds) = work.infer(2).unwrap();
+        assert_eq!(seconds.len(), 2);
+        assert_eq!(sample.len(), 64);
+        let steps: Vec<Step> = (0..3).map(|_| work.train().unwrap()).collect();
+        assert_eq!(steps[0].loss, loss);
+        assert!(steps[2].loss < loss, "{steps:?}");
+        assert!(steps.iter().all(|step| 0.0 < step.update && step.update < step.seconds));
+        assert_ne!(work.infer(0).unwrap().0, sample, "what was trained is asked");
+    }
+
+    #[test]
+    fn files_must_fit() {
+        let problem = |name, tensors| start(name, tensors).err().unwrap().to_string();
+        let tensors = file(|weights| {
+            weights.tensors.remove("model.head.bias");
+        });
+        assert!(problem("ttm", tensors).contains("head.bias"));
+        let tensors = file(|weights| {
+            weights.tensors.remove("train.past");
+        });
+        assert_eq!(problem("ttm", tensors), "no floats `past` of rank 3");
+        assert!(problem("bert", file(|_| {})).contains("no 64-bit integers `ids`"));
+        assert!(problem("alexnet", file(|_| {})).starts_with("no work `alexnet`"));
     }
 }

@@ -1,7 +1,7 @@
 //! Runs one work as it is told, a line at a time:
 //!
 //! - `loss`: the loss of the training batch, nothing changed
-//! - `train N`: N training steps, their losses and seconds
+//! - `train N`: N training steps, their losses, seconds, and those of the update alone
 //! - `infer N`: N forward passes on the batch of one, their seconds and a sample of what comes out
 //! - `memory`: the most memory held since the work was loaded, in bytes
 //! - `quit`
@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 use kiln_benches::{
     Error, Result, machine,
     tensors::Tensors,
-    work::{self, Work},
+    work::{self, Step, Work},
 };
 use kiln_train::logs::peak_memory;
 use serde_json::{Value, json};
@@ -92,8 +92,12 @@ fn cuda(_: &str, _: Tensors) -> Result<Box<dyn Work>> {
 
 fn train(work: &mut dyn Work, count: usize) -> Result<Value> {
     let steps = (0..count).map(|_| work.train()).collect::<Result<Vec<_>>>()?;
-    let (losses, seconds): (Vec<f64>, Vec<f64>) = steps.into_iter().unzip();
-    Ok(json!({ "losses": losses, "seconds": seconds }))
+    let each = |of: fn(&Step) -> f64| steps.iter().map(of).collect::<Vec<_>>();
+    Ok(json!({
+        "losses": each(|step| step.loss),
+        "seconds": each(|step| step.seconds),
+        "update": each(|step| step.update),
+    }))
 }
 
 fn infer(work: &dyn Work, count: usize) -> Result<Value> {

@@ -6,7 +6,6 @@
 //! averages already and are taken as they are.
 
 use crate::named::Flat;
-use burn::tensor::Tensor;
 use kiln_core::Backend;
 use kiln_kernels::ema;
 
@@ -57,7 +56,7 @@ mod tests {
     #[test]
     fn short_memory_first_then_the_decay_asked_for() {
         let device = Default::default();
-        let tensor = |value: f32| Tensor::<Flex, 1>::from_floats([value], &device);
+        let tensor = |value: f32| burn::tensor::Tensor::<Flex, 1>::from_floats([value], &device);
         let mut average = Average::new(0.5, [("w".to_owned(), tensor(0.0))].into());
         let weights = |name: &str, value| [(name.to_owned(), tensor(value))].into();
         average.update(&weights("w", 11.0), 1);
