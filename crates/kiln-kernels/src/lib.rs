@@ -28,8 +28,10 @@ mod kernel;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod attention;
 mod norm;
 
+pub use attention::{AttentionDropout, AttentionOptions, alibi_slopes, attention, self_attention};
 pub use backend::{AutodiffBackend, Backend};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};

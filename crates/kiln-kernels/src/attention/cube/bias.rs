@@ -1,0 +1,120 @@
+//! The gradient of the bias: a cube a tile of it, which sums over the batches and heads that share
+//! it.
+
+use super::{
+    SIDE, THREADS,
+    backward::tile_gradients,
+    plan::{Inputs, Numbers, Plan, slope_of},
+    tile::{Shared, Tile, bias_place, place, zeros},
+};
+use crate::cube::cubes;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+pub(super) fn gradient<R: CubeRuntime>(
+    inputs: &Inputs<R>,
+    gradient: &CubeTensor<R>,
+    statistics: &CubeTensor<R>,
+    out: &CubeTensor<R>,
+) {
+    let [batches, heads] = inputs.bias_heads;
+    let tiles = |count: usize| count.div_ceil(inputs.plan.tile);
+    bias_tile::launch::<R>(
+        &out.client,
+        cubes(batches * heads * tiles(inputs.sizes.queries) * tiles(inputs.sizes.keys)),
+        CubeDim::new_1d(THREADS),
+        inputs.queries.clone().into_array_arg(),
+        inputs.keys.clone().into_array_arg(),
+        inputs.values.clone().into_array_arg(),
+        inputs.bias.clone().into_array_arg(),
+        inputs.ints.clone().into_array_arg(),
+        gradient.clone().into_array_arg(),
+        statistics.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        inputs.numbers(),
+        inputs.plan,
+        inputs.slopes(),
+        out.dtype.into(),
+    );
+}
+
+#[cube(launch)]
+fn bias_tile<F: Float>(
+    queries: &Array<F>,
+    keys: &Array<F>,
+    values: &Array<F>,
+    bias: &Array<F>,
+    ints: &Array<i32>,
+    gradient: &Array<F>,
+    statistics: &Array<f32>,
+    out: &mut Array<F>,
+    numbers: &Numbers,
+    #[comptime] plan: Plan,
+    #[comptime] slopes: Vec<u32>,
+    #[define(F)] _dtype: StorageType,
+) {
+    let size = comptime!(plan.tile as u32);
+    let query_blocks = numbers.queries.div_ceil(size);
+    let key_blocks = numbers.keys.div_ceil(size);
+    let piece = CUBE_POS as u32;
+    let slice = piece / key_blocks / query_blocks;
+    if slice >= numbers.bias_batch * numbers.bias_heads {
+        terminate!();
+    }
+    let first_key = piece % key_blocks * size;
+    let first_query = piece / key_blocks % query_blocks * size;
+    let heads = comptime!(plan.heads as u32);
+    // What the slice is summed over.
+    let all_batches = numbers.bias_batch == 1;
+    let all_heads = numbers.bias_heads == 1;
+    let first_batch = select(all_batches, 0u32, slice / numbers.bias_heads);
+    let batches = select(all_batches, numbers.batch, 1u32);
+    let first_head = select(all_heads, 0u32, slice % numbers.bias_heads);
+    let head_count = select(all_heads, heads, 1u32);
+
+    let mut shared = Shared::new(plan.tile);
+    let each = comptime!(plan.each());
+    let mut sums = zeros(comptime!(plan.each() * plan.each()));
+    for index in 0..batches * head_count {
+        let batch = first_batch + index / head_count;
+        let head = first_head + index % head_count;
+        let slope = slope_of(head, comptime!(slopes.clone()));
+        let tile = Tile { batch, head, first_query, first_key };
+        let mut scores = zeros(comptime!(plan.each() * plan.each()));
+        let mut gradients = zeros(comptime!(plan.each() * plan.each()));
+        tile_gradients::<F>(
+            &mut scores,
+            &mut gradients,
+            &mut shared,
+            &tile,
+            queries,
+            keys,
+            values,
+            bias,
+            ints,
+            gradient,
+            statistics,
+            slope,
+            numbers,
+            true,
+            plan,
+        );
+        #[unroll]
+        for value in 0..comptime!(plan.each() * plan.each()) {
+            sums[value] += gradients[value];
+        }
+    }
+    let (row, column) = place();
+    let tile = Tile { batch: first_batch, head: first_head, first_query, first_key };
+    #[unroll]
+    for m in 0..each {
+        let query = first_query + row + comptime!((m * SIDE) as u32);
+        #[unroll]
+        for n in 0..each {
+            let key = first_key + column + comptime!((n * SIDE) as u32);
+            if query < numbers.queries && key < numbers.keys {
+                out[bias_place(&tile, numbers, query, key)] = F::cast_from(sums[m * each + n]);
+            }
+        }
+    }
+}

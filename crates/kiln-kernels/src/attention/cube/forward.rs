@@ -1,0 +1,207 @@
+//! The forward step: a cube a tile of queries.
+
+use super::{
+    super::kernel::{Attention, Sizes},
+    LOW, SIDE, THREADS,
+    plan::{Inputs, Numbers, Plan, keys_of, rows_from, slope_of, within},
+    tile::{Shared, Tile, add_products, add_weighted, finish_scores, kept, place, write, zeros},
+};
+use crate::cube::{CubeTensors, cubes, room};
+use burn::tensor::DType;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+pub(in super::super) fn forward<R: CubeRuntime>(
+    attention: &Attention,
+    inputs: &CubeTensors<R>,
+) -> Option<Vec<CubeTensor<R>>> {
+    let inputs = Inputs::new(attention, inputs)?;
+    let Sizes { batch, queries, heads, width, .. } = inputs.sizes;
+    let like = &inputs.queries;
+    let out = room(like, [batch, queries, heads, width], like.dtype);
+    let logsumexp = room(like, [batch, heads, queries], DType::F32);
+    forward_tile::launch::<R>(
+        &like.client,
+        cubes(batch * heads * queries.div_ceil(inputs.plan.tile)),
+        CubeDim::new_1d(THREADS),
+        inputs.queries.clone().into_array_arg(),
+        inputs.keys.clone().into_array_arg(),
+        inputs.values.clone().into_array_arg(),
+        inputs.bias.clone().into_array_arg(),
+        inputs.ints.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        logsumexp.clone().into_array_arg(),
+        inputs.numbers(),
+        inputs.plan,
+        inputs.slopes(),
+        like.dtype.into(),
+    );
+    Some(vec![out, logsumexp])
+}
+
+#[cube(launch)]
+fn forward_tile<F: Float>(
+    queries: &Array<F>,
+    keys: &Array<F>,
+    values: &Array<F>,
+    bias: &Array<F>,
+    ints: &Array<i32>,
+    out: &mut Array<F>,
+    logsumexp: &mut Array<f32>,
+    numbers: &Numbers,
+    #[comptime] plan: Plan,
+    #[comptime] slopes: Vec<u32>,
+    #[define(F)] _dtype: StorageType,
+) {
+    let tile_size = comptime!(plan.tile as u32);
+    let blocks = numbers.queries.div_ceil(tile_size);
+    let piece = CUBE_POS as u32;
+    if piece >= numbers.batch * comptime!(plan.heads as u32) * blocks {
+        terminate!();
+    }
+    let head_row = piece / blocks;
+    let head = head_row % comptime!(plan.heads as u32);
+    let batch = head_row / comptime!(plan.heads as u32);
+    let first_query = piece % blocks * tile_size;
+    let rows = rows_from(first_query, numbers.queries, plan);
+    let slope = slope_of(head, slopes);
+    let head_width = comptime!(plan.width);
+    let kv_head = (head / comptime!(plan.group() as u32)) as usize;
+    let query_first = (batch * numbers.queries + first_query) as usize
+        * comptime!(plan.query_stride())
+        + head as usize * head_width;
+
+    let (row, column) = place();
+    let each = comptime!(plan.each());
+    let mut shared = Shared::new(plan.tile);
+    let stride = comptime!(plan.tile + 1);
+    let mut sums = zeros(comptime!(plan.each() * plan.columns()));
+    let mut totals = zeros(each);
+    let mut largest = Array::<f32>::new(each);
+    #[unroll]
+    for m in 0..each {
+        largest[m] = comptime!(LOW).runtime();
+    }
+
+    let (first, _) = keys_of(ints, numbers, first_query, plan);
+    let (_, end) = keys_of(ints, numbers, first_query + rows - 1, plan);
+    let (first, end) = within(first, end, numbers.keys);
+    for first_key in range_stepped(first, end, tile_size) {
+        let tile = Tile { batch, head, first_query, first_key };
+        let key_rows = rows_from(first_key, numbers.keys, plan);
+        let key_first = (batch * numbers.keys + first_key) as usize * comptime!(plan.key_stride())
+            + kv_head * head_width;
+        let mut scores = zeros(comptime!(plan.each() * plan.each()));
+        add_products::<F>(
+            &mut scores,
+            &mut shared,
+            queries,
+            query_first,
+            comptime!(plan.query_stride()),
+            rows,
+            keys,
+            key_first + comptime!(plan.key_first()),
+            comptime!(plan.key_stride()),
+            key_rows,
+            plan,
+        );
+        finish_scores::<F>(&mut scores, &tile, bias, ints, slope, numbers, plan);
+
+        // The largest score of each row: of each thread's, then of the 16 threads of the row.
+        #[unroll]
+        for m in 0..each {
+            let mut best = scores[m * each];
+            #[unroll]
+            for n in 1..each {
+                let score = scores[m * each + n];
+                best = select(score > best, score, best);
+            }
+            let place = (row as usize + m * comptime!(SIDE)) * stride + column as usize;
+            shared.weights[place] = best;
+        }
+        sync_cube();
+        let mut now = Array::<f32>::new(each);
+        #[unroll]
+        for m in 0..each {
+            let mut best = largest[m];
+            for other in 0..comptime!(SIDE) {
+                let score = shared.weights[(row as usize + m * comptime!(SIDE)) * stride + other];
+                best = select(score > best, score, best);
+            }
+            now[m] = best;
+        }
+        sync_cube();
+        #[unroll]
+        for m in 0..each {
+            let shrink = (largest[m] - now[m]).exp();
+            largest[m] = now[m];
+            let mut total = totals[m] * shrink;
+            #[unroll]
+            for n in 0..comptime!(plan.columns()) {
+                sums[m * comptime!(plan.columns()) + n] *= shrink;
+            }
+            let query = first_query + row + comptime!((m * SIDE) as u32);
+            #[unroll]
+            for n in 0..each {
+                let score = scores[m * each + n];
+                let mut weight = 0.0f32;
+                if score > comptime!(LOW * 0.5) {
+                    weight = (score - now[m]).exp();
+                }
+                total += weight;
+                if comptime!(plan.dropout) {
+                    let key = first_key + column + comptime!((n * SIDE) as u32);
+                    weight *= kept(&tile, numbers, query, key, plan);
+                }
+                let place = (row as usize + m * comptime!(SIDE)) * stride
+                    + column as usize
+                    + n * comptime!(SIDE);
+                shared.weights[place] = weight;
+            }
+            totals[m] = total;
+        }
+        sync_cube();
+        add_weighted::<F>(
+            &mut sums,
+            &mut shared,
+            values,
+            key_first + comptime!(plan.value_first()),
+            comptime!(plan.key_stride()),
+            key_rows,
+            false,
+            plan,
+        );
+    }
+
+    // Each thread has summed its own columns.
+    #[unroll]
+    for m in 0..each {
+        shared.weights[(row as usize + m * comptime!(SIDE)) * stride + column as usize] = totals[m];
+    }
+    sync_cube();
+    #[unroll]
+    for m in 0..each {
+        let mut total = 0.0f32;
+        for other in 0..comptime!(SIDE) {
+            total += shared.weights[(row as usize + m * comptime!(SIDE)) * stride + other];
+        }
+        let mut share = 0.0f32;
+        let mut logarithm = 0.0f32;
+        if total > 0.0f32 {
+            share = 1.0f32 / total;
+            logarithm = largest[m] + total.ln();
+        }
+        #[unroll]
+        for n in 0..comptime!(plan.columns()) {
+            sums[m * comptime!(plan.columns()) + n] *= share;
+        }
+        let query = row + comptime!((m * SIDE) as u32);
+        if column == 0 && query < rows {
+            logsumexp[(head_row * numbers.queries + first_query + query) as usize] = logarithm;
+        }
+    }
+    let out_first = (batch * numbers.queries + first_query) as usize * comptime!(plan.out_stride())
+        + head as usize * head_width;
+    let out_stride = comptime!(plan.out_stride());
+    write::<F>(out, &sums, out_first, out_stride, rows, plan);
+}

@@ -1,0 +1,341 @@
+//! What a cube does with a tile.
+
+use super::{
+    super::random::{cube_bits_of, cube_row_key},
+    CHUNK, CHUNK_STRIDE, LOW, SIDE, THREADS,
+    plan::{Numbers, Plan, keys_of},
+};
+use cubecl::prelude::*;
+
+/// Shared memory of a cube.
+#[derive(CubeType)]
+pub(super) struct Shared {
+    left: SharedMemory<f32>,
+    right: SharedMemory<f32>,
+    /// Weights or gradients of scores, a row a query.
+    pub(super) weights: SharedMemory<f32>,
+}
+
+#[cube]
+impl Shared {
+    pub(super) fn new(#[comptime] tile: usize) -> Shared {
+        Shared {
+            left: SharedMemory::<f32>::new(comptime!(tile * CHUNK_STRIDE)),
+            right: SharedMemory::<f32>::new(comptime!(tile * CHUNK_STRIDE)),
+            weights: SharedMemory::<f32>::new(comptime!(tile * (tile + 1))),
+        }
+    }
+}
+
+/// Where a thread is in its tile: its first row and its first column.
+#[cube]
+pub(super) fn place() -> (u32, u32) {
+    (UNIT_POS / comptime!(SIDE as u32), UNIT_POS % comptime!(SIDE as u32))
+}
+
+/// Zeros for a thread.
+#[cube]
+pub(super) fn zeros(#[comptime] len: usize) -> Array<f32> {
+    let mut values = Array::<f32>::new(len);
+    #[unroll]
+    for index in 0..len {
+        values[index] = 0.0f32;
+    }
+    values
+}
+
+/// Some columns of the rows of a tile, zeros where there are none.
+#[cube]
+fn load<F: Float>(
+    to: &mut SharedMemory<f32>,
+    from: &Array<F>,
+    first: usize,
+    #[comptime] stride: usize,
+    rows: u32,
+    first_column: u32,
+    #[comptime] plan: Plan,
+) {
+    let column = UNIT_POS % comptime!(CHUNK as u32);
+    let from_column = first_column + column;
+    let step = comptime!(THREADS / CHUNK as u32);
+    #[unroll]
+    for index in 0..comptime!(plan.tile / (THREADS as usize / CHUNK)) {
+        let row = UNIT_POS / comptime!(CHUNK as u32) + comptime!(index as u32) * step;
+        let mut value = 0.0f32;
+        if row < rows && from_column < comptime!(plan.width as u32) {
+            value = f32::cast_from(from[first + row as usize * stride + from_column as usize]);
+        }
+        to[row as usize * comptime!(CHUNK_STRIDE) + column as usize] = value;
+    }
+}
+
+/// Adds the products of the rows of two tiles to a thread's scores.
+#[cube]
+pub(super) fn add_products<F: Float>(
+    scores: &mut Array<f32>,
+    shared: &mut Shared,
+    left: &Array<F>,
+    left_first: usize,
+    #[comptime] left_stride: usize,
+    left_rows: u32,
+    right: &Array<F>,
+    right_first: usize,
+    #[comptime] right_stride: usize,
+    right_rows: u32,
+    #[comptime] plan: Plan,
+) {
+    let (row, column) = place();
+    let each = comptime!(plan.each());
+    for chunk in 0..comptime!(plan.chunks() as u32) {
+        let first_column = chunk * comptime!(CHUNK as u32);
+        load::<F>(&mut shared.left, left, left_first, left_stride, left_rows, first_column, plan);
+        load::<F>(
+            &mut shared.right,
+            right,
+            right_first,
+            right_stride,
+            right_rows,
+            first_column,
+            plan,
+        );
+        sync_cube();
+        for depth in 0..comptime!(CHUNK) {
+            let mut rights = Array::<f32>::new(each);
+            #[unroll]
+            for n in 0..each {
+                let place =
+                    (column as usize + n * comptime!(SIDE)) * comptime!(CHUNK_STRIDE) + depth;
+                rights[n] = shared.right[place];
+            }
+            #[unroll]
+            for m in 0..each {
+                let place = (row as usize + m * comptime!(SIDE)) * comptime!(CHUNK_STRIDE) + depth;
+                let left = shared.left[place];
+                #[unroll]
+                for n in 0..each {
+                    scores[m * each + n] += left * rights[n];
+                }
+            }
+        }
+        sync_cube();
+    }
+}
+
+/// Adds the weighted rows of a tile to a thread's sums; the weights are those in shared memory, or
+/// their transpose.
+#[cube]
+pub(super) fn add_weighted<F: Float>(
+    sums: &mut Array<f32>,
+    shared: &mut Shared,
+    from: &Array<F>,
+    first: usize,
+    #[comptime] stride: usize,
+    rows: u32,
+    #[comptime] transposed: bool,
+    #[comptime] plan: Plan,
+) {
+    let (row, column) = place();
+    let each = comptime!(plan.each());
+    let wide = comptime!(CHUNK / SIDE);
+    let columns = comptime!(plan.columns());
+    let weight_stride = comptime!(plan.tile + 1);
+    #[unroll]
+    for chunk in 0..comptime!(plan.chunks()) {
+        load::<F>(
+            &mut shared.right,
+            from,
+            first,
+            stride,
+            rows,
+            comptime!((chunk * CHUNK) as u32).runtime(),
+            plan,
+        );
+        sync_cube();
+        for depth in 0..comptime!(plan.tile) {
+            let mut values = Array::<f32>::new(wide);
+            #[unroll]
+            for n in 0..wide {
+                let place = depth * comptime!(CHUNK_STRIDE) + column as usize + n * comptime!(SIDE);
+                values[n] = shared.right[place];
+            }
+            #[unroll]
+            for m in 0..each {
+                let out = row as usize + m * comptime!(SIDE);
+                let mut place = out * weight_stride + depth;
+                if transposed {
+                    place = depth * weight_stride + out;
+                }
+                let weight = shared.weights[place];
+                #[unroll]
+                for n in 0..wide {
+                    sums[m * columns + chunk * wide + n] += weight * values[n];
+                }
+            }
+        }
+        sync_cube();
+    }
+}
+
+/// Writes a thread's sums.
+#[cube]
+pub(super) fn write<F: Float>(
+    to: &mut Array<F>,
+    sums: &Array<f32>,
+    first: usize,
+    #[comptime] stride: usize,
+    rows: u32,
+    #[comptime] plan: Plan,
+) {
+    let (first_row, first_column) = place();
+    let columns = comptime!(plan.columns());
+    #[unroll]
+    for m in 0..comptime!(plan.each()) {
+        let row = first_row + comptime!((m * SIDE) as u32);
+        #[unroll]
+        for n in 0..columns {
+            let column = first_column + comptime!((n * SIDE) as u32);
+            if row < rows && column < comptime!(plan.width as u32) {
+                let place = first + row as usize * stride + column as usize;
+                to[place] = F::cast_from(sums[m * columns + n]);
+            }
+        }
+    }
+}
+
+/// A tile of a head.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Tile {
+    pub(super) batch: u32,
+    pub(super) head: u32,
+    pub(super) first_query: u32,
+    pub(super) first_key: u32,
+}
+
+/// Scales a thread's scores and adds the biases; those that do not count become [`LOW`].
+#[cube]
+pub(super) fn finish_scores<F: Float>(
+    scores: &mut Array<f32>,
+    tile: &Tile,
+    bias: &Array<F>,
+    ints: &Array<i32>,
+    slope: f32,
+    numbers: &Numbers,
+    #[comptime] plan: Plan,
+) {
+    let (row, column) = place();
+    let each = comptime!(plan.each());
+    let shift = i32::cast_from(numbers.keys) - i32::cast_from(numbers.queries);
+    #[unroll]
+    for m in 0..each {
+        let query = tile.first_query + row + comptime!((m * SIDE) as u32);
+        let (first, end) = keys_of(ints, numbers, query, plan);
+        #[unroll]
+        for n in 0..each {
+            let key = tile.first_key + column + comptime!((n * SIDE) as u32);
+            let signed = i32::cast_from(key);
+            let mut seen = query < numbers.queries && key < numbers.keys;
+            seen = seen && signed >= first && signed < end;
+            if comptime!(plan.mask_pad) {
+                if seen {
+                    seen = ints[(tile.batch * numbers.keys + key) as usize] == 0;
+                }
+            }
+            let mut score = comptime!(LOW).runtime();
+            if seen {
+                score = scores[m * each + n] * numbers.scale;
+                if comptime!(plan.bias) {
+                    score += f32::cast_from(bias[bias_place(tile, numbers, query, key)]);
+                }
+                if comptime!(plan.alibi) {
+                    let distance = f32::cast_from(signed - shift - i32::cast_from(query));
+                    score -= slope * distance.abs();
+                }
+            }
+            scores[m * each + n] = score;
+        }
+    }
+}
+
+/// Where the bias of a score lies.
+#[cube]
+pub(super) fn bias_place(tile: &Tile, numbers: &Numbers, query: u32, key: u32) -> usize {
+    let batch = select(numbers.bias_batch == 1, 0u32, tile.batch);
+    let head = select(numbers.bias_heads == 1, 0u32, tile.head);
+    let row = (batch * numbers.bias_heads + head) * numbers.queries + query;
+    row as usize * numbers.keys as usize + key as usize
+}
+
+/// What dropout multiplies the weight of a query and key by.
+#[cube]
+pub(super) fn kept(
+    tile: &Tile,
+    numbers: &Numbers,
+    query: u32,
+    key: u32,
+    #[comptime] plan: Plan,
+) -> f32 {
+    let row = (tile.batch * comptime!(plan.heads as u32) + tile.head) * numbers.queries + query;
+    let (start, factor) = cube_row_key(numbers.seed_low, numbers.seed_high, row);
+    let bits = cube_bits_of(start, factor, key);
+    select(bits >= numbers.threshold, numbers.kept, 0.0f32)
+}
+
+/// Makes of a thread's scores the weights after dropout, and of the gradients of those weights the
+/// gradients of the scores.
+#[cube]
+pub(super) fn differentiate(
+    scores: &mut Array<f32>,
+    gradients: &mut Array<f32>,
+    tile: &Tile,
+    statistics: &Array<f32>,
+    numbers: &Numbers,
+    #[comptime] plan: Plan,
+) {
+    let (row, column) = place();
+    let each = comptime!(plan.each());
+    let heads = comptime!(plan.heads as u32);
+    let count = numbers.batch * heads * numbers.queries;
+    #[unroll]
+    for m in 0..each {
+        let query = tile.first_query + row + comptime!((m * SIDE) as u32);
+        let mut logsumexp = 0.0f32;
+        let mut delta = 0.0f32;
+        if query < numbers.queries {
+            let place = (tile.batch * heads + tile.head) * numbers.queries + query;
+            logsumexp = statistics[place as usize];
+            delta = statistics[(count + place) as usize];
+        }
+        #[unroll]
+        for n in 0..each {
+            let score = scores[m * each + n];
+            let mut weight = 0.0f32;
+            if score > comptime!(LOW * 0.5) {
+                weight = (score - logsumexp).exp();
+            }
+            let mut factor = 1.0f32;
+            if comptime!(plan.dropout) {
+                let key = tile.first_key + column + comptime!((n * SIDE) as u32);
+                factor = kept(tile, numbers, query, key, plan);
+            }
+            scores[m * each + n] = weight * factor;
+            gradients[m * each + n] = weight * (gradients[m * each + n] * factor - delta);
+        }
+    }
+}
+
+/// Puts what a thread has of a tile into shared memory, times `factor`.
+#[cube]
+pub(super) fn share(shared: &mut Shared, values: &Array<f32>, factor: f32, #[comptime] plan: Plan) {
+    let (row, column) = place();
+    let each = comptime!(plan.each());
+    #[unroll]
+    for m in 0..each {
+        let start = (row as usize + m * comptime!(SIDE)) * comptime!(plan.tile + 1);
+        #[unroll]
+        for n in 0..each {
+            let place = start + column as usize + n * comptime!(SIDE);
+            shared.weights[place] = values[m * each + n] * factor;
+        }
+    }
+    sync_cube();
+}
