@@ -164,7 +164,8 @@ fn any_number_of_threads() {
     let packed = numbers.floats([1, 600, 3, 8]);
     let kernel = Attention { packed: Some([1, 1]), causal: true, ..plain(8) };
     for threads in [1, 3, 16] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let Ok(pool) = pool else { unreachable!("no pool of {threads} threads") };
         pool.install(|| agree::<Flex>(&kernel, std::slice::from_ref(&packed), &[]));
     }
 }
@@ -265,9 +266,12 @@ fn packed_is_the_parts() {
     let whole = self_attention(packed.clone(), options());
     let part = |first, count| packed.clone().narrow(2, first, count);
     let parts = attention(part(0, 4), part(4, 2), part(6, 2), options());
-    let gradient = |out: Tensor<A, 4>| {
+    let gradient = |out: Tensor<A, 4>| -> Vec<f64> {
         let gradients = out.square().sum().backward();
-        packed.grad(&gradients).unwrap().into_data().iter::<f64>().collect::<Vec<f64>>()
+        let gradient = packed.grad(&gradients).into_iter();
+        gradient
+            .flat_map(|gradient| gradient.into_data().iter::<f64>().collect::<Vec<_>>())
+            .collect()
     };
     close("gradient", 1e-6, &gradient(whole), &gradient(parts));
 }

@@ -2,10 +2,7 @@
 //! product would cost as much as the product.
 //!
 //! A block of the result stays in registers; the right operand is read in rows of vectors and may
-//! lie in panels of [`PANEL`] columns, which is how [`transpose`] lays out heads.
-
-use super::heads::Heads;
-use std::ops::Range;
+//! lie in panels of [`PANEL`] columns, which is how [`transpose`](super::heads::transpose) lays out heads.
 
 /// Columns of a panel.
 pub(super) const PANEL: usize = 32;
@@ -56,46 +53,6 @@ impl<'a> Right<'a> {
     /// Panels of `depth` rows.
     pub(super) fn panels(values: &'a [f32], depth: usize) -> Self {
         Self { values, row: PANEL, panel: depth * PANEL }
-    }
-}
-
-/// The tokens of a head as rows padded with zeros, times `scale`.
-pub(super) fn copy(
-    out: &mut Vec<f32>,
-    heads: &Heads<'_>,
-    [batch, head]: [usize; 2],
-    tokens: Range<usize>,
-    width: usize,
-    scale: f32,
-) {
-    let stride = padded(width);
-    let start = out.len();
-    out.resize(start + tokens.len() * stride, 0.0);
-    for (out, token) in out[start..].chunks_exact_mut(stride).zip(tokens) {
-        for (out, value) in out.iter_mut().zip(heads.row(batch, head, token)) {
-            *out = value * scale;
-        }
-    }
-}
-
-/// The tokens of a head as the columns of panels.
-pub(super) fn transpose(
-    out: &mut Vec<f32>,
-    heads: &Heads<'_>,
-    [batch, head]: [usize; 2],
-    tokens: Range<usize>,
-    width: usize,
-) {
-    let start = tokens.start;
-    out.clear();
-    out.resize(tokens.len().next_multiple_of(PANEL) * width, 0.0);
-    for token in tokens {
-        let column = token - start;
-        let panel = out[column / PANEL * PANEL * width..].chunks_exact_mut(PANEL);
-        let column = column % PANEL;
-        for (row, value) in panel.zip(heads.row(batch, head, token)) {
-            row[column] = *value;
-        }
     }
 }
 
