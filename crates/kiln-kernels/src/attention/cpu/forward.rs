@@ -3,8 +3,8 @@
 use super::{
     super::kernel::{Attention, Sizes},
     GRAIN, KEY_BLOCK, QUERY_BLOCK, bias_start,
-    heads::{Heads, HeadsMut, Shared},
-    product::{LANE, Left, PANEL, Right, copy, padded, product, transpose},
+    heads::{Heads, HeadsMut, Shared, copy, transpose},
+    product::{LANE, Left, PANEL, Right, padded, product},
     sources,
     tile::{Tile, weigh},
     visible::Visible,

@@ -1,6 +1,7 @@
-//! Heads of `[batch, tokens, heads, width]`, read and written where they lie.
+//! Heads of `[batch, tokens, heads, width]`, read, copied out and written where they lie.
 
-use std::marker::PhantomData;
+use super::product::{PANEL, padded};
+use std::{marker::PhantomData, ops::Range};
 
 /// Where the head of a batch and its tokens lie, in a tensor that may hold other heads, too.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +14,7 @@ struct Places {
 }
 
 impl Places {
+    #[inline(always)]
     fn start(&self, batch: usize, head: usize, token: usize) -> usize {
         (batch * self.tokens + token) * self.stride + (self.first_head + head) * self.width
     }
@@ -39,6 +41,7 @@ impl<'a> Heads<'a> {
     }
 
     /// A token of a head.
+    #[inline(always)]
     pub(super) fn row(&self, batch: usize, head: usize, token: usize) -> &'a [f32] {
         let start = self.places.start(batch, head, token);
         &self.values[start..start + self.places.width]
@@ -110,5 +113,45 @@ impl<'a> HeadsMut<'a> {
     pub(super) unsafe fn row(&self, batch: usize, head: usize, token: usize) -> &mut [f32] {
         // SAFETY: rows of different tokens and heads do not overlap; the caller answers for one.
         unsafe { self.values.slice(self.places.start(batch, head, token), self.places.width) }
+    }
+}
+
+/// The tokens of a head as rows padded with zeros, times `scale`.
+pub(super) fn copy(
+    out: &mut Vec<f32>,
+    heads: &Heads<'_>,
+    [batch, head]: [usize; 2],
+    tokens: Range<usize>,
+    width: usize,
+    scale: f32,
+) {
+    let stride = padded(width);
+    let start = out.len();
+    out.resize(start + tokens.len() * stride, 0.0);
+    for (out, token) in out[start..].chunks_exact_mut(stride).zip(tokens) {
+        for (out, value) in out.iter_mut().zip(heads.row(batch, head, token)) {
+            *out = value * scale;
+        }
+    }
+}
+
+/// The tokens of a head as the columns of panels.
+pub(super) fn transpose(
+    out: &mut Vec<f32>,
+    heads: &Heads<'_>,
+    [batch, head]: [usize; 2],
+    tokens: Range<usize>,
+    width: usize,
+) {
+    let start = tokens.start;
+    out.clear();
+    out.resize(tokens.len().next_multiple_of(PANEL) * width, 0.0);
+    for token in tokens {
+        let column = token - start;
+        let panel = out[column / PANEL * PANEL * width..].chunks_exact_mut(PANEL);
+        let column = column % PANEL;
+        for (row, value) in panel.zip(heads.row(batch, head, token)) {
+            row[column] = *value;
+        }
     }
 }

@@ -2,10 +2,7 @@
 //! product would cost as much as the product.
 //!
 //! A block of the result stays in registers; the right operand is read in rows of vectors and may
-//! lie in panels of [`PANEL`] columns, which is how [`transpose`] lays out heads.
-
-use super::heads::Heads;
-use std::ops::Range;
+//! lie in panels of [`PANEL`] columns, which is how [`transpose`](super::heads::transpose) lays out heads.
 
 /// Columns of a panel.
 pub(super) const PANEL: usize = 32;
@@ -56,43 +53,6 @@ impl<'a> Right<'a> {
     /// Panels of `depth` rows.
     pub(super) fn panels(values: &'a [f32], depth: usize) -> Self {
         Self { values, row: PANEL, panel: depth * PANEL }
-    }
-}
-
-/// The tokens of a head as rows padded with zeros, times `scale`.
-pub(super) fn copy(
-    out: &mut Vec<f32>,
-    heads: &Heads<'_>,
-    [batch, head]: [usize; 2],
-    tokens: Range<usize>,
-    width: usize,
-    scale: f32,
-) {
-    let stride = padded(width);
-    for token in tokens {
-        let start = out.len();
-        out.extend(heads.row(batch, head, token).iter().map(|value| value * scale));
-        out.resize(start + stride, 0.0);
-    }
-}
-
-/// The tokens of a head as the columns of panels.
-pub(super) fn transpose(
-    out: &mut Vec<f32>,
-    heads: &Heads<'_>,
-    [batch, head]: [usize; 2],
-    tokens: Range<usize>,
-    width: usize,
-) {
-    let start = tokens.start;
-    out.clear();
-    out.resize(tokens.len().next_multiple_of(PANEL) * width, 0.0);
-    for token in tokens {
-        let column = token - start;
-        let panel = &mut out[column / PANEL * PANEL * width..][column % PANEL..];
-        for (place, value) in panel.iter_mut().step_by(PANEL).zip(heads.row(batch, head, token)) {
-            *place = *value;
-        }
     }
 }
 
@@ -225,7 +185,7 @@ macro_rules! loops {
                         vectors[v] = load(right.wrapping_add(v * $lanes));
                     }
                     for r in 0..R {
-                        let factor = *fours[r / 4].wrapping_add(steps[r % 4]);
+                        let factor = splat(fours[r / 4].wrapping_add(steps[r % 4]));
                         for v in 0..V {
                             sums[r][v] = fma(factor, vectors[v], sums[r][v]);
                         }
@@ -246,11 +206,13 @@ macro_rules! loops {
     };
 }
 
+// Masked loads of everything are loads: where plain ones are compiled with checks of the pointer,
+// these have none.
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        _mm512_storeu_ps,
+        __m512, _mm512_broadcastss_ps, _mm512_castps512_ps128, _mm512_fmadd_ps,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
     };
 
     #[inline]
@@ -263,20 +225,28 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     unsafe fn load(from: *const f32) -> __m512 {
         // SAFETY: the caller's.
-        unsafe { _mm512_loadu_ps(from) }
+        unsafe { _mm512_maskz_loadu_ps(0xffff, from) }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn store(to: *mut f32, vector: __m512) {
         // SAFETY: the caller's.
-        unsafe { _mm512_storeu_ps(to, vector) }
+        unsafe { _mm512_mask_storeu_ps(to, 0xffff, vector) }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn fma(factor: f32, vector: __m512, sum: __m512) -> __m512 {
-        _mm512_fmadd_ps(_mm512_set1_ps(factor), vector, sum)
+    unsafe fn splat(from: *const f32) -> __m512 {
+        // SAFETY: the caller's; only one value is read.
+        let one = unsafe { _mm512_maskz_loadu_ps(1, from) };
+        _mm512_broadcastss_ps(_mm512_castps512_ps128(one))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn fma(factor: __m512, vector: __m512, sum: __m512) -> __m512 {
+        _mm512_fmadd_ps(factor, vector, sum)
     }
 
     loops!(
@@ -290,8 +260,8 @@ mod avx512 {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-        _mm256_storeu_ps,
+        __m256, _mm256_broadcastss_ps, _mm256_castps256_ps128, _mm256_fmadd_ps, _mm256_maskload_ps,
+        _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_ps,
     };
 
     #[inline]
@@ -304,20 +274,29 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn load(from: *const f32) -> __m256 {
         // SAFETY: the caller's.
-        unsafe { _mm256_loadu_ps(from) }
+        unsafe { _mm256_maskload_ps(from, _mm256_set1_epi32(-1)) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn store(to: *mut f32, vector: __m256) {
         // SAFETY: the caller's.
-        unsafe { _mm256_storeu_ps(to, vector) }
+        unsafe { _mm256_maskstore_ps(to, _mm256_set1_epi32(-1), vector) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn fma(factor: f32, vector: __m256, sum: __m256) -> __m256 {
-        _mm256_fmadd_ps(_mm256_set1_ps(factor), vector, sum)
+    unsafe fn splat(from: *const f32) -> __m256 {
+        let first = _mm256_setr_epi32(-1, 0, 0, 0, 0, 0, 0, 0);
+        // SAFETY: the caller's; only one value is read.
+        let one = unsafe { _mm256_maskload_ps(from, first) };
+        _mm256_broadcastss_ps(_mm256_castps256_ps128(one))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn fma(factor: __m256, vector: __m256, sum: __m256) -> __m256 {
+        _mm256_fmadd_ps(factor, vector, sum)
     }
 
     loops!(
@@ -350,8 +329,14 @@ mod portable {
     }
 
     #[inline(always)]
-    fn fma(factor: f32, vector: Vector, sum: Vector) -> Vector {
-        std::array::from_fn(|lane| factor * vector[lane] + sum[lane])
+    unsafe fn splat(from: *const f32) -> Vector {
+        // SAFETY: the caller's.
+        [unsafe { from.read() }; 8]
+    }
+
+    #[inline(always)]
+    fn fma(factor: Vector, vector: Vector, sum: Vector) -> Vector {
+        std::array::from_fn(|lane| factor[lane] * vector[lane] + sum[lane])
     }
 
     loops!(8, 5, 2);

@@ -38,8 +38,9 @@ impl Visible {
         let mut one = vec![[0, 0]; queries];
         for sequence in &sequences {
             let end = sequence.end.min(keys);
-            for query in sequence.start..sequence.end.min(queries) {
-                one[query] = range(attention, query as isize + sizes.shift(), sequence.start, end);
+            let first = sequence.start.min(queries);
+            for (query, seen) in one.iter_mut().enumerate().take(sequence.end).skip(first) {
+                *seen = range(attention, query as isize + sizes.shift(), sequence.start, end);
             }
         }
         let mut ranges = Vec::with_capacity(batch * queries);

@@ -299,6 +299,7 @@ fn smaller(a: i32, b: i32) -> i32 {
 
 /// The slope of a head.
 #[cube]
+#[allow(clippy::needless_range_loop)] // The loop is unrolled; it cannot be over a slice.
 pub(super) fn slope_of(head: u32, #[comptime] slopes: Vec<u32>) -> f32 {
     let mut slope = 0.0f32;
     #[unroll]

@@ -213,6 +213,7 @@ pub(super) struct Tile {
 
 /// Scales a thread's scores and adds the biases; those that do not count become [`LOW`].
 #[cube]
+#[allow(clippy::collapsible_if)] // The outer one is decided when the kernel is compiled.
 pub(super) fn finish_scores<F: Float>(
     scores: &mut Array<f32>,
     tile: &Tile,
