@@ -114,7 +114,7 @@ fn add_slices_column<F: Float>(
     width: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let column = ABSOLUTE_POS as usize;
+    let column = ABSOLUTE_POS;
     let width = width as usize;
     if column >= width {
         terminate!();

@@ -20,6 +20,8 @@
 //!
 //! [`Tensor`]: burn::tensor::Tensor
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod backend;
 mod cpu;
 #[cfg(feature = "cube")]

@@ -131,7 +131,7 @@ fn activate_value<F: Float>(
     #[comptime] with_bias: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }
@@ -197,7 +197,7 @@ fn activate_backward_slice<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (rows, width) = (rows as usize, width as usize);
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= rows.div_ceil(slice) * width {
         terminate!();
     }
@@ -253,7 +253,7 @@ fn gated_value<F: Float>(
     #[comptime] activation: Activation,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }
@@ -295,7 +295,7 @@ fn gated_backward_value<F: Float>(
     #[comptime] activation: Activation,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }

@@ -6,6 +6,7 @@ use crate::{Backend, activate};
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::f32::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
 /// An activation function.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -32,7 +33,7 @@ pub enum Activation {
 }
 
 /// `2 sqrt(2 / π)`: the approximation by a hyperbolic tangent is the sigmoid of twice its argument.
-pub(super) const TANH_SCALE: f32 = 1.595_769_1;
+pub(super) const TANH_SCALE: f32 = FRAC_2_SQRT_PI * SQRT_2;
 /// The weight of the cube in that approximation.
 pub(super) const TANH_CUBE: f32 = 0.044_715;
 /// Beyond it, the approximation is 0 or 1 and level to the last place.

@@ -59,7 +59,7 @@ fn adamw_value<F: Float>(
     rate: f32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }
@@ -106,7 +106,7 @@ fn ema_value<F: Float>(
     add: f32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }

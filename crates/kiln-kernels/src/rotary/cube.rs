@@ -57,7 +57,7 @@ fn rotary_value<F: Float, T: Float>(
     #[comptime] with_positions: bool,
     #[define(F, T)] _dtypes: [StorageType; 2],
 ) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at >= count as usize {
         terminate!();
     }

@@ -39,7 +39,7 @@ fn gather_value<F: Float>(
     width: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at >= count as usize {
         terminate!();
     }
@@ -85,7 +85,7 @@ fn chains<R: CubeRuntime>(
 
 #[cube(launch)]
 fn no_pick(first: &mut Array<i32>, rows: u32) {
-    let row = ABSOLUTE_POS as usize;
+    let row = ABSOLUTE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -101,7 +101,7 @@ fn link_pick(
     rows: u32,
     picks: u32,
 ) {
-    let pick = ABSOLUTE_POS as usize;
+    let pick = ABSOLUTE_POS;
     if pick >= count as usize {
         terminate!();
     }
@@ -159,7 +159,7 @@ fn scatter_row<F: Float>(
     #[comptime] with_fill: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -210,7 +210,7 @@ fn fill_slice<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (rows, width) = (rows as usize, width as usize);
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at >= rows.div_ceil(comptime!(SLICE)) * width {
         terminate!();
     }

@@ -31,7 +31,12 @@ fn gathered_agrees_with_the_reference<B: Backend>() {
         // With and without repetition: both occur.
         let indices = numbers.ids([batch, kept], tokens);
         let kernel = Gather { rows: tokens };
-        outputs_agree::<B, _>(Check::F32, &kernel, std::slice::from_ref(&x), &[indices.clone()]);
+        outputs_agree::<B, _>(
+            Check::F32,
+            &kernel,
+            std::slice::from_ref(&x),
+            std::slice::from_ref(&indices),
+        );
         gradients_agree::<B, _>(Check::F32, &kernel, &[x], &[indices]);
     }
 }
@@ -47,7 +52,7 @@ fn scattered_agrees_with_the_reference<B: Backend>() {
             without_repetition(&mut numbers, batch, kept, tokens),
             numbers.ids([batch, kept], tokens),
         ] {
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[indices.clone()]);
+            outputs_agree::<B, _>(Check::F32, &kernel, &floats, std::slice::from_ref(&indices));
             gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[indices]);
         }
     }
