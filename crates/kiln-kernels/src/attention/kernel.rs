@@ -1,7 +1,7 @@
 //! The forward and the backward step as kernels.
 
 use super::{AttentionDropout, cpu, reference};
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use crate::{Backend, Differentiable, Kernel, Output, Tensors, random};
 use burn::tensor::{Shape, backend::Backend as BurnBackend, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor};
 
@@ -95,7 +95,7 @@ impl Attention {
 impl AttentionDropout {
     /// Weights whose random bits are below are dropped.
     pub(super) fn threshold(&self) -> u32 {
-        (self.p * 4_294_967_296.0) as u32
+        random::threshold(self.p)
     }
 
     /// What kept weights are multiplied by.

@@ -10,7 +10,6 @@ mod cpu;
 mod cube;
 mod kernel;
 mod options;
-mod random;
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,7 @@
 //! In plain tensor operations, with all scores in memory.
 
-use super::{
-    kernel::{Attention, AttentionBackward, Sizes},
-    random,
-};
-use crate::Tensors;
+use super::kernel::{Attention, AttentionBackward, Sizes};
+use crate::{Tensors, random};
 use burn::tensor::{
     Bool, DType, Int, Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive,
     backend::Backend as BurnBackend,
@@ -224,7 +221,7 @@ fn kept<B: BurnBackend>(
 ) -> Option<Tensor<B, 4>> {
     let dropout = attention.dropout?;
     let Sizes { batch, queries, keys, heads, .. } = *sizes;
-    let rows = (0..(batch * heads * queries) as u32).map(|row| random::row_key(dropout.seed, row));
+    let rows = (0..(batch * heads * queries) as u32).map(|row| random::row_keys(dropout.seed, row));
     let factors = rows.flat_map(|key| {
         (0..keys as u32).map(move |column| {
             let kept = random::bits_of(key, column) >= dropout.threshold();

@@ -1,9 +1,12 @@
 //! What happens to a tile of scores between the products.
 
-use super::super::{AttentionDropout, random};
-use crate::cpu::{
-    math::exp,
-    simd::{LANES, max, simd, sum},
+use super::super::AttentionDropout;
+use crate::{
+    cpu::{
+        math::exp,
+        simd::{LANES, max, simd, sum},
+    },
+    random,
 };
 
 /// Some queries against some keys.
@@ -107,7 +110,7 @@ simd! {
             *largest = now;
             *total += sum;
             if let Some(dropout) = tile.dropout {
-                let key = random::row_key(dropout.seed, tile.first_row.wrapping_add(row as u32));
+                let key = random::row_keys(dropout.seed, tile.first_row.wrapping_add(row as u32));
                 let first = (tile.first_key + start) as u32;
                 for (index, weight) in seen.iter_mut().enumerate() {
                     *weight *= Tile::kept(dropout, key, first.wrapping_add(index as u32));
@@ -138,7 +141,7 @@ simd! {
             let (seen, gradients) = (&mut scores[start..end], &mut gradients[start..end]);
             tile.add_biases(row, start, seen);
             if let Some(dropout) = tile.dropout {
-                let key = random::row_key(dropout.seed, tile.first_row.wrapping_add(row as u32));
+                let key = random::row_keys(dropout.seed, tile.first_row.wrapping_add(row as u32));
                 let first = (tile.first_key + start) as u32;
                 for (index, (score, gradient)) in seen.iter_mut().zip(gradients).enumerate() {
                     let weight = exp(*score - logsumexp);

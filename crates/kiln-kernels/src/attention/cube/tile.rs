@@ -1,10 +1,10 @@
 //! What a cube does with a tile.
 
 use super::{
-    super::random::{cube_bits_of, cube_row_key},
     CHUNK, CHUNK_STRIDE, LOW, SIDE, THREADS,
     plan::{Numbers, Plan, keys_of},
 };
+use crate::random::cube::bits;
 use cubecl::prelude::*;
 
 /// Shared memory of a cube.
@@ -276,8 +276,7 @@ pub(super) fn kept(
     #[comptime] plan: Plan,
 ) -> f32 {
     let row = (tile.batch * comptime!(plan.heads as u32) + tile.head) * numbers.queries + query;
-    let (start, factor) = cube_row_key(numbers.seed_low, numbers.seed_high, row);
-    let bits = cube_bits_of(start, factor, key);
+    let bits = bits(numbers.seed_low, numbers.seed_high, row, key);
     select(bits >= numbers.threshold, numbers.kept, 0.0f32)
 }
 
