@@ -174,15 +174,14 @@ fn pack_rows(
     count: usize,
     packed: &mut [f32],
 ) {
-    for (step, packed) in packed.chunks_exact_mut(ROWS).take(count).enumerate() {
+    let packed = packed.as_chunks_mut::<ROWS>().0.iter_mut().take(count);
+    for (step, packed) in packed.enumerate() {
         let from = &a.values[row * a.row_stride + (start + step) * a.column_stride..];
-        if a.row_stride == 1 {
-            packed[..rows].copy_from_slice(&from[..rows]);
-        } else {
-            for (packed, from) in
-                packed.iter_mut().zip(from.iter().step_by(a.row_stride)).take(rows)
-            {
-                *packed = *from;
+        match from.first_chunk::<ROWS>() {
+            Some(from) if a.row_stride == 1 && rows == ROWS => *packed = *from,
+            _ => {
+                let from = from.iter().step_by(a.row_stride).take(rows);
+                packed.iter_mut().zip(from).for_each(|(packed, from)| *packed = *from);
             }
         }
     }

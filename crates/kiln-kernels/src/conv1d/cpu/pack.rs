@@ -27,15 +27,23 @@ pub(super) fn forward(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
 pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Vec<f32>> {
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let kernel = geometry.kernel;
+    // First `[channels_out, kernel, width_in]`: then every row is in one piece.
+    let mut rows = room(weight.len());
+    let each = kernel * width_in;
+    rows.par_chunks_mut(each).zip(weight.par_chunks(each)).for_each(|(rows, weight)| {
+        for (channel, weight) in weight.chunks_exact(kernel).enumerate() {
+            let rows = rows[channel..].iter_mut().step_by(width_in);
+            rows.zip(weight).for_each(|(row, weight)| *row = *weight);
+        }
+    });
     let pack = |taps: &[usize]| {
         let mut packed = room(geometry.channels_out * taps.len() * width_in);
-        let rows = packed.par_chunks_mut(width_in).enumerate();
-        rows.for_each(|(row, packed)| {
-            let (row, out) = (row / width_out, row % width_out);
-            let (group, tap) = (row / taps.len(), taps[row % taps.len()]);
-            let weight = &weight[(group * width_out + out) * width_in * kernel + tap..];
-            for (packed, weight) in packed.iter_mut().zip(weight.iter().step_by(kernel)) {
-                *packed = *weight;
+        let blocks = packed.par_chunks_mut(width_out * width_in).enumerate();
+        blocks.for_each(|(block, packed)| {
+            let (group, tap) = (block / taps.len(), taps[block % taps.len()]);
+            for (out, packed) in packed.chunks_exact_mut(width_in).enumerate() {
+                let row = (group * width_out + out) * kernel + tap;
+                packed.copy_from_slice(&rows[row * width_in..][..width_in]);
             }
         });
         packed
