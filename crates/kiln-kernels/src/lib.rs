@@ -28,8 +28,13 @@ mod kernel;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod cross_entropy;
 mod norm;
+mod plain;
 
 pub use backend::{AutodiffBackend, Backend};
+pub use cross_entropy::{
+    CrossEntropyOptions, cross_entropy, linear_cross_entropy, soft_cross_entropy,
+};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};

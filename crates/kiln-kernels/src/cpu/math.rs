@@ -24,8 +24,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     // 2^n in two factors: n reaches 128, which one exponent field cannot hold.
     let bits = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
     let half = bits >> 1;
-    let scale = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-    let value = p * scale(half) * scale(bits - half);
+    let scale = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+    let value = p * scale(half) * scale(bits.wrapping_sub(half));
     let value = if x < -87.336_54 { 0.0 } else { value };
     if x > 88.722_83 { f32::INFINITY } else { value }
 }

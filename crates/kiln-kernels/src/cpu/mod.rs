@@ -3,9 +3,11 @@
 
 pub(crate) mod math;
 pub(crate) mod matmul;
+mod running;
 pub(crate) mod simd;
 mod work;
 
+pub(crate) use running::Running;
 pub(crate) use work::{parts, split_rows};
 
 use burn::tensor::{Bytes, DType, Element, Shape};
