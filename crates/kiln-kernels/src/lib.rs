@@ -28,11 +28,13 @@ mod kernel;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod contrastive;
 mod cross_entropy;
 mod norm;
 mod plain;
 
 pub use backend::{AutodiffBackend, Backend};
+pub use contrastive::{info_nce, info_nce_candidates, sigmoid_pairs};
 pub use cross_entropy::{
     CrossEntropyOptions, cross_entropy, linear_cross_entropy, soft_cross_entropy,
 };
