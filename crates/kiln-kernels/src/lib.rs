@@ -30,6 +30,7 @@ pub mod testing;
 
 mod contrastive;
 mod cross_entropy;
+mod ctc;
 mod norm;
 mod plain;
 
@@ -38,5 +39,6 @@ pub use contrastive::{info_nce, info_nce_candidates, sigmoid_pairs};
 pub use cross_entropy::{
     CrossEntropyOptions, cross_entropy, linear_cross_entropy, soft_cross_entropy,
 };
+pub use ctc::ctc_loss;
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use norm::{layer_norm, rms_norm};
