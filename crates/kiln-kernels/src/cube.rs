@@ -5,14 +5,19 @@ mod normal;
 pub(crate) use normal::{gelu, gelu_slope};
 
 use crate::Tensors;
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{
     BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement,
-    kernel::{cast, into_contiguous},
+    kernel::{
+        cast, into_contiguous,
+        matmul::{MatmulStrategy, matmul},
+        slice,
+    },
     ops::numeric::empty_device_contiguous_dtype,
     tensor::CubeTensor,
 };
 use cubecl::prelude::*;
+use std::ops::Range;
 
 /// The inputs of a kernel on a GPU: contiguous floats and contiguous 32-bit integers.
 #[derive(Debug, Clone)]
@@ -129,4 +134,120 @@ fn add_slices_column<F: Float>(
 /// A tensor to update in place: this one where nobody else holds its memory, else a copy.
 pub(crate) fn updatable<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
     if tensor.can_mut() { tensor.clone() } else { tensor.copy() }
+}
+
+/// The greatest value among the threads of a cube, which every thread gets. All of them must call
+/// it.
+#[cube]
+pub(crate) fn cube_max(value: f32) -> f32 {
+    let mut shared = SharedMemory::<f32>::new(comptime!(ROW_THREADS as usize));
+    let unit = UNIT_POS as usize;
+    shared[unit] = value;
+    sync_cube();
+    let mut half = comptime!(ROW_THREADS as usize / 2).runtime();
+    while half > 0 {
+        if unit < half {
+            let other = shared[unit + half];
+            if other > shared[unit] {
+                shared[unit] = other;
+            }
+        }
+        sync_cube();
+        half /= 2;
+    }
+    let greatest = shared[0];
+    sync_cube();
+    greatest
+}
+
+/// Below every logit there is: WGSL has no infinities as literals.
+pub(crate) const LOWEST: f32 = -3.0e38;
+
+/// How many values of an intermediate matrix are in memory at once where it is made in blocks of
+/// rows. Small in tests, so that there are several blocks.
+const BLOCK_VALUES: usize = if cfg!(test) { 1024 } else { 1 << 26 };
+
+/// The blocks of rows of a matrix of `columns` that is never whole in memory.
+pub(crate) fn row_blocks(rows: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
+    // Whole tiles of a matrix product.
+    let each = (BLOCK_VALUES / columns.max(1)).next_multiple_of(if cfg!(test) { 1 } else { 128 });
+    let each = each.clamp(1, rows.max(1));
+    (0..rows).step_by(each).map(move |start| start..(start + each).min(rows))
+}
+
+/// Some rows of a matrix.
+pub(crate) fn matrix_rows<R: CubeRuntime>(
+    matrix: &CubeTensor<R>,
+    rows: &Range<usize>,
+) -> CubeTensor<R> {
+    let shape = matrix.shape();
+    if rows.len() == shape[0] {
+        return matrix.clone();
+    }
+    into_contiguous(slice(matrix.clone(), &[rows.clone(), 0..shape[1]]))
+}
+
+/// Rows as columns, without a copy.
+pub(crate) fn transposed<R: CubeRuntime>(mut matrix: CubeTensor<R>) -> CubeTensor<R> {
+    matrix.meta.swap(0, 1);
+    matrix
+}
+
+/// The product of two matrices, by the fastest kernel for their sizes; contiguous.
+pub(crate) fn product<R: CubeRuntime>(
+    a: CubeTensor<R>,
+    b: CubeTensor<R>,
+    dtype: DType,
+) -> Option<CubeTensor<R>> {
+    let out = room(&a, [a.shape()[0], b.shape()[1]], dtype);
+    // Tuning tries dozens of kernels a size: minutes where a processor stands in for the GPU.
+    let strategy = if cfg!(test) { MatmulStrategy::Cube } else { MatmulStrategy::default() };
+    matmul(a, b, Some(out), strategy, dtype).ok()
+}
+
+/// Adds a block to a part of a contiguous tensor that starts at `offset`, or writes it there.
+pub(crate) fn put<R: CubeRuntime>(
+    block: &CubeTensor<R>,
+    out: &CubeTensor<R>,
+    offset: usize,
+    add: bool,
+) {
+    let count = block.shape().num_elements();
+    put_values::launch::<R>(
+        &block.client,
+        cubes_elementwise(count),
+        CubeDim::new_1d(ROW_THREADS),
+        block.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        offset as u32,
+        count as u32,
+        add,
+        [block.dtype.into(), out.dtype.into()],
+    );
+}
+
+#[cube(launch)]
+fn put_values<F: Float, O: Float>(
+    block: &Array<F>,
+    out: &mut Array<O>,
+    offset: u32,
+    count: u32,
+    #[comptime] add: bool,
+    #[define(F, O)] _dtypes: [StorageType; 2],
+) {
+    let position = ABSOLUTE_POS as usize;
+    if position >= count as usize {
+        terminate!();
+    }
+    let at = offset as usize + position;
+    let mut value = f32::cast_from(block[position]);
+    if add {
+        value += f32::cast_from(out[at]);
+    }
+    out[at] = O::cast_from(value);
+}
+
+/// A contiguous tensor in another float type.
+pub(crate) fn as_type<R: CubeRuntime>(tensor: CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
+    if tensor.dtype == dtype { tensor } else { cast(tensor, dtype) }
 }

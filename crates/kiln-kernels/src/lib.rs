@@ -34,14 +34,19 @@ pub mod testing;
 
 mod activation;
 mod attention;
+mod contrastive;
 mod conv1d;
+mod cross_entropy;
+mod ctc;
 mod dropout;
 mod group_norm;
 mod linear;
 mod linear_tokens;
 mod lora;
 mod norm;
+mod norm;
 mod optimizer;
+mod plain;
 mod random;
 mod rotary;
 mod softmax_gate;
@@ -51,7 +56,12 @@ mod tokens;
 pub use activation::{Activation, activate, gated};
 pub use attention::{AttentionDropout, AttentionOptions, alibi_slopes, attention, self_attention};
 pub use backend::{AutodiffBackend, Backend};
+pub use contrastive::{info_nce, info_nce_candidates, sigmoid_pairs};
 pub use conv1d::{Conv1dOptions, conv1d};
+pub use cross_entropy::{
+    CrossEntropyOptions, cross_entropy, linear_cross_entropy, soft_cross_entropy,
+};
+pub use ctc::ctc_loss;
 pub use dropout::{dropout, dropout_add};
 pub use group_norm::{GroupNormOptions, group_norm};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};

@@ -4,10 +4,12 @@
 pub(crate) mod gelu;
 pub(crate) mod math;
 pub(crate) mod matmul;
+mod running;
 pub(crate) mod simd;
 mod tiles;
 mod work;
 
+pub(crate) use running::Running;
 pub(crate) use work::{add_to_rows, column_sums, fill_rows, parts, pieces, split_rows, total};
 
 use burn::tensor::{Bytes, DType, Element, Shape};

@@ -1,0 +1,317 @@
+//! On GPUs: a matrix product for a block of rows' similarities, a cube a row on them, and for the
+//! columns' log-sum-exp a thread a column.
+
+use super::{PairLoss, PairsBackward};
+use crate::cube::{
+    CubeTensors, LOWEST, ROW_THREADS, as_type, cube_max, cube_sum, cubes, cubes_elementwise,
+    matrix_rows, product, put, room, row_blocks, transposed,
+};
+use burn::tensor::{DType, TensorMetadata};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+pub(super) fn forward<R: CubeRuntime>(
+    loss: PairLoss,
+    inputs: &CubeTensors<R>,
+) -> Option<Vec<CubeTensor<R>>> {
+    let [a, b, scale] = [0, 1, 2].map(|index| &inputs.floats[index]);
+    let bias = inputs.floats.get(3).unwrap_or(scale);
+    let pairs = a.shape()[0];
+    let sigmoid = loss == PairLoss::Sigmoid;
+    let losses = room(a, [pairs], DType::F32);
+    let levels = room(a, [2, pairs], DType::F32);
+    let columns = room(a, [2, pairs], DType::F32);
+    for rows in row_blocks(pairs, pairs) {
+        let block = product(matrix_rows(a, &rows), transposed(b.clone()), DType::F32)?;
+        forward_row::launch::<R>(
+            &a.client,
+            cubes(rows.len()),
+            CubeDim::new_1d(ROW_THREADS),
+            block.clone().into_array_arg(),
+            scale.clone().into_array_arg(),
+            bias.clone().into_array_arg(),
+            losses.clone().into_array_arg(),
+            levels.clone().into_array_arg(),
+            rows.start as u32,
+            rows.len() as u32,
+            pairs as u32,
+            sigmoid,
+            a.dtype.into(),
+        );
+        if !sigmoid {
+            add_columns::launch::<R>(
+                &a.client,
+                cubes_elementwise(pairs),
+                CubeDim::new_1d(ROW_THREADS),
+                block.into_array_arg(),
+                scale.clone().into_array_arg(),
+                columns.clone().into_array_arg(),
+                rows.len() as u32,
+                pairs as u32,
+                rows.start == 0,
+                a.dtype.into(),
+            );
+        }
+    }
+    if sigmoid {
+        return Some(vec![losses]);
+    }
+    join_levels::launch::<R>(
+        &a.client,
+        cubes_elementwise(pairs),
+        CubeDim::new_1d(ROW_THREADS),
+        columns.into_array_arg(),
+        levels.clone().into_array_arg(),
+        losses.clone().into_array_arg(),
+        pairs as u32,
+    );
+    Some(vec![losses, levels])
+}
+
+/// With sigmoids a row's loss; else its log-sum-exp, and as loss what the pair itself takes off.
+#[cube(launch)]
+fn forward_row<F: Float>(
+    block: &Array<f32>,
+    scale: &Array<F>,
+    bias: &Array<F>,
+    losses: &mut Array<f32>,
+    levels: &mut Array<f32>,
+    first: u32,
+    rows: u32,
+    pairs: u32,
+    #[comptime] sigmoid: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let row = CUBE_POS as usize;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let pairs = pairs as usize;
+    let start = row * pairs;
+    let at = first as usize + row;
+    let unit = UNIT_POS as usize;
+    let step = comptime!(ROW_THREADS as usize);
+    let scale = f32::cast_from(scale[0]);
+    if sigmoid {
+        let bias = f32::cast_from(bias[0]);
+        let mut total = 0.0f32;
+        for column in range_stepped(unit, pairs, step) {
+            let x = scale * block[start + column] + bias;
+            total += softplus(select(column == at, -x, x));
+        }
+        let total = cube_sum(total);
+        if unit == 0 {
+            losses[at] = total;
+        }
+    } else {
+        let mut highest = comptime!(LOWEST).runtime();
+        let mut scaled = 0.0f32;
+        for column in range_stepped(unit, pairs, step) {
+            let x = scale * block[start + column];
+            if x > highest {
+                scaled = scaled * (highest - x).exp() + 1.0;
+                highest = x;
+            } else {
+                scaled += (x - highest).exp();
+            }
+        }
+        let greatest = cube_max(highest);
+        let level = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
+        if unit == 0 {
+            levels[at] = level;
+            losses[at] = -scale * block[start + at];
+        }
+    }
+}
+
+/// `ln(1 + e^x)`, with the digits of small values.
+#[cube]
+fn softplus(x: f32) -> f32 {
+    let e = (-x.abs()).exp();
+    let s = e / (2.0 + e);
+    let z = s * s;
+    let mut p = comptime!(2.0f32 / 15.0).runtime();
+    p = p * z + comptime!(2.0f32 / 13.0);
+    p = p * z + comptime!(2.0f32 / 11.0);
+    p = p * z + comptime!(2.0f32 / 9.0);
+    p = p * z + comptime!(2.0f32 / 7.0);
+    p = p * z + comptime!(2.0f32 / 5.0);
+    p = p * z + comptime!(2.0f32 / 3.0);
+    select(x > 0.0, x, 0.0f32) + s * (p * z + 2.0)
+}
+
+/// Adds a block to each column's greatest value and sum of exponentials.
+#[cube(launch)]
+fn add_columns<F: Float>(
+    block: &Array<f32>,
+    scale: &Array<F>,
+    columns: &mut Array<f32>,
+    rows: u32,
+    pairs: u32,
+    #[comptime] start: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let column = ABSOLUTE_POS as usize;
+    let pairs = pairs as usize;
+    if column >= pairs {
+        terminate!();
+    }
+    let scale = f32::cast_from(scale[0]);
+    let mut highest = comptime!(LOWEST).runtime();
+    let mut scaled = 0.0f32;
+    if !start {
+        highest = columns[column];
+        scaled = columns[pairs + column];
+    }
+    for row in 0..rows as usize {
+        let x = scale * block[row * pairs + column];
+        if x > highest {
+            scaled = scaled * (highest - x).exp() + 1.0;
+            highest = x;
+        } else {
+            scaled += (x - highest).exp();
+        }
+    }
+    columns[column] = highest;
+    columns[pairs + column] = scaled;
+}
+
+/// The columns' log-sum-exp, and the losses from both.
+#[cube(launch)]
+fn join_levels(columns: &Array<f32>, levels: &mut Array<f32>, losses: &mut Array<f32>, pairs: u32) {
+    let column = ABSOLUTE_POS as usize;
+    let pairs = pairs as usize;
+    if column >= pairs {
+        terminate!();
+    }
+    let level = columns[column] + columns[pairs + column].ln();
+    levels[pairs + column] = level;
+    losses[column] += 0.5 * (levels[column] + level);
+}
+
+pub(super) fn backward<R: CubeRuntime>(
+    kernel: &PairsBackward,
+    inputs: &CubeTensors<R>,
+) -> Option<Vec<CubeTensor<R>>> {
+    let [a, b, scale, other, gradient] = [0, 1, 2, 3, 4].map(|index| &inputs.floats[index]);
+    let (pairs, dtype) = (a.shape()[0], a.dtype);
+    let width = a.shape()[1];
+    let [for_a, for_b, for_scale, for_bias] = kernel.needed;
+    let a_out = for_a.then(|| room(a, [pairs, width], dtype));
+    let b_out = for_b.then(|| room(a, [pairs, width], DType::F32));
+    let sums = room(a, [2, pairs], DType::F32);
+    for rows in row_blocks(pairs, pairs) {
+        let states = matrix_rows(a, &rows);
+        let block = product(states.clone(), transposed(b.clone()), DType::F32)?;
+        let each = room(a, [rows.len(), pairs], dtype);
+        gradient_row::launch::<R>(
+            &a.client,
+            cubes(rows.len()),
+            CubeDim::new_1d(ROW_THREADS),
+            block.into_array_arg(),
+            scale.clone().into_array_arg(),
+            other.clone().into_array_arg(),
+            gradient.clone().into_array_arg(),
+            each.clone().into_array_arg(),
+            sums.clone().into_array_arg(),
+            rows.start as u32,
+            rows.len() as u32,
+            pairs as u32,
+            kernel.loss == PairLoss::Sigmoid,
+            [dtype.into(), other.dtype.into(), gradient.dtype.into()],
+        );
+        if let Some(out) = &a_out {
+            put(&product(each.clone(), b.clone(), dtype)?, out, rows.start * width, false);
+        }
+        if let Some(out) = &b_out {
+            put(&product(transposed(each), states, DType::F32)?, out, 0, rows.start > 0);
+        }
+    }
+    let total = |which: usize| {
+        let out = room(a, [1], dtype);
+        total_sum::launch::<R>(
+            &a.client,
+            CubeCount::Static(1, 1, 1),
+            CubeDim::new_1d(ROW_THREADS),
+            sums.clone().into_array_arg(),
+            out.clone().into_array_arg(),
+            (which * pairs) as u32,
+            pairs as u32,
+            dtype.into(),
+        );
+        out
+    };
+    let (scale_out, bias_out) = (for_scale.then(|| total(0)), for_bias.then(|| total(1)));
+    Some(kernel.choose([a_out, b_out.map(|out| as_type(out, dtype)), scale_out, bias_out]))
+}
+
+/// The gradients of a row's similarities times the scale, and the row's share of the gradients of
+/// scale and bias.
+#[cube(launch)]
+fn gradient_row<F: Float, G: Float, H: Float>(
+    block: &Array<f32>,
+    scale: &Array<F>,
+    other: &Array<G>,
+    gradient: &Array<H>,
+    out: &mut Array<F>,
+    sums: &mut Array<f32>,
+    first: u32,
+    rows: u32,
+    pairs: u32,
+    #[comptime] sigmoid: bool,
+    #[define(F, G, H)] _dtypes: [StorageType; 3],
+) {
+    let row = CUBE_POS as usize;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let pairs = pairs as usize;
+    let start = row * pairs;
+    let at = first as usize + row;
+    let unit = UNIT_POS as usize;
+    let scale = f32::cast_from(scale[0]);
+    let weight = f32::cast_from(gradient[at]);
+    let of_row = f32::cast_from(other[if sigmoid { 0usize.runtime() } else { at }]);
+    let mut along = 0.0f32;
+    let mut total = 0.0f32;
+    for column in range_stepped(unit, pairs, comptime!(ROW_THREADS as usize)) {
+        let product = block[start + column];
+        let x = scale * product;
+        let mut each = -select(column == at, weight, 0.0f32);
+        if sigmoid {
+            each += weight / (1.0 + (-(x + of_row)).exp());
+        } else {
+            let column_weight = f32::cast_from(gradient[column]);
+            let column_level = f32::cast_from(other[pairs + column]);
+            each += 0.5 * (weight * (x - of_row).exp() + column_weight * (x - column_level).exp());
+        }
+        along += each * product;
+        total += each;
+        out[start + column] = F::cast_from(scale * each);
+    }
+    let along = cube_sum(along);
+    let total = cube_sum(total);
+    if unit == 0 {
+        sums[at] = along;
+        sums[pairs + at] = total;
+    }
+}
+
+#[cube(launch)]
+pub(super) fn total_sum<F: Float>(
+    values: &Array<f32>,
+    out: &mut Array<F>,
+    start: u32,
+    count: u32,
+    #[define(F)] _dtype: StorageType,
+) {
+    let mut total = 0.0f32;
+    let unit = UNIT_POS as usize;
+    for index in range_stepped(unit, count as usize, comptime!(ROW_THREADS as usize)) {
+        total += values[start as usize + index];
+    }
+    let total = cube_sum(total);
+    if unit == 0 {
+        out[0] = F::cast_from(total);
+    }
+}

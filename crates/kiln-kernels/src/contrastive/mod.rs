@@ -1,0 +1,166 @@
+//! Losses that tell matching pairs from all others in a batch, or from given candidates. The
+//! matrix of similarities is made in blocks, forward and again backward, and thrown away.
+
+mod candidates;
+mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+pub use candidates::info_nce_candidates;
+
+use crate::{
+    Backend, Differentiable, Kernel, Output, Tensors,
+    plain::{at_needed, primitive, tensor},
+};
+use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
+use burn_flex::{Flex, FlexTensor};
+
+#[cfg(feature = "cube")]
+use crate::cube::CubeTensors;
+#[cfg(feature = "cube")]
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+/// InfoNCE both ways, as CLIP is trained (<https://arxiv.org/abs/2103.00020>, figure 3): with
+/// `s = scale a bᵀ`, pair `i` costs the mean of `-ln softmax(s[i, :])[i]` and
+/// `-ln softmax(s[:, i])[i]`, in f32 where the inputs are of lower precision.
+///
+/// Rows are used as they come: cosine similarities are of rows that the caller normalised, and
+/// `scale` is one over the temperature (where it is learned as a logarithm, its exponential).
+///
+/// # Shapes
+/// - a, b: `[pairs, width]`
+/// - scale: `[1]`
+/// - the result: `[pairs]`
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn info_nce<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>, scale: Tensor<B, 1>) -> Tensor<B, 1> {
+    assert_eq!(a.dims(), b.dims(), "info_nce: rows of a and b are pairs");
+    assert_eq!(scale.dims(), [1], "info_nce: one scale");
+    let inputs = Tensors::floats([primitive(a), primitive(b), primitive(scale)]);
+    tensor(B::record(&Pairs { loss: PairLoss::Softmax }, inputs).swap_remove(0))
+}
+
+/// The pairwise sigmoid loss of SigLIP (<https://arxiv.org/abs/2303.15343>): with
+/// `s = scale a bᵀ + bias`, row `i` costs `Σ_j -ln sigmoid(±s[i, j])`, plus for `i = j`, minus for
+/// all others, in f32 where the inputs are of lower precision. The paper's loss is the rows' mean.
+///
+/// # Shapes
+/// - a, b: `[pairs, width]`, normalised by the caller
+/// - scale, bias: `[1]`; the paper starts at 10 and -10
+/// - the result: `[pairs]`
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn sigmoid_pairs<B: Backend>(
+    a: Tensor<B, 2>,
+    b: Tensor<B, 2>,
+    scale: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+) -> Tensor<B, 1> {
+    assert_eq!(a.dims(), b.dims(), "sigmoid_pairs: rows of a and b are pairs");
+    assert_eq!((scale.dims(), bias.dims()), ([1], [1]), "sigmoid_pairs: one scale, one bias");
+    let floats = [primitive(a), primitive(b), primitive(scale), primitive(bias)];
+    tensor(B::record(&Pairs { loss: PairLoss::Sigmoid }, Tensors::floats(floats)).swap_remove(0))
+}
+
+/// What a pair costs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum PairLoss {
+    /// Its share among all of its row and of its column.
+    Softmax,
+    /// Each similarity by itself.
+    Sigmoid,
+}
+
+/// The forward step. Floats: a, b, scale, and the bias with sigmoids. Outputs: the losses; with a
+/// softmax `[2, pairs]`, the log-sum-exp of rows and of columns.
+#[derive(Debug, Clone)]
+struct Pairs {
+    loss: PairLoss,
+}
+
+/// The backward step. Floats: a, b, scale, the bias or the log-sum-exp, the losses' gradient.
+/// Outputs: those needed of the gradients of a, b, scale and bias.
+#[derive(Debug, Clone)]
+struct PairsBackward {
+    loss: PairLoss,
+    needed: [bool; 4],
+}
+
+impl Kernel for Pairs {
+    const NAME: &'static str = "contrastive_pairs";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let pairs = floats[0][0];
+        let mut outputs = vec![Output::full_precision([pairs])];
+        if self.loss == PairLoss::Softmax {
+            outputs.push(Output::full_precision([2, pairs]));
+        }
+        outputs
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::forward(self.loss, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::forward(self.loss, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        cube::forward(self.loss, inputs)
+    }
+}
+
+impl Differentiable for Pairs {
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        kept.floats.push(gradient);
+        let bias = needed.get(3).copied().unwrap_or(false);
+        let kernel =
+            PairsBackward { loss: self.loss, needed: [needed[0], needed[1], needed[2], bias] };
+        at_needed(needed, B::run(&kernel, kept))
+    }
+}
+
+impl PairsBackward {
+    /// Those of four gradients that are needed.
+    fn choose<T>(&self, all: [Option<T>; 4]) -> Vec<T> {
+        let needed = all.into_iter().zip(self.needed).filter(|(_, needed)| *needed);
+        needed.filter_map(|(gradient, _)| gradient).collect()
+    }
+}
+
+impl Kernel for PairsBackward {
+    const NAME: &'static str = "contrastive_pairs_backward";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let one = || Some(Output::new([1]));
+        let like = |index: usize| Some(Output::new(floats[index].clone()));
+        self.choose([like(0), like(1), one(), one()])
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::backward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::backward(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        cube::backward(self, inputs)
+    }
+}

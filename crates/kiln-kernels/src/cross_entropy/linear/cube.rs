@@ -1,0 +1,109 @@
+//! On GPUs: a matrix product for a block of rows' logits, and a cube a row on them. Logits are f32
+//! whatever the operands are.
+
+use super::{
+    super::cube::{Rows, backward_block, forward_block},
+    Linear, LinearBackward,
+};
+use crate::cube::{
+    CubeTensors, ROW_THREADS, as_type, cubes_elementwise, matrix_rows, product, put, room,
+    row_blocks, transposed,
+};
+use burn::tensor::{DType, TensorMetadata};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+/// The weight as `[width, classes]`.
+fn upright<R: CubeRuntime>(kernel: &Linear, weight: &CubeTensor<R>) -> CubeTensor<R> {
+    if kernel.transposed { transposed(weight.clone()) } else { weight.clone() }
+}
+
+pub(super) fn forward<R: CubeRuntime>(
+    kernel: &Linear,
+    inputs: &CubeTensors<R>,
+) -> Option<Vec<CubeTensor<R>>> {
+    let (hidden, weight) = (&inputs.floats[0], upright(kernel, &inputs.floats[1]));
+    let bias = inputs.floats.get(2);
+    let targets = &inputs.ints[0];
+    let [losses, levels] = [0, 1].map(|_| room(hidden, targets.shape(), DType::F32));
+    for rows in row_blocks(hidden.shape()[0], weight.shape()[1]) {
+        let logits = product(matrix_rows(hidden, &rows), weight.clone(), DType::F32)?;
+        let block = Rows { logits: &logits, bias, targets, first: rows.start };
+        forward_block(&kernel.options, &block, &losses, &levels);
+    }
+    Some(vec![losses, levels])
+}
+
+pub(super) fn backward<R: CubeRuntime>(
+    kernel: &LinearBackward,
+    inputs: &CubeTensors<R>,
+) -> Option<Vec<CubeTensor<R>>> {
+    let forward = &kernel.forward;
+    let (hidden, weight) = (&inputs.floats[0], upright(forward, &inputs.floats[1]));
+    let bias = inputs.floats.get(2).filter(|_| forward.bias);
+    let [levels, gradient] = [2, 1].map(|back| &inputs.floats[inputs.floats.len() - back]);
+    let dtype = hidden.dtype;
+    let classes = weight.shape()[1];
+    let [for_hidden, for_weight, for_bias] = kernel.needed;
+    let hidden_out = for_hidden.then(|| room(hidden, hidden.shape(), dtype));
+    let weight_out = for_weight.then(|| room(hidden, inputs.floats[1].shape(), DType::F32));
+    let bias_out = for_bias.then(|| room(hidden, [classes], DType::F32));
+    for rows in row_blocks(hidden.shape()[0], classes) {
+        let states = matrix_rows(hidden, &rows);
+        let logits = product(states.clone(), weight.clone(), DType::F32)?;
+        let block = Rows { logits: &logits, bias, targets: &inputs.ints[0], first: rows.start };
+        let along = backward_block(&forward.options, &block, levels, gradient, dtype);
+        let add = rows.start > 0;
+        if let Some(out) = &hidden_out {
+            let found = product(along.clone(), transposed(weight.clone()), dtype)?;
+            put(&found, out, rows.start * hidden.shape()[1], false);
+        }
+        if let Some(out) = &weight_out {
+            let found = if forward.transposed {
+                product(transposed(along.clone()), states, DType::F32)?
+            } else {
+                product(transposed(states), along.clone(), DType::F32)?
+            };
+            put(&found, out, 0, add);
+        }
+        if let Some(out) = &bias_out {
+            add_columns::launch::<R>(
+                &along.client,
+                cubes_elementwise(classes),
+                CubeDim::new_1d(ROW_THREADS),
+                along.clone().into_array_arg(),
+                out.clone().into_array_arg(),
+                rows.len() as u32,
+                classes as u32,
+                add,
+                dtype.into(),
+            );
+        }
+    }
+    let found = [hidden_out, weight_out, bias_out].into_iter().flatten();
+    Some(found.map(|tensor| as_type(tensor, dtype)).collect())
+}
+
+#[cube(launch)]
+fn add_columns<F: Float>(
+    block: &Array<F>,
+    out: &mut Array<f32>,
+    rows: u32,
+    columns: u32,
+    #[comptime] add: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    let column = ABSOLUTE_POS as usize;
+    let columns = columns as usize;
+    if column >= columns {
+        terminate!();
+    }
+    let mut total = 0.0f32;
+    for row in 0..rows as usize {
+        total += f32::cast_from(block[row * columns + column]);
+    }
+    if add {
+        total += out[column];
+    }
+    out[column] = total;
+}

@@ -1,0 +1,144 @@
+//! Cross-entropy of hidden states through an output layer ("Cut your losses in large-vocabulary
+//! language models", <https://arxiv.org/abs/2411.09009>): logits are made in blocks, forward and
+//! again backward, and thrown away. On the CPU ignored rows cost nothing.
+//!
+//! The paper skips gradients below the resolution of bf16; here all are counted.
+
+mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
+mod reference;
+
+use super::CrossEntropyOptions;
+use crate::{
+    Backend, Differentiable, Kernel, Output, Tensors,
+    plain::{at_needed, primitive, tensor},
+};
+use burn::tensor::{Int, Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
+use burn_flex::{Flex, FlexTensor};
+
+#[cfg(feature = "cube")]
+use crate::cube::CubeTensors;
+#[cfg(feature = "cube")]
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+/// [`cross_entropy`](super::cross_entropy) of `hidden weight + bias`, without these logits ever in
+/// memory.
+///
+/// # Shapes
+/// - hidden: `[rows, width]`
+/// - weight: `[width, classes]`, or `[classes, width]` (an embedding's table) if `transposed`
+/// - bias: `[classes]`
+/// - targets: `[rows]`, each in `0..classes` or the ignored one
+/// - the result: `[rows]`
+///
+/// # Panics
+/// When the shapes do not fit. On the CPU, also when a target is out of range.
+pub fn linear_cross_entropy<B: Backend>(
+    hidden: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    transposed: bool,
+    bias: Option<Tensor<B, 1>>,
+    targets: Tensor<B, 1, Int>,
+    options: CrossEntropyOptions,
+) -> Tensor<B, 1> {
+    let [rows, width] = hidden.dims();
+    let [outer, inner] = weight.dims();
+    let (weight_width, classes) = if transposed { (inner, outer) } else { (outer, inner) };
+    assert!(classes > 0 && width > 0, "linear_cross_entropy: an empty weight");
+    assert_eq!(weight_width, width, "linear_cross_entropy: the weight's width");
+    assert_eq!(targets.dims(), [rows], "linear_cross_entropy: one target a row");
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [classes], "linear_cross_entropy: one bias a class");
+    }
+    let kernel = Linear { options, transposed, bias: bias.is_some() };
+    let mut floats = vec![primitive(hidden), primitive(weight)];
+    floats.extend(bias.map(primitive));
+    let inputs = Tensors::floats(floats).with_ints([targets.into_primitive()]);
+    tensor(B::record(&kernel, inputs).swap_remove(0))
+}
+
+/// The forward step. Floats: hidden, weight, and the bias if there is one. Ints: targets. Outputs:
+/// the losses; the rows' log-sum-exp. Both are 0 where ignored.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    pub(super) options: CrossEntropyOptions,
+    pub(super) transposed: bool,
+    pub(super) bias: bool,
+}
+
+/// The backward step. Floats: hidden, weight, the bias if there is one, log-sum-exp, the losses'
+/// gradient. Ints: targets. Outputs: those needed of the gradients of hidden, weight and bias.
+#[derive(Debug, Clone)]
+pub(super) struct LinearBackward {
+    forward: Linear,
+    needed: [bool; 3],
+}
+
+impl Linear {
+    /// Of a weight's shape.
+    fn classes(&self, weight: &Shape) -> usize {
+        weight[if self.transposed { 0 } else { 1 }]
+    }
+}
+
+impl Kernel for Linear {
+    const NAME: &'static str = "linear_cross_entropy";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, _floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
+        vec![Output::full_precision(ints[0].clone()), Output::full_precision(ints[0].clone())]
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::forward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::forward(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        cube::forward(self, inputs)
+    }
+}
+
+impl Differentiable for Linear {
+    fn backward<B: Backend>(
+        &self,
+        mut kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        kept.floats.push(gradient);
+        let kernel = LinearBackward {
+            forward: self.clone(),
+            needed: [needed[0], needed[1], self.bias && needed[2]],
+        };
+        at_needed(needed, B::run(&kernel, kept))
+    }
+}
+
+impl Kernel for LinearBackward {
+    const NAME: &'static str = "linear_cross_entropy_backward";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
+        let shapes = floats.iter().zip(self.needed).filter(|(_, needed)| *needed);
+        shapes.map(|(shape, _)| Output::new(shape.clone())).collect()
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::backward(self, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::backward(self, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        cube::backward(self, inputs)
+    }
+}

@@ -1,0 +1,62 @@
+//! In plain tensor operations, all logits at once.
+
+use super::{
+    super::reference::{logits_gradient, losses},
+    Linear, LinearBackward,
+};
+use crate::{
+    Tensors,
+    plain::{integers, primitive, tensor, wide},
+};
+use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
+
+/// The weight as `[width, classes]`.
+fn upright<B: Backend>(kernel: &Linear, weight: Tensor<B, 2>) -> Tensor<B, 2> {
+    if kernel.transposed { weight.transpose() } else { weight }
+}
+
+pub(super) fn forward<B: Backend>(kernel: &Linear, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+    let targets = integers::<B, 1>(inputs.ints[0].clone());
+    let mut floats = inputs.floats.into_iter();
+    let (Some(hidden), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
+    let weight = upright(kernel, wide(tensor(weight)));
+    let mut logits = wide(tensor::<B, 2>(hidden)).matmul(weight);
+    if let Some(bias) = floats.next() {
+        logits = logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0);
+    }
+    losses(&kernel.options, logits, targets).map(|out| primitive(out)).into()
+}
+
+pub(super) fn backward<B: Backend>(
+    kernel: &LinearBackward,
+    inputs: Tensors<B>,
+) -> Vec<FloatTensor<B>> {
+    let targets = integers::<B, 1>(inputs.ints[0].clone());
+    let mut floats = inputs.floats;
+    let (Some(gradient), Some(level)) = (floats.pop(), floats.pop()) else { return Vec::new() };
+    let mut floats = floats.into_iter();
+    let (Some(hidden), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
+    let hidden = tensor::<B, 2>(hidden);
+    let dtype = hidden.dtype();
+    let hidden = wide(hidden);
+    let weight = upright(&kernel.forward, wide(tensor(weight)));
+    let mut logits = hidden.clone().matmul(weight.clone());
+    if let Some(bias) = floats.next() {
+        logits = logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0);
+    }
+    let options = &kernel.forward.options;
+    let along = logits_gradient(options, logits, targets, tensor(level), tensor(gradient));
+    let [for_hidden, for_weight, for_bias] = kernel.needed;
+    let mut out = Vec::new();
+    if for_hidden {
+        out.push(primitive(along.clone().matmul(weight.transpose()).cast(dtype)));
+    }
+    if for_weight {
+        let found = upright(&kernel.forward, hidden.transpose().matmul(along.clone()));
+        out.push(primitive(found.cast(dtype)));
+    }
+    if for_bias {
+        out.push(primitive(along.sum_dim(0).squeeze_dim::<1>(0).cast(dtype)));
+    }
+    out
+}
