@@ -67,7 +67,7 @@ impl<B: Backend> Model<B> for Gpt2<B> {
     fn infer(&self, ids: &Self::Query) -> Tensor<B, 3> {
         let x = self.decode(ids);
         let [texts, tokens, width] = x.dims();
-        self.word.logits(x.narrow(1, tokens - 1, 1).reshape([texts, width])).unsqueeze_dim(1)
+        self.word.logits(x.narrow(1, tokens - 1, 1).reshape([texts, width]), None).unsqueeze_dim(1)
     }
 }
 

@@ -27,7 +27,6 @@ mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 mod kernel;
-mod reference;
 mod seeds;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -43,7 +42,6 @@ mod group_norm;
 mod linear;
 mod linear_tokens;
 mod lora;
-mod norm;
 mod norm;
 mod optimizer;
 mod plain;
@@ -65,7 +63,7 @@ pub use ctc::ctc_loss;
 pub use dropout::{dropout, dropout_add};
 pub use group_norm::{GroupNormOptions, group_norm};
 pub use kernel::{Differentiable, Kernel, Output, Tensors};
-pub use linear::{linear, linear_packed};
+pub use linear::{linear, linear_packed, linear_tied};
 pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};
 pub use norm::{layer_norm, rms_norm};

@@ -1,7 +1,7 @@
 //! What references share: primitives as tensors and back, and the log-sum-exp of rows.
 
 use burn::tensor::{
-    DType, Int, Tensor, TensorPrimitive,
+    DType, Int, Tensor, TensorMetadata, TensorPrimitive,
     backend::Backend,
     ops::{FloatTensor, IntTensor},
 };
@@ -9,6 +9,14 @@ use burn::tensor::{
 /// A primitive as a tensor.
 pub(crate) fn tensor<B: Backend, const D: usize>(x: FloatTensor<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(x))
+}
+
+/// A tensor as a matrix of its last dimension.
+pub(crate) fn matrix<B: Backend>(tensor: FloatTensor<B>) -> Tensor<B, 2> {
+    let shape = tensor.shape();
+    let columns = shape.iter().last().copied().unwrap_or(1);
+    let tensor = B::float_reshape(tensor, [shape.num_elements() / columns.max(1), columns].into());
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
 }
 
 /// An integer primitive as a tensor.

@@ -3,9 +3,10 @@
 use crate::{Activation, ConfigError};
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Tensor, module::conv1d, ops::ConvOptions},
+    tensor::Tensor,
 };
 use kiln_core::Backend;
+use kiln_kernels::{Conv1dOptions, GroupNormOptions, conv1d, group_norm};
 
 /// A convolution over frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +84,23 @@ pub struct Conv1d<B: Backend> {
 impl<B: Backend> Conv1d<B> {
     /// `[batch, frames, inputs]` to `[batch, (frames + 2 padding - kernel) / stride + 1, outputs]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let options = ConvOptions::new([self.stride], [self.padding], [1], self.groups);
-        let bias = self.bias.as_ref().map(Param::val);
-        conv1d(x.swap_dims(1, 2), self.weight.val(), bias, options).swap_dims(1, 2)
+        self.call(x, false)
+    }
+
+    /// The same with GELU on the way.
+    pub fn forward_gelu(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.call(x, true)
+    }
+
+    fn call(&self, x: Tensor<B, 3>, gelu: bool) -> Tensor<B, 3> {
+        let options = Conv1dOptions {
+            stride: self.stride,
+            padding: [self.padding; 2],
+            groups: self.groups,
+            gelu,
+            ..Conv1dOptions::default()
+        };
+        conv1d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
     }
 }
 
@@ -142,13 +157,17 @@ pub struct GroupNorm<B: Backend> {
 impl<B: Backend> GroupNorm<B> {
     /// `[batch, frames, channels]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, frames, channels] = x.dims();
-        let x = x.reshape([batch, frames, self.groups, channels / self.groups]);
-        let centred = x.clone() - x.mean_dim(1).mean_dim(3);
-        let variance = centred.clone().square().mean_dim(1).mean_dim(3);
-        let x = centred / variance.add_scalar(self.epsilon).sqrt();
-        let x = x.reshape([batch, frames, channels]);
-        x * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+        self.call(x, false)
+    }
+
+    /// The same with GELU on the way.
+    pub fn forward_gelu(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.call(x, true)
+    }
+
+    fn call(&self, x: Tensor<B, 3>, gelu: bool) -> Tensor<B, 3> {
+        let options = GroupNormOptions { groups: self.groups, epsilon: self.epsilon, gelu };
+        group_norm(x, self.weight.val(), self.bias.val(), options)
     }
 }
 
@@ -227,12 +246,14 @@ impl<B: Backend> WaveEncoder<B> {
     /// `[batch, samples]` to `[batch, frames, width]`, see [`WaveEncoderConfig::frames`].
     pub fn forward(&self, wave: Tensor<B, 2>) -> Tensor<B, 3> {
         let mut x = wave.unsqueeze_dim(2);
+        let gelu = self.activation == Activation::Gelu;
         for (at, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x);
-            if at == 0 {
-                x = self.norm.forward(x);
-            }
-            x = self.activation.forward(x);
+            x = match (at, gelu) {
+                (0, true) => self.norm.forward_gelu(layer.forward(x)),
+                (0, false) => self.activation.forward(self.norm.forward(layer.forward(x))),
+                (_, true) => layer.forward_gelu(x),
+                (_, false) => self.activation.forward(layer.forward(x)),
+            };
         }
         x
     }

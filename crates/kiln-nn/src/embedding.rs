@@ -48,10 +48,7 @@ pub struct Embedding<B: Backend> {
 impl<B: Backend> Embedding<B> {
     /// `[batch, tokens]` to `[batch, tokens, width]`.
     pub fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let [batch, tokens] = ids.dims();
-        let weight = self.weight.val();
-        let [_, width] = weight.dims();
-        weight.select(0, ids.reshape([batch * tokens])).reshape([batch, tokens, width])
+        kiln_kernels::embedding(self.weight.val(), ids)
     }
 
     /// The vectors of the first `tokens` ids, `[1, tokens, width]`: of positions.
@@ -59,10 +56,11 @@ impl<B: Backend> Embedding<B> {
         self.weight.val().narrow(0, 0, tokens).unsqueeze()
     }
 
-    /// How much each id's vector is that of a row: `[rows, width]` to `[rows, vocabulary]`. What a
-    /// decoder tied to the embedding (<https://arxiv.org/abs/1608.05859>) gives.
-    pub fn logits(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        x.matmul(self.weight.val().transpose())
+    /// How much each id's vector is that of a row: `[rows, width]` to `[rows, vocabulary]`, with a
+    /// bias `[vocabulary]`. What a decoder tied to the embedding
+    /// (<https://arxiv.org/abs/1608.05859>) gives.
+    pub fn logits(&self, x: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
+        kiln_kernels::linear_tied(x, self.weight.val(), bias)
     }
 }
 
@@ -82,7 +80,7 @@ mod tests {
         assert_eq!(x.dims(), [2, 1, 2]);
         let found: Vec<f32> = x.clone().into_data().to_vec().unwrap();
         assert_eq!(found, [3.0, 3.0, 0.0, 2.0]);
-        let logits = embedding.logits(x.reshape([2, 2]));
+        let logits = embedding.logits(x.reshape([2, 2]), None);
         let found: Vec<f32> = logits.into_data().to_vec().unwrap();
         assert_eq!(found, [3.0, 6.0, 18.0, 0.0, 4.0, 6.0]);
         let first: Vec<f32> = embedding.first(1).into_data().to_vec().unwrap();

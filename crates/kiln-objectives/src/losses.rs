@@ -1,6 +1,8 @@
 //! Losses that leave ignored positions out of numerator and denominator.
 
-use burn::tensor::{Bool, ElementConversion, Int, Tensor, activation, backend::Backend};
+use burn::tensor::{Bool, ElementConversion, Int, Tensor};
+use kiln_core::Backend;
+use kiln_kernels::CrossEntropyOptions;
 
 /// The mean of `values` where `ignore` is false, and how many positions that were.
 ///
@@ -55,9 +57,8 @@ pub fn cross_entropy<B: Backend>(
     classes: Tensor<B, 1, Int>,
     ignore: Option<Tensor<B, 1, Bool>>,
 ) -> (Tensor<B, 1>, usize) {
-    let log_probabilities = activation::log_softmax(logits, 1);
-    let picked = log_probabilities.gather(1, classes.unsqueeze_dim(1)).squeeze_dim::<1>(1);
-    masked_mean(picked.neg(), ignore)
+    let losses = kiln_kernels::cross_entropy(logits, classes, CrossEntropyOptions::default());
+    masked_mean(losses, ignore)
 }
 
 /// The share of rows of `logits` `[rows, classes]` whose largest entry is the class, over the rows

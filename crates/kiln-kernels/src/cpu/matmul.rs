@@ -46,6 +46,11 @@ impl<'a> Matrix<'a> {
         Self { values, rows, columns, row_stride, column_stride }
     }
 
+    /// How many columns there are.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Rows as columns.
     pub(crate) fn transposed(self) -> Self {
         Self {

@@ -20,7 +20,9 @@ pub(super) fn forward(linear: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
     let rest: Vec<FlexTensor> = rest.into_iter().map(contiguous).collect();
     let (biases, residual) = rest.split_at(if linear.bias { linear.layers } else { 0 });
     let (rows, inputs) = matrix(&x);
-    let total = weights.iter().map(|weight| weight.layout().shape()[1]).sum();
+    let weights: Vec<Matrix<'_>> =
+        weights.iter().map(|weight| oriented(weight, linear.tied)).collect();
+    let total = weights.iter().map(Matrix::columns).sum();
     let mut out = match residual.first() {
         Some(residual) => values::<f32>(residual).to_vec(),
         None => room(rows * total),
@@ -32,19 +34,24 @@ pub(super) fn forward(linear: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
     }
     let keep = if rest.is_empty() { 0.0 } else { 1.0 };
     let mut start = 0;
-    for weight in &weights {
-        let outputs = weight.layout().shape()[1];
+    for weight in weights {
+        let outputs = weight.columns();
         matmul(
             MatrixMut::strided(&mut out[start..], rows, outputs, total),
             keep,
             Matrix::new(values::<f32>(&x), rows, inputs),
-            Matrix::of(weight),
+            weight,
             1.0,
             Threads::All,
         );
         start += outputs;
     }
     vec![tensor(out, shape)]
+}
+
+/// A weight as `[inputs, outputs]`.
+fn oriented(weight: &FlexTensor, tied: bool) -> Matrix<'_> {
+    if tied { Matrix::of(weight).transposed() } else { Matrix::of(weight) }
 }
 
 pub(super) fn backward(linear: &LinearBackward, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
@@ -54,7 +61,9 @@ pub(super) fn backward(linear: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
     let gradient: Vec<FlexTensor> = rest.into_iter().map(contiguous).collect();
     let gradient = values::<f32>(&gradient[0]);
     let (rows, inputs) = matrix(&x);
-    let outputs: Vec<usize> = weights.iter().map(|weight| weight.layout().shape()[1]).collect();
+    let weights: Vec<Matrix<'_>> =
+        weights.iter().map(|weight| oriented(weight, linear.tied)).collect();
+    let outputs: Vec<usize> = weights.iter().map(Matrix::columns).collect();
     let total: usize = outputs.iter().sum();
     let starts: Vec<usize> =
         outputs.iter().scan(0, |sum, size| Some(std::mem::replace(sum, *sum + size))).collect();
@@ -67,21 +76,21 @@ pub(super) fn backward(linear: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
         for (index, weight) in weights.iter().enumerate() {
             let keep = if index == 0 { 0.0 } else { 1.0 };
             let out = MatrixMut::new(&mut x_gradient, rows, inputs);
-            matmul(out, keep, part(index), Matrix::of(weight).transposed(), 1.0, Threads::All);
+            matmul(out, keep, part(index), weight.transposed(), 1.0, Threads::All);
         }
         found.push(tensor(x_gradient, x.layout().shape().clone()));
     }
     for index in (0..linear.layers).filter(|&index| linear.weights[index]) {
         let mut weight_gradient = room(inputs * outputs[index]);
-        matmul(
-            MatrixMut::new(&mut weight_gradient, inputs, outputs[index]),
-            0.0,
-            Matrix::new(values::<f32>(&x), rows, inputs).transposed(),
-            part(index),
-            1.0,
-            Threads::All,
-        );
-        found.push(tensor(weight_gradient, [inputs, outputs[index]]));
+        let x = Matrix::new(values::<f32>(&x), rows, inputs);
+        let (shape, left, right) = if linear.tied {
+            ([outputs[index], inputs], part(index).transposed(), x)
+        } else {
+            ([inputs, outputs[index]], x.transposed(), part(index))
+        };
+        let out = MatrixMut::new(&mut weight_gradient, shape[0], shape[1]);
+        matmul(out, 0.0, left, right, 1.0, Threads::All);
+        found.push(tensor(weight_gradient, shape));
     }
     if linear.biases.contains(&true) {
         let sums = column_sums(gradient, total);

@@ -33,7 +33,7 @@ pub fn linear<B: Backend, const D: usize>(
     bias: Option<Tensor<B, 1>>,
     residual: Option<Tensor<B, D>>,
 ) -> Tensor<B, D> {
-    call(x, vec![(weight, bias)], residual)
+    call(x, vec![(weight, bias)], residual, false)
 }
 
 /// Several linear layers on one input, their outputs side by side in the last dimension.
@@ -49,13 +49,32 @@ pub fn linear_packed<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     layers: Vec<(Tensor<B, 2>, Option<Tensor<B, 1>>)>,
 ) -> Tensor<B, D> {
-    call(x, layers, None)
+    call(x, layers, None, false)
+}
+
+/// `x · tableᵀ + bias`: how much each row of an embedding is that of x, where a decoder is tied to
+/// the embedding (<https://arxiv.org/abs/1608.05859>).
+///
+/// # Shapes
+/// - x: `[.., width]`
+/// - table: `[vocabulary, width]`, bias: `[vocabulary]`
+/// - result: `[.., vocabulary]`
+///
+/// # Panics
+/// When the shapes do not fit each other.
+pub fn linear_tied<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    table: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    call(x, vec![(table, bias)], None, true)
 }
 
 fn call<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     layers: Vec<(Tensor<B, 2>, Option<Tensor<B, 1>>)>,
     residual: Option<Tensor<B, D>>,
+    tied: bool,
 ) -> Tensor<B, D> {
     let with_bias = layers.iter().filter(|(_, bias)| bias.is_some()).count();
     assert!(with_bias == 0 || with_bias == layers.len(), "some of the layers have a bias");
@@ -63,7 +82,7 @@ fn call<B: Backend, const D: usize>(
     let mut shape = x.dims();
     shape[D - 1] = 0;
     for (weight, bias) in &layers {
-        let [rows, columns] = weight.dims();
+        let [rows, columns] = sizes(&weight.shape(), tied);
         assert_eq!(rows, inputs, "a weight's rows and the input's features");
         assert!(bias.as_ref().is_none_or(|bias| bias.dims() == [columns]), "a bias's size");
         shape[D - 1] += columns;
@@ -72,7 +91,8 @@ fn call<B: Backend, const D: usize>(
         residual.as_ref().is_none_or(|residual| residual.dims() == shape),
         "a residual's shape"
     );
-    let kernel = Linear { layers: layers.len(), bias: with_bias > 0, residual: residual.is_some() };
+    let kernel =
+        Linear { layers: layers.len(), bias: with_bias > 0, residual: residual.is_some(), tied };
     let (weights, biases): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
     let mut floats = vec![x.into_primitive().tensor()];
     floats.extend(weights.into_iter().map(|weight| weight.into_primitive().tensor()));
@@ -89,6 +109,8 @@ struct Linear {
     layers: usize,
     bias: bool,
     residual: bool,
+    /// Weights are `[outputs, inputs]`.
+    tied: bool,
 }
 
 /// The backward step. Floats: x, the weights, the gradient. Outputs: of those that are needed, the
@@ -96,9 +118,15 @@ struct Linear {
 #[derive(Debug, Clone)]
 struct LinearBackward {
     layers: usize,
+    tied: bool,
     x: bool,
     weights: Vec<bool>,
     biases: Vec<bool>,
+}
+
+/// Inputs and outputs of a weight.
+fn sizes(weight: &Shape, tied: bool) -> [usize; 2] {
+    if tied { [weight[1], weight[0]] } else { [weight[0], weight[1]] }
 }
 
 /// Floats by their meaning.
@@ -127,7 +155,8 @@ impl Kernel for Linear {
     fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
         let mut shape = floats[0].clone();
         let last = shape.num_dims() - 1;
-        shape[last] = floats[1..=self.layers].iter().map(|weight| weight[1]).sum();
+        shape[last] =
+            floats[1..=self.layers].iter().map(|weight| sizes(weight, self.tied)[1]).sum();
         vec![Output::new(shape)]
     }
 
@@ -155,6 +184,7 @@ impl Differentiable for Linear {
         let biases = if self.bias { &biases[..self.layers] } else { &[] };
         let kernel = LinearBackward {
             layers: self.layers,
+            tied: self.tied,
             x: needed[0],
             weights: weights.to_vec(),
             biases: biases.to_vec(),
@@ -179,12 +209,12 @@ impl Kernel for LinearBackward {
     fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
         let weights = &floats[1..=self.layers];
         let x = self.x.then(|| Output::new(floats[0].clone()));
-        let needed = |flags: &[bool], of: fn(&Shape) -> Output| -> Vec<Output> {
+        let needed = |flags: &[bool], of: &dyn Fn(&Shape) -> Output| -> Vec<Output> {
             weights.iter().zip(flags).filter(|(_, needed)| **needed).map(|(w, _)| of(w)).collect()
         };
         x.into_iter()
-            .chain(needed(&self.weights, |weight| Output::new(weight.clone())))
-            .chain(needed(&self.biases, |weight| Output::new([weight[1]])))
+            .chain(needed(&self.weights, &|weight| Output::new(weight.clone())))
+            .chain(needed(&self.biases, &|weight| Output::new([sizes(weight, self.tied)[1]])))
             .collect()
     }
 

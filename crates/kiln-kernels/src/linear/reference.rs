@@ -3,7 +3,7 @@
 use super::{Linear, LinearBackward, Parts};
 use crate::{
     Tensors,
-    reference::{matrix, primitive},
+    plain::{matrix, primitive},
 };
 use burn::tensor::{Tensor, TensorMetadata, backend::Backend as BurnBackend, ops::FloatTensor};
 
@@ -16,7 +16,8 @@ pub(super) fn forward<B: BurnBackend>(linear: &Linear, inputs: Tensors<B>) -> Ve
     let outs = weights
         .into_iter()
         .map(|weight| {
-            let out = x.clone().matmul(matrix::<B>(weight));
+            let weight = matrix::<B>(weight);
+            let out = x.clone().matmul(if linear.tied { weight.transpose() } else { weight });
             let bias = if linear.bias { rest.next() } else { None };
             match bias {
                 Some(bias) => out + matrix::<B>(bias),
@@ -46,6 +47,7 @@ pub(super) fn backward<B: BurnBackend>(
     let (mut weight_gradients, mut bias_gradients) = (Vec::new(), Vec::new());
     for (index, weight) in weights.into_iter().enumerate() {
         let weight = matrix::<B>(weight);
+        let weight = if linear.tied { weight.transpose() } else { weight };
         let outputs = weight.dims()[1];
         let part = gradient.clone().narrow(1, start, outputs);
         start += outputs;
@@ -57,7 +59,12 @@ pub(super) fn backward<B: BurnBackend>(
             });
         }
         if linear.weights[index] {
-            weight_gradients.push(primitive(x.clone().transpose().matmul(part.clone())));
+            let gradient = if linear.tied {
+                part.clone().transpose().matmul(x.clone())
+            } else {
+                x.clone().transpose().matmul(part.clone())
+            };
+            weight_gradients.push(primitive(gradient));
         }
         if linear.biases.get(index).copied().unwrap_or_default() {
             bias_gradients.push(B::float_reshape(primitive(part.sum_dim(0)), [outputs].into()));

@@ -7,7 +7,8 @@ crate::on_every_backend!(agrees_with_the_reference);
 fn inputs(kernel: &Linear, rows: usize, inputs: usize, outputs: &[usize]) -> Vec<TensorData> {
     let mut numbers = Numbers::new(7);
     let mut floats = vec![numbers.floats([1, rows, inputs])];
-    floats.extend(outputs.iter().map(|&size| numbers.floats([inputs, size])));
+    let shape = |size| if kernel.tied { [size, inputs] } else { [inputs, size] };
+    floats.extend(outputs.iter().map(|&size| numbers.floats(shape(size))));
     if kernel.bias {
         floats.extend(outputs.iter().map(|&size| numbers.floats([size])));
     }
@@ -21,8 +22,9 @@ fn agrees_with_the_reference<B: Backend>() {
     for (rows, features, outputs) in
         [(1, 1, vec![1]), (3, 5, vec![7]), (33, 17, vec![4, 9, 4]), (2, 64, vec![128])]
     {
-        for (bias, residual) in [(false, false), (true, false), (false, true), (true, true)] {
-            let kernel = Linear { layers: outputs.len(), bias, residual };
+        let flags = [(false, false, false), (true, false, false), (false, true, false)];
+        for (bias, residual, tied) in flags.into_iter().chain([(true, true, true)]) {
+            let kernel = Linear { layers: outputs.len(), bias, residual, tied };
             let floats = inputs(&kernel, rows, features, &outputs);
             outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
             gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
@@ -32,7 +34,7 @@ fn agrees_with_the_reference<B: Backend>() {
 
 #[test]
 fn half_precision_is_storage() {
-    let kernel = Linear { layers: 2, bias: true, residual: true };
+    let kernel = Linear { layers: 2, bias: true, residual: true, tied: false };
     gradients_agree::<Flex, _>(Check::BF16, &kernel, &inputs(&kernel, 9, 12, &[6, 3]), &[]);
 }
 

@@ -3,7 +3,7 @@
 use super::{LinearTokens, LinearTokensBackward};
 use crate::{
     Tensors,
-    reference::{matrix, primitive, shaped},
+    plain::{matrix, primitive, tensor},
 };
 use burn::tensor::{TensorMetadata, backend::Backend as BurnBackend, ops::FloatTensor};
 
@@ -14,7 +14,7 @@ pub(super) fn forward<B: BurnBackend>(
     let mut floats = inputs.floats;
     let bias = if linear.bias { floats.pop() } else { None };
     let [x, weight] = Tensors::<B>::floats(floats).take();
-    let mut out = shaped::<B, 3>(x).swap_dims(1, 2).matmul(matrix::<B>(weight).unsqueeze());
+    let mut out = tensor::<B, 3>(x).swap_dims(1, 2).matmul(matrix::<B>(weight).unsqueeze());
     if let Some(bias) = bias {
         out = out + matrix::<B>(bias).unsqueeze();
     }
@@ -27,7 +27,7 @@ pub(super) fn backward<B: BurnBackend>(
 ) -> Vec<FloatTensor<B>> {
     let [x, weight, gradient] = inputs.take();
     let outputs = weight.shape()[1];
-    let (x, gradient) = (shaped::<B, 3>(x), shaped::<B, 3>(gradient));
+    let (x, gradient) = (tensor::<B, 3>(x), tensor::<B, 3>(gradient));
     let weight_gradient = x.matmul(gradient.clone().swap_dims(1, 2)).sum_dim(0);
     let bias_gradient = gradient.clone().sum_dim(0).sum_dim(2).reshape([outputs]);
     let mut found = vec![primitive(weight_gradient.squeeze_dim::<2>(0)), primitive(bias_gradient)];

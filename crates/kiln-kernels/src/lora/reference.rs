@@ -3,7 +3,7 @@
 use super::{Lora, LoraBackward};
 use crate::{
     Kernel, Tensors,
-    reference::{matrix, primitive},
+    plain::{matrix, primitive},
 };
 use burn::tensor::{TensorMetadata, backend::Backend as BurnBackend, ops::FloatTensor};
 

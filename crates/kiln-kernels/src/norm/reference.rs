@@ -3,7 +3,7 @@
 use super::{Norm, NormBackward};
 use crate::{
     Tensors,
-    reference::{matrix, primitive},
+    plain::{matrix, primitive},
 };
 use burn::tensor::{Tensor, TensorMetadata, backend::Backend as BurnBackend, ops::FloatTensor};
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Tensors,
-    reference::{primitive, shaped},
+    plain::{primitive, tensor},
 };
 use burn::tensor::{activation::softmax, backend::Backend as BurnBackend, ops::FloatTensor};
 
@@ -12,12 +12,12 @@ fn along(tokens: bool) -> usize {
 }
 
 pub(super) fn forward<B: BurnBackend>(tokens: bool, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-    let [x, scores] = inputs.take().map(shaped::<B, 3>);
+    let [x, scores] = inputs.take().map(tensor::<B, 3>);
     vec![primitive(x * softmax(scores, along(tokens)))]
 }
 
 pub(super) fn backward<B: BurnBackend>(tokens: bool, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-    let [x, scores, gradient] = inputs.take().map(shaped::<B, 3>);
+    let [x, scores, gradient] = inputs.take().map(tensor::<B, 3>);
     let weights = softmax(scores, along(tokens));
     let weighted = gradient.clone() * x * weights.clone();
     let level = weighted.clone().sum_dim(along(tokens));

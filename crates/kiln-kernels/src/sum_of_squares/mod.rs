@@ -6,7 +6,7 @@ mod tests;
 
 use crate::{
     Backend, Kernel, Output, Tensors,
-    reference::{matrix, primitive},
+    plain::{matrix, primitive},
 };
 use burn::tensor::{
     Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
