@@ -235,7 +235,7 @@ fn put_values<F: Float, O: Float>(
     #[comptime] add: bool,
     #[define(F, O)] _dtypes: [StorageType; 2],
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }

@@ -82,7 +82,7 @@ fn forward_row<F: Float>(
     #[comptime] sigmoid: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -151,7 +151,7 @@ fn add_columns<F: Float>(
     #[comptime] start: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let column = ABSOLUTE_POS as usize;
+    let column = ABSOLUTE_POS;
     let pairs = pairs as usize;
     if column >= pairs {
         terminate!();
@@ -179,7 +179,7 @@ fn add_columns<F: Float>(
 /// The columns' log-sum-exp, and the losses from both.
 #[cube(launch)]
 fn join_levels(columns: &Array<f32>, levels: &mut Array<f32>, losses: &mut Array<f32>, pairs: u32) {
-    let column = ABSOLUTE_POS as usize;
+    let column = ABSOLUTE_POS;
     let pairs = pairs as usize;
     if column >= pairs {
         terminate!();
@@ -261,7 +261,7 @@ fn gradient_row<F: Float, G: Float, H: Float>(
     #[comptime] sigmoid: bool,
     #[define(F, G, H)] _dtypes: [StorageType; 3],
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }

@@ -78,7 +78,7 @@ fn forward_row<F: Float, G: Float>(
     #[comptime] with_bias: bool,
     #[define(F, G)] _dtypes: [StorageType; 2],
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -191,7 +191,7 @@ fn backward_row<F: Float, G: Float, H: Float, O: Float>(
     #[comptime] with_bias: bool,
     #[define(F, G, H, O)] _dtypes: [StorageType; 4],
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }

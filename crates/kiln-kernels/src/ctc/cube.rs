@@ -54,7 +54,7 @@ fn frame_level<F: Float>(
     classes: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     let frames = frames as usize;
     if row >= batch as usize * frames {
         terminate!();
@@ -151,7 +151,7 @@ fn recursion<F: Float>(
     #[comptime] keep: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let cube = CUBE_POS as usize;
+    let cube = CUBE_POS;
     let batch = batch as usize;
     let mut cube_count = batch;
     if keep {
@@ -321,7 +321,7 @@ fn gradient_frame<F: Float, G: Float>(
     #[comptime] labels: u32,
     #[define(F, G)] _dtypes: [StorageType; 2],
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     let rows = batch as usize * frames as usize;
     if row >= rows {
         terminate!();

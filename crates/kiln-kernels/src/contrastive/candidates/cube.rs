@@ -109,7 +109,7 @@ fn forward_row<F: Float>(
     #[comptime] capacity: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -190,7 +190,7 @@ fn backward_row<F: Float, G: Float>(
     #[comptime] for_candidates: bool,
     #[define(F, G)] _dtypes: [StorageType; 2],
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }

@@ -93,7 +93,7 @@ fn add_columns<F: Float>(
     #[comptime] add: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let column = ABSOLUTE_POS as usize;
+    let column = ABSOLUTE_POS;
     let columns = columns as usize;
     if column >= columns {
         terminate!();

@@ -36,7 +36,7 @@ fn forward_row<F: Float>(
     classes: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -118,7 +118,7 @@ fn backward_row<F: Float, G: Float>(
     #[comptime] for_targets: bool,
     #[define(F, G)] _dtypes: [StorageType; 2],
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
