@@ -1,9 +1,5 @@
 //! What the CubeCL versions share: views of tensors, launches, and sums over a cube.
 
-mod normal;
-
-pub(crate) use normal::{gelu, gelu_slope};
-
 use crate::Tensors;
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{

@@ -1,6 +1,7 @@
 //! Vital signs that objectives share.
 
-use burn::tensor::{Bool, ElementConversion, Int, Tensor, backend::Backend};
+use burn::tensor::{Bool, ElementConversion, Int, Tensor};
+use kiln_core::Backend;
 use kiln_core::{Loss, Sign, Tokens};
 use std::collections::HashMap;
 

@@ -1,7 +1,6 @@
 //! What the CPU versions share: views of Flex tensors, a fixed division of work among threads,
 //! SIMD chosen at run time and the elementary functions that vectorise.
 
-pub(crate) mod gelu;
 pub(crate) mod math;
 pub(crate) mod matmul;
 mod running;

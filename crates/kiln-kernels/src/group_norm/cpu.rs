@@ -3,8 +3,8 @@
 
 use super::{GroupNorm, GroupNormBackward};
 use crate::{
-    Tensors,
-    cpu::{contiguous, gelu::gelu, pieces, room, simd::simd, split_rows, tensor, values},
+    Activation, Tensors,
+    cpu::{contiguous, pieces, room, simd::simd, split_rows, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -61,7 +61,7 @@ simd! {
         for (x, out) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let value = (x[channel] - mean[channel]) * scale[channel] + bias[channel];
-                out[channel] = if GELU { gelu(value).0 } else { value };
+                out[channel] = if GELU { Activation::Gelu.value(value) } else { value };
             }
         }
     }
@@ -262,7 +262,7 @@ simd! {
         for (x, gradient) in x.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let normal = (x[channel] - mean[channel]) * inverse[channel];
-                gradient[channel] *= gelu(normal * weight[channel] + bias[channel]).1;
+                gradient[channel] *= Activation::Gelu.derivative(normal * weight[channel] + bias[channel]);
             }
         }
     }

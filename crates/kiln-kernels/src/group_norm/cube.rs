@@ -2,8 +2,10 @@
 //! thread a value for the rest.
 
 use super::{GroupNorm, GroupNormBackward};
-use crate::cube::{
-    CubeTensors, ROW_THREADS, cube_sum, cubes, cubes_elementwise, gelu, gelu_slope, room,
+use crate::{
+    Activation,
+    activation::cube::{derivative, value as activated},
+    cube::{CubeTensors, ROW_THREADS, cube_sum, cubes, cubes_elementwise, room},
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -77,7 +79,7 @@ fn slice_moments<F: Float>(
 ) {
     let (frames, channels) = (frames as usize, channels as usize);
     let slices = frames.div_ceil(comptime!(SLICE));
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= batch as usize * slices * channels {
         terminate!();
     }
@@ -118,7 +120,7 @@ fn group_moments(
     let slices = frames.div_ceil(comptime!(SLICE));
     let groups = groups as usize;
     let width = channels / groups;
-    let position = CUBE_POS as usize;
+    let position = CUBE_POS;
     if position >= batch as usize * groups {
         terminate!();
     }
@@ -171,7 +173,7 @@ fn normalise<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (frames, channels) = (frames as usize, channels as usize);
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= batch as usize * frames * channels {
         terminate!();
     }
@@ -180,7 +182,7 @@ fn normalise<F: Float>(
     let normal = (f32::cast_from(x[position]) - statistics[at]) * statistics[at + 1];
     let mut value = normal * f32::cast_from(weight[channel]) + f32::cast_from(bias[channel]);
     if with_gelu {
-        value = gelu(value);
+        value = activated(value, Activation::Gelu);
     }
     out[position] = F::cast_from(value);
 }
@@ -202,7 +204,7 @@ fn before_gelu(
 ) -> f32 {
     let mut gradient = gradient;
     if with_gelu {
-        gradient *= gelu_slope(normal * weight + bias);
+        gradient *= derivative(normal * weight + bias, Activation::Gelu);
     }
     gradient
 }
@@ -305,7 +307,7 @@ fn slice_sums<F: Float>(
     let (frames, channels) = (frames as usize, channels as usize);
     let groups = groups as usize;
     let slices = frames.div_ceil(comptime!(SLICE));
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= batch as usize * slices * channels {
         terminate!();
     }
@@ -343,7 +345,7 @@ fn channel_sums<F: Float>(
     channels: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let channel = ABSOLUTE_POS as usize;
+    let channel = ABSOLUTE_POS;
     let channels = channels as usize;
     if channel >= channels {
         terminate!();
@@ -374,7 +376,7 @@ fn group_means<F: Float>(
     let slices = frames.div_ceil(comptime!(SLICE));
     let groups = groups as usize;
     let width = channels / groups;
-    let position = CUBE_POS as usize;
+    let position = CUBE_POS;
     if position >= batch as usize * groups {
         terminate!();
     }
@@ -416,7 +418,7 @@ fn x_gradient<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (frames, channels) = (frames as usize, channels as usize);
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= batch as usize * frames * channels {
         terminate!();
     }

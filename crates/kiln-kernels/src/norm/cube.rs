@@ -48,7 +48,7 @@ fn forward_row<F: Float>(
     #[comptime] with_bias: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -150,7 +150,7 @@ fn backward_row<F: Float>(
     #[comptime] centred: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     if row >= rows as usize {
         terminate!();
     }
@@ -195,7 +195,7 @@ fn partial_sums<F: Float>(
 ) {
     let (rows, width) = (rows as usize, width as usize);
     let slices = rows.div_ceil(comptime!(SLICE));
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= slices * width {
         terminate!();
     }
@@ -227,7 +227,7 @@ fn total_sums<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (slices, width) = (slices as usize, width as usize);
-    let column = ABSOLUTE_POS as usize;
+    let column = ABSOLUTE_POS;
     if column >= width {
         terminate!();
     }

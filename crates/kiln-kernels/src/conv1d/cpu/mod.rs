@@ -8,8 +8,8 @@ mod product;
 
 use super::{Conv1d, Conv1dBackward, geometry::Geometry};
 use crate::{
-    Tensors,
-    cpu::{contiguous, gelu::gelu, parts, room, simd::simd, split_rows, tensor, values},
+    Activation, Tensors,
+    cpu::{contiguous, parts, room, simd::simd, split_rows, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -110,7 +110,7 @@ simd! {
 simd! {
     fn activate(out: &mut [f32]) {
         for out in out {
-            *out = gelu(*out).0;
+            *out = Activation::Gelu.value(*out);
         }
     }
 }
@@ -118,7 +118,7 @@ simd! {
 simd! {
     fn activate_with_slope(out: &mut [f32], slope: &mut [f32]) {
         for (out, slope) in out.iter_mut().zip(slope) {
-            (*out, *slope) = gelu(*out);
+            (*out, *slope) = Activation::Gelu.value_and_derivative(*out);
         }
     }
 }

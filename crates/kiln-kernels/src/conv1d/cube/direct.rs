@@ -23,7 +23,7 @@ pub(super) fn product<F: Float>(
 ) {
     let (rows, width) = (sizes.rows as usize, sizes.width_out as usize);
     let channels = width * sizes.groups as usize;
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= sizes.batch as usize * rows * channels {
         terminate!();
     }
@@ -55,7 +55,7 @@ pub(super) fn weight_gradient<F: Float>(
     let (rows, parts) = (sizes.rows as usize, parts as usize);
     let channels = (sizes.width_out * sizes.groups) as usize;
     let depth = (sizes.taps * sizes.width_in) as usize;
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= parts * depth * channels {
         terminate!();
     }

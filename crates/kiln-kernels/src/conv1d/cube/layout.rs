@@ -76,7 +76,7 @@ fn pack_value<F: Float>(
     #[comptime] swapped: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }
@@ -135,7 +135,7 @@ fn unpack_value<F: Float>(
 ) {
     let (kernel, width) = (kernel as usize, width as usize);
     let channels = channels as usize;
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= kernel * width * channels {
         terminate!();
     }
@@ -177,7 +177,7 @@ fn multiply_value<F: Float>(
     count: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= count as usize {
         terminate!();
     }
@@ -222,7 +222,7 @@ fn slice_sums<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (rows, columns) = (rows as usize, columns as usize);
-    let position = ABSOLUTE_POS as usize;
+    let position = ABSOLUTE_POS;
     if position >= rows.div_ceil(comptime!(SLICE)) * columns {
         terminate!();
     }
@@ -246,7 +246,7 @@ fn total_sums<F: Float>(
     columns: u32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let column = ABSOLUTE_POS as usize;
+    let column = ABSOLUTE_POS;
     let columns = columns as usize;
     if column >= columns {
         terminate!();

@@ -1,7 +1,10 @@
 //! Products in tiles: a cube a tile, whose operands pass through shared memory.
 
 use super::Sizes;
-use crate::cube::{gelu, gelu_slope};
+use crate::{
+    Activation,
+    activation::cube::{derivative, value as activated},
+};
 use cubecl::prelude::*;
 
 /// Rows and columns of a tile.
@@ -65,10 +68,10 @@ pub(super) fn write<F: Float>(
         value += f32::cast_from(bias[channel]);
     }
     if with_slope {
-        slope[at] = F::cast_from(gelu_slope(value));
+        slope[at] = F::cast_from(derivative(value, Activation::Gelu));
     }
     if with_gelu {
-        value = gelu(value);
+        value = activated(value, Activation::Gelu);
     }
     out[at] = F::cast_from(value);
 }
@@ -119,7 +122,7 @@ pub(super) fn product<F: Float>(
     let groups = sizes.groups as usize;
     let row_tiles = rows.div_ceil(comptime!(SIDE));
     let column_tiles = width.div_ceil(comptime!(SIDE));
-    let tile = CUBE_POS as usize;
+    let tile = CUBE_POS;
     if tile >= row_tiles * column_tiles * groups * sizes.batch as usize {
         terminate!();
     }
@@ -201,7 +204,7 @@ pub(super) fn weight_gradient<F: Float>(
     let depth = (sizes.taps * sizes.width_in) as usize;
     let depth_tiles = depth.div_ceil(comptime!(SIDE));
     let column_tiles = width.div_ceil(comptime!(SIDE));
-    let tile = CUBE_POS as usize;
+    let tile = CUBE_POS;
     if tile >= depth_tiles * column_tiles * groups * parts {
         terminate!();
     }
