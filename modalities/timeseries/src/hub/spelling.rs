@@ -20,6 +20,7 @@ pub(super) fn activation(key: &str, name: &str) -> Result<Activation, ConfigErro
         "relu" => Activation::Relu,
         "silu" | "swish" => Activation::Silu,
         "tanh" => Activation::Tanh,
+        "sigmoid" => Activation::Sigmoid,
         "linear" => Activation::Identity,
         other => return Err(ConfigError::new(key, other, "gelu, relu, silu or tanh")),
     })
@@ -34,6 +35,7 @@ pub(super) fn activation_name(activation: Activation) -> &'static str {
         Activation::Relu => "relu",
         Activation::Silu => "silu",
         Activation::Tanh => "tanh",
+        Activation::Sigmoid => "sigmoid",
         Activation::Identity => "linear",
     }
 }
