@@ -11,7 +11,12 @@ use burn::{
 };
 use burn_flex::Flex;
 use criterion::{Criterion, criterion_group, criterion_main};
-use kiln_kernels::{Backend, layer_norm, rms_norm};
+use kiln_kernels::{
+    Activation, AttentionOptions, Backend, Conv1dOptions, CrossEntropyOptions, GroupNormOptions,
+    LoraWeights, RotaryOptions, activate, conv1d, cross_entropy, dropout, embedding, gated,
+    gather_tokens, group_norm, info_nce, layer_norm, linear, linear_tokens, lora_linear, rms_norm,
+    rotary, rotary_table, self_attention, softmax_gate,
+};
 use std::hint::black_box;
 
 /// Measures a call of its inputs, `(name: [shape], ..; name: [shape] < limit, ..)`.
@@ -45,6 +50,38 @@ fn kernels(c: &mut Criterion) {
     bench!(c, "layer_norm/3584x192", (x: [3584, 192], w: [192], b: [192])
         => layer_norm(x, w, Some(b), 1e-5));
     bench!(c, "rms_norm/1024x768", (x: [1024, 768], w: [768]) => rms_norm(x, w, 1e-5));
+    bench!(c, "linear/1576x384x1536", (x: [1576, 384], w: [384, 1536], b: [1536])
+        => linear(x, w, Some(b), None));
+    bench!(c, "linear_tokens/448x8x192", (x: [448, 8, 192], w: [8, 16], b: [16])
+        => linear_tokens(x, w, Some(b)));
+    bench!(c, "softmax_gate/448x8x192", (x: [448, 8, 192], s: [448, 8, 192])
+        => softmax_gate(x, s, 1));
+    bench!(c, "lora_linear/1024x768", (x: [1024, 768], w: [768, 768], d: [768, 16], u: [16, 768])
+        => lora_linear(x, LoraWeights { weight: w, bias: None, down: d, up: u, scale: 1.0 }));
+    bench!(c, "gelu/1576x1536", (x: [1576, 1536], b: [1536])
+        => activate(x, Some(b), Activation::Gelu));
+    bench!(c, "swiglu/1024x4096", (x: [1024, 4096]) => gated(x, Activation::Silu));
+    bench!(c, "dropout/1024x768", (x: [1024, 768]) => dropout(x, 0.1, [1, 2]));
+    bench!(c, "self_attention/8x197x6x64", (x: [8, 197, 18, 64])
+        => self_attention(x, AttentionOptions::default()));
+    bench!(c, "self_attention/causal/4x256x12x64", (x: [4, 256, 36, 64])
+        => self_attention(x, AttentionOptions::causal()));
+    bench!(c, "rotary/4x256x24x64", (x: [4, 256, 24, 64])
+    => {
+        let table = rotary_table(256, 64, 10_000.0, 1.0, &x.device());
+        rotary(x, table, None, RotaryOptions::default())
+    });
+    bench!(c, "cross_entropy/1024x32000", (x: [1024, 32_000]; t: [1024] < 32_000)
+        => cross_entropy(x, t, CrossEntropyOptions::default()));
+    bench!(c, "info_nce/512x256", (a: [512, 256], b: [512, 256], s: [1]) => info_nce(a, b, s));
+    bench!(c, "embedding/8x128x768", (w: [30_000, 768]; ids: [8, 128] < 30_000)
+        => embedding(w, ids));
+    bench!(c, "gather_tokens/8x196x384", (x: [8, 196, 384]; ids: [8, 49] < 196)
+        => gather_tokens(x, ids));
+    bench!(c, "conv1d/2x7999x512", (x: [2, 7999, 512], w: [512, 512, 3])
+        => conv1d(x, w, None, Conv1dOptions { stride: 2, gelu: true, ..Default::default() }));
+    bench!(c, "group_norm/2x7999x512", (x: [2, 7999, 512], w: [512], b: [512])
+        => group_norm(x, w, b, GroupNormOptions::new(512)));
 }
 
 type Call<B> = fn(&[Tensor<B, 1>], &[Tensor<B, 1, Int>]) -> Tensor<B, 1>;

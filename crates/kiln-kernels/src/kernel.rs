@@ -22,11 +22,11 @@ pub trait Kernel: Clone + Debug + Send + Sync + 'static {
     /// What it is called in profiles and fused graphs.
     const NAME: &'static str;
 
-    /// Whether [`cube`](Self::cube) is written; otherwise the reference runs there, and Burn fuses
+    /// Whether `cube` is written; otherwise the reference runs there, and Burn fuses
     /// what it can of it.
     const ON_CUBE: bool = false;
 
-    /// Whether [`cube`](Self::cube) writes into inputs that nobody else holds. It must then cover
+    /// Whether `cube` writes into inputs that nobody else holds. It must then cover
     /// all settings: the backend has let go of the inputs.
     const IN_PLACE: bool = false;
 
