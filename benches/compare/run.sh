@@ -22,13 +22,7 @@ done
 
 if [ "$install" ]; then
     python3 -m venv "$venv"
-    index=
-    if [ "$device" = cpu ] && [ "$(uname)" = Linux ]; then
-        index="--index-url https://download.pytorch.org/whl/cpu"
-    fi
-    # shellcheck disable=SC2086
-    "$venv/bin/pip" install --quiet torch $index
-    "$venv/bin/pip" install --quiet safetensors numpy
+    "$venv/bin/pip" install --quiet torch safetensors numpy
 fi
 if [ -z "${PYTHON:-}" ]; then
     if [ -x "$venv/bin/python" ]; then PYTHON=$venv/bin/python; else PYTHON=python3; fi
