@@ -67,6 +67,19 @@ pub(crate) fn cubes_elementwise(count: usize) -> CubeCount {
 /// The sum over the threads of a cube, which every thread gets. All of them must call it.
 #[cube]
 pub(crate) fn cube_sum(value: f32) -> f32 {
+    reduce(value, false)
+}
+
+/// The greatest value among the threads of a cube, which every thread gets. All of them must call
+/// it.
+#[cube]
+pub(crate) fn cube_max(value: f32) -> f32 {
+    reduce(value, true)
+}
+
+/// The sum, or the greatest value, over the threads of a cube.
+#[cube]
+fn reduce(value: f32, #[comptime] greatest: bool) -> f32 {
     let mut shared = SharedMemory::<f32>::new(comptime!(ROW_THREADS as usize));
     let unit = UNIT_POS as usize;
     shared[unit] = value;
@@ -75,15 +88,21 @@ pub(crate) fn cube_sum(value: f32) -> f32 {
     while half > 0 {
         if unit < half {
             let other = shared[unit + half];
-            shared[unit] += other;
+            if comptime!(greatest) {
+                if other > shared[unit] {
+                    shared[unit] = other;
+                }
+            } else {
+                shared[unit] += other;
+            }
         }
         sync_cube();
         half /= 2;
     }
-    let total = shared[0];
+    let reduced = shared[0];
     // The memory may be used again at once.
     sync_cube();
-    total
+    reduced
 }
 
 /// Rows whose share of a sum over rows one thread adds up, before [`add_slices`].
@@ -130,30 +149,6 @@ fn add_slices_column<F: Float>(
 /// A tensor to update in place: this one where nobody else holds its memory, else a copy.
 pub(crate) fn updatable<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
     if tensor.can_mut() { tensor.clone() } else { tensor.copy() }
-}
-
-/// The greatest value among the threads of a cube, which every thread gets. All of them must call
-/// it.
-#[cube]
-pub(crate) fn cube_max(value: f32) -> f32 {
-    let mut shared = SharedMemory::<f32>::new(comptime!(ROW_THREADS as usize));
-    let unit = UNIT_POS as usize;
-    shared[unit] = value;
-    sync_cube();
-    let mut half = comptime!(ROW_THREADS as usize / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let other = shared[unit + half];
-            if other > shared[unit] {
-                shared[unit] = other;
-            }
-        }
-        sync_cube();
-        half /= 2;
-    }
-    let greatest = shared[0];
-    sync_cube();
-    greatest
 }
 
 /// Below every logit there is: WGSL has no infinities as literals.

@@ -1,7 +1,8 @@
-//! What references share: primitives as tensors and back, and the log-sum-exp of rows.
+//! What references share: shapes as matrices, primitives as tensors and back, and the log-sum-exp
+//! of rows.
 
 use burn::tensor::{
-    DType, Int, Tensor, TensorMetadata, TensorPrimitive,
+    DType, Int, Shape, Tensor, TensorMetadata, TensorPrimitive,
     backend::Backend,
     ops::{FloatTensor, IntTensor},
 };
@@ -11,12 +12,16 @@ pub(crate) fn tensor<B: Backend, const D: usize>(x: FloatTensor<B>) -> Tensor<B,
     Tensor::from_primitive(TensorPrimitive::Float(x))
 }
 
-/// A tensor as a matrix of its last dimension.
-pub(crate) fn matrix<B: Backend>(tensor: FloatTensor<B>) -> Tensor<B, 2> {
-    let shape = tensor.shape();
+/// Rows and columns of a tensor seen as a matrix of its last dimension.
+pub(crate) fn rows(shape: &Shape) -> (usize, usize) {
     let columns = shape.iter().last().copied().unwrap_or(1);
-    let tensor = B::float_reshape(tensor, [shape.num_elements() / columns.max(1), columns].into());
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+    (shape.num_elements() / columns.max(1), columns)
+}
+
+/// A tensor as a matrix of its last dimension.
+pub(crate) fn matrix<B: Backend>(x: FloatTensor<B>) -> Tensor<B, 2> {
+    let (rows, columns) = rows(&x.shape());
+    tensor(B::float_reshape(x, [rows, columns].into()))
 }
 
 /// An integer primitive as a tensor.

@@ -6,7 +6,10 @@ use super::{
         NORMAL_DENSITY, NORMAL_SCALE, NORMAL_TAIL, SIGMOID_SCALE, TANH_CUBE, TANH_END, TANH_SCALE,
     },
 };
-use crate::cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cubes_elementwise, room};
+use crate::{
+    cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cubes_elementwise, room},
+    plain,
+};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -148,8 +151,7 @@ pub(super) fn activate_backward<R: CubeRuntime>(
 ) -> Vec<CubeTensor<R>> {
     let x = &inputs.floats[0];
     let shape = x.shape();
-    let width = shape.iter().last().copied().unwrap_or(1);
-    let rows = shape.num_elements() / width.max(1);
+    let (rows, width) = plain::rows(&shape);
     let x_gradient = room(x, shape.clone(), x.dtype);
     // Without sums a slice is a row: a thread a value.
     let slice = if kernel.bias_gradient { SLICE } else { 1 };

@@ -1,26 +1,17 @@
 //! In plain tensor operations.
 
 use super::{Activate, ActivateBackward, Activation, Gated, GatedBackward};
-use crate::Tensors;
+use crate::{
+    Tensors,
+    plain::{matrix, primitive},
+};
 use burn::tensor::{
-    Tensor, TensorMetadata, TensorPrimitive,
+    Tensor, TensorMetadata,
     activation::{relu, sigmoid},
     backend::Backend as BurnBackend,
     ops::FloatTensor,
 };
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, PI};
-
-/// Rows of the last dimension.
-fn matrix<B: BurnBackend>(x: FloatTensor<B>) -> Tensor<B, 2> {
-    let shape = x.shape();
-    let width = shape.iter().last().copied().unwrap_or(1);
-    let rows = shape.num_elements() / width.max(1);
-    Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(x, [rows, width].into())))
-}
-
-fn primitive<B: BurnBackend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> {
-    x.into_primitive().tensor()
-}
 
 /// The approximation of the normal distribution function by a hyperbolic tangent, and its slope;
 /// beyond 12 it is level, and the cube of x would overflow.

@@ -1,20 +1,16 @@
 //! In plain tensor operations, with all scores in memory.
 
 use super::kernel::{Attention, AttentionBackward, Sizes};
-use crate::{Tensors, random};
+use crate::{
+    Tensors,
+    plain::{primitive, tensor},
+    random,
+};
 use burn::tensor::{
-    Bool, DType, Int, Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive,
+    Bool, DType, Int, Shape, Tensor, TensorData, TensorMetadata,
     backend::Backend as BurnBackend,
     ops::{FloatTensor, IntTensor},
 };
-
-fn tensor<B: BurnBackend, const D: usize>(x: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(x))
-}
-
-fn primitive<B: BurnBackend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> {
-    x.into_primitive().tensor()
-}
 
 fn shapes<B: BurnBackend>(floats: &[FloatTensor<B>]) -> Vec<Shape> {
     floats.iter().map(|tensor| tensor.shape()).collect()

@@ -1,19 +1,13 @@
 //! In plain tensor operations: the windows spelled out, and matrix products of them.
 
 use super::{Conv1d, Conv1dBackward, geometry::Geometry};
-use crate::Tensors;
-use burn::tensor::{
-    Tensor, TensorMetadata, TensorPrimitive, activation::gelu, backend::Backend as BurnBackend,
-    ops::FloatTensor,
+use crate::{
+    Tensors,
+    plain::{primitive, tensor},
 };
-
-fn tensor<B: BurnBackend, const D: usize>(x: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(x))
-}
-
-fn primitive<B: BurnBackend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> {
-    x.into_primitive().tensor()
-}
+use burn::tensor::{
+    Tensor, TensorMetadata, activation::gelu, backend::Backend as BurnBackend, ops::FloatTensor,
+};
 
 /// With so many zeros before and after it in this dimension.
 fn padded<B: BurnBackend, const D: usize>(

@@ -11,6 +11,7 @@ mod work;
 pub(crate) use running::Running;
 pub(crate) use work::{add_to_rows, column_sums, fill_rows, parts, pieces, split_rows, total};
 
+use crate::plain::rows;
 use burn::tensor::{Bytes, DType, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
 use bytemuck::Pod;
@@ -56,9 +57,7 @@ pub(crate) fn room(len: usize) -> Vec<f32> {
 
 /// Rows and columns of a tensor seen as a matrix of its last dimension.
 pub(crate) fn matrix(tensor: &FlexTensor) -> (usize, usize) {
-    let shape = tensor.layout().shape();
-    let columns = shape.iter().last().copied().unwrap_or(1);
-    (shape.num_elements() / columns.max(1), columns)
+    rows(tensor.layout().shape())
 }
 
 /// The tensor itself where its values lie in order and are all there is in its memory, else a copy:

@@ -1,8 +1,9 @@
 //! On GPUs: a thread a value.
 
-use super::{Dropout, rows};
+use super::Dropout;
 use crate::{
     cube::{CubeTensors, ROW_THREADS, cubes_elementwise, room},
+    plain::rows,
     random::{cube::bits, threshold},
 };
 use burn::tensor::TensorMetadata;

@@ -91,12 +91,6 @@ impl Dropout {
     }
 }
 
-/// Rows and columns: what the bits are drawn for.
-fn rows(shape: &Shape) -> (usize, usize) {
-    let width = shape.iter().last().copied().unwrap_or(1);
-    (shape.num_elements() / width.max(1), width)
-}
-
 impl Kernel for Dropout {
     const NAME: &'static str = "dropout";
     const ON_CUBE: bool = true;

@@ -1,8 +1,9 @@
 //! In plain tensor operations, with a mask from the host.
 
-use super::{Dropout, rows};
+use super::Dropout;
 use crate::{
     Tensors,
+    plain::rows,
     random::{bits, threshold},
 };
 use burn::tensor::{

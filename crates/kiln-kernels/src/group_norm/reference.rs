@@ -1,18 +1,11 @@
 //! In plain tensor operations.
 
 use super::{GroupNorm, GroupNormBackward};
-use crate::Tensors;
-use burn::tensor::{
-    Tensor, TensorPrimitive, activation::gelu, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Tensors,
+    plain::{primitive, tensor},
 };
-
-fn tensor<B: BurnBackend, const D: usize>(x: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(x))
-}
-
-fn primitive<B: BurnBackend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> {
-    x.into_primitive().tensor()
-}
+use burn::tensor::{Tensor, activation::gelu, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// The mean of every group of a sequence, `[batch, 1, groups, 1]`.
 fn mean<B: BurnBackend>(x: Tensor<B, 4>) -> Tensor<B, 4> {

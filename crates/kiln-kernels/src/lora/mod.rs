@@ -10,7 +10,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use crate::{Backend, Differentiable, Kernel, Output, Tensors, plain::rows};
 use burn::tensor::{
     Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
 };
@@ -75,11 +75,6 @@ struct LoraBackward {
     scale: f64,
     x: bool,
     bias: bool,
-}
-
-fn rows(shape: &Shape) -> (usize, usize) {
-    let columns = shape.iter().last().copied().unwrap_or(1);
-    (shape.num_elements() / columns.max(1), columns)
 }
 
 impl Kernel for Lora {

@@ -1,14 +1,14 @@
 //! On GPUs: a cube a row; weight and bias gradients in a second launch, a thread a column, in
 //! slices of rows that a third adds up.
 
-use super::{Norm, NormBackward, rows};
-use crate::cube::{CubeTensors, ROW_THREADS, cube_sum, cubes, cubes_elementwise, room};
+use super::{Norm, NormBackward};
+use crate::{
+    cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cube_sum, cubes, cubes_elementwise, room},
+    plain::rows,
+};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
-
-/// Rows whose share of the weight gradient one thread sums.
-const SLICE: usize = 64;
 
 pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
     let (x, weight) = (&inputs.floats[0], &inputs.floats[1]);
@@ -108,7 +108,7 @@ pub(super) fn backward<R: CubeRuntime>(
         x.dtype.into(),
     );
     let slices = rows.div_ceil(SLICE);
-    let partial = room(x, [2, slices, width], DType::F32);
+    let [weight_partial, bias_partial] = [0, 1].map(|_| room(x, [slices, width], DType::F32));
     partial_sums::launch::<R>(
         &x.client,
         cubes_elementwise(slices * width),
@@ -116,26 +116,14 @@ pub(super) fn backward<R: CubeRuntime>(
         x.clone().into_array_arg(),
         statistics.clone().into_array_arg(),
         gradient.clone().into_array_arg(),
-        partial.clone().into_array_arg(),
+        weight_partial.clone().into_array_arg(),
+        bias_partial.clone().into_array_arg(),
         rows as u32,
         width as u32,
         x.dtype.into(),
     );
-    let [weight_gradient, bias_gradient] = [0, 1].map(|_| room(x, [width], x.dtype));
-    for (which, out) in [&weight_gradient, &bias_gradient].into_iter().enumerate() {
-        total_sums::launch::<R>(
-            &x.client,
-            cubes_elementwise(width),
-            CubeDim::new_1d(ROW_THREADS),
-            partial.clone().into_array_arg(),
-            out.clone().into_array_arg(),
-            which as u32,
-            slices as u32,
-            width as u32,
-            x.dtype.into(),
-        );
-    }
-    vec![x_gradient, weight_gradient, bias_gradient]
+    let sums = [weight_partial, bias_partial].map(|partial| add_slices(&partial, x.dtype));
+    [x_gradient].into_iter().chain(sums).collect()
 }
 
 #[cube(launch)]
@@ -188,7 +176,8 @@ fn partial_sums<F: Float>(
     x: &Array<F>,
     statistics: &Array<f32>,
     gradient: &Array<F>,
-    partial: &mut Array<f32>,
+    weight_partial: &mut Array<f32>,
+    bias_partial: &mut Array<f32>,
     rows: u32,
     width: u32,
     #[define(F)] _dtype: StorageType,
@@ -213,27 +202,6 @@ fn partial_sums<F: Float>(
         weight_sum += gradient * centred * statistics[row * 2 + 1];
         bias_sum += gradient;
     }
-    partial[position] = weight_sum;
-    partial[slices * width + position] = bias_sum;
-}
-
-#[cube(launch)]
-fn total_sums<F: Float>(
-    partial: &Array<f32>,
-    out: &mut Array<F>,
-    which: u32,
-    slices: u32,
-    width: u32,
-    #[define(F)] _dtype: StorageType,
-) {
-    let (slices, width) = (slices as usize, width as usize);
-    let column = ABSOLUTE_POS;
-    if column >= width {
-        terminate!();
-    }
-    let mut total = 0.0f32;
-    for slice in 0..slices {
-        total += partial[(which as usize * slices + slice) * width + column];
-    }
-    out[column] = F::cast_from(total);
+    weight_partial[position] = weight_sum;
+    bias_partial[position] = bias_sum;
 }

@@ -10,7 +10,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use crate::{Backend, Differentiable, Kernel, Output, Tensors, plain::rows};
 use burn::tensor::{
     Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
 };
@@ -76,12 +76,6 @@ struct Norm {
 #[derive(Debug, Clone)]
 struct NormBackward {
     centred: bool,
-}
-
-/// Rows of a tensor seen as a matrix of its last dimension.
-fn rows(shape: &Shape) -> (usize, usize) {
-    let width = shape.iter().last().copied().unwrap_or(1);
-    (shape.num_elements() / width.max(1), width)
 }
 
 impl Kernel for Norm {

@@ -11,10 +11,11 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Kernel, Output, Tensors};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Backend, Kernel, Output, Tensors,
+    plain::{primitive, tensor},
 };
+use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor};
 
 #[cfg(feature = "cube")]
@@ -112,14 +113,6 @@ pub fn ema<B: Backend>(
         floats.extend([average, weight].map(primitive));
     }
     B::run(&Ema { decay }, Tensors::floats(floats)).into_iter().map(tensor).collect()
-}
-
-fn primitive<B: BurnBackend>(tensor: Tensor<B, 1>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
-
-fn tensor<B: BurnBackend>(primitive: FloatTensor<B>) -> Tensor<B, 1> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
 /// [`adamw`]. Floats: weight, gradient, mean and square of each parameter. Outputs: weight, mean and

@@ -13,7 +13,7 @@ pub(super) fn adamw<B: BurnBackend>(
     let count = i32::try_from(settings.count).unwrap_or(i32::MAX);
     let mean_correction = 1.0 - beta_mean.powi(count);
     let square_correction = (1.0 - beta_square.powi(count)).sqrt();
-    let mut floats = inputs.floats.into_iter().map(tensor::<B>);
+    let mut floats = inputs.floats.into_iter().map(tensor::<B, 1>);
     let mut updated = Vec::new();
     for &[rate, decay] in &kernel.rates {
         let (Some(weight), Some(gradient), Some(mean), Some(square)) =
@@ -33,7 +33,7 @@ pub(super) fn adamw<B: BurnBackend>(
 }
 
 pub(super) fn ema<B: BurnBackend>(kernel: &Ema, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-    let mut floats = inputs.floats.into_iter().map(tensor::<B>);
+    let mut floats = inputs.floats.into_iter().map(tensor::<B, 1>);
     let mut updated = Vec::new();
     while let (Some(average), Some(weight)) = (floats.next(), floats.next()) {
         updated.push(primitive(average * kernel.decay + weight * (1.0 - kernel.decay)));

@@ -1,19 +1,13 @@
 //! In plain tensor operations, on the rows of all groups as one matrix.
 
 use super::Scatter;
-use crate::Tensors;
-use burn::tensor::{
-    IndexingUpdateOp, Int, Tensor, TensorPrimitive, backend::Backend as BurnBackend,
-    ops::FloatTensor,
+use crate::{
+    Tensors,
+    plain::{primitive, tensor},
 };
-
-fn float<B: BurnBackend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
-}
-
-fn primitive<B: BurnBackend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
+use burn::tensor::{
+    IndexingUpdateOp, Int, Tensor, backend::Backend as BurnBackend, ops::FloatTensor,
+};
 
 /// Numbers of rows within their groups as numbers of rows.
 fn flat<B: BurnBackend>(indices: Tensor<B, 2, Int>, rows: usize) -> Tensor<B, 1, Int> {
@@ -32,7 +26,7 @@ fn split<B: BurnBackend>(inputs: Tensors<B>) -> (Vec<FloatTensor<B>>, Tensor<B, 
 
 pub(super) fn gather<B: BurnBackend>(inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
     let (mut floats, indices) = split(inputs);
-    let x = float::<B, 3>(floats.swap_remove(0));
+    let x = tensor::<B, 3>(floats.swap_remove(0));
     let [groups, rows, width] = x.dims();
     let [_, picks] = indices.dims();
     let x = x.reshape([groups * rows, width]);
@@ -50,7 +44,7 @@ pub(super) fn scatter<B: BurnBackend>(kernel: &Scatter, inputs: Tensors<B>) -> V
     let (floats, indices) = split(inputs);
     let mut floats = floats.into_iter();
     let Some(x) = floats.next() else { return Vec::new() };
-    let x = float::<B, 3>(x);
+    let x = tensor::<B, 3>(x);
     let [groups, picks, width] = x.dims();
     let rows = groups * kernel.rows;
     let zeros = Tensor::<B, 2>::zeros([rows, width], &x.device()).cast(x.dtype());
@@ -59,14 +53,14 @@ pub(super) fn scatter<B: BurnBackend>(kernel: &Scatter, inputs: Tensors<B>) -> V
     let mut out = zeros.clone().select_assign(0, indices.clone(), x, IndexingUpdateOp::Add);
     if let Some(fill) = floats.next() {
         let free = counts(zeros, indices).equal_elem(0.0).float().cast(out.dtype());
-        out = out + free * float::<B, 1>(fill).unsqueeze_dim::<2>(0);
+        out = out + free * tensor::<B, 1>(fill).unsqueeze_dim::<2>(0);
     }
     vec![primitive::<B, 3>(out.reshape([groups, kernel.rows, width]))]
 }
 
 pub(super) fn fill_gradient<B: BurnBackend>(inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
     let (mut floats, indices) = split(inputs);
-    let gradient = float::<B, 3>(floats.swap_remove(0));
+    let gradient = tensor::<B, 3>(floats.swap_remove(0));
     let [groups, rows, width] = gradient.dims();
     let gradient = gradient.reshape([groups * rows, width]);
     let counts = counts(gradient.clone(), flat(indices, rows));

@@ -16,7 +16,7 @@ pub(super) struct Item<B: Backend> {
 }
 
 /// One step of many parameters: their new values and states. Gradients are multiplied with `scale`.
-pub(super) fn step_all<B: Backend>(
+pub(super) fn step<B: Backend>(
     settings: &AdamW,
     count: u64,
     scale: f64,
@@ -38,18 +38,6 @@ pub(super) fn step_all<B: Backend>(
     updated.map(|AdamWState { weight, mean, square }| (weight, vec![mean, square])).collect()
 }
 
-/// One step of one parameter.
-pub(super) fn step_one<B: Backend>(
-    settings: &AdamW,
-    moment: Moment,
-    weight: Tensor<B, 1>,
-    gradient: Tensor<B, 1>,
-    state: Vec<Tensor<B, 1>>,
-) -> (Tensor<B, 1>, Vec<Tensor<B, 1>>) {
-    let item = Item { moment, weight, gradient, state };
-    step_all(settings, moment.count, 1.0, vec![item]).swap_remove(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,8 +50,9 @@ mod tests {
         let weight = Tensor::<Flex, 1>::from_floats([1.0, 1.0], &device);
         let gradient = Tensor::from_floats([0.5, -20.0], &device);
         let settings = AdamW { weight_decay: 0.5, ..AdamW::default() };
-        let moment = Moment { rate: 0.1, decay: 0.5, count: 1 };
-        let (weight, state) = step_one(&settings, moment, weight, gradient, Vec::new());
+        let moment = Moment { rate: 0.1, decay: 0.5 };
+        let item = Item { moment, weight, gradient, state: Vec::new() };
+        let (weight, state) = step(&settings, 1, 1.0, vec![item]).swap_remove(0);
         // 1 · (1 − 0.1 · 0.5) ∓ 0.1: the corrected means are g and g², so the update is a sign.
         assert_close(&values(&weight), &[0.85, 1.05], 1e-6);
         assert_close(&values(&state[0]), &[0.05, -2.0], 1e-6);

@@ -32,7 +32,7 @@ mod tests {
     fn two_steps_by_hand() {
         let device = Default::default();
         let settings = Lion { betas: [0.9, 0.5], ..Lion::default() };
-        let moment = Moment { rate: 0.1, decay: 1.0, count: 1 };
+        let moment = Moment { rate: 0.1, decay: 1.0 };
         let weight = Tensor::<Flex, 1>::from_floats([1.0, 1.0], &device);
         let gradient = Tensor::from_floats([4.0, -0.2], &device);
         let (weight, state) = step(&settings, moment, weight, gradient, Vec::new());

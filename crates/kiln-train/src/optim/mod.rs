@@ -27,21 +27,19 @@ pub struct Optimizer<B: Backend> {
     states: BTreeMap<String, Vec<Tensor<B, 1>>>,
 }
 
-/// What a rule is told about the parameter and the moment.
+/// What a rule is told about the parameter.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     /// The learning rate.
     rate: f64,
     /// Weight decay, zero for parameters that are never decayed.
     decay: f64,
-    /// Updates so far, this one included.
-    count: u64,
 }
 
 impl Moment {
-    fn new(parameter: &Parameter, rate: f64, decay: f64, count: u64) -> Self {
+    fn new(parameter: &Parameter, rate: f64, decay: f64) -> Self {
         let decay = if parameter.decayed { decay } else { 0.0 };
-        Self { rate: rate * parameter.share, decay, count }
+        Self { rate: rate * parameter.share, decay }
     }
 
     /// Decoupled weight decay: what is left of a weight, <https://arxiv.org/abs/1711.05101>.
@@ -69,89 +67,60 @@ impl<B: Backend> Optimizer<B> {
         rate: f64,
     ) -> Flat<B> {
         self.updates += 1;
-        let rule = self.rule.clone();
-        if let recipe::Optimizer::Adamw(settings) = &rule {
-            return self.step_adamw(settings, groups, weights, gradients, scale, rate);
-        }
         let mut updated = Flat::new();
-        for (name, weight) in weights {
-            let known = groups.get(&name).zip(gradients.remove(&name));
-            let weight = match known {
-                Some((parameter, gradient)) => {
-                    let gradient = if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
-                    self.step_one(&name, parameter, weight, gradient, rate)
-                }
-                None => weight,
-            };
-            updated.insert(name, weight);
-        }
-        updated
-    }
-
-    /// AdamW, <https://arxiv.org/abs/1711.05101>, on all parameters at once.
-    fn step_adamw(
-        &mut self,
-        settings: &recipe::AdamW,
-        groups: &Groups,
-        weights: Flat<B>,
-        mut gradients: Flat<B>,
-        scale: f64,
-        rate: f64,
-    ) -> Flat<B> {
-        let mut updated = Flat::new();
+        // What AdamW updates, its kernel updates together.
         let (mut names, mut items) = (Vec::new(), Vec::new());
         for (name, weight) in weights {
             let Some((parameter, gradient)) = groups.get(&name).zip(gradients.remove(&name)) else {
                 updated.insert(name, weight);
                 continue;
             };
-            let moment = Moment::new(parameter, rate, settings.weight_decay, self.updates);
             let state = self.states.remove(&name).unwrap_or_default();
-            items.push(adamw::Item { moment, weight, gradient, state });
-            names.push(name);
+            let moment = |decay| Moment::new(parameter, rate, decay);
+            let scaled = |g: Tensor<B, 1>| if scale == 1.0 { g } else { g.mul_scalar(scale) };
+            let (weight, state) = match (&self.rule, &parameter.shape[..]) {
+                (recipe::Optimizer::Lion(settings), _) => {
+                    let moment = moment(settings.weight_decay);
+                    lion::step(settings, moment, weight, scaled(gradient), state)
+                }
+                (recipe::Optimizer::Sgd(settings), _) => {
+                    let moment = moment(settings.weight_decay);
+                    sgd::step(settings, moment, weight, scaled(gradient), state)
+                }
+                (recipe::Optimizer::Muon(settings), &[rows, columns])
+                    if parameter.hidden_matrix =>
+                {
+                    let moment = moment(settings.weight_decay);
+                    let shape = [rows, columns];
+                    muon::step(settings, moment, shape, weight, scaled(gradient), state)
+                }
+                (recipe::Optimizer::Muon(settings), _) => {
+                    let moment = muon::others_moment(settings, moment(settings.weight_decay));
+                    names.push(name);
+                    items.push(adamw::Item { moment, weight, gradient, state });
+                    continue;
+                }
+                (recipe::Optimizer::Adamw(settings), _) => {
+                    let moment = moment(settings.weight_decay);
+                    names.push(name);
+                    items.push(adamw::Item { moment, weight, gradient, state });
+                    continue;
+                }
+            };
+            self.states.insert(name.clone(), state);
+            updated.insert(name, weight);
         }
-        let results = adamw::step_all(settings, self.updates, scale, items);
+        let settings = match &self.rule {
+            recipe::Optimizer::Adamw(settings) => settings.clone(),
+            recipe::Optimizer::Muon(settings) => muon::others(settings),
+            recipe::Optimizer::Lion(_) | recipe::Optimizer::Sgd(_) => return updated,
+        };
+        let results = adamw::step(&settings, self.updates, scale, items);
         for (name, (weight, state)) in names.into_iter().zip(results) {
             self.states.insert(name.clone(), state);
             updated.insert(name, weight);
         }
         updated
-    }
-
-    /// The new values of a parameter from its values and gradient.
-    fn step_one(
-        &mut self,
-        name: &str,
-        parameter: &Parameter,
-        weight: Tensor<B, 1>,
-        gradient: Tensor<B, 1>,
-        rate: f64,
-    ) -> Tensor<B, 1> {
-        let state = self.states.remove(name).unwrap_or_default();
-        let moment = |decay| Moment::new(parameter, rate, decay, self.updates);
-        let (weight, state) = match &self.rule {
-            recipe::Optimizer::Adamw(settings) => {
-                let moment = moment(settings.weight_decay);
-                adamw::step_one(settings, moment, weight, gradient, state)
-            }
-            recipe::Optimizer::Lion(settings) => {
-                lion::step(settings, moment(settings.weight_decay), weight, gradient, state)
-            }
-            recipe::Optimizer::Sgd(settings) => {
-                sgd::step(settings, moment(settings.weight_decay), weight, gradient, state)
-            }
-            recipe::Optimizer::Muon(settings) => {
-                let moment = moment(settings.weight_decay);
-                match parameter.shape[..] {
-                    [rows, columns] if parameter.hidden_matrix => {
-                        muon::step(settings, moment, [rows, columns], weight, gradient, state)
-                    }
-                    _ => muon::step_other(settings, moment, weight, gradient, state),
-                }
-            }
-        };
-        self.states.insert(name.to_owned(), state);
-        weight
     }
 
     /// Updates so far.

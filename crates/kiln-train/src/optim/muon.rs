@@ -4,7 +4,7 @@
 //! a share of the rate. The matrix is Burn's `[input, output]`, so the factor for tall updates is
 //! the root of output over input.
 
-use super::{Moment, adamw};
+use super::Moment;
 use crate::recipe::{AdamW, Muon};
 use burn::tensor::Tensor;
 use kiln_core::Backend;
@@ -35,22 +35,19 @@ pub(super) fn step<B: Backend>(
     (moment.decayed(weight) - update, vec![momentum])
 }
 
-/// One step for everything else: AdamW with the momenta that Muon's author pairs it with.
-pub(super) fn step_other<B: Backend>(
-    settings: &Muon,
-    moment: Moment,
-    weight: Tensor<B, 1>,
-    gradient: Tensor<B, 1>,
-    state: Vec<Tensor<B, 1>>,
-) -> (Tensor<B, 1>, Vec<Tensor<B, 1>>) {
-    let other = AdamW {
+/// The settings for everything else: AdamW with the momenta that Muon's author pairs it with.
+pub(super) fn others(settings: &Muon) -> AdamW {
+    AdamW {
         learning_rate: settings.learning_rate * settings.adamw_share,
         weight_decay: settings.weight_decay,
         betas: [0.9, 0.95],
         epsilon: 1e-10,
-    };
-    let moment = Moment { rate: moment.rate * settings.adamw_share, ..moment };
-    adamw::step_one(&other, moment, weight, gradient, state)
+    }
+}
+
+/// The moment for everything else.
+pub(super) fn others_moment(settings: &Muon, moment: Moment) -> Moment {
+    Moment { rate: moment.rate * settings.adamw_share, ..moment }
 }
 
 /// The nearest matrix with orthonormal rows or columns, roughly: `[rows, columns]` to the same.
@@ -106,7 +103,7 @@ mod tests {
     fn a_zero_gradient_moves_nothing() {
         let device = Default::default();
         let zeros = Tensor::<Flex, 1>::zeros([6], &device);
-        let moment = Moment { rate: 0.1, decay: 0.0, count: 1 };
+        let moment = Moment { rate: 0.1, decay: 0.0 };
         let weight = Tensor::<Flex, 1>::ones([6], &device);
         let (weight, _) = step(&Muon::default(), moment, [2, 3], weight, zeros, Vec::new());
         assert_eq!(weight.into_data().into_vec::<f32>().unwrap(), vec![1.0; 6]);

@@ -40,7 +40,7 @@ mod tests {
     fn two_steps(momentum: f64, nesterov: bool) -> f32 {
         let device = Default::default();
         let settings = Sgd { momentum, nesterov, ..Sgd::default() };
-        let moment = Moment { rate: 0.1, decay: 0.0, count: 1 };
+        let moment = Moment { rate: 0.1, decay: 0.0 };
         let mut weight = Tensor::<Flex, 1>::ones([1], &device);
         let mut state = Vec::new();
         for _ in 0..2 {

@@ -206,18 +206,8 @@ pub(super) fn keys_of(
 ) -> (i32, i32) {
     let position =
         i32::cast_from(query) + i32::cast_from(numbers.keys) - i32::cast_from(numbers.queries);
-    let mut first = 0i32;
-    let mut end = i32::cast_from(numbers.keys);
-    if comptime!(plan.offsets) {
-        let (start, stop) = sequence_of(ints, numbers.offsets, query);
-        first = start;
-        end = stop;
-    }
-    if comptime!(plan.window) {
-        let window = i32::cast_from(numbers.window);
-        first = larger(first, position - window + 1);
-        end = smaller(end, position + window);
-    }
+    let (first, end) = in_reach(ints, numbers, query, position, numbers.keys, plan);
+    let mut end = end;
     if comptime!(plan.causal) {
         end = smaller(end, position + 1);
     }
@@ -234,10 +224,29 @@ pub(super) fn queries_of(
 ) -> (i32, i32) {
     let position =
         i32::cast_from(key) + i32::cast_from(numbers.queries) - i32::cast_from(numbers.keys);
+    let (first, end) = in_reach(ints, numbers, key, position, numbers.queries, plan);
+    let mut first = first;
+    if comptime!(plan.causal) {
+        first = larger(first, position);
+    }
+    (first, end)
+}
+
+/// What the sequence and the window leave of `count` rows for one at `position` among them, whose
+/// own number is `index`: the first and the one after the last.
+#[cube]
+fn in_reach(
+    ints: &Array<i32>,
+    numbers: &Numbers,
+    index: u32,
+    position: i32,
+    count: u32,
+    #[comptime] plan: Plan,
+) -> (i32, i32) {
     let mut first = 0i32;
-    let mut end = i32::cast_from(numbers.queries);
+    let mut end = i32::cast_from(count);
     if comptime!(plan.offsets) {
-        let (start, stop) = sequence_of(ints, numbers.offsets, key);
+        let (start, stop) = sequence_of(ints, numbers.offsets, index);
         first = start;
         end = stop;
     }
@@ -245,9 +254,6 @@ pub(super) fn queries_of(
         let window = i32::cast_from(numbers.window);
         first = larger(first, position - window + 1);
         end = smaller(end, position + window);
-    }
-    if comptime!(plan.causal) {
-        first = larger(first, position);
     }
     (first, end)
 }

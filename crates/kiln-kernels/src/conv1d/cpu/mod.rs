@@ -9,7 +9,7 @@ mod product;
 use super::{Conv1d, Conv1dBackward, geometry::Geometry};
 use crate::{
     Activation, Tensors,
-    cpu::{contiguous, parts, room, simd::simd, split_rows, tensor, values},
+    cpu::{column_sums, contiguous, parts, room, simd::simd, split_rows, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -136,31 +136,6 @@ simd! {
     fn multiply(values: &mut [f32], by: &[f32]) {
         for (value, by) in values.iter_mut().zip(by) {
             *value *= by;
-        }
-    }
-}
-
-/// The sum of every column: a partial sum a part, added in the order of the parts.
-fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
-    let partial: Vec<Vec<f32>> = parts(values.len() / columns.max(1), columns)
-        .into_par_iter()
-        .map(|part| {
-            let mut sums = vec![0.0; columns];
-            add_rows(&values[part.start * columns..part.end * columns], &mut sums);
-            sums
-        })
-        .collect();
-    let mut sums = vec![0.0; columns];
-    partial.iter().for_each(|partial| add_rows(partial, &mut sums));
-    sums
-}
-
-simd! {
-    fn add_rows(values: &[f32], sums: &mut [f32]) {
-        for row in values.chunks_exact(sums.len()) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += value;
-            }
         }
     }
 }

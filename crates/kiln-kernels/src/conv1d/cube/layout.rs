@@ -2,14 +2,11 @@
 
 use crate::{
     conv1d::geometry::Geometry,
-    cube::{ROW_THREADS, cubes_elementwise, room},
+    cube::{ROW_THREADS, SLICE, add_slices, cubes_elementwise, room},
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
-
-/// Rows whose share of a column's sum one thread adds.
-const SLICE: usize = 64;
 
 /// `[groups, kernel * width_in, width_out]` of the checkpoint's `[channels_out, width_in, kernel]`.
 pub(super) fn forward<R: CubeRuntime>(
@@ -199,18 +196,7 @@ pub(super) fn column_sums<R: CubeRuntime>(values: &CubeTensor<R>, columns: usize
         columns as u32,
         values.dtype.into(),
     );
-    let out = room(values, [columns], values.dtype);
-    total_sums::launch::<R>(
-        &values.client,
-        cubes_elementwise(columns),
-        CubeDim::new_1d(ROW_THREADS),
-        partial.clone().into_array_arg(),
-        out.clone().into_array_arg(),
-        slices as u32,
-        columns as u32,
-        values.dtype.into(),
-    );
-    out
+    add_slices(&partial, values.dtype)
 }
 
 #[cube(launch)]
@@ -236,24 +222,4 @@ fn slice_sums<F: Float>(
         sum += f32::cast_from(values[row * columns + position % columns]);
     }
     partial[position] = sum;
-}
-
-#[cube(launch)]
-fn total_sums<F: Float>(
-    partial: &Array<f32>,
-    out: &mut Array<F>,
-    slices: u32,
-    columns: u32,
-    #[define(F)] _dtype: StorageType,
-) {
-    let column = ABSOLUTE_POS;
-    let columns = columns as usize;
-    if column >= columns {
-        terminate!();
-    }
-    let mut total = 0.0f32;
-    for slice in 0..slices as usize {
-        total += partial[slice * columns + column];
-    }
-    out[column] = F::cast_from(total);
 }
