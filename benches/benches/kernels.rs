@@ -12,10 +12,12 @@ use burn::{
 use burn_flex::Flex;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln_kernels::{
-    Activation, AttentionOptions, Backend, Conv1dOptions, CrossEntropyOptions, GroupNormOptions,
-    LoraWeights, RotaryOptions, activate, conv1d, cross_entropy, dropout, embedding, gated,
-    gather_tokens, group_norm, info_nce, layer_norm, linear, linear_tokens, lora_linear, rms_norm,
-    rotary, rotary_table, self_attention, softmax_gate,
+    Activation, AdamW, AdamWStep, AttentionOptions, Backend, Conv1dOptions, CrossEntropyOptions,
+    GroupNormOptions, LoraWeights, RotaryOptions, activate, adamw, conv1d, cross_entropy, ctc_loss,
+    dropout, ema, embedding, gated, gather_tokens, group_norm, info_nce, info_nce_candidates,
+    layer_norm, linear, linear_cross_entropy, linear_tied, linear_tokens, lora_linear, rms_norm,
+    rotary, rotary_table, scatter_tokens, self_attention, sigmoid_pairs, soft_cross_entropy,
+    softmax_gate, sum_of_squares,
 };
 use std::hint::black_box;
 
@@ -82,6 +84,58 @@ fn kernels(c: &mut Criterion) {
         => conv1d(x, w, None, Conv1dOptions { stride: 2, gelu: true, ..Default::default() }));
     bench!(c, "group_norm/2x7999x512", (x: [2, 7999, 512], w: [512], b: [512])
         => group_norm(x, w, b, GroupNormOptions::new(512)));
+    bench!(c, "linear_tied/1024x768x30000", (x: [1024, 768], w: [30_000, 768])
+        => linear_tied(x, w, None));
+    bench!(c, "linear_cross_entropy/1024x768x30000",
+        (x: [1024, 768], w: [30_000, 768]; t: [1024] < 30_000)
+        => linear_cross_entropy(x, w, true, None, t, CrossEntropyOptions::default()));
+    bench!(c, "soft_cross_entropy/1024x4096", (x: [1024, 4096], t: [1024, 4096])
+        => soft_cross_entropy(x, t));
+    bench!(c, "sigmoid_pairs/512x256", (a: [512, 256], b: [512, 256], s: [1], o: [1])
+        => sigmoid_pairs(a, b, s, o));
+    bench!(c, "info_nce_candidates/512x101x256", (q: [512, 256], k: [512, 101, 256], s: [1])
+        => info_nce_candidates(q, k, s));
+    bench!(c, "scatter_tokens/8x196x384", (x: [8, 49, 384], f: [384]; ids: [8, 49] < 196)
+        => scatter_tokens(x, ids, f, 196));
+    // Labels from 1, so that none is the blank.
+    bench!(c, "ctc_loss/8x500x32", (x: [8, 500, 32]; t: [8, 80] < 31)
+    => {
+        let lengths = |length: i64| Tensor::full([8], length, &x.device());
+        ctc_loss(x.clone(), t.add_scalar(1), lengths(500), lengths(80), 0, true)
+    });
+}
+
+/// Updates of ten million weights.
+fn updates(c: &mut Criterion) {
+    const WEIGHTS: usize = 10_000_000;
+    let tensors = || (0..4).map(|_| Tensor::<Flex, 1>::full([WEIGHTS], 0.1, &Default::default()));
+    c.bench_function("adamw/10M", |bencher| {
+        let mut state: Vec<_> = tensors().collect();
+        let gradient = state.swap_remove(0);
+        let settings = AdamW { betas: [0.9, 0.95], epsilon: 1e-8, count: 1, gradient_scale: 1.0 };
+        bencher.iter(|| {
+            let mut state_of = || state.remove(0);
+            let step = AdamWStep {
+                weight: state_of(),
+                mean: state_of(),
+                square: state_of(),
+                gradient: gradient.clone(),
+                rate: 1e-3,
+                decay: 0.1,
+            };
+            let updated = adamw(settings, vec![step]).swap_remove(0);
+            state.extend([updated.weight, updated.mean, updated.square]);
+        });
+    });
+    c.bench_function("ema/10M", |bencher| {
+        let mut averages: Vec<_> = tensors().take(1).collect();
+        let weights: Vec<_> = tensors().take(1).collect();
+        bencher.iter(|| averages = ema(std::mem::take(&mut averages), weights.clone(), 0.999));
+    });
+    c.bench_function("sum_of_squares/10M", |bencher| {
+        let gradients: Vec<_> = tensors().take(1).collect();
+        bencher.iter(|| black_box(sum_of_squares(gradients.clone())));
+    });
 }
 
 type Call<B> = fn(&[Tensor<B, 1>], &[Tensor<B, 1, Int>]) -> Tensor<B, 1>;
@@ -139,5 +193,5 @@ fn inputs<B: Backend>(
     (floats, ints)
 }
 
-criterion_group!(benches, kernels);
+criterion_group!(benches, kernels, updates);
 criterion_main!(benches);

@@ -52,17 +52,42 @@ fn every_objective_meets_every_backbone() {
                 continue;
             }
             place.succeeds(&["run", "cell.toml"]);
-            let metrics = fs::read_to_string(place.path("runs/cell/metrics.jsonl")).unwrap();
-            let losses: Vec<f64> = metrics
-                .lines()
-                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-                .filter(|line| line["kind"] == "step")
-                .filter_map(|line| line["loss"].as_f64())
-                .collect();
-            let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+            let losses = losses(&place);
             let (first, last) = (mean(&losses[..10]), mean(&losses[losses.len() - 10..]));
             assert!(last < first, "{objective} with {backbone}: {first} to {last}");
             assert!(place.path("runs/cell/model/model.safetensors").exists());
         }
     }
+}
+
+#[test]
+fn half_precision_learns_nearly_the_same() {
+    for backbone in ["transformer", "mixer"] {
+        let [full, half] = ["f32", "bf16"].map(|precision| {
+            let place = Place::new();
+            place.file("series.csv", &waves(160));
+            place.file("cell.toml", &recipe("supervised = {}", backbone, false));
+            let precision = format!("stage.0.precision={precision}");
+            place.succeeds(&["run", "cell.toml", "--set", &precision]);
+            losses(&place)
+        });
+        assert_ne!(full, half, "{backbone}: half precision rounds");
+        let apart: Vec<f64> = full.iter().zip(&half).map(|(f, h)| (f - h).abs() / f).collect();
+        assert!(mean(&apart) < 0.03, "{backbone}: {full:?} and {half:?}");
+    }
+}
+
+/// The losses of the run `cell`, step by step.
+fn losses(place: &Place) -> Vec<f64> {
+    let metrics = fs::read_to_string(place.path("runs/cell/metrics.jsonl")).unwrap();
+    metrics
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|line| line["kind"] == "step")
+        .filter_map(|line| line["loss"].as_f64())
+        .collect()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }

@@ -43,6 +43,7 @@ enum Device {
 }
 
 fn main() -> Result<()> {
+    kiln_kernels::keep_freed_memory();
     let arguments = Arguments::parse();
     let tensors = Tensors::read(&arguments.tensors)?;
     let mut work = open(&arguments.work, tensors, arguments.device)?;

@@ -23,6 +23,7 @@ use std::{
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     failure::install();
+    kiln_kernels::keep_freed_memory();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

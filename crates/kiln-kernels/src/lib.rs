@@ -27,6 +27,7 @@ mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 mod kernel;
+mod memory;
 mod seeds;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -66,6 +67,7 @@ pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use linear::{linear, linear_packed, linear_tied};
 pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};
+pub use memory::keep_freed_memory;
 pub use norm::{layer_norm, rms_norm};
 pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};
 pub use rotary::{Pairing, RotaryOptions, rotary, rotary_table};

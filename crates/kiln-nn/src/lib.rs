@@ -23,6 +23,7 @@ mod linear;
 mod mixer;
 mod norm;
 mod position;
+mod precision;
 mod transformer;
 
 pub use attention::{Attention, AttentionConfig, Sees};

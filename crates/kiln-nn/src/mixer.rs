@@ -7,7 +7,7 @@
 
 use crate::{
     Activation, Attention, AttentionConfig, BackboneShape, ConfigError, FeedForward,
-    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig, Sees,
+    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig, Sees, precision::in_type_of,
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
@@ -182,18 +182,23 @@ impl<B: Backend> Mixer<B> {
     /// for; where channels are mixed, so is `tokens.channels`.
     pub fn forward(&self, tokens: Tokens<B>) -> Tokens<B> {
         let [batch, count, width] = tokens.dims();
-        let mut x = tokens.values.clone();
-        for stage in &self.stages {
-            if stage.cut > 1 {
-                x = x.reshape([batch, count * stage.cut, width / stage.cut]);
+        let layers = self.stages.iter().flat_map(|stage| &stage.layers);
+        let weight = layers.map(|layer| layer.feature.mix.hidden.weight.val()).next();
+        let stages = |mut x: Tensor<B, 3>| {
+            for stage in &self.stages {
+                if stage.cut > 1 {
+                    x = x.reshape([batch, count * stage.cut, width / stage.cut]);
+                }
+                for layer in &stage.layers {
+                    x = layer.forward(x, tokens.channels);
+                }
+                if stage.cut > 1 {
+                    x = x.reshape([batch, count, width]);
+                }
             }
-            for layer in &stage.layers {
-                x = layer.forward(x, tokens.channels);
-            }
-            if stage.cut > 1 {
-                x = x.reshape([batch, count, width]);
-            }
-        }
+            x
+        };
+        let x = in_type_of(weight, tokens.values.clone(), stages);
         tokens.with_values(x)
     }
 }

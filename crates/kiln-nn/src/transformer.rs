@@ -4,7 +4,7 @@
 
 use crate::{
     Activation, Attention, AttentionConfig, ConfigError, Dropout, FeedForward, FeedForwardConfig,
-    Norm, NormConfig, Sees,
+    Norm, NormConfig, Sees, precision::in_type_of,
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
@@ -122,10 +122,10 @@ impl<B: Backend> Transformer<B> {
     /// what came before.
     pub fn forward(&self, tokens: Tokens<B>, causal: bool) -> Tokens<B> {
         let sees = Sees { mask_pad: tokens.mask_pad.clone(), causal };
-        let mut x = tokens.values.clone();
-        for layer in &self.layers {
-            x = layer.forward(x, &sees, tokens.channels);
-        }
+        let weight = self.layers.first().map(|layer| layer.feed_forward.hidden.weight.val());
+        let blocks =
+            |x| self.layers.iter().fold(x, |x, layer| layer.forward(x, &sees, tokens.channels));
+        let mut x = in_type_of(weight, tokens.values.clone(), blocks);
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
         }

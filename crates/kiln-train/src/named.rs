@@ -6,7 +6,7 @@
 
 use burn::{
     module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Bool, Int, Tensor},
+    tensor::{Bool, FloatDType, Int, Tensor},
 };
 use kiln_core::{AutodiffBackend, Backend};
 use std::collections::BTreeMap;
@@ -83,6 +83,15 @@ pub(crate) fn freeze<B: AutodiffBackend, M: Module<B>>(
     frozen: impl Fn(&str) -> bool,
 ) -> M {
     module.map(&mut Freezer { path: Path::default(), frozen })
+}
+
+/// Parameters in another type. Gradients go through to the parameters of `module`.
+pub(crate) fn cast<B: Backend, M: Module<B>>(
+    module: M,
+    dtype: FloatDType,
+    wants: impl Fn(&str) -> bool,
+) -> M {
+    module.map(&mut Caster { path: Path::default(), dtype, wants })
 }
 
 /// The way from the root to where a visitor stands.
@@ -254,6 +263,20 @@ impl<B: Backend, F: Fn(&str) -> bool> ModuleMapper<B> for Freezer<F> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         if (self.frozen)(&self.path.name()) { param.set_require_grad(false) } else { param }
+    }
+}
+
+struct Caster<F> {
+    path: Path,
+    dtype: FloatDType,
+    wants: F,
+}
+
+impl<B: Backend, F: Fn(&str) -> bool> ModuleMapper<B> for Caster<F> {
+    track_path!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if (self.wants)(&self.path.name()) { param.map(|x| x.cast(self.dtype)) } else { param }
     }
 }
 

@@ -11,12 +11,12 @@ use crate::{
     loader::{self, Loader},
     named::{self, Flat},
     optim::Optimizer,
-    recipe::{Bare, Common, Stage},
+    recipe::{Bare, Common, Precision, Stage},
     task::{Measure, Task, TaskError},
 };
 use burn::{
     module::AutodiffModule,
-    tensor::{Tensor, TensorData},
+    tensor::{FloatDType, Tensor, TensorData},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed, SignValue, StepContext};
 use kiln_kernels::sum_of_squares;
@@ -40,6 +40,8 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     optimizer: Optimizer<B::InnerBackend>,
     average: Option<Average<B::InnerBackend>>,
     clip: Option<f64>,
+    /// Whether blocks compute in half precision.
+    half: bool,
     batch: usize,
     accumulate: u64,
     loader: Loader<T::HostBatch>,
@@ -101,6 +103,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             optimizer: Optimizer::new(stage.optimizer.clone()),
             average,
             clip: stage.clip,
+            half: stage.precision == Precision::Bf16,
             batch: stage.batch,
             accumulate: stage.accumulate,
             loader,
@@ -192,7 +195,14 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         kiln_kernels::reseed(seed);
         let mut rng = self.seed.part("objective").at(number).rng();
         let mut context = StepContext { rng: &mut rng, observe };
-        let loss = self.task.loss(&self.model, waited.batch, &mut context, &self.device);
+        let cast = self.half.then(|| {
+            let block = |name: &str| {
+                self.task.depth(name).is_some() && self.role(name) != Some(Role::Buffer)
+            };
+            named::cast::<B, _>(self.model.clone(), FloatDType::BF16, block)
+        });
+        let model = cast.as_ref().unwrap_or(&self.model);
+        let loss = self.task.loss(model, waited.batch, &mut context, &self.device);
 
         let mut numbers = vec![loss.value.clone().inner()];
         numbers.extend(loss.signs.iter().map(|(_, value)| value.clone().inner()));

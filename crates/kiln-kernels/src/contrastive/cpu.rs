@@ -8,9 +8,9 @@ use crate::{
         Running, contiguous,
         math::{exp, ln, sigmoid},
         matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, parts, room,
+        matrix, parts,
         simd::{simd, sum, sum2},
-        split_rows, tensor, values,
+        split_rows, tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -39,11 +39,11 @@ pub(super) fn forward(loss: PairLoss, inputs: Tensors<Flex>) -> Vec<FlexTensor> 
     let (pairs, width) = matrix(&floats[0]);
     let scale = values::<f32>(&floats[2])[0];
     let bias = floats.get(3).map_or(0.0, |bias| values::<f32>(bias)[0]);
-    let mut losses = room(pairs);
-    let mut levels = room(2 * pairs);
+    let mut losses = zeros(pairs);
+    let mut levels = zeros(2 * pairs);
     let (row_levels, column_levels) = levels.split_at_mut(pairs);
     let mut columns_so_far = vec![(f32::NEG_INFINITY, 0.0); pairs];
-    let mut block = room(pairs.min(ROWS) * pairs.min(COLUMNS));
+    let mut block = zeros(pairs.min(ROWS) * pairs.min(COLUMNS));
     for rows in blocks(pairs, ROWS) {
         let mut running = vec![Running::NONE; rows.len()];
         for columns in blocks(pairs, COLUMNS) {
@@ -194,10 +194,10 @@ pub(super) fn backward(kernel: &PairsBackward, inputs: Tensors<Flex>) -> Vec<Fle
     };
     let (a, b) = (values::<f32>(&a), values::<f32>(&b));
     let [for_a, for_b, ..] = kernel.needed;
-    let mut a_out = room(if for_a { pairs * width } else { 0 });
-    let mut b_out = room(if for_b { pairs * width } else { 0 });
+    let mut a_out = zeros(if for_a { pairs * width } else { 0 });
+    let mut b_out = zeros(if for_b { pairs * width } else { 0 });
     let mut sums = [0.0f64; 2];
-    let mut block = room(pairs.min(ROWS) * pairs.min(COLUMNS));
+    let mut block = zeros(pairs.min(ROWS) * pairs.min(COLUMNS));
     for rows in blocks(pairs, ROWS) {
         for columns in blocks(pairs, COLUMNS) {
             let block = &mut block[..rows.len() * columns.len()];

@@ -3,16 +3,18 @@
 
 pub(crate) mod math;
 pub(crate) mod matmul;
+mod room;
 mod running;
 pub(crate) mod simd;
 mod tiles;
 mod work;
 
+pub(crate) use room::{Room, room, zeros};
 pub(crate) use running::Running;
 pub(crate) use work::{add_to_rows, column_sums, fill_rows, parts, pieces, split_rows, total};
 
 use crate::plain::rows;
-use burn::tensor::{Bytes, DType, Element, Shape};
+use burn::tensor::{DType, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
 use bytemuck::Pod;
 
@@ -44,15 +46,10 @@ pub(crate) fn integers(tensor: FlexTensor) -> Vec<i64> {
 }
 
 /// A tensor of these values.
-pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    let shape = shape.into();
+pub(crate) fn tensor(values: impl Into<Room>, shape: impl Into<Shape>) -> FlexTensor {
+    let (values, shape) = (values.into(), shape.into());
     debug_assert_eq!(values.len(), shape.num_elements());
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
-}
-
-/// Room for an output of `len` values.
-pub(crate) fn room(len: usize) -> Vec<f32> {
-    vec![0.0; len]
+    FlexTensor::new(values.into_bytes(), Layout::contiguous(shape), DType::F32)
 }
 
 /// Rows and columns of a tensor seen as a matrix of its last dimension.

@@ -5,7 +5,7 @@ use crate::{
     Tensors,
     cpu::{
         Running, contiguous, integers, math::exp, matrix, parts, room, simd::simd, split_rows,
-        tensor, values,
+        tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -90,7 +90,7 @@ pub(super) fn forward(options: &CrossEntropyOptions, mut inputs: Tensors<Flex>) 
     let (rows, classes) = matrix(&logits);
     let targets = columns(options, targets, classes);
     let weights = Weights::of(options, classes);
-    let (mut losses, mut levels) = (room(rows), room(rows));
+    let (mut losses, mut levels) = (zeros(rows), zeros(rows));
     let parts = parts(rows, classes);
     let work: Vec<_> = parts
         .iter()
@@ -158,8 +158,10 @@ simd! {
         let rows = logits.chunks_exact(classes).zip(out.chunks_exact_mut(classes));
         let settings = targets.iter().zip(levels).zip(gradient);
         for ((row, out), ((target, level), gradient)) in rows.zip(settings) {
-            // Room is zero already.
-            let Some(target) = target else { continue };
+            let Some(target) = target else {
+                out.fill(0.0);
+                continue;
+            };
             weights.gradient_row(*level, *gradient, row, out);
             out[*target] -= weights.hit(*gradient);
         }

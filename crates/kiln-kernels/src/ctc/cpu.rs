@@ -8,9 +8,9 @@ use crate::{
     cpu::{
         Running, contiguous, integers,
         math::{exp, ln},
-        parts, room,
+        parts,
         simd::{max, simd, sum},
-        split_rows, tensor, values,
+        split_rows, tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -57,7 +57,7 @@ impl Labels {
         let direct = (0..classes.len())
             .map(|i| if i > 0 && classes[i] != classes[i - 1] { 0.0 } else { NEVER })
             .collect();
-        let emitted = room(classes.len());
+        let emitted = vec![0.0; classes.len()];
         Self { classes, direct, emitted }
     }
 
@@ -136,7 +136,7 @@ pub(super) fn forward(kernel: &Ctc, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let (items, frames, classes) = (shape[0], shape[1], shape[2]);
     let batch = Batch::of(inputs.ints, frames, classes);
     let logits = values::<f32>(&logits);
-    let (mut losses, mut levels) = (room(items), room(items * frames));
+    let (mut losses, mut levels) = (zeros(items), zeros(items * frames));
     let parts = parts(items, frames * classes);
     let work: Vec<_> = parts
         .iter()
@@ -190,7 +190,7 @@ pub(super) fn backward(kernel: &CtcBackward, mut inputs: Tensors<Flex>) -> Vec<F
     let batch = Batch::of(ints, frames, classes);
     let (logits, levels) = (values::<f32>(&logits), values::<f32>(&levels));
     let gradient = values::<f32>(&gradient);
-    let mut out = room(items * frames * classes);
+    let mut out = zeros(items * frames * classes);
     let parts = parts(items, frames * classes);
     let work: Vec<_> = parts.iter().zip(split_rows(&mut out, frames * classes, &parts)).collect();
     work.into_par_iter().for_each(|(part, out)| {

@@ -4,7 +4,7 @@
 use super::{GroupNorm, GroupNormBackward};
 use crate::{
     Activation, Tensors,
-    cpu::{contiguous, pieces, room, simd::simd, split_rows, tensor, values},
+    cpu::{contiguous, pieces, room, simd::simd, split_rows, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -23,7 +23,7 @@ pub(super) fn forward(norm: &GroupNorm, inputs: Tensors<Flex>) -> Vec<FlexTensor
         .par_iter()
         .map(|piece| Moments::of(&x[piece.start * channels..piece.end * channels], channels))
         .collect();
-    let mut statistics = room(batch * groups * 2);
+    let mut statistics = zeros(batch * groups * 2);
     for (sequence, statistics) in statistics.chunks_exact_mut(groups * 2).enumerate() {
         let mut all = Moments::of(&[], channels);
         let own = pieces.iter().zip(&moments).filter(|(piece, _)| piece.start / frames == sequence);
@@ -77,8 +77,9 @@ struct Moments {
 
 impl Moments {
     fn of(x: &[f32], channels: usize) -> Self {
-        let mut moments = Self { count: 0, mean: room(channels), squares: room(channels) };
-        let (mut mean, mut squares) = (room(channels), room(channels));
+        let mut moments =
+            Self { count: 0, mean: vec![0.0; channels], squares: vec![0.0; channels] };
+        let (mut mean, mut squares) = (zeros(channels), zeros(channels));
         for block in x.chunks(BLOCK * channels) {
             block_moments(block, &mut mean, &mut squares);
             moments.add(block.len() / channels, &mean, &squares);
@@ -206,12 +207,12 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
         sums.collect_into_vec(&mut partial);
     }
     // For every sequence and channel: the gradient times the normalised x, and the gradient.
-    let mut totals = room(batch * 2 * channels);
+    let mut totals = zeros(batch * 2 * channels);
     for (piece, partial) in pieces.iter().zip(&partial) {
         let totals = &mut totals[piece.start / frames * 2 * channels..][..2 * channels];
         totals.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
     }
-    let mut both = room(2 * channels);
+    let mut both = vec![0.0; 2 * channels];
     for totals in totals.chunks_exact(2 * channels) {
         both.iter_mut().zip(totals).for_each(|(both, total)| *both += total);
     }
@@ -270,7 +271,7 @@ simd! {
 
 /// For every channel: the sum of the gradient times the normalised x, and that of the gradient.
 fn sums(x: &[f32], mean: &[f32], inverse: &[f32], gradient: &[f32]) -> Vec<f32> {
-    let mut sums = room(2 * mean.len());
+    let mut sums = vec![0.0; 2 * mean.len()];
     add_sums(x, mean, inverse, gradient, &mut sums);
     sums
 }

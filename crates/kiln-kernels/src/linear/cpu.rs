@@ -23,10 +23,10 @@ pub(super) fn forward(linear: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
     let weights: Vec<Matrix<'_>> =
         weights.iter().map(|weight| oriented(weight, linear.tied)).collect();
     let total = weights.iter().map(Matrix::columns).sum();
-    let mut out = match residual.first() {
-        Some(residual) => values::<f32>(residual).to_vec(),
-        None => room(rows * total),
-    };
+    let mut out = room(rows * total);
+    if let Some(residual) = residual.first() {
+        out.copy_from_slice(values::<f32>(residual));
+    }
     if !biases.is_empty() {
         let bias: Vec<f32> =
             biases.iter().flat_map(|bias| values::<f32>(bias).iter().copied()).collect();

@@ -4,7 +4,7 @@
 use super::Scatter;
 use crate::{
     Tensors,
-    cpu::{contiguous, integers, matrix, parts, room, split_rows, tensor, values},
+    cpu::{contiguous, integers, matrix, parts, room, split_rows, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -101,7 +101,7 @@ pub(super) fn scatter(kernel: &Scatter, inputs: Tensors<Flex>) -> Vec<FlexTensor
     let (groups, width) = (floats[0].layout().shape()[0], floats[0].layout().shape()[2]);
     let rows = groups * kernel.rows;
     let picks = Picks::new(&flat(ints.swap_remove(0), kernel.rows), rows);
-    let mut out = room(rows * width);
+    let mut out = zeros(rows * width);
     let parts = picks.parts(width);
     let work: Vec<_> = parts.iter().zip(split_rows(&mut out, width, &parts)).collect();
     work.into_par_iter().for_each(|(part, out)| {

@@ -114,6 +114,9 @@ pub struct Stage<P: Parts> {
     /// start fresh; what does not match is listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Init>,
+    /// The numbers that blocks compute with.
+    #[serde(default)]
+    pub precision: Precision,
     /// Optimizer steps.
     pub steps: u64,
     /// Examples a micro-batch.
@@ -169,6 +172,18 @@ pub struct Stage<P: Parts> {
 pub struct Init {
     /// A run, a model directory or a hub id.
     pub model: String,
+}
+
+/// The numbers that a stage computes with. Weights, optimizer and losses are f32 in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32 bits throughout.
+    #[default]
+    F32,
+    /// Blocks (attention, feed-forward, mixing) in bfloat16, their sums in f32: for GPUs. On the
+    /// CPU it saves memory and takes longer.
+    Bf16,
 }
 
 /// Where to compute.

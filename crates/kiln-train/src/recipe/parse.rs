@@ -90,6 +90,7 @@ impl<P: Parts> Stage<P> {
             ema: self.ema,
             freeze: self.freeze.clone(),
             layer_decay: self.layer_decay,
+            precision: self.precision,
             validate_every: self.validate_every,
             checkpoint_every: self.checkpoint_every,
             keep: self.keep,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Tensors,
-    cpu::{contiguous, integers, parts, room, tensor, values},
+    cpu::{Room, contiguous, integers, parts, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -43,14 +43,15 @@ pub(in super::super) fn backward(
     let cost = batch * heads * queries * keys * 5 * width;
     let splits = if cost < GRAIN { 1 } else { splits(units.len(), key_blocks.len()) };
     let with_keys = if attention.packed.is_some() { step.queries } else { step.keys };
-    let mut gradients: Vec<Vec<f32>> = [step.queries, step.keys, step.keys]
+    let mut gradients: Vec<Room> = [step.queries, step.keys, step.keys]
         .into_iter()
         .zip(&shapes[..attention.sources()])
-        .map(|(asked, shape)| room(if asked { shape.num_elements() } else { 0 }))
+        .map(|(asked, shape)| zeros(if asked { shape.num_elements() } else { 0 }))
         .collect();
     let in_parts = step.queries && splits > 1;
-    let mut query_parts = room(if in_parts { splits * batch * queries * heads * width } else { 0 });
-    let mut bias_gradient = room(if step.bias { bias.len() } else { 0 });
+    let mut query_parts =
+        zeros(if in_parts { splits * batch * queries * heads * width } else { 0 });
+    let mut bias_gradient = zeros(if step.bias { bias.len() } else { 0 });
     let shared: Vec<Shared<'_>> = gradients.iter_mut().map(|values| Shared::new(values)).collect();
     let [whole, key_gradients, value_gradients] = match attention.packed {
         Some([heads, kv_heads]) => [0, heads, heads + kv_heads]
@@ -198,7 +199,7 @@ struct Scratch {
 }
 
 /// Zeros in a buffer.
-fn zeros(buffer: &mut Vec<f32>, len: usize) {
+fn cleared(buffer: &mut Vec<f32>, len: usize) {
     buffer.clear();
     buffer.resize(len, 0.0);
 }
@@ -228,7 +229,7 @@ impl Work<'_> {
             }));
         }
         let len = if self.queries.is_some() { group * queries * stride } else { 0 };
-        zeros(&mut scratch.query_sums, len);
+        cleared(&mut scratch.query_sums, len);
         for keys in key_blocks {
             let at = [batch, kv_head];
             transpose(&mut scratch.keys_t, &self.sources[1], at, keys.clone(), width);
@@ -236,8 +237,8 @@ impl Work<'_> {
             scratch.keys.clear();
             copy(&mut scratch.keys, &self.sources[1], at, keys.clone(), width, scale);
             let len = if self.keys.is_some() { keys.len() * stride } else { 0 };
-            zeros(&mut scratch.key_sums, len);
-            zeros(&mut scratch.value_sums, len);
+            cleared(&mut scratch.key_sums, len);
+            cleared(&mut scratch.value_sums, len);
             let sequence = self.visible.sequence(keys.start);
             let first = self.query_blocks.partition_point(|block| block.start < sequence.start);
             let end = self.query_blocks.partition_point(|block| block.start < sequence.end);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Tensors,
-    cpu::{contiguous, integers, room, tensor, values},
+    cpu::{contiguous, integers, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -27,8 +27,8 @@ pub(in super::super) fn forward(attention: &Attention, inputs: Tensors<Flex>) ->
     let bias = floats.get(attention.sources()).map_or(&[][..], values::<f32>);
     let bias_heads = shapes.get(attention.sources()).map_or([1, 1], |shape| [shape[0], shape[1]]);
 
-    let mut out = room(batch * queries * heads * width);
-    let mut logsumexp = room(batch * heads * queries);
+    let mut out = zeros(batch * queries * heads * width);
+    let mut logsumexp = zeros(batch * heads * queries);
     let shared = Shared::new(&mut out);
     let work = Work {
         attention,

@@ -7,9 +7,9 @@ use crate::{
     cpu::{
         Running, contiguous,
         math::exp,
-        parts, room,
+        parts,
         simd::{simd, sum2},
-        split_rows, tensor, values,
+        split_rows, tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -26,11 +26,11 @@ pub(super) fn forward(inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let [rows, count, width] = sizes(&candidates);
     let (queries, candidates) = (values::<f32>(&queries), values::<f32>(&candidates));
     let scale = values::<f32>(&scale)[0];
-    let mut losses = room(rows);
+    let mut losses = zeros(rows);
     let parts = parts(rows, count * width);
     let work: Vec<_> = parts.iter().zip(split_rows(&mut losses, 1, &parts)).collect();
     work.into_par_iter().for_each(|(part, losses)| {
-        let mut similarity = room(count);
+        let mut similarity = zeros(count);
         for (row, loss) in part.clone().zip(losses) {
             let query = &queries[row * width..(row + 1) * width];
             let candidates = &candidates[row * count * width..(row + 1) * count * width];
@@ -70,7 +70,7 @@ pub(super) fn backward(kernel: &CandidatesBackward, inputs: Tensors<Flex>) -> Ve
     let query_width = if for_queries { width } else { 0 };
     let candidates_width = if for_candidates { count * width } else { 0 };
     let (mut queries_out, mut candidates_out) =
-        (room(rows * query_width), room(rows * candidates_width));
+        (zeros(rows * query_width), zeros(rows * candidates_width));
     let parts = parts(rows, count * width);
     let work: Vec<_> = parts
         .iter()
@@ -80,7 +80,7 @@ pub(super) fn backward(kernel: &CandidatesBackward, inputs: Tensors<Flex>) -> Ve
     let sums: Vec<f64> = work
         .into_par_iter()
         .map(|((part, queries_out), candidates_out)| {
-            let (mut weights, mut products) = (room(count), room(count));
+            let (mut weights, mut products) = (zeros(count), zeros(count));
             let mut total = 0.0;
             for (index, row) in part.clone().enumerate() {
                 let query = &queries[row * width..(row + 1) * width];
@@ -96,7 +96,8 @@ pub(super) fn backward(kernel: &CandidatesBackward, inputs: Tensors<Flex>) -> Ve
         .collect();
     let scale_out = vec![sums.iter().sum::<f64>() as f32];
     let shapes = [vec![rows, width], vec![rows, count, width], vec![1]];
-    let all = [queries_out, candidates_out, scale_out].into_iter().zip(shapes).zip(kernel.needed);
+    let all =
+        [queries_out, candidates_out, scale_out.into()].into_iter().zip(shapes).zip(kernel.needed);
     let needed = all.filter(|(_, needed)| *needed);
     needed.map(|((values, shape), _)| tensor(values, shape)).collect()
 }

@@ -5,9 +5,9 @@ use super::Finish;
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
-        pieces, room,
+        Room, pieces,
         simd::{LANES, simd},
-        split_rows,
+        split_rows, zeros,
     },
 };
 use rayon::prelude::*;
@@ -41,7 +41,7 @@ pub(super) fn forward(
     });
 }
 
-pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) -> Vec<f32> {
+pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) -> Room {
     let channels = geometry.channels_in;
     let stride = geometry.options.stride;
     let rows = geometry.frames;
@@ -50,7 +50,7 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) 
         .into_iter()
         .map(|phase| (pack(geometry, weight, &phase.taps), phase))
         .collect();
-    let mut out = room(geometry.batch * rows * channels);
+    let mut out = zeros(geometry.batch * rows * channels);
     let pieces = pieces(geometry.batch, rows, channels * geometry.kernel, ROWS * stride);
     let work: Vec<_> = pieces.iter().zip(split_rows(&mut out, channels, &pieces)).collect();
     work.into_par_iter().for_each(|(piece, out)| {
@@ -70,7 +70,7 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) 
     out
 }
 
-pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Vec<f32> {
+pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Room {
     let (channels, kernel) = (geometry.channels_in, geometry.kernel);
     let rows = geometry.frames_out;
     let taps = kernel.next_multiple_of(TILE);
@@ -105,7 +105,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
             *sum += partial;
         }
     }
-    let mut out = room(channels * kernel);
+    let mut out = zeros(channels * kernel);
     for (channel, out) in out.chunks_exact_mut(kernel).enumerate() {
         let sums = &sums[channel / LANES * taps * LANES + channel % LANES..];
         for (out, sum) in out.iter_mut().zip(sums.iter().step_by(LANES)) {
@@ -116,9 +116,9 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
 }
 
 /// `[chunks, taps, LANES]`, zero past the last channel.
-fn pack(geometry: &Geometry, weight: &[f32], taps: &[usize]) -> Vec<f32> {
+fn pack(geometry: &Geometry, weight: &[f32], taps: &[usize]) -> Room {
     let channels = geometry.channels_in;
-    let mut packed = room(channels.div_ceil(LANES) * taps.len() * LANES);
+    let mut packed = zeros(channels.div_ceil(LANES) * taps.len() * LANES);
     for (channel, weight) in weight.chunks_exact(geometry.kernel).enumerate() {
         let start = channel / LANES * taps.len() * LANES + channel % LANES;
         for (index, tap) in taps.iter().enumerate() {

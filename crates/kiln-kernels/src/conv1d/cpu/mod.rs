@@ -152,7 +152,7 @@ fn regroup<'a>(
         return Cow::Borrowed(values);
     }
     let width = channels / groups;
-    let mut out = room(values.len());
+    let mut out = vec![0.0; values.len()];
     out.par_chunks_mut(frames * width).enumerate().for_each(|(index, out)| {
         let (sequence, group) = (index / groups, index % groups);
         let rows = values[sequence * frames * channels..].chunks_exact(channels);

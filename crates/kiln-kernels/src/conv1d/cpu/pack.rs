@@ -1,14 +1,17 @@
 //! Weights in the order in which the products read them.
 
-use crate::{conv1d::geometry::Geometry, cpu::room};
+use crate::{
+    conv1d::geometry::Geometry,
+    cpu::{Room, zeros},
+};
 use rayon::prelude::*;
 
 /// `[groups, kernel * width_in, width_out]` of the checkpoint's `[channels_out, width_in, kernel]`.
-pub(super) fn forward(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
+pub(super) fn forward(geometry: &Geometry, weight: &[f32]) -> Room {
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let kernel = geometry.kernel;
     let each = width_in * kernel;
-    let mut packed = room(weight.len());
+    let mut packed = zeros(weight.len());
     packed.par_chunks_mut(each * width_out).enumerate().for_each(|(group, packed)| {
         let weight = &weight[group * width_out * each..][..width_out * each];
         // In the source's order: a cache line of it serves several rows.
@@ -24,11 +27,11 @@ pub(super) fn forward(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
 }
 
 /// For the windows of the input gradient: for every phase, `[groups, taps * width_out, width_in]`.
-pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Vec<f32>> {
+pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Room> {
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let kernel = geometry.kernel;
     // First `[channels_out, kernel, width_in]`: then every row is in one piece.
-    let mut rows = room(weight.len());
+    let mut rows = zeros(weight.len());
     let each = kernel * width_in;
     rows.par_chunks_mut(each).zip(weight.par_chunks(each)).for_each(|(rows, weight)| {
         for (channel, weight) in weight.chunks_exact(kernel).enumerate() {
@@ -37,7 +40,7 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Vec<f32>> {
         }
     });
     let pack = |taps: &[usize]| {
-        let mut packed = room(geometry.channels_out * taps.len() * width_in);
+        let mut packed = zeros(geometry.channels_out * taps.len() * width_in);
         let blocks = packed.par_chunks_mut(width_out * width_in).enumerate();
         blocks.for_each(|(block, packed)| {
             let (group, tap) = (block / taps.len(), taps[block % taps.len()]);
@@ -52,10 +55,10 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Vec<f32>> {
 }
 
 /// The checkpoint's `[channels_out, width_in, kernel]` of `[groups, kernel * width_in, width_out]`.
-pub(super) fn unpack(geometry: &Geometry, packed: &[f32]) -> Vec<f32> {
+pub(super) fn unpack(geometry: &Geometry, packed: &[f32]) -> Room {
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let kernel = geometry.kernel;
-    let mut weight = room(packed.len());
+    let mut weight = zeros(packed.len());
     weight.par_chunks_mut(width_in * kernel).enumerate().for_each(|(out, weight)| {
         let (group, out) = (out / width_out, out % width_out);
         let packed = &packed[group * kernel * width_in * width_out + out..];

@@ -4,8 +4,9 @@ use super::{Finish, pack, regroup};
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
+        Room,
         matmul::{Matrix, MatrixMut, Threads, matmul},
-        parts, pieces, room, split_rows,
+        parts, pieces, room, split_rows, zeros,
     },
 };
 use rayon::prelude::*;
@@ -52,7 +53,7 @@ impl<'a> Sequence<'a> {
             return Cow::Borrowed(&self.values[windows.first as usize * self.width..]);
         }
         let (from, to) = (windows.first.clamp(0, frames), end.clamp(0, frames));
-        let mut copy = room(count * self.width);
+        let mut copy = vec![0.0; count * self.width];
         if from < to {
             let at = (from - windows.first) as usize * self.width;
             let seen = &self.values[from as usize * self.width..to as usize * self.width];
@@ -185,13 +186,13 @@ fn products(
 }
 
 /// From the weights of every phase and the gradient of `[batch, groups, frames_out, width_out]`.
-pub(super) fn x_gradient(geometry: &Geometry, weights: &[Vec<f32>], gradient: &[f32]) -> Vec<f32> {
+pub(super) fn x_gradient(geometry: &Geometry, weights: &[Room], gradient: &[f32]) -> Room {
     let groups = geometry.options.groups;
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let stride = geometry.options.stride;
     let (sequences, rows) = (geometry.batch * groups, geometry.frames);
     let phases = geometry.phases();
-    let mut out = room(sequences * rows * width_in);
+    let mut out = zeros(sequences * rows * width_in);
     let cost = width_in.max(geometry.kernel.div_ceil(stride) * width_out);
     let pieces = pieces(sequences, rows, cost, stride * BLOCK / width_in.max(1));
     let work: Vec<_> = pieces.iter().zip(split_rows(&mut out, width_in, &pieces)).collect();
@@ -228,7 +229,7 @@ pub(super) fn x_gradient(geometry: &Geometry, weights: &[Vec<f32>], gradient: &[
 }
 
 /// From the gradient of `[batch, groups, frames_out, width_out]`.
-pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Vec<f32> {
+pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Room {
     let groups = geometry.options.groups;
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let windows = geometry.windows();
@@ -237,10 +238,10 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
     let tiles = tiles(groups, geometry.kernel * width_in, width_out);
     let units: Vec<_> =
         (0..groups).flat_map(|group| tiles.iter().map(move |tile| (group, tile.clone()))).collect();
-    let found: Vec<Vec<f32>> = units
+    let found: Vec<Room> = units
         .par_iter()
         .map(|(group, (depth, columns))| {
-            let mut tile = room(depth.len() * columns.len());
+            let mut tile = zeros(depth.len() * columns.len());
             for batch in 0..geometry.batch {
                 let sequence = batch * groups + group;
                 let gradient = &gradient[sequence * geometry.frames_out * width_out..];
@@ -285,7 +286,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
             tile
         })
         .collect();
-    let mut packed = room(groups * geometry.kernel * width_in * width_out);
+    let mut packed = zeros(groups * geometry.kernel * width_in * width_out);
     for ((group, (depth, columns)), tile) in units.into_iter().zip(found) {
         let rows = tile.chunks_exact(columns.len());
         for (row, tile) in depth.zip(rows) {

@@ -11,9 +11,9 @@ use crate::{
     cpu::{
         Running, contiguous,
         matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, parts, room,
+        matrix, parts,
         simd::simd,
-        split_rows, tensor, values,
+        split_rows, tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -112,9 +112,9 @@ pub(super) fn forward(kernel: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
         transposed: kernel.transposed,
     };
     let weights = Weights::of(&kernel.options, classes);
-    let (mut losses, mut levels) = (room(rows), room(rows));
+    let (mut losses, mut levels) = (zeros(rows), zeros(rows));
     let counted = counted(&targets);
-    let mut logits = room(counted.len().min(ROWS) * classes.min(CLASSES));
+    let mut logits = zeros(counted.len().min(ROWS) * classes.min(CLASSES));
     for rows in counted.chunks(ROWS) {
         let block = Block::of(rows, hidden, width);
         let mut running = vec![(Running::NONE, 0.0); rows.len()];
@@ -189,13 +189,13 @@ pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
         gradient: at_end(1),
     };
     let [for_hidden, for_weight, for_bias] = kernel.needed;
-    let mut hidden_out = room(if for_hidden { rows * width } else { 0 });
-    let mut weight_out = room(if for_weight { width * classes } else { 0 });
-    let mut bias_out = room(if for_bias { classes } else { 0 });
+    let mut hidden_out = zeros(if for_hidden { rows * width } else { 0 });
+    let mut weight_out = zeros(if for_weight { width * classes } else { 0 });
+    let mut bias_out = zeros(if for_bias { classes } else { 0 });
 
     let counted = counted(&targets);
-    let mut logits = room(counted.len().min(ROWS) * classes.min(CLASSES));
-    let mut packed_out = room(if for_hidden { counted.len().min(ROWS) * width } else { 0 });
+    let mut logits = zeros(counted.len().min(ROWS) * classes.min(CLASSES));
+    let mut packed_out = zeros(if for_hidden { counted.len().min(ROWS) * width } else { 0 });
     for (number, rows) in counted.chunks(ROWS).enumerate() {
         let block = Block::of(rows, hidden, width);
         for columns in class_blocks(classes) {
@@ -267,7 +267,7 @@ fn turn_to_gradient(
     let partial: Vec<Vec<f32>> = work
         .into_par_iter()
         .map(|(part, logits)| {
-            let mut partial = room(if sums.is_some() { width } else { 0 });
+            let mut partial = vec![0.0; if sums.is_some() { width } else { 0 }];
             gradient_rows(logits, bias, columns, &rows[part.clone()], terms, &mut partial);
             partial
         })

@@ -1,0 +1,170 @@
+//! Memory for outputs, used again.
+//!
+//! A training step asks for the same sizes as the step before. Memory that is given back to the
+//! system and asked for again arrives a page at a time, each cleared by the kernel: that was a
+//! quarter of the step of a small model. So what is no longer needed waits here. Together with what
+//! is in use it is never more than what was once in use at the same time.
+
+use burn_std::{AllocationController, AllocationProperty, Bytes};
+use bytemuck::{cast_slice, cast_slice_mut};
+use std::{
+    collections::VecDeque,
+    mem::{MaybeUninit, take},
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Shorter ones are not worth a lock, in values.
+const SHORTEST: usize = 1 << 13;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { free: VecDeque::new(), waiting: 0, used: 0, most: 0 });
+
+/// Room for `len` values, whatever they are before they are written.
+pub(crate) fn room(len: usize) -> Room {
+    let values = if len < SHORTEST { vec![0.0; len] } else { pool().take(len) };
+    let mut room = Room(values);
+    if cfg!(test) {
+        room.fill(f32::NAN);
+    }
+    room
+}
+
+/// Zeros to add to.
+pub(crate) fn zeros(len: usize) -> Room {
+    let mut room = room(len);
+    room.fill(0.0);
+    room
+}
+
+/// Values that go back to where [`room`] is found.
+#[derive(Debug)]
+pub(crate) struct Room(Vec<f32>);
+
+impl From<Vec<f32>> for Room {
+    fn from(values: Vec<f32>) -> Self {
+        if values.len() >= SHORTEST {
+            pool().count(values.capacity());
+        }
+        Self(values)
+    }
+}
+
+impl Deref for Room {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Room {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let values = take(&mut self.0);
+        if values.len() >= SHORTEST {
+            pool().give(values);
+        }
+    }
+}
+
+impl Room {
+    /// The memory of a tensor.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let len = size_of_val(&*self.0);
+        // SAFETY: all of the controller's memory is initialised, and it has this length.
+        unsafe { Bytes::from_controller(Box::new(self), len) }
+    }
+}
+
+impl AllocationController for Room {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Native
+    }
+
+    unsafe fn memory_mut(&mut self) -> &mut [MaybeUninit<u8>] {
+        let bytes: &mut [u8] = cast_slice_mut(&mut self.0);
+        // SAFETY: the same bytes, and the caller writes only initialised ones.
+        unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) }
+    }
+
+    fn memory(&self) -> &[MaybeUninit<u8>] {
+        let bytes: &[u8] = cast_slice(&self.0);
+        // SAFETY: the same bytes, of which the caller only reads.
+        unsafe { &*(std::ptr::from_ref(bytes) as *const [MaybeUninit<u8>]) }
+    }
+
+    fn try_detach(&mut self) -> Option<NonNull<u8>> {
+        // A vector is made of what is detached, of as many values as `memory` has.
+        if self.0.len() != self.0.capacity() {
+            return None;
+        }
+        if self.0.len() >= SHORTEST {
+            pool().forget(self.0.capacity());
+        }
+        let mut values = std::mem::ManuallyDrop::new(take(&mut self.0));
+        NonNull::new(values.as_mut_ptr().cast())
+    }
+}
+
+/// What waits, oldest first, all in values.
+struct Pool {
+    free: VecDeque<Vec<f32>>,
+    waiting: usize,
+    used: usize,
+    most: usize,
+}
+
+fn pool() -> MutexGuard<'static, Pool> {
+    // Nothing here panics half-way.
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    /// The best fit, up to an eighth longer than asked for, or new memory.
+    fn take(&mut self, len: usize) -> Vec<f32> {
+        let fits = self.free.iter().enumerate().map(|(at, values)| (values.capacity(), at));
+        let best = fits.filter(|(capacity, _)| (len..=len + len / 8).contains(capacity)).min();
+        let found = best.and_then(|(_, at)| self.free.remove(at));
+        let values = match found {
+            Some(mut values) => {
+                self.waiting -= values.capacity();
+                values.resize(len, 0.0);
+                values
+            }
+            None => vec![0.0; len],
+        };
+        self.count(values.capacity());
+        values
+    }
+
+    fn count(&mut self, len: usize) {
+        self.used += len;
+        self.most = self.most.max(self.used);
+        while self.used + self.waiting > self.most {
+            match self.free.pop_front() {
+                Some(oldest) => self.waiting -= oldest.capacity(),
+                None => break,
+            }
+        }
+    }
+
+    fn give(&mut self, values: Vec<f32>) {
+        self.forget(values.capacity());
+        self.waiting += values.capacity();
+        self.free.push_back(values);
+    }
+
+    fn forget(&mut self, len: usize) {
+        self.used = self.used.saturating_sub(len);
+    }
+}
