@@ -1,5 +1,6 @@
 //! Why data could not be had.
 
+use crate::audio::AudioFault;
 use chrono::NaiveDateTime;
 use std::path::PathBuf;
 
@@ -33,6 +34,14 @@ pub enum DataError {
     /// The file could not be read.
     #[error("{}: cannot be read: {source}", path.display())]
     Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file could not be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -214,6 +223,40 @@ pub enum DataError {
         /// How many it needs.
         needed: usize,
     },
+    /// A recording that cannot be used.
+    #[error("{}: {fault}", path.display())]
+    Audio {
+        /// The file; a member of a shard stands behind its shard.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: AudioFault,
+    },
+    /// A line of a manifest that cannot be used.
+    #[error("{}: line {line}: {reason}", path.display())]
+    Line {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nothing where recordings should be.
+    #[error("{}: no recordings: {expected}", path.display())]
+    NoRecordings {
+        /// The folder, manifest or shard.
+        path: PathBuf,
+        /// What would have been taken for one.
+        expected: &'static str,
+    },
+    /// A program of this machine that did not do its work.
+    #[error("{program}: {reason}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// What went wrong, and what helps.
+        reason: String,
+    },
     /// A value of a configuration that cannot be.
     #[error("`{key}` is {found}, expected {expected}")]
     Config {
@@ -224,6 +267,17 @@ pub enum DataError {
         /// What it may be.
         expected: String,
     },
+}
+
+impl DataError {
+    /// A value of a configuration that cannot be.
+    pub(crate) fn config(
+        key: impl Into<String>,
+        found: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Config { key: key.into(), found: found.to_string(), expected: expected.into() }
+    }
 }
 
 /// A result of this crate.

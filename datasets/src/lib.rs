@@ -1,22 +1,32 @@
 //! Data: readers, generators and small embedded series.
 //!
+//! Series:
+//!
 //! - [`TableSpec`] reads CSV and Parquet files, [`m4`] the layout of the M4 competition.
 //! - [`SplitProtocol`] cuts a [`Series`] into train, validation and test; [`Standardizer`] scales it
 //!   by its training part.
 //! - [`Corpus`] generates series to pretrain on, [`Prices`] a stock market; [`generate::augment`]
 //!   changes series, generated or real.
 //! - [`embedded`] are real series in the binary, [`demo_sales`] is a table to try things with.
+//!
+//! Speech:
+//!
+//! - [`audio`] decodes, resamples, cuts and augments recordings, and reads lists of them.
+//! - [`speech`] generates utterances: by formant synthesis, or through `espeak-ng`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod audio;
 mod demo;
 pub mod embedded;
 mod error;
 pub mod frequency;
 pub mod generate;
+mod guard;
 pub mod m4;
 pub mod scale;
 pub mod series;
+pub mod speech;
 pub mod split;
 pub mod table;
 mod text;

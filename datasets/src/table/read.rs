@@ -1,14 +1,16 @@
 //! Files to columns: the only place that knows Polars.
 
-use crate::{DataError, Result, error::nearest, text::split_line};
+use crate::{
+    DataError, Result,
+    error::nearest,
+    guard::{CONTRADICTION, guarded},
+    text::split_line,
+};
 use chrono::{DateTime, NaiveDateTime};
 use polars::prelude::{CsvReadOptions, DataFrame, DataType, ParquetReader, SerReader, TimeUnit};
 use std::{
-    cell::Cell,
     io::{Cursor, ErrorKind},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Once,
 };
 
 /// A column of a file.
@@ -51,13 +53,16 @@ pub(super) fn read(path: &Path) -> Result<Columns> {
 
 /// The bytes of a file, or why there are none.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| {
-        if source.kind() == ErrorKind::NotFound {
-            DataError::NotFound { path: path.into(), nearest: sibling(path) }
-        } else {
-            DataError::Io { path: path.into(), source }
-        }
-    })
+    std::fs::read(path).map_err(|source| unreadable(path, source))
+}
+
+/// Why a file cannot be read; one that is missing is compared with those beside it.
+pub(crate) fn unreadable(path: &Path, source: std::io::Error) -> DataError {
+    if source.kind() == ErrorKind::NotFound {
+        DataError::NotFound { path: path.into(), nearest: sibling(path) }
+    } else {
+        DataError::Io { path: path.into(), source }
+    }
 }
 
 /// A file beside `path` with a similar name.
@@ -111,7 +116,7 @@ fn csv(path: &Path, bytes: &[u8]) -> Result<Columns> {
         .map_parse_options(|parse| parse.with_separator(separator as u8));
     let cursor = Cursor::new(text.clone().into_bytes());
     let frame =
-        guarded(|| options.into_reader_with_file_handle(cursor).finish()).map_err(|reason| {
+        read_frame(|| options.into_reader_with_file_handle(cursor).finish()).map_err(|reason| {
             ragged(path, &text, separator)
                 .unwrap_or_else(|| DataError::Format { path: path.into(), reason })
         })?;
@@ -174,7 +179,7 @@ fn parquet(path: &Path, bytes: Vec<u8>) -> Result<Columns> {
     if bytes.len() < 12 || !bytes.ends_with(b"PAR1") {
         return Err(damaged("it is cut short".to_owned()));
     }
-    let frame = guarded(|| ParquetReader::new(Cursor::new(bytes)).finish()).map_err(damaged)?;
+    let frame = read_frame(|| ParquetReader::new(Cursor::new(bytes)).finish()).map_err(damaged)?;
     if frame.height() == 0 {
         return Err(DataError::Empty { path: path.into(), what: "there are columns but no row" });
     }
@@ -182,41 +187,16 @@ fn parquet(path: &Path, bytes: Vec<u8>) -> Result<Columns> {
     Ok(Columns { columns, rows: frame.height(), decimal_comma: false })
 }
 
-/// Runs a reader that may panic on damaged input: Polars checks most of what it reads, not all.
-fn guarded(
+/// Runs one of Polars' readers; why it gave nothing, in a line.
+fn read_frame(
     read: impl FnOnce() -> polars::prelude::PolarsResult<DataFrame>,
 ) -> std::result::Result<DataFrame, String> {
-    silence_readers();
-    READING.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(read));
-    READING.set(false);
-    match outcome {
-        Ok(Ok(frame)) => Ok(frame),
+    match guarded(read) {
+        Some(Ok(frame)) => Ok(frame),
         // Polars' messages go on for lines with advice on its own options.
-        Ok(Err(error)) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
-        Err(_) => Err("its contents contradict each other".to_owned()),
+        Some(Err(error)) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
+        None => Err(CONTRADICTION.to_owned()),
     }
-}
-
-thread_local! {
-    /// Whether this thread is inside a reader whose panics are caught.
-    static READING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Keeps panics of readers and of Polars' own threads off the terminal: they are caught and become
-/// our error. All others are reported as before.
-fn silence_readers() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let report = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let polars =
-                || std::thread::current().name().is_some_and(|name| name.starts_with("polars-"));
-            if !READING.get() && !polars() {
-                report(panic);
-            }
-        }));
-    });
 }
 
 fn columns(path: &Path, frame: &DataFrame) -> Result<Vec<Column>> {

@@ -1,0 +1,104 @@
+//! Corpora whose layout is in their files' names.
+
+use super::{EXTENSIONS, Utterance, is_recording};
+use crate::{
+    DataError, Result,
+    table::read::{read_bytes, text_of, unreadable},
+};
+use std::path::{Path, PathBuf};
+
+/// The digits, as they are said.
+const DIGITS: [&str; 10] =
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+
+/// All recordings under a folder, with the text beside them.
+pub(super) fn sidecars(dir: &Path) -> Result<Vec<Utterance>> {
+    let recordings = files(dir)?.into_iter().filter(|path| is_recording(path));
+    recordings
+        .map(|path| {
+            let sidecar = path.with_extension("txt");
+            let mut utterance = Utterance::of_file(id_of(dir, &path), path);
+            if sidecar.exists() {
+                let text = text_of(&sidecar, &read_bytes(&sidecar)?)?;
+                utterance.text = Some(text.split_whitespace().collect::<Vec<_>>().join(" "));
+            }
+            Ok(utterance)
+        })
+        .collect()
+}
+
+/// LibriSpeech: lines `speaker-chapter-utterance TEXT`.
+pub(super) fn librispeech(dir: &Path) -> Result<Vec<Utterance>> {
+    let mut utterances = Vec::new();
+    for path in files(dir)? {
+        if !path.to_string_lossy().ends_with(".trans.txt") {
+            continue;
+        }
+        let folder = path.parent().unwrap_or(dir);
+        let text = text_of(&path, &read_bytes(&path)?)?;
+        for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let (id, text) = line.trim().split_once(char::is_whitespace).ok_or_else(|| {
+                let reason = "expected a name and what is said".to_owned();
+                DataError::Line { path: path.clone(), line: place + 1, reason }
+            })?;
+            utterances.push(Utterance {
+                text: Some(text.trim().to_owned()),
+                speaker: id.split_once('-').map(|(speaker, _)| speaker.to_owned()),
+                ..Utterance::of_file(id, recording(folder, id))
+            });
+        }
+    }
+    Ok(utterances)
+}
+
+/// FSDD: `7_jackson_32.wav`. Other files are left alone.
+pub(super) fn fsdd(dir: &Path) -> Result<Vec<Utterance>> {
+    let utterance = |path: PathBuf| {
+        let mut parts = path.file_stem()?.to_str()?.splitn(3, '_');
+        let digit = parts.next()?.parse::<usize>().ok()?;
+        let (speaker, _take) = (parts.next()?, parts.next()?.parse::<u32>().ok()?);
+        Some(Utterance {
+            text: Some((*DIGITS.get(digit)?).to_owned()),
+            speaker: Some(speaker.to_owned()),
+            ..Utterance::of_file(id_of(dir, &path), path.clone())
+        })
+    };
+    Ok(files(dir)?.into_iter().filter(|path| is_recording(path)).filter_map(utterance).collect())
+}
+
+/// The recording of this name in whichever format it is there; FLAC where in none.
+fn recording(folder: &Path, name: &str) -> PathBuf {
+    let file = |extension: &&str| folder.join(format!("{name}.{extension}"));
+    let there = EXTENSIONS.iter().map(|extension| file(&extension)).find(|path| path.exists());
+    there.unwrap_or_else(|| file(&"flac"))
+}
+
+/// A file's path from `dir` on, without its extension.
+fn id_of(dir: &Path, path: &Path) -> String {
+    path.strip_prefix(dir).unwrap_or(path).with_extension("").to_string_lossy().into_owned()
+}
+
+/// All files under a folder, sorted. Hidden ones are left out, links to folders not followed.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| unreadable(&path, source)
+    };
+    let (mut files, mut folders) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(failed(&folder))? {
+            let entry = entry.map_err(failed(&folder))?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(failed(&entry.path()))?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
