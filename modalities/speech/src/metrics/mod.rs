@@ -1,0 +1,16 @@
+//! How far transcripts are from what was said.
+//!
+//! - [`ErrorRates`] sums up word and character errors of a corpus; [`ErrorCount`] those of one
+//!   transcript.
+//! - [`align()`] says which words were taken for which.
+//! - [`bootstrap()`] gives the interval an error rate lies in; [`RealTimeFactor`] the speed.
+
+mod align;
+mod bootstrap;
+mod error_rate;
+mod speed;
+
+pub use align::{Edit, align};
+pub use bootstrap::{Interval, bootstrap};
+pub use error_rate::{ErrorCount, ErrorRates, Utterance};
+pub use speed::RealTimeFactor;

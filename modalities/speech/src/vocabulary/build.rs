@@ -1,0 +1,83 @@
+//! Vocabularies built from transcripts.
+
+use super::{Specials, Vocabulary, pieces::Pieces};
+use crate::Result;
+use kiln_nn::ConfigError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_segmentation::UnicodeSegmentation as _;
+
+/// What a token stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Units {
+    /// A Unicode character, in NFC: `ế` is one, but letters without a composed form are several.
+    #[default]
+    Characters,
+    /// A letter with all its diacritics: an extended grapheme cluster,
+    /// <https://unicode.org/reports/tr29/>.
+    Graphemes,
+    /// A piece of a word, by byte-pair encoding, <https://arxiv.org/abs/1508.07909>.
+    Bpe(Bpe),
+}
+
+/// How many pieces of words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bpe {
+    /// Pieces, single characters included, special tokens not. Fewer where the transcripts give no
+    /// more.
+    pub size: usize,
+    /// A pair of pieces has to occur this often to become one.
+    pub min_count: u64,
+}
+
+impl Default for Bpe {
+    fn default() -> Self {
+        Self { size: 500, min_count: 2 }
+    }
+}
+
+impl Vocabulary {
+    /// Builds a vocabulary from normalised transcripts. Special tokens come first, then the others
+    /// in the order of Unicode; pieces of words in the order in which they were merged.
+    ///
+    /// # Errors
+    /// When byte-pair encoding has fewer pieces than there are characters, or a character is a
+    /// special token.
+    pub fn build<'a>(
+        units: &Units,
+        specials: Specials,
+        transcripts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self> {
+        let mut tokens: Vec<String> = specials.names().map(String::from).collect();
+        let transcripts = transcripts.into_iter().map(|text| text.nfc().collect::<String>());
+        match units {
+            Units::Characters | Units::Graphemes => {
+                let mut found = BTreeSet::new();
+                for text in transcripts {
+                    for word in text.split_whitespace() {
+                        match units {
+                            Units::Graphemes => {
+                                found.extend(word.graphemes(true).map(String::from));
+                            }
+                            _ => found.extend(word.chars().map(String::from)),
+                        }
+                    }
+                }
+                tokens.extend(found);
+                Self::new(tokens, specials)
+            }
+            Units::Bpe(bpe) => {
+                ConfigError::positive("bpe.size", bpe.size)?;
+                let pieces = Pieces::train(bpe, transcripts)?;
+                tokens.extend(pieces.tokens().map(String::from));
+                let mut vocabulary = Self::new(tokens, specials)?;
+                vocabulary.pieces = Some(pieces.with_ids(&vocabulary.ids)?);
+                Ok(vocabulary)
+            }
+        }
+    }
+}
