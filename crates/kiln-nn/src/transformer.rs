@@ -77,6 +77,16 @@ impl TransformerConfig {
         }
     }
 
+    /// Floating-point operations of a pass over so many tokens of `width` features: the matrix
+    /// products, a multiplication and an addition each.
+    pub fn forward_flops(&self, tokens: f64, width: f64) -> f64 {
+        let hidden = self.hidden.map_or(4.0 * width, |hidden| hidden as f64);
+        let projections = 4.0 * 2.0 * tokens * width * width;
+        let attention = 2.0 * 2.0 * tokens * tokens * width;
+        let feed_forward = 2.0 * 2.0 * tokens * width * hidden;
+        self.layers as f64 * (projections + attention + feed_forward)
+    }
+
     /// Checks the settings for tokens of `width` features.
     ///
     /// # Errors

@@ -12,6 +12,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod checkpoint;
+pub mod cost;
+pub mod dispatch;
 mod ema;
 mod error;
 mod files;
@@ -29,6 +31,7 @@ pub mod results;
 pub mod run_dir;
 pub mod runner;
 pub mod schedule;
+pub mod start;
 pub mod task;
 pub mod task_learner;
 #[cfg(test)]

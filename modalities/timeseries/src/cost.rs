@@ -2,7 +2,10 @@
 
 use crate::SeriesModelConfig;
 use kiln_nn::BackboneConfig;
-use kiln_train::recipe::{Optimizer, Stage};
+use kiln_train::{
+    cost::{self, KEPT_A_FEATURE},
+    recipe::Stage,
+};
 
 /// Floating-point operations of the forward pass for one channel of one window: the matrix
 /// products, a multiplication and an addition each; norms and activations are left out.
@@ -30,13 +33,7 @@ pub fn forward_flops(config: &SeriesModelConfig) -> f64 {
 
 fn backbone_flops(backbone: &BackboneConfig, tokens: f64, width: f64, channels: usize) -> f64 {
     match backbone {
-        BackboneConfig::Transformer(transformer) => {
-            let hidden = transformer.hidden.map_or(4.0 * width, |hidden| hidden as f64);
-            let projections = 4.0 * 2.0 * tokens * width * width;
-            let attention = 2.0 * 2.0 * tokens * tokens * width;
-            let feed_forward = 2.0 * 2.0 * tokens * width * hidden;
-            transformer.layers as f64 * (projections + attention + feed_forward)
-        }
+        BackboneConfig::Transformer(transformer) => transformer.forward_flops(tokens, width),
         BackboneConfig::Mixer(mixer) => {
             let expansion = mixer.expansion as f64;
             // Two layers to the expansion and back, and a square gate.
@@ -75,20 +72,13 @@ pub fn step_memory<P: kiln_train::recipe::Parts>(
     parameters: usize,
     trainable: usize,
 ) -> f64 {
-    let states = match &stage.optimizer {
-        Optimizer::Adamw(_) => 2.0,
-        Optimizer::Lion(_) | Optimizer::Muon(_) | Optimizer::Sgd(_) => 1.0,
-    };
-    let averages = if stage.ema.is_some() { 1.0 } else { 0.0 };
-    let held = parameters as f64 + trainable as f64 * (1.0 + states + averages);
-    // Blocks keep about sixteen values a feature of a token: inputs of norms, products,
-    // activations and dropouts.
     let blocks = match &config.backbone {
         BackboneConfig::Transformer(transformer) => transformer.layers,
         BackboneConfig::Mixer(mixer) => 2 * mixer.layers * mixer.adaptive_levels.max(1),
     };
     let tokens = (config.tokens() * config.built_channels() * stage.batch) as f64;
-    4.0 * (held + 16.0 * blocks as f64 * tokens * config.width as f64)
+    let kept = KEPT_A_FEATURE * blocks as f64 * tokens * config.width as f64;
+    cost::step_memory(stage, parameters, trainable, kept)
 }
 
 #[cfg(test)]

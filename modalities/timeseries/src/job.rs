@@ -3,7 +3,6 @@
 use crate::{
     SeriesModel, SeriesModelConfig, cost,
     data::{self, StageData},
-    dispatch::{self, OnBackend},
     forecaster::Forecaster,
     hub,
     measure::{check, measure},
@@ -12,14 +11,15 @@ use crate::{
     task::SeriesTask,
 };
 use kiln_core::{AutodiffBackend, Seed};
-use kiln_hub::Mode;
 use kiln_nn::BackboneConfig;
 use kiln_objectives::Objective;
 use kiln_train::{
-    modality::{InitReport, Job, Prepared, StagePlan},
+    dispatch::{self, OnBackend},
+    modality::{Job, Prepared, StagePlan},
     named,
     recipe::{Common, Recipe, RecipeText, Stage, parse, resolved},
     results::Evaluation,
+    start::{self, Start, resolve},
     task::TaskError,
     task_learner::{TaskLearner, stage_seed},
 };
@@ -138,11 +138,6 @@ fn boxed(error: impl Into<TaskError>) -> TaskError {
     error.into()
 }
 
-/// The directory of a run, a model directory or a hub id.
-fn resolve(name: &str) -> Result<PathBuf, TaskError> {
-    Ok(kiln_hub::resolve(name, Path::new("runs"))?.path)
-}
-
 impl Job for SeriesJob {
     fn common(&self) -> &Common {
         &self.common
@@ -157,20 +152,12 @@ impl Job for SeriesJob {
         type Trained = burn::backend::Autodiff<burn_flex::Flex>;
         let model =
             SeriesModel::<Trained>::new(self.config.clone(), &Default::default()).map_err(boxed)?;
-        let listed = named::list(&model);
-        let size = |shape: &[usize]| shape.iter().product::<usize>();
-        let parameters = listed.iter().map(|parameter| size(&parameter.shape)).sum();
         for evaluation in &self.recipe.evaluation {
             check(evaluation).map_err(boxed)?;
         }
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         for stage in &self.recipe.stage {
-            let groups = kiln_train::groups::plan(&listed, &stage.freeze, None, |_| None)?;
-            let trainable = groups
-                .values()
-                .filter(|parameter| parameter.role == kiln_train::groups::Role::Trained)
-                .map(|parameter| size(&parameter.shape))
-                .sum();
+            let [parameters, trainable] = start::count(&model, stage)?;
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
             }
@@ -188,13 +175,7 @@ impl Job for SeriesJob {
 
     fn learner(&self, stage: usize, from: Option<&Path>) -> kiln_train::Result<Prepared> {
         let settings = self.stage(stage)?;
-        // What the stage names itself comes first, then the stage before, then the model's own.
-        let start = match (&settings.init, from, &self.directory) {
-            (Some(init), _, _) => Some((init.model.clone(), resolve(&init.model)?)),
-            (None, Some(from), _) => Some((from.display().to_string(), from.to_owned())),
-            (None, None, Some(dir)) => Some((dir.display().to_string(), dir.clone())),
-            (None, None, None) => None,
-        };
+        let start = Start::of(settings, from, self.directory.as_deref())?;
         let data = self.data(settings)?;
         let seed = stage_seed(&self.common, stage);
         let task = SeriesTask {
@@ -254,7 +235,7 @@ struct Prepare<'a> {
     config: &'a SeriesModelConfig,
     stage: Stage<kiln_train::recipe::Bare>,
     seed: Seed,
-    start: Option<(String, PathBuf)>,
+    start: Option<Start>,
 }
 
 impl OnBackend for Prepare<'_> {
@@ -266,16 +247,9 @@ impl OnBackend for Prepare<'_> {
             let mut model = SeriesModel::<B>::new(self.config.clone(), device)?;
             // Random weights first, in order, whatever of them is replaced.
             named::list(&model);
-            if let Some((from, dir)) = &self.start {
-                let (_, weights) = hub::read(dir)?;
-                let report = kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Lenient)?;
-                init = Some(InitReport {
-                    from: from.clone(),
-                    loaded: report.loaded.len(),
-                    missing: report.missing,
-                    unused: report.unused,
-                    mismatched: report.mismatched.into_iter().map(|one| one.name).collect(),
-                });
+            if let Some(start) = &self.start {
+                let (_, weights) = hub::read(&start.dir)?;
+                init = Some(start.apply::<B, _>(&mut model, &weights)?);
             }
             Ok(model)
         };

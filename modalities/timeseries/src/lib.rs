@@ -7,7 +7,6 @@ pub mod batch;
 pub mod config;
 pub mod cost;
 pub mod data;
-pub mod dispatch;
 pub mod evaluate;
 pub mod forecast;
 pub mod forecaster;

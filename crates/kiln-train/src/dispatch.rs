@@ -1,7 +1,7 @@
 //! From a recipe's device to the backend that computes: the one place where backends are named.
 
+use crate::{recipe::Device, task::TaskError};
 use kiln_core::AutodiffBackend;
-use kiln_train::{recipe::Device, task::TaskError};
 
 /// Work that can be done on any backend.
 pub trait OnBackend {

@@ -1,0 +1,81 @@
+//! What a model costs to train, from its configuration alone.
+
+use crate::{SpeechModelConfig, frontend::StemConfig, recipe::SpeechData};
+use kiln_train::{
+    cost::{self, KEPT_A_FEATURE},
+    recipe::{Parts, Stage},
+};
+
+/// Of a recording, s, where nothing says how long recordings are.
+const TYPICAL: f64 = 5.0;
+
+/// Floating-point operations of the forward pass over so many samples: the matrix products, a
+/// multiplication and an addition each; norms and activations are left out.
+pub fn forward_flops(config: &SpeechModelConfig, samples: usize) -> f64 {
+    let frames = config.frames(samples) as f64;
+    let (width, channels) = (config.width as f64, config.frontend.stem.channels() as f64);
+    let stem = match &config.frontend.stem {
+        StemConfig::Wave(wave) => {
+            let (mut length, mut inputs, mut flops) = (samples, 1, 0.0);
+            for layer in &wave.layers {
+                length = length.saturating_sub(layer.kernel) / layer.stride.max(1) + 1;
+                flops += 2.0 * (length * layer.kernel * inputs * layer.channels) as f64;
+                inputs = layer.channels;
+            }
+            flops
+        }
+        // Kernels of 3 frames, the first over twice as many.
+        StemConfig::LogMel(mel) => {
+            6.0 * frames * channels * (2.0 * mel.spectrogram.bins as f64 + channels)
+        }
+    };
+    let positions = &config.frontend.positions;
+    let place = 2.0 * width * width * positions.kernel as f64 / positions.groups.max(1) as f64;
+    stem + 2.0 * frames * channels * width
+        + frames * place
+        + config.backbone.forward_flops(frames, width)
+}
+
+/// Samples that pass a model in a step.
+fn samples(config: &SpeechModelConfig, data: &SpeechData, clips: usize) -> (usize, f64) {
+    let rate = config.audio.sample_rate as f64;
+    match &data.buckets {
+        Some(buckets) => {
+            let each = TYPICAL.min(buckets.seconds);
+            ((each * rate) as usize, clips as f64 * buckets.seconds / each)
+        }
+        None => ((TYPICAL.min(data.longest) * rate) as usize, clips as f64),
+    }
+}
+
+/// Operations of one optimizer step: the backward pass costs two forward passes.
+pub fn step_flops<P: Parts>(
+    config: &SpeechModelConfig,
+    data: &SpeechData,
+    stage: &Stage<P>,
+) -> f64 {
+    let (length, clips) = samples(config, data, stage.batch);
+    3.0 * stage.accumulate as f64 * clips * forward_flops(config, length)
+}
+
+/// Bytes of weights, gradients, optimizer state and kept activations, an estimate.
+pub fn step_memory<P: Parts>(
+    config: &SpeechModelConfig,
+    data: &SpeechData,
+    stage: &Stage<P>,
+    parameters: usize,
+    trainable: usize,
+) -> f64 {
+    let (length, clips) = samples(config, data, stage.batch);
+    let frames = config.frames(length) as f64;
+    let stem = match &config.frontend.stem {
+        // Each layer of the stem halves what the one before it kept.
+        StemConfig::Wave(wave) => {
+            let first = wave.layers.first().map_or(1, |layer| layer.stride.max(1));
+            4.0 * (length / first * config.frontend.stem.channels()) as f64
+        }
+        StemConfig::LogMel(_) => 4.0 * frames * config.frontend.stem.channels() as f64,
+    };
+    let blocks = config.backbone.layers as f64 * frames * config.width as f64;
+    cost::step_memory(stage, parameters, trainable, clips * (stem + KEPT_A_FEATURE * blocks))
+}

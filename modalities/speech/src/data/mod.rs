@@ -1,0 +1,213 @@
+//! From a recipe's data to examples.
+
+mod examples;
+mod pool;
+
+pub use examples::{Bad, Examples, Item, Recordings};
+pub use pool::Pool;
+
+use crate::{
+    SpeechError, SpeechModelConfig,
+    batch::Collator,
+    cluster::{ClusterError, KMeans},
+    config::TokenHeadConfig,
+    log_mel::{LogMel, LogMelConfig},
+    recipe::{SpeechData, Transcripts},
+    vocabulary::{Specials, Vocabulary},
+};
+use kiln_core::Seed;
+use kiln_datasets::DataError;
+use kiln_nn::ConfigError;
+use ndarray::{Array2, Axis, concatenate};
+use rand::seq::SliceRandom as _;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Recordings whose spectrograms units are found in.
+const CLUSTERED: usize = 200;
+/// Rounds of clustering.
+const ROUNDS: usize = 50;
+
+/// Why there is nothing to train on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageDataError {
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Vocabulary or transcripts.
+    #[error(transparent)]
+    Speech(#[from] SpeechError),
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No units were found.
+    #[error("units for masked training: {0}")]
+    Cluster(#[from] ClusterError),
+    /// Transcription is to be learnt of recordings without transcripts.
+    #[error("none of the {recordings} recordings has a transcript; `supervised` needs some")]
+    NoTranscripts {
+        /// How many recordings there are.
+        recordings: usize,
+    },
+    /// Nothing is left to train on.
+    #[error(
+        "{recordings} recordings are chosen, and {validation} of them set aside for validation \
+         (`data.validation`): none is left to train on"
+    )]
+    Nothing {
+        /// How many recordings there are.
+        recordings: usize,
+        /// How many were to be set aside.
+        validation: usize,
+    },
+}
+
+/// What a stage trains on.
+pub struct StageData {
+    /// Training examples.
+    pub train: Arc<Recordings>,
+    /// Recordings set aside.
+    pub validation: Recordings,
+    /// The tokens of the CTC head, where transcription is learnt.
+    pub vocabulary: Option<Arc<Vocabulary>>,
+}
+
+/// The recordings that a stage may use, chosen by share and by transcript, in an order drawn by the
+/// seed.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn choose(data: &SpeechData, rate: usize, seed: Seed) -> Result<Pool, StageDataError> {
+    if !(data.share > 0.0 && data.share <= 1.0) {
+        return Err(ConfigError::new("share", data.share, "more than 0, at most 1").into());
+    }
+    if !(0.0..=1.0).contains(&data.bad_share) {
+        return Err(ConfigError::new("bad_share", data.bad_share, "between 0 and 1").into());
+    }
+    if !(data.shortest >= 0.0 && data.longest > data.shortest) {
+        return Err(ConfigError::new("longest", data.longest, "more than `shortest`").into());
+    }
+    let pool = Pool::open(&data.sources, rate, seed)?;
+    let mut order: Vec<usize> = (0..pool.len()).collect();
+    order.shuffle(&mut seed.part("choice").rng());
+    let count = ((pool.len() as f64 * data.share).round() as usize).max(1);
+    if let Some(most) = data.per_transcript {
+        let texts = pool.texts();
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        order.retain(|at| {
+            let Some(text) = &texts[*at] else { return false };
+            let times = seen.entry(data.transcripts.normalisation.apply(text)).or_default();
+            *times += 1;
+            *times <= most
+        });
+    }
+    order.truncate(count);
+    Ok(pool.choose(&order))
+}
+
+/// Opens the data of a stage for models of this configuration.
+///
+/// `start` is the vocabulary of the model that the stage starts from: its tokens keep their ids.
+/// With `transcribe`, recordings without a transcript are left out.
+///
+/// # Errors
+/// When it cannot be read, or nothing is left.
+pub fn open(
+    data: &SpeechData,
+    config: &SpeechModelConfig,
+    start: Option<&Vocabulary>,
+    transcribe: bool,
+    seed: Seed,
+) -> Result<StageData, StageDataError> {
+    let mut pool = choose(data, config.audio.sample_rate, seed)?;
+    let mut vocabulary = None;
+    if transcribe {
+        let recordings = pool.len();
+        let texts = pool.texts();
+        let spoken: Vec<usize> = (0..recordings).filter(|at| texts[*at].is_some()).collect();
+        if spoken.is_empty() {
+            return Err(StageDataError::NoTranscripts { recordings });
+        }
+        let texts: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
+        vocabulary = Some(Arc::new(vocabulary_of(&data.transcripts, start, &texts)?));
+        pool = pool.choose(&spoken);
+    }
+    let recordings = pool.len();
+    let (validation, train) = pool.split(data.validation);
+    if train.is_empty() {
+        return Err(StageDataError::Nothing { recordings, validation: data.validation });
+    }
+    let mut examples = Examples::new(data, config, vocabulary.clone(), seed);
+    examples.units = match config.token {
+        Some(TokenHeadConfig::Units(count)) => {
+            let stride = config.frontend.stem.stride();
+            let spectrogram = LogMelConfig { hop: stride, ..LogMelConfig::default() };
+            let mel = LogMel::new(spectrogram, config.audio.sample_rate)?;
+            let clusters = cluster(&train, &mel, count, seed)?;
+            Some(Arc::new((mel, clusters)))
+        }
+        _ => None,
+    };
+    Ok(StageData {
+        train: Arc::new(Recordings::new(train, examples.clone(), data)?),
+        validation: Recordings::plain(validation, examples.without_augmentation()),
+        vocabulary,
+    })
+}
+
+/// The vocabulary of transcripts, behind that of the model that training starts from.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn vocabulary_of(
+    transcripts: &Transcripts,
+    start: Option<&Vocabulary>,
+    texts: &[&str],
+) -> Result<Vocabulary, SpeechError> {
+    let texts: Vec<String> =
+        texts.iter().map(|text| transcripts.normalisation.apply(text)).collect();
+    let texts = texts.iter().map(String::as_str);
+    let build = |texts: &mut dyn Iterator<Item = &str>| {
+        Vocabulary::build(&transcripts.units, Specials::default(), texts.collect::<Vec<_>>())
+    };
+    match start {
+        None => build(&mut texts.into_iter()),
+        Some(start) => {
+            // A vocabulary that can write everything already is left as it is.
+            let mut unknown = texts.filter(|text| !start.encode(text).unknown.is_empty()).peekable();
+            if unknown.peek().is_none() {
+                return Ok(start.clone());
+            }
+            start.union([&build(&mut unknown)?])
+        }
+    }
+}
+
+/// Units of speech, by the spectrograms of some recordings.
+fn cluster(
+    pool: &Pool,
+    mel: &LogMel,
+    count: usize,
+    seed: Seed,
+) -> Result<KMeans, StageDataError> {
+    let clips = (0..pool.len()).filter_map(|at| pool.clip(at).ok()).take(CLUSTERED);
+    let frames: Vec<Array2<f32>> = clips.map(|clip| mel.forward(&clip.waveform.samples)).collect();
+    let views: Vec<_> = frames.iter().map(|frames| frames.view()).collect();
+    let all = concatenate(Axis(0), &views).unwrap_or_default();
+    Ok(KMeans::fit(all.view(), count, ROUNDS, &mut seed.part("units").rng())?)
+}
+
+/// Puts recordings together as a model takes them; nothing of none.
+///
+/// # Errors
+/// When they do not fit the model.
+pub fn collate(
+    collator: &Collator,
+    items: &[Item],
+) -> Result<Option<crate::SpeechHostBatch>, crate::BatchError> {
+    if items.is_empty() {
+        return Ok(None);
+    }
+    let clips: Vec<_> = items.iter().map(Item::clip).collect();
+    collator.collate(&clips).map(Some)
+}

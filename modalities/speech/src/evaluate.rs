@@ -1,0 +1,239 @@
+//! Error rates of a finished model, beside what one would try first.
+
+use crate::{
+    data::{Pool, choose},
+    decode::{Decoded, Decoder, FrameTimes, greedy},
+    metrics::{ErrorRates, RealTimeFactor, Utterance},
+    ngram::{KneserNey, NgramModel},
+    recipe::{BeamDecoding, Decoding, LanguageModel, SpeechEvaluation, SpeechParts},
+    recogniser::Recogniser,
+    transcript::Normalisation,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use kiln_core::Seed;
+use kiln_datasets::{audio::Clip, table::locate};
+use kiln_train::{
+    recipe::Recipe,
+    results::{Evaluation, ResultRow, Section, SectionBody},
+    task::TaskError,
+};
+use ndarray::Array2;
+use rand::seq::SliceRandom as _;
+use rayon::prelude::*;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Utterances shown in a report.
+const SHOWN: usize = 12;
+
+/// Measures a model directory as a recipe says.
+///
+/// # Errors
+/// When the model or the recordings cannot be read.
+pub fn evaluate(
+    recipe: &Recipe<SpeechParts>,
+    model: &Path,
+    seed: Seed,
+) -> Result<Evaluation, TaskError> {
+    let mut all = Evaluation::default();
+    if recipe.evaluation.is_empty() {
+        return Ok(all);
+    }
+    let recogniser = Recogniser::open(model, recipe.device)?;
+    for evaluation in &recipe.evaluation {
+        let searcher = match &evaluation.decoding {
+            Decoding::Greedy => None,
+            Decoding::Beam(beam) => Some(decoder(&recogniser, beam, recipe, seed)?),
+        };
+        measure(&recogniser, evaluation, searcher.as_ref(), seed, &mut all)?;
+    }
+    Ok(all)
+}
+
+/// A beam search as a recipe describes it.
+fn decoder(
+    recogniser: &Recogniser,
+    settings: &BeamDecoding,
+    recipe: &Recipe<SpeechParts>,
+    seed: Seed,
+) -> Result<Decoder, TaskError> {
+    let mut decoder = Decoder::new(recogniser.vocabulary.clone(), settings.beam.clone())?;
+    if let Some(model) = &settings.language_model {
+        let model = match model {
+            LanguageModel::Arpa(path) => NgramModel::read_arpa(&locate(path)?)?,
+            LanguageModel::Transcripts(order) => {
+                let rate = recogniser.config.audio.sample_rate;
+                // The transcripts that the last stage was trained on, and no others.
+                let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
+                let data = last.unwrap_or(&recipe.data);
+                let (_, train) = choose(data, rate, seed)?.split(data.validation);
+                let normalisation = &data.transcripts.normalisation;
+                let texts = train.texts().into_iter().flatten();
+                let texts: Vec<String> = texts.map(|text| normalisation.apply(&text)).collect();
+                KneserNey { order: *order, ..KneserNey::default() }
+                    .train(texts.iter().map(String::as_str))?
+                    .model
+            }
+        };
+        decoder = decoder.with_language_model(Arc::new(model), settings.weights.clone())?;
+    }
+    if let Some(path) = &settings.lexicon {
+        let path = locate(path)?;
+        let words = std::fs::read_to_string(&path)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        decoder = decoder.with_lexicon(words.split_whitespace())?;
+    }
+    Ok(decoder)
+}
+
+fn measure(
+    recogniser: &Recogniser,
+    evaluation: &SpeechEvaluation,
+    decoder: Option<&Decoder>,
+    seed: Seed,
+    all: &mut Evaluation,
+) -> Result<(), TaskError> {
+    let rate = recogniser.config.audio.sample_rate;
+    let pool = Pool::open(&evaluation.sources, rate, seed.part("evaluation"))?;
+    let mut order: Vec<usize> = (0..pool.len()).collect();
+    if let Some(limit) = evaluation.limit {
+        order.shuffle(&mut seed.part("evaluation").part("choice").rng());
+        order.truncate(limit);
+        order.sort_unstable();
+    }
+    let (clips, unread) = spoken(&pool, &order);
+    if clips.is_empty() {
+        return Err(format!("evaluation `{}`: no recording has a transcript", evaluation.name).into());
+    }
+    let bar = progress(clips.len() as u64, &evaluation.name);
+    let started = Instant::now();
+    let waves: Vec<&[f32]> = clips.iter().map(|clip| &clip.waveform.samples[..]).collect();
+    let log_probs = recogniser.log_probs(&waves, |count| bar.inc(count as u64))?;
+    let times = FrameTimes::new(recogniser.stride());
+    let plain = |one: &Array2<f32>| greedy(&recogniser.vocabulary, one.view(), times);
+    let greedy: Vec<Decoded> = log_probs.par_iter().map(plain).collect::<Result<_, _>>()?;
+    let searched = match decoder {
+        Some(decoder) => {
+            let views: Vec<_> = log_probs.iter().map(|one| one.view()).collect();
+            Some(decoder.decode_all(&views, times).into_iter().collect::<Result<Vec<_>, _>>()?)
+        }
+        None => None,
+    };
+    let spent = started.elapsed();
+    bar.finish_and_clear();
+
+    let rates = |found: &[Decoded]| rates(&evaluation.normalisation, &clips, found);
+    let best = rates(searched.as_ref().unwrap_or(&greedy));
+    let greedy = searched.is_some().then(|| rates(&greedy));
+    let constant = constant(&evaluation.normalisation, &clips);
+    let row = |metric: &str, value: Option<f64>, baselines: [(&str, Option<f64>); 2]| {
+        let named = |(name, value): (&str, Option<f64>)| Some((name.to_owned(), value?));
+        Some(ResultRow {
+            task: "transcribe".into(),
+            dataset: evaluation.name.clone(),
+            split: "test".into(),
+            metric: metric.into(),
+            value: value?,
+            baselines: baselines.into_iter().filter_map(named).collect::<BTreeMap<_, _>>(),
+        })
+    };
+    all.rows.extend(row(
+        "wer",
+        best.wer(),
+        [("constant", constant.wer()), ("greedy", greedy.as_ref().and_then(ErrorRates::wer))],
+    ));
+    all.rows.extend(row(
+        "cer",
+        best.cer(),
+        [("constant", constant.cer()), ("greedy", greedy.as_ref().and_then(ErrorRates::cer))],
+    ));
+    all.sections.push(section(evaluation, &best, unread, heard(&clips, spent), seed));
+    Ok(())
+}
+
+/// The recordings that have a transcript, and how many cannot be read.
+fn spoken(pool: &Pool, order: &[usize]) -> (Vec<Arc<Clip>>, usize) {
+    let read: Vec<_> = order.par_iter().map(|at| pool.clip(*at)).collect();
+    let mut unread = 0;
+    let mut clips = Vec::new();
+    for clip in read {
+        match clip {
+            Ok(clip) if clip.text.is_some() && !clip.waveform.samples.is_empty() => clips.push(clip),
+            Ok(_) => {}
+            Err(error) => {
+                unread += 1;
+                tracing::warn!("passed over: {error}");
+            }
+        }
+    }
+    (clips, unread)
+}
+
+fn heard(clips: &[Arc<Clip>], spent: Duration) -> RealTimeFactor {
+    RealTimeFactor::new(clips.iter().map(|clip| clip.waveform.seconds()).sum(), spent)
+}
+
+fn rates(normalisation: &Normalisation, clips: &[Arc<Clip>], found: &[Decoded]) -> ErrorRates {
+    let mut rates = ErrorRates::new(normalisation.clone());
+    for (clip, decoded) in clips.iter().zip(found) {
+        rates.add(clip.text.as_deref().unwrap_or_default(), decoded.text());
+    }
+    rates
+}
+
+/// Always the same answer: the most frequent transcript, which a real recogniser has to beat.
+fn constant(normalisation: &Normalisation, clips: &[Arc<Clip>]) -> ErrorRates {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for text in clips.iter().filter_map(|clip| clip.text.as_deref()) {
+        *counts.entry(text).or_default() += 1;
+    }
+    let most = counts.iter().max_by_key(|(_, count)| **count).map_or("", |(text, _)| *text);
+    let mut rates = ErrorRates::new(normalisation.clone());
+    for clip in clips {
+        rates.add(clip.text.as_deref().unwrap_or_default(), most);
+    }
+    rates
+}
+
+fn section(
+    evaluation: &SpeechEvaluation,
+    rates: &ErrorRates,
+    unread: usize,
+    speed: RealTimeFactor,
+    seed: Seed,
+) -> Section {
+    let mut caption = format!("{rates}; {speed}.");
+    if let Some(interval) = rates.wer_interval(seed.part("bootstrap")) {
+        caption += &format!(" 95 % interval of the WER: {interval}.");
+    }
+    if unread > 0 {
+        caption += &format!(" {unread} recordings could not be read.");
+    }
+    // Those with the most errors first, then the others in their order.
+    let mut shown: Vec<&Utterance> = rates.utterances.iter().collect();
+    shown.sort_by_key(|one| std::cmp::Reverse(one.words.errors()));
+    let rows = shown.iter().take(SHOWN).map(|one| {
+        vec![one.reference.clone(), one.hypothesis.clone(), one.words.errors().to_string()]
+    });
+    Section {
+        title: format!("{}: what was said and what was heard", evaluation.name),
+        caption,
+        body: SectionBody::Table {
+            head: ["said", "heard", "errors"].map(String::from).to_vec(),
+            rows: rows.collect(),
+        },
+    }
+}
+
+fn progress(count: u64, name: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} recordings, {eta}");
+    let bar = ProgressBar::new(count).with_message(name.to_owned());
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

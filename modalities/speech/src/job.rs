@@ -1,0 +1,287 @@
+//! A speech recipe at work.
+
+use crate::{
+    SpeechModel, SpeechModelConfig,
+    batch::Collator,
+    config::CtcConfig,
+    cost, data,
+    evaluate::evaluate,
+    hub,
+    recipe::{ModelSpec, SpeechData, SpeechParts},
+    task::SpeechTask,
+    vocabulary::Vocabulary,
+};
+use kiln_core::{AutodiffBackend, Seed};
+use kiln_hub::Weights;
+use kiln_objectives::Objective;
+use kiln_train::{
+    dispatch::{self, OnBackend},
+    modality::{Job, Prepared, StagePlan},
+    named,
+    recipe::{Bare, Common, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
+    results::Evaluation,
+    start::{self, Start, resolve},
+    task::TaskError,
+    task_learner::{TaskLearner, stage_seed},
+};
+use std::path::{Path, PathBuf};
+
+/// A recipe that was understood.
+pub struct SpeechJob {
+    recipe: Recipe<SpeechParts>,
+    common: Common,
+    config: SpeechModelConfig,
+    /// The model directory that `model.directory` names.
+    directory: Option<PathBuf>,
+}
+
+impl SpeechJob {
+    /// Reads a recipe and resolves its model.
+    ///
+    /// # Errors
+    /// When the recipe has a mistake, or names a model that cannot be found.
+    pub fn new(text: &RecipeText) -> kiln_train::Result<Self> {
+        let recipe = parse::<SpeechParts>(text)?;
+        let (part, config, directory) = match &recipe.model {
+            ModelSpec::Preset(preset) => ("preset", preset.config(), None),
+            ModelSpec::Parts(config) => {
+                ("parts", config.validate().map(|()| config.as_ref().clone()), None)
+            }
+            ModelSpec::Directory(name) => {
+                let dir = resolve(name)?;
+                ("directory", Ok(hub::read_config(&dir).map_err(boxed)?), Some(dir))
+            }
+        };
+        let wrong = |key: &str, problem: String| {
+            kiln_train::Error::from(RecipeError::at(text, key, problem))
+        };
+        let config = config
+            .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
+        for (number, stage) in recipe.stage.iter().enumerate() {
+            stage.objective.validate().map_err(|error| {
+                wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
+            })?;
+            if let Some(problem) = mismatch(&config, &stage.objective) {
+                return Err(wrong(&format!("stage.{number}.objective"), problem));
+            }
+            if stage.data.as_ref().unwrap_or(&recipe.data).sources.is_empty() {
+                let problem = "names no recordings: `spoken`, `espeak` or `manifest`".into();
+                return Err(wrong("data.sources", problem));
+            }
+        }
+        Ok(Self { common: recipe.common(), recipe, config, directory })
+    }
+
+    fn data_of<'a>(&'a self, stage: &'a Stage<SpeechParts>) -> &'a SpeechData {
+        stage.data.as_ref().unwrap_or(&self.recipe.data)
+    }
+
+    fn data_seed(&self) -> Seed {
+        Seed::new(self.recipe.seed).part("data")
+    }
+
+    /// The model of a stage, with the head that its objective trains and no other.
+    fn stage_config(
+        &self,
+        objective: &Objective,
+        vocabulary: Option<&Vocabulary>,
+    ) -> SpeechModelConfig {
+        let mut config = self.config.clone();
+        let ctc = config.ctc.take();
+        match objective {
+            Objective::Supervised(_) => {
+                (config.quantiser, config.token) = (None, None);
+                config.ctc = vocabulary.map(|vocabulary| CtcConfig {
+                    vocabulary: vocabulary.len(),
+                    blank: vocabulary.blank() as usize,
+                    ..ctc.unwrap_or_default()
+                });
+            }
+            Objective::Contrastive(_) => {
+                config.token = None;
+                config.quantiser = Some(config.quantiser.unwrap_or_default());
+            }
+            _ => config.quantiser = None,
+        }
+        config
+    }
+}
+
+/// Why a model cannot be trained for an objective, if so.
+fn mismatch(config: &SpeechModelConfig, objective: &Objective) -> Option<String> {
+    match objective {
+        Objective::Supervised(_) | Objective::Contrastive(_) => None,
+        Objective::Masked(_) if config.token.is_some() => None,
+        Objective::Masked(_) => Some(
+            "`masked` trains a head that predicts units or spectrograms, and the model has none: \
+             set `model.*.token`"
+                .into(),
+        ),
+        other => Some(format!(
+            "`{}` does not fit speech models, whose frames see all of a recording; there are \
+             `contrastive`, `masked` and `supervised`",
+            other.name()
+        )),
+    }
+}
+
+fn boxed(error: impl Into<TaskError>) -> TaskError {
+    error.into()
+}
+
+/// The vocabulary of a model directory, if it has one.
+fn vocabulary_in(dir: &Path) -> Result<Option<Vocabulary>, TaskError> {
+    if !dir.join("vocab.json").exists() {
+        return Ok(None);
+    }
+    Ok(Some(Vocabulary::read(dir, None)?))
+}
+
+impl Job for SpeechJob {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn resolved(&self) -> kiln_train::Result<String> {
+        Ok(resolved(&self.recipe)?)
+    }
+
+    fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
+        // Only where gradients are recorded do parameters know whether they are trained.
+        type Trained = burn::backend::Autodiff<burn_flex::Flex>;
+        let mut plans = Vec::with_capacity(self.recipe.stage.len());
+        for stage in &self.recipe.stage {
+            let config = self.stage_config(&stage.objective, None);
+            let model =
+                SpeechModel::<Trained>::new(config.clone(), &Default::default()).map_err(boxed)?;
+            let [parameters, trainable] = start::count(&model, stage)?;
+            if let Some(init) = &stage.init {
+                resolve(&init.model)?;
+            }
+            let data = self.data_of(stage);
+            let pool = data::choose(data, config.audio.sample_rate, self.data_seed());
+            let examples = pool.map_err(boxed)?.len().saturating_sub(data.validation);
+            plans.push(StagePlan {
+                name: stage.name.clone(),
+                parameters,
+                trainable,
+                flops_per_step: cost::step_flops(&config, data, stage),
+                memory: cost::step_memory(&config, data, stage, parameters, trainable),
+                examples: Some(examples as u64),
+            });
+        }
+        Ok(plans)
+    }
+
+    fn learner(&self, stage: usize, from: Option<&Path>) -> kiln_train::Result<Prepared> {
+        let missing = || boxed(format!("the recipe has no stage {stage}"));
+        let settings = self.recipe.stage.get(stage).ok_or_else(missing)?;
+        let start = Start::of(settings, from, self.directory.as_deref())?;
+        let known = match &start {
+            Some(start) => vocabulary_in(&start.dir)?,
+            None => None,
+        };
+        let transcribe = matches!(settings.objective, Objective::Supervised(_));
+        let base = self.stage_config(&settings.objective, None);
+        let source = self.data_of(settings);
+        let data = data::open(source, &base, known.as_ref(), transcribe, self.data_seed());
+        let data = data.map_err(boxed)?;
+        let config = self.stage_config(&settings.objective, data.vocabulary.as_deref());
+        let seed = stage_seed(&self.common, stage);
+        let task = SpeechTask {
+            train: data.train,
+            validation: data.validation.all().collect(),
+            objective: settings.objective.clone(),
+            collator: Collator::new(&config).map_err(boxed)?,
+            config: config.clone(),
+            vocabulary: data.vocabulary,
+            seed,
+        };
+        let known = known.is_some();
+        let prepare = Prepare { task, config, stage: settings.common(), seed, start, known };
+        dispatch::on(self.recipe.device, prepare)?
+    }
+
+    fn evaluate(&self, model: &Path) -> kiln_train::Result<Evaluation> {
+        Ok(evaluate(&self.recipe, model, self.data_seed())?)
+    }
+}
+
+/// A stage that waits for its backend.
+struct Prepare {
+    task: SpeechTask,
+    config: SpeechModelConfig,
+    stage: Stage<Bare>,
+    seed: Seed,
+    start: Option<Start>,
+    /// Whether the vocabulary begins with that of the model it starts from.
+    known: bool,
+}
+
+impl OnBackend for Prepare {
+    type Output = kiln_train::Result<Prepared>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let mut init = None;
+        let build = |device: &B::Device| -> Result<SpeechModel<B>, TaskError> {
+            let mut model = SpeechModel::<B>::new(self.config.clone(), device)?;
+            // Random weights first, in order, whatever of them is replaced.
+            named::list(&model);
+            if let Some(start) = &self.start {
+                let (_, mut weights) = hub::read(&start.dir)?;
+                fit_head(&mut weights, &kiln_hub::collect::<B, _>(&model)?, self.known);
+                init = Some(start.apply::<B, _>(&mut model, &weights)?);
+            }
+            Ok(model)
+        };
+        let learner = TaskLearner::<B, _>::new(self.task, build, &self.stage, self.seed, device)?;
+        Ok(Prepared { learner: Box::new(learner), init })
+    }
+}
+
+/// Lets the head that transcribes grow with its vocabulary: old tokens keep their weights, new ones
+/// start at random. A head for tokens that nobody knows is dropped.
+fn fit_head(weights: &mut Weights, model: &Weights, known: bool) {
+    for name in ["ctc.weight", "ctc.bias"] {
+        if !known {
+            weights.tensors.remove(name);
+        }
+        let (Some(old), Some(new)) = (weights.tensors.get_mut(name), model.tensors.get(name)) else {
+            continue;
+        };
+        let (Some(&from), Some(&to)) = (old.shape.last(), new.shape.last()) else { continue };
+        if from == 0 || from >= to {
+            continue;
+        }
+        let mut grown = new.clone();
+        for (new, old) in grown.values.chunks_exact_mut(to).zip(old.values.chunks_exact(from)) {
+            new[..from].copy_from_slice(old);
+        }
+        *old = grown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_hub::Weight;
+
+    #[test]
+    fn heads_grow_behind_their_old_tokens() {
+        let weights = |columns: usize, value: f32| {
+            let weight = Weight { shape: vec![2, columns], values: vec![value; 2 * columns] };
+            let bias = Weight { shape: vec![columns], values: vec![value; columns] };
+            let named = [("ctc.weight", weight), ("ctc.bias", bias)];
+            Weights {
+                tensors: named.map(|(name, weight)| (name.to_owned(), weight)).into(),
+                ..Weights::default()
+            }
+        };
+        let mut old = weights(2, 1.0);
+        fit_head(&mut old, &weights(3, 7.0), true);
+        assert_eq!(old.tensors["ctc.weight"].values, [1.0, 1.0, 7.0, 1.0, 1.0, 7.0]);
+        assert_eq!(old.tensors["ctc.bias"].values, [1.0, 1.0, 7.0]);
+        fit_head(&mut old, &weights(3, 7.0), false);
+        assert!(old.tensors.is_empty());
+    }
+}

@@ -1,0 +1,67 @@
+//! Speech among the modalities.
+
+use crate::{
+    frontend::StemConfig,
+    hub, job::SpeechJob,
+    recipe::SpeechParts,
+};
+use kiln_train::{
+    modality::{Job, Modality, ModelSummary},
+    recipe::{RecipeText, schema},
+    task::TaskError,
+};
+use std::path::Path;
+
+/// Speech.
+pub static SPEECH: Speech = Speech;
+
+/// The modality's entry in the binary's list.
+#[derive(Debug)]
+pub struct Speech;
+
+impl Modality for Speech {
+    fn name(&self) -> &'static str {
+        "speech"
+    }
+
+    fn job(&self, text: &RecipeText) -> kiln_train::Result<Box<dyn Job>> {
+        Ok(Box::new(SpeechJob::new(text)?))
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schema::<SpeechParts>()
+    }
+
+    fn owns(&self, model_type: &str) -> bool {
+        hub::MODEL_TYPES.contains(&model_type)
+    }
+
+    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+        let config = hub::read_config(dir).map_err(TaskError::from)?;
+        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
+        let stem = &config.frontend.stem;
+        let kind = match stem {
+            StemConfig::Wave(wave) => format!("{} convolutions over the wave", wave.layers.len()),
+            StemConfig::LogMel(mel) => format!("log-mel, {} bins", mel.spectrogram.bins),
+        };
+        let milliseconds = 1e3 * stem.stride() as f64 / config.audio.sample_rate as f64;
+        let mut facts = vec![
+            ("sound".into(), format!("{} Hz", config.audio.sample_rate)),
+            ("frontend".into(), format!("{kind}, a frame every {milliseconds} ms")),
+            ("width".into(), config.width.to_string()),
+            ("blocks".into(), config.backbone.layers.to_string()),
+        ];
+        if let Some(ctc) = &config.ctc {
+            facts.push(("transcribes with".into(), format!("{} tokens", ctc.vocabulary)));
+        }
+        if let Some(quantiser) = &config.quantiser {
+            let size = format!("{} of {} entries", quantiser.groups, quantiser.entries);
+            facts.push(("codebooks".into(), size));
+        }
+        Ok(ModelSummary {
+            model_type: opened.model_type().to_owned(),
+            parameters: opened.parameters().map_err(TaskError::from)?,
+            facts,
+        })
+    }
+}

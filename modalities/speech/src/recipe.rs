@@ -1,0 +1,242 @@
+//! What a speech recipe is made of.
+
+use crate::{
+    SpeechModelConfig,
+    config::{AugmentConfig, TokenHeadConfig},
+    decode::{BeamConfig, LanguageWeights},
+    presets::Preset,
+    quantiser::QuantiserConfig,
+    transcript::Normalisation,
+    vocabulary::Units,
+};
+use kiln_datasets::{
+    audio::{Augmentation, Bucketing, Manifest},
+    speech::{Espeak, Spoken},
+};
+use kiln_nn::ConfigError;
+use kiln_objectives::Objective;
+use kiln_train::recipe::Parts;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The parts of speech recipes.
+#[derive(Debug, Clone)]
+pub struct SpeechParts;
+
+impl Parts for SpeechParts {
+    type Data = SpeechData;
+    type Model = ModelSpec;
+    type Objective = Objective;
+    type Evaluation = SpeechEvaluation;
+}
+
+/// Recordings to train on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpeechData {
+    /// Where they come from, all together.
+    pub sources: Vec<SpeechSource>,
+    /// How transcripts are spelt, and what the tokens of a new vocabulary are.
+    pub transcripts: Transcripts,
+    /// What is done to recordings on their way to the model, anew each time they are seen.
+    pub augmentation: Augmentation,
+    /// The share of the recordings that is used, drawn by the recipe's seed: 0.1 for a tenth of
+    /// the labels.
+    pub share: f64,
+    /// At most so many recordings of each transcript are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_transcript: Option<usize>,
+    /// Recordings set aside for validation.
+    pub validation: usize,
+    /// Shorter recordings are left out, s.
+    pub shortest: f64,
+    /// Longer recordings are left out where they have to be transcribed and cut, at a random place,
+    /// where not, s.
+    pub longest: f64,
+    /// Recordings of similar length together, as many as a length allows: each example of a stage's
+    /// `batch` is then such a bucket. Otherwise it is a recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<Bucketing>,
+    /// A recording that cannot be used (damaged, with letters that the vocabulary lacks, too short
+    /// for its transcript) is passed over; above this share of them, the run stops.
+    pub bad_share: f64,
+}
+
+impl Default for SpeechData {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            transcripts: Transcripts::default(),
+            augmentation: Augmentation::default(),
+            share: 1.0,
+            per_transcript: None,
+            validation: 64,
+            shortest: 0.0,
+            longest: 20.0,
+            buckets: None,
+            bad_share: 0.05,
+        }
+    }
+}
+
+/// Recordings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpeechSource {
+    /// Spoken by a small synthesizer that comes with Kiln.
+    Spoken(Spoken),
+    /// Spoken by `espeak-ng`, where that is installed.
+    Espeak(Espeak),
+    /// Files, as a manifest lists them.
+    Manifest(ManifestSource),
+}
+
+/// Recordings of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestSource {
+    /// The list.
+    pub list: Manifest,
+    /// Only these speakers; all of them if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speakers: Vec<String>,
+    /// Not these speakers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+}
+
+/// How transcripts become labels.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Transcripts {
+    /// How they are spelt.
+    pub normalisation: Normalisation,
+    /// What a token of a new vocabulary is.
+    pub units: Units,
+}
+
+/// The model of a recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelSpec {
+    /// A named model, with changes.
+    Preset(Box<PresetSpec>),
+    /// The architecture and weights of a run, a model directory or a hub id.
+    Directory(String),
+    /// Parts, put together freely.
+    Parts(Box<SpeechModelConfig>),
+}
+
+/// A preset with changes. Heads follow from the objectives of the stages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PresetSpec {
+    /// Which.
+    pub name: Preset,
+    /// Samples a second, Hz: 8000 for telephones. Strides stay what they are in samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<usize>,
+    /// Blocks of the backbone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
+    /// The share dropped, wherever the preset drops any; 0 for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// What is hidden while transcription is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<AugmentConfig>,
+    /// The codebooks of contrastive stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantiser: Option<QuantiserConfig>,
+    /// What masked stages predict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenHeadConfig>,
+}
+
+impl PresetSpec {
+    /// The preset's configuration with the changes made.
+    ///
+    /// # Errors
+    /// When they do not fit together.
+    pub fn config(&self) -> Result<SpeechModelConfig, ConfigError> {
+        let mut config = self.name.config();
+        config.audio.sample_rate = self.sample_rate.unwrap_or(config.audio.sample_rate);
+        config.backbone.layers = self.layers.unwrap_or(config.backbone.layers);
+        if let Some(share) = self.dropout {
+            let backbone = &mut config.backbone;
+            for dropout in [
+                &mut backbone.attention_dropout,
+                &mut backbone.hidden_dropout,
+                &mut backbone.residual_dropout,
+                &mut backbone.layer_drop,
+                &mut config.frontend.dropout,
+            ] {
+                if *dropout > 0.0 {
+                    *dropout = share;
+                }
+            }
+        }
+        config.augment = self.augment.or(config.augment);
+        config.quantiser = self.quantiser.or(config.quantiser);
+        config.token = self.token.or(config.token);
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// How a finished model is measured: the error rates of its transcripts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpeechEvaluation {
+    /// The name in tables.
+    pub name: String,
+    /// What is transcribed.
+    pub sources: Vec<SpeechSource>,
+    /// What both sides go through before they are compared.
+    #[serde(default)]
+    pub normalisation: Normalisation,
+    /// At most so many recordings, drawn by the recipe's seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How transcripts are found.
+    #[serde(default)]
+    pub decoding: Decoding,
+}
+
+/// How transcripts are found in what a model says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decoding {
+    /// The best token of each frame.
+    #[default]
+    Greedy,
+    /// The best prefixes, where asked for with a language model or a list of words.
+    Beam(BeamDecoding),
+}
+
+/// A beam search.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BeamDecoding {
+    /// How wide it is.
+    pub beam: BeamConfig,
+    /// What is likely to be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<LanguageModel>,
+    /// How much the language model counts.
+    pub weights: LanguageWeights,
+    /// Only words of this file, one a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lexicon: Option<PathBuf>,
+}
+
+/// A language model of a beam search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LanguageModel {
+    /// A file in ARPA's format.
+    Arpa(PathBuf),
+    /// N-grams of this order, of the transcripts of the recipe's data.
+    Transcripts(usize),
+}
