@@ -13,7 +13,11 @@ impl<B: Backend> TokenModel<B> for Toy {
 
     fn layout(&self, batch: &Self::Batch) -> Layout {
         let [batch, tokens, _] = batch.dims();
-        Layout { batch, tokens, channels: 1 }
+        Layout::new(batch, tokens)
+    }
+
+    fn device(&self, batch: &Self::Batch) -> B::Device {
+        batch.device()
     }
 
     fn encode(&self, batch: &Self::Batch, view: View<B>) -> Tokens<B> {
@@ -40,5 +44,5 @@ impl<B: Backend> TokenModel<B> for Toy {
 
 /// A step without signs.
 pub fn context(rng: &mut Rng) -> StepContext<'_> {
-    StepContext { rng, observe: false }
+    StepContext::new(rng)
 }

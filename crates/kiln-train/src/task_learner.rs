@@ -191,7 +191,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         B::seed(&self.device, seed);
         kiln_kernels::reseed(seed);
         let mut rng = self.seed.part("objective").at(number).rng();
-        let mut context = StepContext { rng: &mut rng, observe };
+        let mut context = StepContext { rng: &mut rng, observe, step };
         let loss = self.task.loss(&self.model, waited.batch, &mut context, &self.device);
 
         let mut numbers = vec![loss.value.clone().inner()];

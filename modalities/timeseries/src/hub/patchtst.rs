@@ -11,7 +11,9 @@ use crate::{
     scaler::ScalerKind,
 };
 use kiln_hub::Rule;
-use kiln_nn::{BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig};
+use kiln_nn::{
+    AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -183,6 +185,7 @@ pub fn to_ours(theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError
             attention_dropout: theirs.attention_dropout,
             hidden_dropout: theirs.ff_dropout,
             residual_dropout: theirs.path_dropout,
+            ..Default::default()
         }),
         forecast: (!pretraining).then(|| ForecastConfig {
             pooling,
@@ -229,6 +232,8 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
         && ours.labels.is_empty()
         && !ours.causal
         && !transformer.final_norm
+        && transformer.attention_bias == AttentionBias::All
+        && transformer.layer_drop == 0.0
         && plain_norm(&transformer.norm)
         && matches!(ours.loss, PointLoss::Mse | PointLoss::Nll { .. });
     if !plain {
