@@ -63,6 +63,14 @@ pub trait TokenModel<B: Backend> {
     /// Frontend and backbone: `[batch, tokens, width]`, only the tokens that carry targets.
     fn encode(&self, batch: &Self::Batch, view: View<B>) -> Tokens<B>;
 
+    /// What comes out of each block of the backbone, `[batch, tokens, width]` each, from the input
+    /// up, nothing hidden: what a teacher takes its targets from. Empty where a model has no blocks
+    /// to show.
+    fn encode_each(&self, batch: &Self::Batch) -> Vec<Tensor<B, 3>> {
+        let _ = batch;
+        Vec::new()
+    }
+
     /// What each token of [`Self::encode`] stands for.
     fn targets(&self, batch: &Self::Batch) -> Targets<B>;
 

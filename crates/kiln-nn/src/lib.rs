@@ -24,6 +24,7 @@ mod mixer;
 mod norm;
 mod position;
 mod positional_conv;
+mod spelling;
 mod transformer;
 mod wave;
 
@@ -40,6 +41,7 @@ pub use mixer::{Axis, Mixer, MixerBlock, MixerConfig, MixerLayer, MixerStage};
 pub use norm::{Norm, NormConfig, NormKind, RunningStatistics};
 pub use position::{sinusoid_halves, sinusoids};
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
+pub use spelling::{activation_name, activation_named};
 pub use transformer::{AcrossBlock, Transformer, TransformerBlock, TransformerConfig};
 pub use wave::{
     WaveEncoder, WaveEncoderConfig, WaveLayer, WaveLayerConfig, WaveNorm, WaveNormKind,

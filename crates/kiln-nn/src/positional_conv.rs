@@ -47,7 +47,7 @@ impl PositionalConvConfig {
         let shape = [width, width / self.groups.max(1), self.kernel];
         let weight: Param<Tensor<B, 3>> = normal.init(shape, device);
         PositionalConv {
-            weight_g: Param::from_tensor(length(weight.val())),
+            weight_g: Param::from_tensor(length(weight.val()).detach()),
             weight_v: weight,
             bias: Initializer::Zeros.init([width], device),
             groups: self.groups,
@@ -130,6 +130,9 @@ mod tests {
             let difference = (conv.weight() - conv.weight_v.val()).abs().max().into_scalar();
             assert!(difference < 1e-6);
         }
+        // Under autodiff both parts are leaves.
+        let config = PositionalConvConfig { groups: 2, ..Default::default() };
+        config.init::<burn::backend::Autodiff<Flex>>(4, &device);
         let config = PositionalConvConfig { groups: 3, ..Default::default() };
         assert_eq!(config.validate(4).unwrap_err().key, "groups");
     }

@@ -12,6 +12,7 @@ pub mod losses;
 mod masked;
 mod pretext;
 mod score;
+mod self_distillation;
 mod signs;
 mod spans;
 mod supervised;
@@ -22,6 +23,7 @@ pub use autoregressive::Autoregressive;
 pub use contrastive::{Contrastive, Gumbel};
 pub use masked::{Masked, MaskedKind};
 pub use pretext::Pretext;
+pub use self_distillation::SelfDistillation;
 pub use spans::Spans;
 pub use supervised::Supervised;
 

@@ -4,7 +4,7 @@
 
 use crate::{ObjectiveError, Spans, score::score, signs::with_token_signs};
 use burn::tensor::{Bool, Tensor, TensorData};
-use kiln_core::{Backend, Layout, Loss, Rng, Sign, StepContext, TokenModel, View};
+use kiln_core::{Backend, Layout, Loss, Rng, Sign, StepContext, Targets, TokenModel, View};
 use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -69,11 +69,21 @@ impl Masked {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
+        self.loss_against(model.targets(batch), model, batch, context)
+    }
+
+    /// The same with targets from elsewhere.
+    pub(crate) fn loss_against<B: Backend, M: TokenModel<B>>(
+        &self,
+        targets: Targets<B>,
+        model: &M,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
         let layout = model.layout(batch);
         let hidden = self.sample(&layout, context.rng);
         let visible: usize = (0..layout.batch).map(|sequence| layout.length(sequence)).sum();
         let share = hidden.iter().filter(|h| **h).count() as f32 / visible.max(1) as f32;
-        let targets = model.targets(batch);
         let device = model.device(batch);
         let hide = Tensor::<B, 2, Bool>::from_data(
             TensorData::new(hidden, [layout.batch, layout.tokens]),

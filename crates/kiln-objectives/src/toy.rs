@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use kiln_core::{Backend, Layout, Loss, Rng, StepContext, Targets, TokenModel, Tokens, View};
 
 /// Passes its batch, `[batch, tokens, width]`, through: hidden tokens become zero, and decoding
-/// does nothing.
+/// does nothing. As blocks it gives the batch and its negative.
 #[derive(Debug, Clone)]
 pub struct Toy;
 
@@ -27,6 +27,10 @@ impl<B: Backend> TokenModel<B> for Toy {
             None => batch.clone(),
         };
         Tokens::new(values)
+    }
+
+    fn encode_each(&self, batch: &Self::Batch) -> Vec<Tensor<B, 3>> {
+        vec![batch.clone(), batch.clone().neg()]
     }
 
     fn targets(&self, batch: &Self::Batch) -> Targets<B> {

@@ -1,8 +1,7 @@
 //! PatchTST, <https://arxiv.org/abs/2211.14730>, as transformers stores it.
 
 use super::spelling::{
-    activation, activation_name, class, distribution, distribution_name, family_json, plain_norm,
-    scaler, scaling, whole_numbers,
+    distribution, distribution_name, plain_norm, scaler, scaling, whole_numbers,
 };
 use crate::{
     config::SeriesModelConfig,
@@ -10,9 +9,13 @@ use crate::{
     head::{ForecastConfig, Pooling, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
 };
-use kiln_hub::Rule;
+use kiln_hub::{
+    Rule,
+    family::{class, family_json},
+};
 use kiln_nn::{
     AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
+    activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -176,7 +179,7 @@ pub fn to_ours(theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError
             layers: theirs.num_hidden_layers,
             heads: theirs.num_attention_heads,
             hidden: Some(theirs.ffn_dim),
-            activation: activation("activation_function", &theirs.activation_function)?,
+            activation: activation_named("activation_function", &theirs.activation_function)?,
             norm: NormConfig { epsilon: theirs.norm_eps, ..NormConfig::new(kind) },
             pre_norm: theirs.pre_norm,
             final_norm: false,
