@@ -271,7 +271,7 @@ pub enum DataError {
 
 impl DataError {
     /// A value of a configuration that cannot be.
-    pub(crate) fn config(
+    pub fn config(
         key: impl Into<String>,
         found: impl ToString,
         expected: impl Into<String>,

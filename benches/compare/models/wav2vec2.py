@@ -14,20 +14,29 @@ BATCH, SAMPLES, CHANNELS, WIDTH, KERNEL = 2, 5 * 16_000, 512, 768, 128
 LAYERS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 
 
+class WaveLayer(nn.Module):
+    def __init__(self, inputs: int, kernel: int, stride: int, norm: bool):
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, CHANNELS, kernel, stride, bias=False)
+        self.norm = nn.GroupNorm(CHANNELS, CHANNELS) if norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return F.gelu(x if self.norm is None else self.norm(x))
+
+
 class WaveEncoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Conv1d(CHANNELS if at else 1, CHANNELS, kernel, stride, bias=False)
+            WaveLayer(CHANNELS if at else 1, kernel, stride, at == 0)
             for at, (kernel, stride) in enumerate(LAYERS)
         )
-        self.norm = nn.GroupNorm(CHANNELS, CHANNELS)
 
     def forward(self, wave: Tensor) -> Tensor:
         x = wave[:, None]
-        for at, layer in enumerate(self.layers):
+        for layer in self.layers:
             x = layer(x)
-            x = F.gelu(self.norm(x) if at == 0 else x)
         return x.transpose(1, 2)
 
 

@@ -39,8 +39,8 @@ impl<B: Backend> Model<B> for Wav2Vec2<B> {
         let encoder = TransformerConfig { pre_norm: false, ..transformer(4, 12, 1e-5) };
         Self {
             wave: wave.init(device),
-            wave_norm: NormConfig::default().init(wave.width, device),
-            projection: LinearConfig::new(wave.width, WIDTH).init(device),
+            wave_norm: NormConfig::default().init(wave.width(), device),
+            projection: LinearConfig::new(wave.width(), WIDTH).init(device),
             position: position.init(device),
             norm: NormConfig::default().init(WIDTH, device),
             encoder: encoder.init(WIDTH, device),

@@ -6,6 +6,7 @@ use crate::{
     models,
 };
 use kiln_hub::ModelDir;
+use kiln_speech::SPEECH;
 use kiln_timeseries::{TIMESERIES, forecaster::Forecaster, job::open_forecaster};
 use kiln_train::{
     modality::{Job, Modality},
@@ -16,7 +17,7 @@ use kiln_train::{
 const NO_CUDA: &str = "build it with `--features cuda`, or compute on the `cpu`";
 
 /// Every modality, in the order in which they are listed.
-const MODALITIES: &[&dyn Modality] = &[&TIMESERIES];
+const MODALITIES: &[&dyn Modality] = &[&TIMESERIES, &SPEECH];
 
 /// Every modality.
 pub fn all() -> &'static [&'static dyn Modality] {

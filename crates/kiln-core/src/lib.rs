@@ -24,4 +24,4 @@ pub use loss::{Loss, Sign, SignValue};
 pub use objective::{Layout, Objective, StepContext, TokenModel, View};
 pub use seed::{Rng, Seed};
 pub use source::{Sampler, Size, Source};
-pub use tokens::{Targets, Tokens};
+pub use tokens::{Quantised, Targets, Tokens};

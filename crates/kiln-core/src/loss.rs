@@ -19,8 +19,13 @@ pub enum Sign {
     Accuracy,
     /// The share, 0 to 1, that chance would get right.
     ChanceAccuracy,
-    /// The perplexity of a quantiser's codebook: how many codes are in use.
+    /// The contrastive part of a loss, without what regularises the quantiser.
+    ContrastiveLoss,
+    /// The perplexity of a quantiser's codebooks, summed over its groups: how many codes are in use.
     CodebookPerplexity,
+    /// What [`Self::CodebookPerplexity`] is after a collapse, with one code in use a group: the
+    /// number of groups.
+    CollapsedPerplexity,
     /// The share, 0 to 1, of tokens that were hidden from the model.
     MaskedShare,
 }
@@ -34,7 +39,9 @@ impl Sign {
             Self::DeadUnits => "dead_units",
             Self::Accuracy => "accuracy",
             Self::ChanceAccuracy => "chance_accuracy",
+            Self::ContrastiveLoss => "contrastive_loss",
             Self::CodebookPerplexity => "codebook_perplexity",
+            Self::CollapsedPerplexity => "collapsed_perplexity",
             Self::MaskedShare => "masked_share",
         }
     }

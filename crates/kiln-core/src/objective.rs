@@ -1,6 +1,6 @@
 //! A model as objectives see it, and objectives as the trainer sees them.
 
-use crate::{Backend, Loss, Rng, Targets, Tokens};
+use crate::{Backend, Loss, Quantised, Rng, Targets, Tokens};
 use burn::tensor::{Bool, Tensor};
 
 /// How an objective wants the tokens of a batch.
@@ -28,6 +28,23 @@ pub struct Layout {
     pub tokens: usize,
     /// How many consecutive sequences belong to one item.
     pub channels: usize,
+    /// Tokens of each sequence that are no padding, which follows them; `None` when none is.
+    pub lengths: Option<Vec<usize>>,
+}
+
+impl Layout {
+    /// Sequences of equal length, one an item.
+    pub fn new(batch: usize, tokens: usize) -> Self {
+        Self { batch, tokens, channels: 1, lengths: None }
+    }
+
+    /// Tokens of a sequence that are no padding.
+    pub fn length(&self, sequence: usize) -> usize {
+        let lengths = self.lengths.as_ref();
+        lengths
+            .and_then(|lengths| lengths.get(sequence))
+            .map_or(self.tokens, |length| *length.min(&self.tokens))
+    }
 }
 
 /// A model of any modality: a frontend that makes tokens, a backbone, and a head a token.
@@ -40,8 +57,19 @@ pub trait TokenModel<B: Backend> {
     /// The shape of the batch in tokens.
     fn layout(&self, batch: &Self::Batch) -> Layout;
 
+    /// Where a batch lies.
+    fn device(&self, batch: &Self::Batch) -> B::Device;
+
     /// Frontend and backbone: `[batch, tokens, width]`, only the tokens that carry targets.
     fn encode(&self, batch: &Self::Batch, view: View<B>) -> Tokens<B>;
+
+    /// What comes out of each block of the backbone, `[batch, tokens, width]` each, from the input
+    /// up, nothing hidden: what a teacher takes its targets from. Empty where a model has no blocks
+    /// to show.
+    fn encode_each(&self, batch: &Self::Batch) -> Vec<Tensor<B, 3>> {
+        let _ = batch;
+        Vec::new()
+    }
 
     /// What each token of [`Self::encode`] stands for.
     fn targets(&self, batch: &Self::Batch) -> Targets<B>;
@@ -52,6 +80,23 @@ pub trait TokenModel<B: Backend> {
 
     /// The model's own task with labels: forecasting, transcription, classification.
     fn supervised(&self, batch: &Self::Batch, context: &mut StepContext<'_>) -> Loss<B>;
+
+    /// Frontend and backbone as [`Self::encode`], and the frontend's own content of the tokens
+    /// `picked` (numbers of rows of `[batch * tokens]`, rising, at least one) as a quantiser codes
+    /// it, which hiding does not change. With a `temperature` codes are drawn by Gumbel-softmax
+    /// (<https://arxiv.org/abs/1611.01144>), without one the likeliest is taken. `None` when the
+    /// model has no quantiser.
+    fn quantise(
+        &self,
+        batch: &Self::Batch,
+        view: View<B>,
+        picked: &[usize],
+        temperature: Option<f64>,
+        rng: &mut Rng,
+    ) -> Option<Quantised<B>> {
+        let _ = (batch, view, picked, temperature, rng);
+        None
+    }
 
     /// A further task of this modality, by the name a recipe gives it: which series a window is
     /// from, its moving average. `None` when the model has no head for it.
@@ -73,6 +118,15 @@ pub struct StepContext<'a> {
     pub rng: &'a mut Rng,
     /// Whether vital signs are wanted: they cost a little, so not every step asks.
     pub observe: bool,
+    /// The step of the stage, from 0, for what is annealed.
+    pub step: u64,
+}
+
+impl<'a> StepContext<'a> {
+    /// The first step, without signs.
+    pub fn new(rng: &'a mut Rng) -> Self {
+        Self { rng, observe: false, step: 0 }
+    }
 }
 
 /// Turns a model and a batch into a loss.

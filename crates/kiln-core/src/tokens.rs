@@ -51,3 +51,20 @@ pub enum Targets<B: Backend> {
         vocabulary: usize,
     },
 }
+
+/// Tokens as a backbone predicts them beside their content as a quantiser codes it.
+#[derive(Clone, Debug)]
+pub struct Quantised<B: Backend> {
+    /// `[batch, tokens, width]`, the backbone's output.
+    pub tokens: Tokens<B>,
+    /// `[picked, code width]`, predicted from the tokens.
+    pub predictions: Tensor<B, 2>,
+    /// `[picked, code width]`, the codes.
+    pub codes: Tensor<B, 2>,
+    /// `[picked, groups]`, which entry of each group's codebook was taken.
+    pub entries: Tensor<B, 2, Int>,
+    /// `[groups, entries]`, how likely each entry is, the mean over the tokens picked.
+    pub usage: Tensor<B, 2>,
+    /// `[1]`, the mean square of the frontend's features before any norm.
+    pub power: Tensor<B, 1>,
+}

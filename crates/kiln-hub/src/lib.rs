@@ -4,6 +4,7 @@
 //! - [`names`]: rules that translate parameter names between their world and ours.
 //! - [`module`]: named tensors into a Burn module and out of it.
 //! - [`model_dir`]: `config.json`, weights and the rest; finding a model by run, path or hub id.
+//! - [`family`]: `config.json` of a published family.
 //! - [`download`]: hub ids into the hub's own cache.
 //!
 //! A weight's way in is [`ModelDir::weights`], [`NameMap::to_ours`], [`apply`]; its way out is
@@ -14,11 +15,14 @@
 mod atomic;
 pub mod download;
 mod error;
+pub mod family;
 pub mod model_dir;
 pub mod module;
 pub mod names;
 mod pytorch;
 mod safetensors_file;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod weights;
 
 pub use atomic::write_atomic;

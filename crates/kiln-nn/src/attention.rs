@@ -5,10 +5,12 @@ use burn::{
     module::Module,
     tensor::{Bool, Tensor},
 };
-use kiln_core::Backend;
-use kiln_kernels::{AttentionOptions, linear_packed, self_attention};
+use kiln_core::{Backend, Tokens};
+use kiln_kernels::{AttentionOptions, attention, linear_packed, self_attention};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// Self-attention.
+/// Attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionConfig {
     /// Features of a token.
@@ -17,9 +19,29 @@ pub struct AttentionConfig {
     pub heads: usize,
     /// The share of attention weights dropped while training, after the softmax.
     pub dropout: f64,
+    /// Which projections have biases.
+    pub bias: AttentionBias,
+}
+
+/// Which projections of attention have biases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttentionBias {
+    /// All four.
+    #[default]
+    All,
+    /// All but that of the keys, whose bias moves all scores of a query alike: Whisper.
+    NoKey,
+    /// None: T5.
+    None,
 }
 
 impl AttentionConfig {
+    /// Of `heads` heads over `width` features, with all biases and without dropout.
+    pub fn new(width: usize, heads: usize) -> Self {
+        Self { width, heads, dropout: 0.0, bias: AttentionBias::All }
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -34,19 +56,20 @@ impl AttentionConfig {
 
     /// Attention with random weights.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Attention<B> {
-        let linear = || LinearConfig::new(self.width, self.width).init(device);
+        let linear = |bias| LinearConfig::new(self.width, self.width).with_bias(bias).init(device);
+        let bias = self.bias != AttentionBias::None;
         Attention {
-            query: linear(),
-            key: linear(),
-            value: linear(),
-            output: linear(),
+            query: linear(bias),
+            key: linear(self.bias == AttentionBias::All),
+            value: linear(bias),
+            output: linear(bias),
             dropout: Dropout::new(self.dropout),
             heads: self.heads,
         }
     }
 }
 
-/// Self-attention over the tokens of each sequence.
+/// Attention of the tokens of each sequence to each other, or to those of another sequence.
 #[derive(Module, Debug)]
 pub struct Attention<B: Backend> {
     /// Projects queries, all heads side by side.
@@ -77,12 +100,51 @@ impl<B: Backend> Attention<B> {
         self.output.forward_onto(self.gather(x, sees), residual)
     }
 
+    /// Cross-attention: each token to all tokens of `memory`, `[batch, others, width]`, but its
+    /// padding. `[batch, tokens, width]` to the same shape.
+    pub fn forward_across(&self, x: Tensor<B, 3>, memory: &Tokens<B>) -> Tensor<B, 3> {
+        self.output.forward(self.gather_across(x, memory))
+    }
+
+    /// The same, added to `residual`, `[batch, tokens, width]`, on the way.
+    pub fn forward_across_onto(
+        &self,
+        x: Tensor<B, 3>,
+        memory: &Tokens<B>,
+        residual: Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        self.output.forward_onto(self.gather_across(x, memory), residual)
+    }
+
+    fn gather_across(&self, x: Tensor<B, 3>, memory: &Tokens<B>) -> Tensor<B, 3> {
+        let [batch, tokens, width] = x.dims();
+        let [_, others, _] = memory.dims();
+        let device = x.device();
+        let heads =
+            |x: Tensor<B, 3>, count| x.reshape([batch, count, self.heads, width / self.heads]);
+        let queries = heads(self.query.forward(x), tokens);
+        let keys = heads(self.key.forward(memory.values.clone()), others);
+        let values = heads(self.value.forward(memory.values.clone()), others);
+        let options = AttentionOptions {
+            mask_pad: memory.mask_pad.clone(),
+            dropout: self.dropout.for_attention::<B>(&device),
+            ..AttentionOptions::default()
+        };
+        attention(queries, keys, values, options).reshape([batch, tokens, width])
+    }
+
     /// What the heads gather, side by side: `[batch, tokens, width]`.
     fn gather(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
         let device = x.device();
-        let layers = [&self.query, &self.key, &self.value];
-        let packed = linear_packed(x, layers.map(Linear::tensors).to_vec());
+        let mut layers = [&self.query, &self.key, &self.value].map(Linear::tensors).to_vec();
+        // One packed product has biases everywhere or nowhere.
+        if layers.iter().any(|(_, bias)| bias.is_some()) {
+            for (_, bias) in &mut layers {
+                bias.get_or_insert_with(|| Tensor::zeros([width], &device));
+            }
+        }
+        let packed = linear_packed(x, layers);
         let options = AttentionOptions {
             causal: sees.causal,
             mask_pad: sees.mask_pad.clone(),
@@ -122,7 +184,7 @@ mod tests {
 
     #[test]
     fn heads_must_divide_the_width() {
-        let config = AttentionConfig { width: 8, heads: 3, dropout: 0.0 };
+        let config = AttentionConfig::new(8, 3);
         let message = config.validate().unwrap_err().to_string();
         assert_eq!(message, "`heads` is 3; expected a divisor of the width 8");
         assert!(AttentionConfig { heads: 0, ..config }.validate().is_err());
@@ -131,7 +193,7 @@ mod tests {
     #[test]
     fn causal_tokens_ignore_what_follows() {
         let device = Default::default();
-        let attention = AttentionConfig { width: 8, heads: 2, dropout: 0.0 }.init::<Flex>(&device);
+        let attention = AttentionConfig::new(8, 2).init::<Flex>(&device);
         let x = Tensor::<Flex, 3>::random([2, 4, 8], Distribution::Default, &device);
         let changed = x.clone().slice_fill([0..2, 3..4, 0..8], 9.0);
         let causal = Sees { causal: true, ..Sees::all() };
@@ -145,7 +207,7 @@ mod tests {
     #[test]
     fn padding_is_not_attended_to() {
         let device = Default::default();
-        let attention = AttentionConfig { width: 4, heads: 1, dropout: 0.0 }.init::<Flex>(&device);
+        let attention = AttentionConfig::new(4, 1).init::<Flex>(&device);
         let x = Tensor::<Flex, 3>::random([1, 3, 4], Distribution::Default, &device);
         let pad = Tensor::<Flex, 2, Bool>::from_data([[false, false, true]], &device);
         let sees = Sees { mask_pad: Some(pad), causal: false };
@@ -153,6 +215,27 @@ mod tests {
         let alone = rows(attention.forward(x.narrow(1, 0, 2), &Sees::all()));
         for (a, b) in padded.iter().zip(&alone) {
             assert!((a - b).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn across_is_self_attention_where_both_are_one() {
+        let device = Default::default();
+        for bias in [AttentionBias::All, AttentionBias::NoKey, AttentionBias::None] {
+            let config = AttentionConfig { bias, ..AttentionConfig::new(8, 2) };
+            let attention = config.init::<Flex>(&device);
+            assert_eq!(attention.key.bias.is_some(), bias == AttentionBias::All);
+            assert_eq!(attention.query.bias.is_some(), bias != AttentionBias::None);
+            let x = Tensor::<Flex, 3>::random([2, 3, 8], Distribution::Default, &device);
+            let pad = Tensor::<Flex, 2, Bool>::from_data([[false, false, true]; 2], &device);
+            let sees = Sees { mask_pad: Some(pad.clone()), causal: false };
+            let memory = Tokens { values: x.clone(), mask_pad: Some(pad), channels: 1 };
+            let onto = attention.forward_across_onto(x.clone(), &memory, x.clone());
+            let across = rows(attention.forward_across(x.clone(), &memory) + x.clone());
+            let alone = rows(attention.forward_onto(x.clone(), &sees, x));
+            for ((a, b), c) in across.iter().zip(&alone).zip(&rows(onto)) {
+                assert!((a - b).abs() < 1e-5 && (a - c).abs() < 1e-5);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Convolutions over frames, channels last: `[batch, frames, channels]`.
 
-use crate::{Activation, ConfigError};
+use crate::ConfigError;
 use burn::{
     module::{Initializer, Module, Param},
     tensor::Tensor,
@@ -171,94 +171,6 @@ impl<B: Backend> GroupNorm<B> {
     }
 }
 
-/// Convolutions that turn a wave into frames, as in wav2vec 2.0,
-/// <https://arxiv.org/abs/2006.11477>: none has a bias, the first is followed by a norm of each
-/// channel over the frames, all by an activation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaveEncoderConfig {
-    /// Channels of a frame.
-    pub width: usize,
-    /// Kernel and stride of each layer, in samples or frames of the layer before.
-    pub layers: Vec<(usize, usize)>,
-    /// After each layer.
-    pub activation: Activation,
-}
-
-impl Default for WaveEncoderConfig {
-    /// The published one: a frame every 320 samples that sees 400.
-    fn default() -> Self {
-        Self {
-            width: 512,
-            layers: vec![(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)],
-            activation: Activation::Gelu,
-        }
-    }
-}
-
-impl WaveEncoderConfig {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// When a size is zero.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        ConfigError::positive("width", self.width)?;
-        ConfigError::positive("layers", self.layers.len())?;
-        self.layers.iter().try_for_each(|&(kernel, stride)| {
-            ConfigError::positive("kernel", kernel)?;
-            ConfigError::positive("stride", stride)
-        })
-    }
-
-    /// How many frames come of so many samples.
-    pub fn frames(&self, samples: usize) -> usize {
-        self.layers.iter().fold(samples, |frames, &(kernel, stride)| {
-            frames.checked_sub(kernel).map_or(0, |rest| rest / stride + 1)
-        })
-    }
-
-    /// An encoder with random weights.
-    pub fn init<B: Backend>(&self, device: &B::Device) -> WaveEncoder<B> {
-        let layer = |(at, &(kernel, stride))| {
-            let inputs = if at == 0 { 1 } else { self.width };
-            let config = Conv1dConfig::new(inputs, self.width, kernel);
-            Conv1dConfig { stride, bias: false, ..config }.init(device)
-        };
-        WaveEncoder {
-            layers: self.layers.iter().enumerate().map(layer).collect(),
-            norm: GroupNormConfig::new(self.width, self.width).init(device),
-            activation: self.activation,
-        }
-    }
-}
-
-/// Convolutions that turn a wave into frames.
-#[derive(Module, Debug)]
-pub struct WaveEncoder<B: Backend> {
-    /// From the wave up.
-    pub layers: Vec<Conv1d<B>>,
-    /// After the first layer.
-    pub norm: GroupNorm<B>,
-    #[module(skip)]
-    activation: Activation,
-}
-
-impl<B: Backend> WaveEncoder<B> {
-    /// `[batch, samples]` to `[batch, frames, width]`, see [`WaveEncoderConfig::frames`].
-    pub fn forward(&self, wave: Tensor<B, 2>) -> Tensor<B, 3> {
-        let mut x = wave.unsqueeze_dim(2);
-        let gelu = self.activation == Activation::Gelu;
-        for (at, layer) in self.layers.iter().enumerate() {
-            x = match (at, gelu) {
-                (0, true) => self.norm.forward_gelu(layer.forward(x)),
-                (0, false) => self.activation.forward(self.norm.forward(layer.forward(x))),
-                (_, true) => layer.forward_gelu(x),
-                (_, false) => self.activation.forward(layer.forward(x)),
-            };
-        }
-        x
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,24 +210,9 @@ mod tests {
     }
 
     #[test]
-    fn waves_become_frames() {
-        let config = WaveEncoderConfig::default();
-        config.validate().unwrap();
-        assert_eq!(config.frames(16_000), 49);
-        assert_eq!(config.frames(400), 1);
-        assert_eq!(config.frames(399), 0);
-        let small = WaveEncoderConfig { width: 4, layers: vec![(4, 2), (3, 2)], ..config };
-        let encoder = small.init::<Flex>(&Default::default());
-        let frames = encoder.forward(Tensor::ones([2, 20], &Default::default()));
-        assert_eq!(frames.dims(), [2, small.frames(20), 4]);
-    }
-
-    #[test]
     fn mistakes_name_the_key() {
         let config = Conv1dConfig { groups: 3, ..Conv1dConfig::new(6, 4, 1) };
         assert_eq!(config.validate().unwrap_err().key, "groups");
         assert_eq!(GroupNormConfig::new(4, 0).validate().unwrap_err().key, "groups");
-        let config = WaveEncoderConfig { layers: Vec::new(), ..Default::default() };
-        assert_eq!(config.validate().unwrap_err().key, "layers");
     }
 }

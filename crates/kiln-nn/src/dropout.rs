@@ -44,6 +44,12 @@ impl Dropout {
         self.is_active::<B>(device).then(|| AttentionDropout { p: self.share, seed: next_seed() })
     }
 
+    /// Whether to leave out a whole block this time (stochastic depth,
+    /// <https://arxiv.org/abs/1603.09382>): drawn anew with each call, never outside training.
+    pub fn skips<B: Backend>(&self, device: &B::Device) -> bool {
+        self.is_active::<B>(device) && f64::from(next_seed()[0]) / 4_294_967_296.0 < self.share
+    }
+
     /// Whether anything is dropped now: not outside training.
     pub fn is_active<B: Backend>(&self, device: &B::Device) -> bool {
         self.share > 0.0 && B::ad_enabled(device)
@@ -55,6 +61,15 @@ mod tests {
     use super::*;
     use burn::backend::Autodiff;
     use burn_flex::Flex;
+
+    #[test]
+    fn skips_its_share_in_training_only() {
+        let device = Default::default();
+        let dropout = Dropout::new(0.25);
+        let skipped = (0..4000).filter(|_| dropout.skips::<Autodiff<Flex>>(&device)).count();
+        assert!((900..1100).contains(&skipped), "{skipped}");
+        assert!((0..100).all(|_| !dropout.skips::<Flex>(&device)));
+    }
 
     #[test]
     fn drops_its_share_in_training_only() {

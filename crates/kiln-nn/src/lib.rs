@@ -7,7 +7,7 @@
 //! - [`Backbone`]: a [`Transformer`] or a [`Mixer`] over [`kiln_core::Tokens`].
 //! - [`Attention`], [`FeedForward`], [`Norm`], [`Activation`]: what they are made of.
 //! - [`Embedding`], [`WaveEncoder`]: from ids and waves to tokens; [`Conv1d`], [`GroupNorm`].
-//! - [`sinusoids`]: fixed positions.
+//! - [`sinusoids`], [`sinusoid_halves`]: fixed positions; [`PositionalConv`]: relative ones.
 //! - [`ConfigError`]: a setting that makes no sense, by its key.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -23,12 +23,15 @@ mod linear;
 mod mixer;
 mod norm;
 mod position;
+mod positional_conv;
 mod precision;
+mod spelling;
 mod transformer;
+mod wave;
 
-pub use attention::{Attention, AttentionConfig, Sees};
+pub use attention::{Attention, AttentionBias, AttentionConfig, Sees};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
-pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig, WaveEncoder, WaveEncoderConfig};
+pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use error::ConfigError;
@@ -37,5 +40,10 @@ pub use kiln_kernels::Activation;
 pub use linear::{Linear, LinearConfig};
 pub use mixer::{Axis, Mixer, MixerBlock, MixerConfig, MixerLayer, MixerStage};
 pub use norm::{Norm, NormConfig, NormKind, RunningStatistics};
-pub use position::sinusoids;
-pub use transformer::{Transformer, TransformerBlock, TransformerConfig};
+pub use position::{sinusoid_halves, sinusoids};
+pub use positional_conv::{PositionalConv, PositionalConvConfig};
+pub use spelling::{activation_name, activation_named};
+pub use transformer::{AcrossBlock, Transformer, TransformerBlock, TransformerConfig};
+pub use wave::{
+    WaveEncoder, WaveEncoderConfig, WaveLayer, WaveLayerConfig, WaveNorm, WaveNormKind,
+};

@@ -95,7 +95,7 @@ impl MixerConfig {
             }
             if self.attention_heads > 0 {
                 let (width, heads) = (shape.width / cut, self.attention_heads);
-                AttentionConfig { width, heads, dropout: self.dropout }
+                AttentionConfig { dropout: self.dropout, ..AttentionConfig::new(width, heads) }
                     .validate()
                     .map_err(|error| ConfigError { key: "attention_heads".into(), ..error })?;
             }
@@ -138,8 +138,10 @@ impl MixerConfig {
         device: &B::Device,
     ) -> MixerBlock<B> {
         let heads = if axis == Axis::Tokens { self.attention_heads } else { 0 };
-        let attention = (heads > 0)
-            .then(|| AttentionConfig { width, heads, dropout: self.dropout }.init(device));
+        let attention = (heads > 0).then(|| {
+            AttentionConfig { dropout: self.dropout, ..AttentionConfig::new(width, heads) }
+                .init(device)
+        });
         MixerBlock {
             norm: self.norm.init(width, device),
             mix: FeedForwardConfig {

@@ -19,6 +19,21 @@ pub fn sinusoids(tokens: usize, width: usize) -> Vec<f32> {
     values.iter().map(|value| ((value - mean) / (deviation * 10.0)) as f32).collect()
 }
 
+/// Sines in the first half of the features, cosines in the second, of falling frequency, as Whisper
+/// has them (<https://arxiv.org/abs/2212.04356>); `[tokens, width]` in row-major order, the width
+/// even.
+pub fn sinusoid_halves(tokens: usize, width: usize) -> Vec<f32> {
+    let half = width / 2;
+    let step = 10_000f64.ln() / half.saturating_sub(1).max(1) as f64;
+    let mut values = Vec::with_capacity(tokens * 2 * half);
+    for position in 0..tokens {
+        let angle = |feature: usize| position as f64 * (-step * feature as f64).exp();
+        values.extend((0..half).map(|feature| angle(feature).sin() as f32));
+        values.extend((0..half).map(|feature| angle(feature).cos() as f32));
+    }
+    values
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +48,15 @@ mod tests {
         assert!((deviation - 0.1).abs() < 1e-5);
         // Position 0 has all sines 0 and all cosines 1: two distinct values.
         assert!((values[0] - values[2]).abs() < 1e-7 && values[1] > values[0]);
+    }
+
+    #[test]
+    fn halves_by_hand() {
+        let values = sinusoid_halves(2, 4);
+        assert_eq!(values[..4], [0.0, 0.0, 1.0, 1.0]);
+        // The fastest turns by one radian a token, the slowest by 1/10 000.
+        for (found, expected) in values[4..].iter().zip([0.841_471, 1e-4, 0.540_302, 1.0]) {
+            assert!((found - expected).abs() < 1e-5, "{values:?}");
+        }
     }
 }

@@ -12,11 +12,19 @@ pub(crate) fn in_type_of<B: Backend, const D: usize>(
     blocks: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
 ) -> Tensor<B, D> {
     let outside = x.dtype();
-    let inside = weight.map_or(outside, |weight| weight.dtype());
-    if inside == outside {
-        return blocks(x);
+    let out = blocks(as_type_of(weight, x));
+    if out.dtype() == outside { out } else { out.cast(FloatDType::from(outside)) }
+}
+
+/// Something else that blocks of such weights look at, in their type.
+pub(crate) fn as_type_of<B: Backend, const D: usize>(
+    weight: Option<Tensor<B, 2>>,
+    x: Tensor<B, D>,
+) -> Tensor<B, D> {
+    match weight {
+        Some(weight) if weight.dtype() != x.dtype() => x.cast(FloatDType::from(weight.dtype())),
+        _ => x,
     }
-    blocks(x.cast(FloatDType::from(inside))).cast(FloatDType::from(outside))
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
-//! A transformer encoder, <https://arxiv.org/abs/1706.03762>, with the norm before
-//! (<https://arxiv.org/abs/2002.04745>) or after each block, and optional attention across the
-//! channels of an item, as in PatchTST, <https://arxiv.org/abs/2211.14730>.
+//! A transformer, <https://arxiv.org/abs/1706.03762>, with the norm before
+//! (<https://arxiv.org/abs/2002.04745>) or after each block, optional attention across the channels
+//! of an item, as in PatchTST, <https://arxiv.org/abs/2211.14730>, and, in decoders, attention to
+//! another sequence.
 
 use crate::{
-    Activation, Attention, AttentionConfig, ConfigError, Dropout, FeedForward, FeedForwardConfig,
-    Norm, NormConfig, Sees, precision::in_type_of,
+    Activation, Attention, AttentionBias, AttentionConfig, ConfigError, Dropout, FeedForward,
+    FeedForwardConfig, Norm, NormConfig, Sees,
+    precision::{as_type_of, in_type_of},
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A transformer encoder.
+/// A transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransformerConfig {
@@ -34,12 +36,16 @@ pub struct TransformerConfig {
     pub channel_attention: bool,
     /// Whether the feed-forward layers have biases.
     pub bias: bool,
+    /// Which projections of attention have biases.
+    pub attention_bias: AttentionBias,
     /// The share of attention weights dropped.
     pub attention_dropout: f64,
     /// The share dropped between the feed-forward layers.
     pub hidden_dropout: f64,
     /// The share dropped of what is added to the residual stream.
     pub residual_dropout: f64,
+    /// The share of blocks left out, drawn for each block of each step.
+    pub layer_drop: f64,
 }
 
 impl Default for TransformerConfig {
@@ -54,16 +60,23 @@ impl Default for TransformerConfig {
             final_norm: false,
             channel_attention: false,
             bias: true,
+            attention_bias: AttentionBias::All,
             attention_dropout: 0.0,
             hidden_dropout: 0.0,
             residual_dropout: 0.0,
+            layer_drop: 0.0,
         }
     }
 }
 
 impl TransformerConfig {
     fn attention(&self, width: usize) -> AttentionConfig {
-        AttentionConfig { width, heads: self.heads, dropout: self.attention_dropout }
+        AttentionConfig {
+            width,
+            heads: self.heads,
+            dropout: self.attention_dropout,
+            bias: self.attention_bias,
+        }
     }
 
     fn feed_forward(&self, width: usize) -> FeedForwardConfig {
@@ -96,15 +109,30 @@ impl TransformerConfig {
         self.attention(width).validate()?;
         self.feed_forward(width).validate()?;
         ConfigError::dropout("residual_dropout", self.residual_dropout)?;
+        ConfigError::dropout("layer_drop", self.layer_drop)?;
         self.norm.validate().map_err(|error| error.within("norm"))
     }
 
-    /// An encoder with random weights.
+    /// An encoder with random weights, or a decoder of one sequence.
     pub fn init<B: Backend>(&self, width: usize, device: &B::Device) -> Transformer<B> {
+        self.build(width, false, device)
+    }
+
+    /// A decoder with random weights whose blocks attend to another sequence of the same width,
+    /// too: for [`Transformer::forward_across`].
+    pub fn init_across<B: Backend>(&self, width: usize, device: &B::Device) -> Transformer<B> {
+        self.build(width, true, device)
+    }
+
+    fn build<B: Backend>(&self, width: usize, across: bool, device: &B::Device) -> Transformer<B> {
         let norm = || self.norm.init(width, device);
         let block = |_| TransformerBlock {
             attention: self.attention(width).init(device),
             attention_norm: norm(),
+            across: across.then(|| AcrossBlock {
+                attention: self.attention(width).init(device),
+                norm: norm(),
+            }),
             channel_norm: self.channel_attention.then(norm),
             feed_forward: self.feed_forward(width).init(device),
             feed_forward_norm: norm(),
@@ -114,28 +142,65 @@ impl TransformerConfig {
         Transformer {
             layers: (0..self.layers).map(block).collect(),
             norm: self.final_norm.then(norm),
+            layer_drop: Dropout::new(self.layer_drop),
         }
     }
 }
 
-/// A transformer encoder.
+/// A transformer.
 #[derive(Module, Debug)]
 pub struct Transformer<B: Backend> {
     /// Blocks, from the input up.
     pub layers: Vec<TransformerBlock<B>>,
     /// After the last block.
     pub norm: Option<Norm<B>>,
+    layer_drop: Dropout,
 }
 
 impl<B: Backend> Transformer<B> {
     /// `[batch, tokens, width]` to the same shape; with `causal`, a token sees only itself and
     /// what came before.
     pub fn forward(&self, tokens: Tokens<B>, causal: bool) -> Tokens<B> {
+        self.run(tokens, None, causal, |_| {})
+    }
+
+    /// The same for a decoder built by [`TransformerConfig::init_across`]: each block also attends
+    /// to `memory`, `[batch, others, width]`.
+    pub fn forward_across(&self, tokens: Tokens<B>, memory: &Tokens<B>, causal: bool) -> Tokens<B> {
+        self.run(tokens, Some(memory), causal, |_| {})
+    }
+
+    /// What comes out of each block, from the input up: `[batch, tokens, width]` each, before the
+    /// norm that follows the last.
+    pub fn forward_each(&self, tokens: Tokens<B>, causal: bool) -> Vec<Tensor<B, 3>> {
+        let mut each = Vec::with_capacity(self.layers.len());
+        self.run(tokens, None, causal, |x| each.push(x.clone()));
+        each
+    }
+
+    fn run(
+        &self,
+        tokens: Tokens<B>,
+        memory: Option<&Tokens<B>>,
+        causal: bool,
+        mut watch: impl FnMut(&Tensor<B, 3>),
+    ) -> Tokens<B> {
         let sees = Sees { mask_pad: tokens.mask_pad.clone(), causal };
         let weight = self.layers.first().map(|layer| layer.feed_forward.hidden.weight.val());
-        let blocks =
-            |x| self.layers.iter().fold(x, |x, layer| layer.forward(x, &sees, tokens.channels));
-        let mut x = in_type_of(weight, tokens.values.clone(), blocks);
+        let memory = memory.map(|memory| {
+            let values = as_type_of(weight.clone(), memory.values.clone());
+            memory.clone().with_values(values)
+        });
+        let mut x = in_type_of(weight, tokens.values.clone(), |mut x| {
+            let device = x.device();
+            for layer in &self.layers {
+                if !self.layer_drop.skips::<B>(&device) {
+                    x = layer.forward(x, &sees, memory.as_ref(), tokens.channels);
+                }
+                watch(&x);
+            }
+            x
+        });
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
         }
@@ -150,6 +215,8 @@ pub struct TransformerBlock<B: Backend> {
     pub attention: Attention<B>,
     /// Before or after the attention over tokens.
     pub attention_norm: Norm<B>,
+    /// Over the tokens of another sequence, in decoders.
+    pub across: Option<AcrossBlock<B>>,
     /// Before or after the attention over channels.
     pub channel_norm: Option<Norm<B>>,
     /// Over features.
@@ -160,10 +227,33 @@ pub struct TransformerBlock<B: Backend> {
     pre_norm: bool,
 }
 
+/// Cross-attention and its norm.
+#[derive(Module, Debug)]
+pub struct AcrossBlock<B: Backend> {
+    /// Over the tokens of another sequence.
+    pub attention: Attention<B>,
+    /// Before or after it.
+    pub norm: Norm<B>,
+}
+
 impl<B: Backend> TransformerBlock<B> {
-    /// `[batch, tokens, width]` to the same shape.
-    pub fn forward(&self, x: Tensor<B, 3>, sees: &Sees<B>, channels: usize) -> Tensor<B, 3> {
+    /// `[batch, tokens, width]` to the same shape; a decoder's block also attends to `memory`,
+    /// `[batch, others, width]`, where it is given.
+    pub fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        sees: &Sees<B>,
+        memory: Option<&Tokens<B>>,
+        channels: usize,
+    ) -> Tensor<B, 3> {
         let x = self.attend(x, &self.attention_norm, sees);
+        let x = match (&self.across, memory) {
+            (Some(across), Some(memory)) => self.residual(x, &across.norm, |x, onto| match onto {
+                Some(residual) => across.attention.forward_across_onto(x, memory, residual),
+                None => across.attention.forward_across(x, memory),
+            }),
+            _ => x,
+        };
         let x = match &self.channel_norm {
             Some(norm) => self.across_channels(x, norm, channels),
             None => x,
@@ -263,6 +353,50 @@ mod tests {
                 assert_eq!(other(x), other(changed), "items never see each other");
             }
         }
+    }
+
+    #[test]
+    fn decoders_see_their_memory_but_not_its_padding() {
+        let config = TransformerConfig { layers: 2, heads: 2, ..Default::default() };
+        let decoder = config.init_across::<Flex>(8, &Default::default());
+        let x = random([2, 3, 8]);
+        let pad = Tensor::from_data([[false, false, true]; 2], &Default::default());
+        let run = |values| {
+            let memory = Tokens { values, mask_pad: Some(pad.clone()), channels: 1 };
+            values_of(decoder.forward_across(Tokens::new(x.clone()), &memory, true))
+        };
+        let memory = random([2, 3, 8]);
+        let plain = run(memory.clone());
+        assert_eq!(plain, run(memory.clone().slice_fill([0..2, 2..3, 0..8], 3.0)));
+        assert_ne!(plain, run(memory.slice_fill([0..2, 1..2, 0..8], 3.0)));
+    }
+
+    fn values_of(tokens: Tokens<Flex>) -> Vec<f32> {
+        values(tokens.values)
+    }
+
+    #[test]
+    fn layers_are_dropped_in_training_only_and_each_is_seen() {
+        use burn::backend::Autodiff;
+        let config =
+            TransformerConfig { layers: 2, heads: 2, layer_drop: 0.5, ..Default::default() };
+        config.validate(8).unwrap();
+        let model = config.init::<Autodiff<Flex>>(8, &Default::default());
+        let x = Tensor::from_inner(random([1, 3, 8]));
+        let same = |_: &usize| {
+            let each = model.forward_each(Tokens::new(x.clone()), false);
+            let same = |x: &Tensor<Autodiff<Flex>, 3>, y: &Tensor<Autodiff<Flex>, 3>| {
+                x.clone().into_data() == y.clone().into_data()
+            };
+            same(&each[0], &x) && same(&each[1], &each[0])
+        };
+        let unchanged = (0..200).filter(same).count();
+        assert!((25..80).contains(&unchanged), "a quarter leaves out both: {unchanged}");
+        let still = burn::module::AutodiffModule::valid(&model);
+        let x = x.inner();
+        let each = still.forward_each(Tokens::new(x.clone()), false);
+        assert_ne!(values(each[0].clone()), values(x.clone()));
+        assert_eq!(values(each[1].clone()), values_of(still.forward(Tokens::new(x), false)));
     }
 
     #[test]

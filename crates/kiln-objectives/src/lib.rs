@@ -7,18 +7,24 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod autoregressive;
+pub mod contrastive;
 pub mod losses;
 mod masked;
 mod pretext;
 mod score;
+mod self_distillation;
 mod signs;
+mod spans;
 mod supervised;
 #[cfg(test)]
 mod toy;
 
 pub use autoregressive::Autoregressive;
+pub use contrastive::{Contrastive, Gumbel};
 pub use masked::{Masked, MaskedKind};
 pub use pretext::Pretext;
+pub use self_distillation::SelfDistillation;
+pub use spans::Spans;
 pub use supervised::Supervised;
 
 use kiln_core::{Backend, Loss, StepContext, TokenModel};
@@ -35,6 +41,8 @@ pub enum Objective {
     Masked(Masked),
     /// Each token is predicted from those before it.
     Autoregressive(Autoregressive),
+    /// Hidden tokens are told from distractors, as a quantiser codes them.
+    Contrastive(Contrastive),
     /// Tasks of the modality's own whose labels cost nothing.
     Pretext(Pretext),
 }
@@ -66,6 +74,7 @@ impl Objective {
             Self::Supervised(_) => "supervised",
             Self::Masked(_) => "masked",
             Self::Autoregressive(_) => "autoregressive",
+            Self::Contrastive(_) => "contrastive",
             Self::Pretext(_) => "pretext",
         }
     }
@@ -82,6 +91,7 @@ impl Objective {
     pub fn validate(&self) -> Result<(), ObjectiveError> {
         match self {
             Self::Masked(masked) => masked.validate(),
+            Self::Contrastive(contrastive) => contrastive.validate(),
             Self::Pretext(pretext) => pretext.validate(),
             Self::Autoregressive(autoregressive) => {
                 check_huber("autoregressive.huber", autoregressive.huber)
@@ -97,6 +107,7 @@ impl<B: Backend, M: TokenModel<B>> kiln_core::Objective<B, M> for Objective {
             Self::Supervised(supervised) => supervised.loss(model, batch, context),
             Self::Masked(masked) => masked.loss(model, batch, context),
             Self::Autoregressive(autoregressive) => autoregressive.loss(model, batch, context),
+            Self::Contrastive(contrastive) => contrastive.loss(model, batch, context),
             Self::Pretext(pretext) => pretext.loss(model, batch, context),
         }
     }

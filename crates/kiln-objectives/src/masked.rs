@@ -1,7 +1,8 @@
 //! Hidden tokens are predicted from the rest: BERT's words (<https://arxiv.org/abs/1810.04805>),
-//! PatchTST's patches (<https://arxiv.org/abs/2211.14730>).
+//! PatchTST's patches (<https://arxiv.org/abs/2211.14730>), HuBERT's units
+//! (<https://arxiv.org/abs/2106.07447>).
 
-use crate::{ObjectiveError, score::score, signs::with_token_signs};
+use crate::{ObjectiveError, Spans, score::score, signs::with_token_signs};
 use burn::tensor::{Bool, Tensor, TensorData};
 use kiln_core::{Backend, Layout, Loss, Rng, Sign, StepContext, Targets, TokenModel, View};
 use rand::{RngExt, seq::SliceRandom};
@@ -37,6 +38,9 @@ pub enum MaskedKind {
     Random,
     /// Runs of this many tokens anywhere.
     Block(usize),
+    /// Runs of this many tokens that may overlap: as many as would make up the ratio if they did
+    /// not, see [`Spans`].
+    Spans(usize),
     /// The last tokens: forecasting as infilling.
     Tail,
 }
@@ -50,13 +54,12 @@ impl Masked {
             });
         }
         crate::check_huber("masked.huber", self.huber)?;
-        if self.kind == MaskedKind::Block(0) {
-            return Err(ObjectiveError {
-                key: "masked.kind.block",
-                problem: "is 0; expected at least 1".into(),
-            });
-        }
-        Ok(())
+        let key = match self.kind {
+            MaskedKind::Block(0) => "masked.kind.block",
+            MaskedKind::Spans(0) => "masked.kind.spans",
+            _ => return Ok(()),
+        };
+        Err(ObjectiveError { key, problem: "is 0; expected at least 1".into() })
     }
 
     /// The mean loss over hidden tokens whose target is known.
@@ -66,14 +69,22 @@ impl Masked {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
+        self.loss_against(model.targets(batch), model, batch, context)
+    }
+
+    /// The same with targets from elsewhere.
+    pub(crate) fn loss_against<B: Backend, M: TokenModel<B>>(
+        &self,
+        targets: Targets<B>,
+        model: &M,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
         let layout = model.layout(batch);
         let hidden = self.sample(&layout, context.rng);
-        let share = hidden.iter().filter(|h| **h).count() as f32 / hidden.len().max(1) as f32;
-        let targets = model.targets(batch);
-        let device = match &targets {
-            Targets::Values { values, .. } => values.device(),
-            Targets::Ids { ids, .. } => ids.device(),
-        };
+        let visible: usize = (0..layout.batch).map(|sequence| layout.length(sequence)).sum();
+        let share = hidden.iter().filter(|h| **h).count() as f32 / visible.max(1) as f32;
+        let device = model.device(batch);
         let hide = Tensor::<B, 2, Bool>::from_data(
             TensorData::new(hidden, [layout.batch, layout.tokens]),
             &device,
@@ -93,28 +104,32 @@ impl Masked {
         }
     }
 
-    /// Draws which tokens are hidden, `[batch, tokens]` in row-major order.
+    /// Draws which tokens are hidden, `[batch, tokens]` in row-major order; padding never is.
     fn sample(&self, layout: &Layout, rng: &mut Rng) -> Vec<bool> {
-        let tokens = layout.tokens;
-        // At least one token hidden and one seen, where there are two.
-        let hide = ((tokens as f64 * self.ratio).round() as usize)
-            .clamp(usize::from(tokens > 1), tokens.saturating_sub(1));
         let repeat = if self.same_for_channels { layout.channels.max(1) } else { 1 };
-        let mut hidden = Vec::with_capacity(layout.batch * tokens);
-        while hidden.len() < layout.batch * tokens {
-            let row = self.sample_row(tokens, hide, rng);
+        let mut hidden = Vec::with_capacity(layout.batch * layout.tokens);
+        for sequence in (0..layout.batch).step_by(repeat) {
+            let mut row = self.sample_row(layout.length(sequence), rng);
+            row.resize(layout.tokens, false);
             for _ in 0..repeat {
                 hidden.extend_from_slice(&row);
             }
         }
-        hidden.truncate(layout.batch * tokens);
+        hidden.truncate(layout.batch * layout.tokens);
         hidden
     }
 
-    /// One sequence with exactly `hide` of its tokens hidden.
-    fn sample_row(&self, tokens: usize, hide: usize, rng: &mut Rng) -> Vec<bool> {
+    /// One sequence.
+    fn sample_row(&self, tokens: usize, rng: &mut Rng) -> Vec<bool> {
+        // At least one token hidden and one seen, where there are two.
+        let hide = ((tokens as f64 * self.ratio).round() as usize)
+            .clamp(usize::from(tokens > 1), tokens.saturating_sub(1));
         let mut row = vec![false; tokens];
         match self.kind {
+            MaskedKind::Spans(length) => {
+                let spans = Spans { probability: self.ratio, length, ..Spans::default() };
+                return spans.sample_row(tokens, rng);
+            }
             MaskedKind::Tail => row[tokens - hide..].fill(true),
             MaskedKind::Random => {
                 row[..hide].fill(true);
@@ -144,13 +159,15 @@ mod tests {
     use burn_flex::Flex;
     use kiln_core::Seed;
 
-    const LAYOUT: Layout = Layout { batch: 6, tokens: 10, channels: 3 };
+    fn layout() -> Layout {
+        Layout { channels: 3, ..Layout::new(6, 10) }
+    }
 
     #[test]
     fn hides_the_share_asked_for() {
         for kind in [MaskedKind::Random, MaskedKind::Block(3), MaskedKind::Tail] {
             let masked = Masked { ratio: 0.3, kind, ..Masked::default() };
-            let hidden = masked.sample(&LAYOUT, &mut Seed::new(1).rng());
+            let hidden = masked.sample(&layout(), &mut Seed::new(1).rng());
             for row in hidden.chunks(10) {
                 assert_eq!(row.iter().filter(|h| **h).count(), 3, "{kind:?}");
             }
@@ -160,12 +177,29 @@ mod tests {
     #[test]
     fn tail_hides_the_end_and_channels_can_share() {
         let tail = Masked { ratio: 0.2, kind: MaskedKind::Tail, ..Masked::default() };
-        let hidden = tail.sample(&LAYOUT, &mut Seed::new(1).rng());
+        let hidden = tail.sample(&layout(), &mut Seed::new(1).rng());
         assert!(hidden[..8].iter().all(|h| !h) && hidden[8] && hidden[9]);
         let shared = Masked { same_for_channels: true, ..Masked::default() };
-        let hidden = shared.sample(&LAYOUT, &mut Seed::new(1).rng());
+        let hidden = shared.sample(&layout(), &mut Seed::new(1).rng());
         assert_eq!(hidden[..10], hidden[10..20]);
         assert_ne!(hidden[..10], hidden[30..40]);
+    }
+
+    #[test]
+    fn padding_is_not_hidden() {
+        let layout = Layout { lengths: Some(vec![10, 5, 0]), ..Layout::new(3, 10) };
+        for kind in [MaskedKind::Random, MaskedKind::Block(2), MaskedKind::Tail] {
+            let masked = Masked { ratio: 0.4, kind, ..Masked::default() };
+            let hidden = masked.sample(&layout, &mut Seed::new(1).rng());
+            let count = |row: &[bool]| row.iter().filter(|hidden| **hidden).count();
+            let counts: Vec<usize> = hidden.chunks(10).map(count).collect();
+            assert_eq!(counts, [4, 2, 0], "{kind:?}");
+            assert!(hidden[15..].iter().all(|hidden| !hidden), "{kind:?}");
+        }
+        let spans = Masked { ratio: 0.4, kind: MaskedKind::Spans(2), ..Masked::default() };
+        let hidden = spans.sample(&layout, &mut Seed::new(1).rng());
+        assert!(hidden[..10].iter().filter(|hidden| **hidden).count() >= 3);
+        assert!(hidden[15..].iter().all(|hidden| !hidden));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use kiln_core::{Backend, Layout, Loss, Rng, StepContext, Targets, TokenModel, Tokens, View};
 
 /// Passes its batch, `[batch, tokens, width]`, through: hidden tokens become zero, and decoding
-/// does nothing.
+/// does nothing. As blocks it gives the batch and its negative.
 #[derive(Debug, Clone)]
 pub struct Toy;
 
@@ -13,7 +13,11 @@ impl<B: Backend> TokenModel<B> for Toy {
 
     fn layout(&self, batch: &Self::Batch) -> Layout {
         let [batch, tokens, _] = batch.dims();
-        Layout { batch, tokens, channels: 1 }
+        Layout::new(batch, tokens)
+    }
+
+    fn device(&self, batch: &Self::Batch) -> B::Device {
+        batch.device()
     }
 
     fn encode(&self, batch: &Self::Batch, view: View<B>) -> Tokens<B> {
@@ -23,6 +27,10 @@ impl<B: Backend> TokenModel<B> for Toy {
             None => batch.clone(),
         };
         Tokens::new(values)
+    }
+
+    fn encode_each(&self, batch: &Self::Batch) -> Vec<Tensor<B, 3>> {
+        vec![batch.clone(), batch.clone().neg()]
     }
 
     fn targets(&self, batch: &Self::Batch) -> Targets<B> {
@@ -40,5 +48,5 @@ impl<B: Backend> TokenModel<B> for Toy {
 
 /// A step without signs.
 pub fn context(rng: &mut Rng) -> StepContext<'_> {
-    StepContext { rng, observe: false }
+    StepContext::new(rng)
 }

@@ -194,7 +194,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         B::seed(&self.device, seed);
         kiln_kernels::reseed(seed);
         let mut rng = self.seed.part("objective").at(number).rng();
-        let mut context = StepContext { rng: &mut rng, observe };
+        let mut context = StepContext { rng: &mut rng, observe, step };
         let cast = self.half.then(|| {
             let block = |name: &str| {
                 self.task.depth(name).is_some() && self.role(name) != Some(Role::Buffer)

@@ -194,15 +194,29 @@ impl Vitals {
 
     fn codebook(&self, step: u64) -> Option<Finding> {
         let perplexity = self.readings(Sign::CodebookPerplexity)?;
+        let collapsed = self.readings(Sign::CollapsedPerplexity).map_or(1.0, mean);
         let late = step >= self.window as u64 / 2;
-        (late && perplexity.iter().all(|value| *value < 2.0)).then(|| {
-            let message = format!(
-                "the quantiser uses hardly more than one code (perplexity {:.2})",
-                mean(perplexity)
-            );
+        if !late || perplexity.iter().any(|value| *value >= 2.0 * collapsed) {
+            return None;
+        }
+        let used = mean(perplexity);
+        let Some(contrastive) = self.readings(Sign::ContrastiveLoss).map(mean) else {
+            let message =
+                format!("the quantiser uses hardly more than one code (perplexity {used:.2})");
             let cause = "codebook collapse: codes are never drawn or move too fast";
-            ("codebook_perplexity", message, cause, "objective".to_owned())
-        })
+            return Some(("codebook_perplexity", message, cause, "objective".to_owned()));
+        };
+        let message = format!(
+            "the codebook perplexity is {used:.2}, one code a group would give {collapsed:.0}, and \
+             the contrastive loss is {contrastive:.4}"
+        );
+        let cause = "codebook collapse: all frames have one code, so that distractors equal the \
+                     target and the loss falls without anything being learnt; besides more \
+                     diversity, a lower learning rate or a longer warm-up, a higher \
+                     `objective.contrastive.gumbel.end` and a higher \
+                     `objective.contrastive.feature_penalty` keep codes apart";
+        let key = "objective.contrastive.diversity_weight".to_owned();
+        Some(("codebook_perplexity", message, cause, key))
     }
 
     fn no_gradient(&self) -> Option<Finding> {

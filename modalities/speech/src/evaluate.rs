@@ -107,7 +107,9 @@ fn measure(
     }
     let (clips, unread) = spoken(&pool, &order);
     if clips.is_empty() {
-        return Err(format!("evaluation `{}`: no recording has a transcript", evaluation.name).into());
+        return Err(
+            format!("evaluation `{}`: no recording has a transcript", evaluation.name).into()
+        );
     }
     let bar = progress(clips.len() as u64, &evaluation.name);
     let started = Instant::now();
@@ -162,7 +164,9 @@ fn spoken(pool: &Pool, order: &[usize]) -> (Vec<Arc<Clip>>, usize) {
     let mut clips = Vec::new();
     for clip in read {
         match clip {
-            Ok(clip) if clip.text.is_some() && !clip.waveform.samples.is_empty() => clips.push(clip),
+            Ok(clip) if clip.text.is_some() && !clip.waveform.samples.is_empty() => {
+                clips.push(clip)
+            }
             Ok(_) => {}
             Err(error) => {
                 unread += 1;
@@ -208,7 +212,8 @@ fn section(
 ) -> Section {
     let mut caption = format!("{rates}; {speed}.");
     if let Some(interval) = rates.wer_interval(seed.part("bootstrap")) {
-        caption += &format!(" 95 % interval of the WER: {interval}.");
+        let [low, high] = [interval.low, interval.high].map(|end| 100.0 * end);
+        caption += &format!(" In 95 of 100 such corpora the WER is {low:.1} to {high:.1} %.");
     }
     if unread > 0 {
         caption += &format!(" {unread} recordings could not be read.");

@@ -246,7 +246,8 @@ fn fit_head(weights: &mut Weights, model: &Weights, known: bool) {
         if !known {
             weights.tensors.remove(name);
         }
-        let (Some(old), Some(new)) = (weights.tensors.get_mut(name), model.tensors.get(name)) else {
+        let (Some(old), Some(new)) = (weights.tensors.get_mut(name), model.tensors.get(name))
+        else {
             continue;
         };
         let (Some(&from), Some(&to)) = (old.shape.last(), new.shape.last()) else { continue };

@@ -1,20 +1,52 @@
 //! Speech: from raw audio to a transcript.
 //!
+//! - [`model`]: [`SpeechModel`], a wave or log-mel frontend, a transformer and heads, put together
+//!   by [`config`]; wav2vec 2.0 is a preset of it. [`token_model`] shows it to objectives.
+//! - [`batch`]: clips to batches; [`log_mel`]: spectrograms; [`cluster`]: units for masked
+//!   prediction, by k-means.
+//! - [`whisper`]: the encoder-decoder. [`hub`]: model directories of Hugging Face.
 //! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] normalises and writes text.
-//! - [`decode`] turns log-probabilities into words.
-//! - [`ngram`] trains and reads language models.
+//! - [`decode`] turns log-probabilities into words, [`ngram`] trains and reads language models.
 //! - [`metrics`] measures error rates.
+//! - [`recipe`] is what a speech recipe is made of, [`data`] reads its recordings, [`task`] trains
+//!   on them, [`recogniser`] is what comes of it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod batch;
+pub mod cluster;
+pub mod config;
+pub mod cost;
+pub mod data;
 pub mod decode;
 mod error;
+pub mod evaluate;
+pub mod frontend;
+pub mod hub;
+pub mod job;
+pub mod log_mel;
 pub mod metrics;
+pub mod modality;
+pub mod model;
 pub mod ngram;
+pub mod presets;
+pub mod quantiser;
+pub mod recipe;
+pub mod recogniser;
+pub mod task;
+pub mod token_model;
 pub mod transcript;
 pub mod vocabulary;
+pub mod whisper;
 
+pub use batch::{BatchError, Clip, Collator, SpeechBatch, SpeechHostBatch};
+pub use config::SpeechModelConfig;
 pub use error::{Result, SpeechError};
+pub use hub::ModelError;
+pub use modality::SPEECH;
+pub use model::SpeechModel;
+pub use presets::Preset;
+pub use recogniser::Recogniser;
 
 /// A file of real data for tests, or a note that it is not there.
 #[cfg(test)]

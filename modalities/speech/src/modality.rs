@@ -1,10 +1,6 @@
 //! Speech among the modalities.
 
-use crate::{
-    frontend::StemConfig,
-    hub, job::SpeechJob,
-    recipe::SpeechParts,
-};
+use crate::{frontend::StemConfig, hub, job::SpeechJob, recipe::SpeechParts};
 use kiln_train::{
     modality::{Job, Modality, ModelSummary},
     recipe::{RecipeText, schema},

@@ -115,8 +115,7 @@ impl OnBackend for Open<'_> {
 
 impl<B: Backend> Acoustics for OnDevice<B> {
     fn log_probs(&self, waves: &[&[f32]]) -> Result<Vec<Array2<f32>>, TaskError> {
-        let clips: Vec<_> =
-            waves.iter().map(|wave| Clip { wave, ..Clip::default() }).collect();
+        let clips: Vec<_> = waves.iter().map(|wave| Clip { wave, ..Clip::default() }).collect();
         let batch = self.collator.collate(&clips)?.upload::<B>(&self.device);
         log_probs(&self.model, &batch, waves)
     }

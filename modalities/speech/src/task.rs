@@ -51,12 +51,13 @@ impl SpeechTask {
             let Some(host) = collate(&self.collator, items)? else { continue };
             let batch = host.upload::<B>(device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
-            let mut context = StepContext { rng: &mut rng, observe: false };
+            let mut context = StepContext { rng: &mut rng, observe: false, step: 0 };
             let loss = self.objective.loss(model, &batch, &mut context);
             let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
             sum += value * loss.count as f64;
             count += loss.count;
-            if let (Some(vocabulary), Objective::Supervised(_)) = (&self.vocabulary, &self.objective)
+            if let (Some(vocabulary), Objective::Supervised(_)) =
+                (&self.vocabulary, &self.objective)
             {
                 self.transcribe(model, &batch, items, vocabulary, &mut rates)?;
             }

@@ -120,6 +120,9 @@ fn mismatch(config: &SeriesModelConfig, objective: &Objective) -> Option<String>
              `model.parts.scaler.kind.prefix` to the number of patches it may look at"
                 .into(),
         ),
+        Objective::Contrastive(_) => {
+            Some("`contrastive` needs a quantiser, which models of series do not have".into())
+        }
         Objective::Pretext(pretext) => {
             let known = |task: &String| config.labels.iter().any(|label| label.task() == task);
             pretext.tasks.keys().find(|task| !known(task)).map(|task| {

@@ -65,7 +65,7 @@ impl SeriesTask {
         for (number, windows) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
             let batch = collate(windows, self.config.frontend.resolutions).upload::<B>(device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
-            let mut context = StepContext { rng: &mut rng, observe: false };
+            let mut context = StepContext::new(&mut rng);
             let loss = self.objective.loss(model, &batch, &mut context);
             let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
             sum += value * loss.count as f64;

@@ -19,7 +19,11 @@ impl<B: Backend> TokenModel<B> for SeriesModel<B> {
 
     fn layout(&self, batch: &SeriesBatch<B>) -> Layout {
         let [items, _, channels] = batch.dims();
-        Layout { batch: items * channels, tokens: self.config().patches(), channels }
+        Layout { channels, ..Layout::new(items * channels, self.config().patches()) }
+    }
+
+    fn device(&self, batch: &SeriesBatch<B>) -> B::Device {
+        batch.past.device()
     }
 
     fn encode(&self, batch: &SeriesBatch<B>, view: View<B>) -> Tokens<B> {
@@ -241,7 +245,7 @@ mod tests {
     }
 
     fn with_rng<T>(observe: bool, run: impl FnOnce(&mut StepContext<'_>) -> T) -> T {
-        run(&mut StepContext { rng: &mut Seed::new(1).rng(), observe })
+        run(&mut StepContext { rng: &mut Seed::new(1).rng(), observe, step: 0 })
     }
 
     #[test]
@@ -318,7 +322,7 @@ mod tests {
             let batch = batch();
             assert_eq!(model.predict(&batch).unwrap().point.dims(), [2, 11, 3]);
             let layout = model.layout(&batch);
-            assert_eq!(layout, Layout { batch: 6, tokens: 4, channels: 3 });
+            assert_eq!(layout, Layout { channels: 3, ..Layout::new(6, 4) });
             let Targets::Values { values, .. } = model.targets(&batch) else { panic!("values") };
             let encoded = model.encode(&batch, View { hide: None, causal });
             assert_eq!(model.decode(encoded.values).dims(), values.dims());

@@ -17,13 +17,13 @@ const fn picture(title: &'static str, names: &'static [&'static str]) -> Picture
 }
 
 const PICTURES: [Picture; 12] = [
-    picture("loss", &["loss", "guess_loss"]),
+    picture("loss", &["loss", "guess_loss", "contrastive_loss"]),
     picture("learning rate", &["learning_rate"]),
     Picture { title: "gradient norm", names: &["gradient_norm"], log: true },
     picture("spread of representations", &["spread"]),
     picture("share of dead units", &["dead_units"]),
     picture("accuracy", &["accuracy", "chance_accuracy"]),
-    picture("codebook perplexity", &["codebook_perplexity"]),
+    picture("codebook perplexity", &["codebook_perplexity", "collapsed_perplexity"]),
     picture("share of tokens masked", &["masked_share"]),
     picture("share of steps clipped", &["clipped_share"]),
     picture("steps skipped", &["bad_steps"]),
@@ -39,7 +39,7 @@ pub(super) fn pictures(stage: &StageCurves) -> Vec<String> {
         Some(Line {
             label: label(key),
             colour,
-            dashed: key.contains("guess") || key.contains("chance"),
+            dashed: ["guess", "chance", "collapsed"].iter().any(|mark| key.contains(mark)),
             points,
         })
     };

@@ -97,6 +97,40 @@ fn each_sign_warns_once_and_names_its_key() {
 }
 
 #[test]
+fn a_collapse_of_the_codebook_is_explained_within_200_steps() {
+    let warnings = run(|step| {
+        let (mut reading, mut signs) = healthy(step);
+        // As it goes in wav2vec 2.0 with two groups: by step 100 all frames share their codes, no
+        // distractor differs from the target, and the loss is that of the missing diversity.
+        let left = (1.0 - step as f64 / 100.0).max(0.0);
+        reading.loss = 0.1 + 4.6 * left;
+        set(&mut signs, Sign::CodebookPerplexity, 2.0 + 300.0 * left);
+        set(&mut signs, Sign::Accuracy, 1.0 - left);
+        signs.push((Sign::CollapsedPerplexity, 2.0));
+        signs.push((Sign::ContrastiveLoss, 4.6 * left));
+        (reading, signs)
+    });
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let warning = &warnings[0];
+    assert_eq!(warning.sign, "codebook_perplexity");
+    assert!((100..200).contains(&warning.step), "{warning:?}");
+    let text = warning.to_string();
+    for part in ["perplexity is 2.00", "would give 2", "contrastive loss is 0.0", "distractors"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(warning.key, "objective.contrastive.diversity_weight");
+    // The same use of a codebook without groups is sparse, not collapsed.
+    assert_eq!(
+        run(|step| {
+            let (reading, mut signs) = healthy(step);
+            set(&mut signs, Sign::CodebookPerplexity, 2.5);
+            (reading, signs)
+        }),
+        []
+    );
+}
+
+#[test]
 fn a_short_stage_is_left_alone_and_last_readings_are_kept() {
     let mut vitals = Vitals::new(20, 0, "lion", Memory::default());
     let signs = [SignValue { sign: Sign::GuessLoss, value: 1.0 }];

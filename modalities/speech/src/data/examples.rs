@@ -2,12 +2,8 @@
 
 use super::Pool;
 use crate::{
-    SpeechModelConfig, batch,
-    cluster::KMeans,
-    log_mel::LogMel,
-    recipe::SpeechData,
-    transcript::Normalisation,
-    vocabulary::Vocabulary,
+    SpeechModelConfig, batch, cluster::KMeans, log_mel::LogMel, recipe::SpeechData,
+    transcript::Normalisation, vocabulary::Vocabulary,
 };
 use kiln_core::{Rng, Seed, Size, Source};
 use kiln_datasets::{

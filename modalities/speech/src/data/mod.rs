@@ -174,7 +174,8 @@ pub fn vocabulary_of(
         None => build(&mut texts.into_iter()),
         Some(start) => {
             // A vocabulary that can write everything already is left as it is.
-            let mut unknown = texts.filter(|text| !start.encode(text).unknown.is_empty()).peekable();
+            let mut unknown =
+                texts.filter(|text| !start.encode(text).unknown.is_empty()).peekable();
             if unknown.peek().is_none() {
                 return Ok(start.clone());
             }
@@ -184,12 +185,7 @@ pub fn vocabulary_of(
 }
 
 /// Units of speech, by the spectrograms of some recordings.
-fn cluster(
-    pool: &Pool,
-    mel: &LogMel,
-    count: usize,
-    seed: Seed,
-) -> Result<KMeans, StageDataError> {
+fn cluster(pool: &Pool, mel: &LogMel, count: usize, seed: Seed) -> Result<KMeans, StageDataError> {
     let clips = (0..pool.len()).filter_map(|at| pool.clip(at).ok()).take(CLUSTERED);
     let frames: Vec<Array2<f32>> = clips.map(|clip| mel.forward(&clip.waveform.samples)).collect();
     let views: Vec<_> = frames.iter().map(|frames| frames.view()).collect();

@@ -3,8 +3,8 @@
 use super::{
     mixer_names::layer_rules,
     spelling::{
-        class, distribution, distribution_name, family_json, mixes_channels, mode, norm, norm_name,
-        plain_norm, positions, positions_name, scaler, scaling, sorted, whole_numbers,
+        distribution, distribution_name, mixes_channels, mode, norm, norm_name, plain_norm,
+        positions, positions_name, scaler, scaling, sorted, whole_numbers,
     },
 };
 use crate::{
@@ -13,7 +13,10 @@ use crate::{
     head::{ForecastConfig, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
 };
-use kiln_hub::Rule;
+use kiln_hub::{
+    Rule,
+    family::{class, family_json},
+};
 use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,8 +1,7 @@
 //! PatchTST, <https://arxiv.org/abs/2211.14730>, as transformers stores it.
 
 use super::spelling::{
-    activation, activation_name, class, distribution, distribution_name, family_json, plain_norm,
-    scaler, scaling, whole_numbers,
+    distribution, distribution_name, plain_norm, scaler, scaling, whole_numbers,
 };
 use crate::{
     config::SeriesModelConfig,
@@ -10,8 +9,14 @@ use crate::{
     head::{ForecastConfig, Pooling, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
 };
-use kiln_hub::Rule;
-use kiln_nn::{BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig};
+use kiln_hub::{
+    Rule,
+    family::{class, family_json},
+};
+use kiln_nn::{
+    AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
+    activation_name, activation_named,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -174,7 +179,7 @@ pub fn to_ours(theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError
             layers: theirs.num_hidden_layers,
             heads: theirs.num_attention_heads,
             hidden: Some(theirs.ffn_dim),
-            activation: activation("activation_function", &theirs.activation_function)?,
+            activation: activation_named("activation_function", &theirs.activation_function)?,
             norm: NormConfig { epsilon: theirs.norm_eps, ..NormConfig::new(kind) },
             pre_norm: theirs.pre_norm,
             final_norm: false,
@@ -183,6 +188,7 @@ pub fn to_ours(theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError
             attention_dropout: theirs.attention_dropout,
             hidden_dropout: theirs.ff_dropout,
             residual_dropout: theirs.path_dropout,
+            ..Default::default()
         }),
         forecast: (!pretraining).then(|| ForecastConfig {
             pooling,
@@ -229,6 +235,8 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
         && ours.labels.is_empty()
         && !ours.causal
         && !transformer.final_norm
+        && transformer.attention_bias == AttentionBias::All
+        && transformer.layer_drop == 0.0
         && plain_norm(&transformer.norm)
         && matches!(ours.loss, PointLoss::Mse | PointLoss::Nll { .. });
     if !plain {

@@ -5,40 +5,8 @@ use crate::{
     head::distribution::Distribution,
     scaler::{MissingFill, ScalerConfig, ScalerKind},
 };
-use kiln_nn::{Activation, ConfigError, NormConfig, NormKind};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
-
-/// The activation of a name in transformers.
-pub(super) fn activation(key: &str, name: &str) -> Result<Activation, ConfigError> {
-    Ok(match name {
-        "gelu" | "gelu_python" => Activation::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" | "gelu_python_tanh" => {
-            Activation::GeluTanh
-        }
-        "quick_gelu" => Activation::GeluSigmoid,
-        "relu" => Activation::Relu,
-        "silu" | "swish" => Activation::Silu,
-        "tanh" => Activation::Tanh,
-        "sigmoid" => Activation::Sigmoid,
-        "linear" => Activation::Identity,
-        other => return Err(ConfigError::new(key, other, "gelu, relu, silu or tanh")),
-    })
-}
-
-/// The name in transformers of an activation.
-pub(super) fn activation_name(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_pytorch_tanh",
-        Activation::GeluSigmoid => "quick_gelu",
-        Activation::Relu => "relu",
-        Activation::Silu => "silu",
-        Activation::Tanh => "tanh",
-        Activation::Sigmoid => "sigmoid",
-        Activation::Identity => "linear",
-    }
-}
+use kiln_nn::{ConfigError, NormConfig, NormKind};
+use serde_json::{Value, json};
 
 /// A norm that families know: layer or batch norm with the usual momentum.
 pub(super) fn plain_norm(norm: &NormConfig) -> bool {
@@ -165,20 +133,4 @@ pub(super) fn whole_numbers(json: &mut Value, keys: &[&str]) -> Option<()> {
         *value = json!(number as i64);
     }
     Some(())
-}
-
-/// A family's configuration as JSON, with its `model_type` and class first.
-pub(super) fn family_json(model_type: &str, class: &str, config: &impl Serialize) -> Option<Value> {
-    let mut object = Map::new();
-    object.insert("model_type".into(), json!(model_type));
-    object.insert("architectures".into(), json!([class]));
-    if let Value::Object(rest) = serde_json::to_value(config).ok()? {
-        object.extend(rest.into_iter().filter(|(key, _)| key != "architectures"));
-    }
-    Some(Value::Object(object))
-}
-
-/// A class name out of `architectures`, or the default.
-pub(super) fn class<'a>(architectures: &'a Option<Vec<String>>, default: &'a str) -> &'a str {
-    architectures.as_ref().and_then(|names| names.first()).map_or(default, String::as_str)
 }

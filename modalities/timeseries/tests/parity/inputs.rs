@@ -2,83 +2,47 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;
-use kiln_hub::{Weight, Weights};
+use kiln_hub::testing::{Inputs, tensor};
 use kiln_timeseries::{SeriesBatch, SeriesModelConfig};
-use std::path::Path;
 
-/// The inputs of a fixture, by the reference's names.
-pub struct Inputs(Weights);
-
-impl Inputs {
-    pub fn read(dir: &Path) -> Self {
-        Self(Weights::read_file(&dir.join("inputs.safetensors")).unwrap())
-    }
-
-    /// Any tensor as shape and floats.
-    pub fn get(&self, names: &[&str]) -> Option<Weight> {
-        names.iter().find_map(|name| {
-            self.0.tensors.get(*name).cloned().or_else(|| {
-                let raw = self.0.passthrough.get(*name)?;
-                let size = raw.bytes.len() / raw.shape.iter().product::<usize>().max(1);
-                let values = raw
-                    .bytes
-                    .chunks(size)
-                    .map(|bytes| match bytes {
-                        [byte] => f32::from(*byte),
-                        [a, b, c, d] => i32::from_le_bytes([*a, *b, *c, *d]) as f32,
-                        bytes => i64::from_le_bytes(bytes.try_into().unwrap()) as f32,
-                    })
-                    .collect();
-                Some(Weight { shape: raw.shape.clone(), values })
-            })
-        })
-    }
-
-    /// The batch, its past padded in front to the model's context as the reference does.
-    pub fn batch<B: Backend>(&self, config: &SeriesModelConfig) -> SeriesBatch<B> {
-        let device = Default::default();
-        let past: Tensor<B, 3> = tensor(&self.get(&["past_values"]).unwrap());
-        let observed = self.get(&["past_observed_mask", "observed_mask"]);
-        let missing =
-            observed.map(|mask| fit(tensor::<B, 3>(&mask), config.context).lower_elem(0.5));
-        let future: Option<Tensor<B, 3>> = self.get(&["future_values"]).map(|future| {
-            let future = tensor::<B, 3>(&future);
-            let channels = past.dims()[2];
-            let targets = config.forecast.as_ref().map(|head| head.targets(channels, 0));
-            match targets {
-                // Only the targets' future is given: put them back in their places.
-                Some(targets) if future.dims()[2] != channels => {
-                    let [batch, rows, _] = future.dims();
-                    let mut all = Tensor::zeros([batch, rows, channels], &device);
-                    for (at, channel) in targets.into_iter().enumerate() {
-                        let column = future.clone().narrow(2, at, 1);
-                        all = all.slice_assign([0..batch, 0..rows, channel..channel + 1], column);
-                    }
-                    all
+/// The batch, its past padded in front to the model's context as the reference does.
+pub fn batch<B: Backend>(inputs: &Inputs, config: &SeriesModelConfig) -> SeriesBatch<B> {
+    let device = Default::default();
+    let past: Tensor<B, 3> = tensor(&inputs.get(&["past_values"]).unwrap());
+    let observed = inputs.get(&["past_observed_mask", "observed_mask"]);
+    let missing = observed.map(|mask| fit(tensor::<B, 3>(&mask), config.context).lower_elem(0.5));
+    let future: Option<Tensor<B, 3>> = inputs.get(&["future_values"]).map(|future| {
+        let future = tensor::<B, 3>(&future);
+        let channels = past.dims()[2];
+        let targets = config.forecast.as_ref().map(|head| head.targets(channels, 0));
+        match targets {
+            // Only the targets' future is given: put them back in their places.
+            Some(targets) if future.dims()[2] != channels => {
+                let [batch, rows, _] = future.dims();
+                let mut all = Tensor::zeros([batch, rows, channels], &device);
+                for (at, channel) in targets.into_iter().enumerate() {
+                    let column = future.clone().narrow(2, at, 1);
+                    all = all.slice_assign([0..batch, 0..rows, channel..channel + 1], column);
                 }
-                _ => future,
+                all
             }
-        });
-        let future_missing =
-            self.get(&["future_observed_mask"]).map(|mask| tensor::<B, 3>(&mask).lower_elem(0.5));
-        let resolution = self.get(&["freq_token"]).map(|ids| {
-            let ids: Vec<i64> = ids.values.iter().map(|id| *id as i64).collect();
-            let count = ids.len();
-            Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [count]), &device)
-        });
-        SeriesBatch {
-            missing,
-            future,
-            future_missing,
-            resolution,
-            ..SeriesBatch::new(fit(past, config.context))
+            _ => future,
         }
+    });
+    let future_missing =
+        inputs.get(&["future_observed_mask"]).map(|mask| tensor::<B, 3>(&mask).lower_elem(0.5));
+    let resolution = inputs.get(&["freq_token"]).map(|ids| {
+        let ids: Vec<i64> = ids.values.iter().map(|id| *id as i64).collect();
+        let count = ids.len();
+        Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [count]), &device)
+    });
+    SeriesBatch {
+        missing,
+        future,
+        future_missing,
+        resolution,
+        ..SeriesBatch::new(fit(past, config.context))
     }
-}
-
-pub fn tensor<B: Backend, const D: usize>(weight: &Weight) -> Tensor<B, D> {
-    let data = TensorData::new(weight.values.clone(), weight.shape.clone());
-    Tensor::from_data(data, &Default::default())
 }
 
 /// The last `context` rows, zeros in front where there are fewer.

@@ -1,8 +1,5 @@
-//! Parity with the references' own outputs and gradients, for every fixture that is found.
-//!
-//! `KILN_FIXTURES` names the folder (`<family>/<name>/`: a model directory with inputs and
-//! outputs); `KILN_PYTHON`, where given, is a Python with transformers and granite-tsfm that then
-//! loads what was written here. Tolerances, relative to the norm: outputs 1e-4, gradients 1e-3.
+//! Parity with the references' own outputs and gradients, for every fixture that is found; see
+//! [`kiln_hub::testing`]. Tolerances, relative to the norm: outputs 1e-4, gradients 1e-3.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -11,13 +8,15 @@ mod round_trip;
 
 use burn::{
     backend::Autodiff,
-    module::{Module, ModuleVisitor, Param},
-    tensor::{Bool, Tensor, backend::AutodiffBackend},
+    tensor::{Bool, Tensor},
 };
 use burn_flex::Flex;
-use inputs::{Inputs, tensor};
+use inputs::batch;
 use kiln_core::{Backend, View};
-use kiln_hub::{Weight, Weights};
+use kiln_hub::{
+    Weight, Weights,
+    testing::{Gradients, Inputs, compare, each_fixture, tensor, values},
+};
 use kiln_nn::{BackboneConfig, NormConfig};
 use kiln_timeseries::{
     SeriesBatch, SeriesModel, SeriesModelConfig,
@@ -25,10 +24,7 @@ use kiln_timeseries::{
     hub::{load_model, read},
 };
 use round_trip::round_trip;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 type A = Autodiff<Flex>;
 
@@ -48,33 +44,14 @@ fn parity_tinytimemixer() {
 }
 
 fn family(name: &str) {
-    let root = std::env::var("KILN_FIXTURES").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
-        PathBuf::from,
-    );
-    let Ok(entries) = std::fs::read_dir(root.join(name)) else {
-        println!("skipped: no fixtures in {}", root.join(name).display());
-        return;
-    };
-    let mut dirs: Vec<PathBuf> =
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
-    dirs.sort();
-    assert!(!dirs.is_empty(), "no fixtures in {}", root.join(name).display());
-    let mut failures = Vec::new();
-    for dir in dirs {
-        let before = failures.len();
-        match load_model::<Flex>(&dir, &Default::default()) {
-            Ok((model, _)) => {
-                outputs(&dir, &model, &mut failures);
-                gradients(&dir, &mut failures);
-                round_trip(&dir, &mut failures);
-            }
-            Err(error) => failures.push(error.to_string()),
+    each_fixture(name, |dir, failures| match load_model::<Flex>(dir, &Default::default()) {
+        Ok((model, _)) => {
+            outputs(dir, &model, failures);
+            gradients(dir, failures);
+            round_trip(dir, failures);
         }
-        let verdict = if failures.len() == before { "ok" } else { "FAILED" };
-        println!("{name}/{}: {verdict}", dir.file_name().unwrap().to_string_lossy());
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+        Err(error) => failures.push(error.to_string()),
+    });
 }
 
 /// Everything that a reference puts out, by its names.
@@ -83,7 +60,7 @@ fn run<B: Backend>(
     inputs: &Inputs,
 ) -> BTreeMap<String, (Vec<usize>, Tensor<B, 1>)> {
     let config = model.config();
-    let batch = inputs.batch::<B>(config);
+    let batch = batch::<B>(inputs, config);
     let [items, _, channels] = batch.dims();
     let mut found = BTreeMap::new();
     let flat = |x: Tensor<B, 3>| {
@@ -178,8 +155,7 @@ fn outputs(dir: &Path, model: &SeriesModel<Flex>, failures: &mut Vec<String>) {
 }
 
 fn gradients(dir: &Path, failures: &mut Vec<String>) {
-    let path = dir.join("grads.safetensors");
-    if !path.exists() {
+    if !dir.join("grads.safetensors").exists() {
         return;
     }
     // Evaluation mode with gradients: no dropout, batch norm by its running statistics.
@@ -187,52 +163,8 @@ fn gradients(dir: &Path, failures: &mut Vec<String>) {
     let mut model = SeriesModel::<A>::new(still(config), &Default::default()).unwrap();
     kiln_hub::apply::<A, _>(&mut model, &weights, kiln_hub::Mode::Strict).unwrap();
     let loss = run(&model, &Inputs::read(dir)).remove("loss").unwrap().1;
-    let gradients = loss.backward();
-    let mut collected =
-        Gradients { gradients: &gradients, path: Vec::new(), found: BTreeMap::new(), square: 0.0 };
-    model.visit(&mut collected);
-    let (found, norm) = (collected.found, collected.square.sqrt());
-
-    let expected = Weights::read_file(&path).unwrap();
-    // The file's names in ours, by renaming a copy of the model's weights that carries them.
-    let ours = in_our_names(dir, &expected);
-    assert_eq!(ours.len(), expected.tensors.len());
-    for (name, weight) in &ours {
-        let Some((shape, values)) = found.get(name) else {
-            failures.push(format!("{}: no gradient of {name}", dir.display()));
-            continue;
-        };
-        // Linear weights are [in, out] here and [out, in] there.
-        let turned = match shape[..] {
-            [from, to]
-                if weight.shape == [to, from]
-                    && name.ends_with("weight")
-                    && !name.contains("embedding.embedding") =>
-            {
-                (0..to)
-                    .flat_map(|o| (0..from).map(move |i| (i, o)))
-                    .map(|(i, o)| values[i * to + o])
-                    .collect()
-            }
-            _ => values.clone(),
-        };
-        // A bias of keys has no effect, so that its gradient is rounding alone.
-        let what = format!("gradient of {name}");
-        compare(dir, &what, &turned, &weight.values, 1e-3, 1e-3 * norm, failures);
-    }
-    let bytes = std::fs::read(&path).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    if let Some(expected) =
-        header.metadata().as_ref().and_then(|pairs| pairs.get("global_grad_norm"))
-    {
-        let expected: f64 = expected.parse().unwrap();
-        if (norm - expected).abs() > 1e-3 * expected {
-            failures.push(format!(
-                "{}: gradient norm {norm}, the reference's {expected}",
-                dir.display()
-            ));
-        }
-    }
+    let gradients = Gradients::of::<A, _>(&model, &loss.backward());
+    gradients.compare(dir, |theirs| in_our_names(dir, theirs), failures);
 }
 
 /// Tensors of their names in ours.
@@ -274,66 +206,4 @@ fn still(mut config: SeriesModelConfig) -> SeriesModelConfig {
         token.dropout = 0.0;
     }
     config
-}
-
-struct Gradients<'a> {
-    gradients: &'a <A as AutodiffBackend>::Gradients,
-    path: Vec<String>,
-    found: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-    square: f64,
-}
-
-impl ModuleVisitor<A> for Gradients<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.push(if container.starts_with("Enum:") {
-            String::new()
-        } else {
-            name.to_owned()
-        });
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
-            let shape = gradient.dims().to_vec();
-            let values: Vec<f32> = gradient.into_data().to_vec().unwrap();
-            self.square += values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-            let name: Vec<&str> =
-                self.path.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-            self.found.insert(name.join("."), (shape, values));
-        }
-    }
-}
-
-fn values<B: Backend>(x: Tensor<B, 1>) -> Vec<f32> {
-    x.into_data().convert::<f32>().to_vec().unwrap()
-}
-
-/// Checks `found` against `expected`, relative to its norm or to `least` where that is more.
-fn compare(
-    dir: &Path,
-    name: &str,
-    found: &[f32],
-    expected: &[f32],
-    tolerance: f64,
-    least: f64,
-    failures: &mut Vec<String>,
-) {
-    assert_eq!(found.len(), expected.len(), "{}: {name}", dir.display());
-    let square = |values: &mut dyn Iterator<Item = f64>| {
-        values.map(|value| value * value).sum::<f64>().sqrt()
-    };
-    let pairs = || found.iter().zip(expected).map(|(a, b)| (f64::from(*a), f64::from(*b)));
-    let error = square(&mut pairs().map(|(a, b)| a - b));
-    let size = square(&mut pairs().map(|(_, b)| b)).max(least).max(1e-12);
-    if error.is_nan() || error > tolerance * size {
-        failures.push(format!(
-            "{}: {name} is off by {:.3e} of its norm (allowed {tolerance:.0e})",
-            dir.display(),
-            error / size
-        ));
-    }
 }

@@ -1,48 +1,26 @@
 //! What was read is written again: for us, bit for bit, and for the reference's own library.
 
 use burn_flex::Flex;
-use kiln_hub::ModelDir;
+use kiln_hub::{
+    ModelDir,
+    testing::{python_reads, same_weights},
+};
 use kiln_timeseries::hub::{load_model, save_model};
 use serde_json::Value;
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 /// Loads, saves, and compares names, types, shapes and bytes with the original file.
 pub fn round_trip(dir: &Path, failures: &mut Vec<String>) {
     let (model, config) = load_model::<Flex>(dir, &Default::default()).unwrap();
     let copy = tempfile::tempdir().unwrap();
     save_model(&model, &config, copy.path()).unwrap();
-    let read_bytes = |dir: &Path| std::fs::read(dir.join("model.safetensors")).unwrap();
-    let (theirs, ours) = (read_bytes(dir), read_bytes(copy.path()));
-    let theirs = safetensors::SafeTensors::deserialize(&theirs).unwrap();
-    let ours = safetensors::SafeTensors::deserialize(&ours).unwrap();
-    let sorted = |file: &safetensors::SafeTensors<'_>| {
-        let mut names: Vec<String> = file.names().into_iter().map(ToString::to_string).collect();
-        names.sort();
-        names
-    };
-    if sorted(&theirs) != sorted(&ours) {
-        failures.push(format!("{}: wrote {:?}", dir.display(), sorted(&ours)));
-        return;
-    }
-    for name in sorted(&theirs) {
-        let (a, b) = (theirs.tensor(&name).unwrap(), ours.tensor(&name).unwrap());
-        if a.dtype() != b.dtype() || a.shape() != b.shape() || a.data() != b.data() {
-            failures.push(format!("{}: {name} changed on its way through", dir.display()));
-        }
-    }
+    same_weights(dir, copy.path(), str::to_owned, failures);
     let written = ModelDir::open(copy.path()).unwrap().config;
     let original = ModelDir::open(dir).unwrap().config;
     same_config(dir, &original, &written, failures);
     let (_, again) = load_model::<Flex>(copy.path(), &Default::default()).unwrap();
     assert_eq!(again, config, "the configuration goes there and back");
-    if let Ok(python) = std::env::var("KILN_PYTHON") {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_model_dir.py");
-        let output = Command::new(python).arg(script).arg(copy.path()).arg(dir).output().unwrap();
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr);
-            failures.push(format!("{}: Python refuses what was written: {message}", dir.display()));
-        }
-    }
+    python_reads(dir, copy.path(), failures);
 }
 
 /// What we write says the same as what we read, key by key.

@@ -7,8 +7,8 @@ pub use config::TinyTimeMixerConfig;
 pub use names::rules;
 
 use super::spelling::{
-    class, distribution, distribution_name, family_json, mixes_channels, mode, norm, norm_name,
-    plain_norm, positions, positions_name, scaler, scaling, sorted, whole_numbers,
+    distribution, distribution_name, mixes_channels, mode, norm, norm_name, plain_norm, positions,
+    positions_name, scaler, scaling, sorted, whole_numbers,
 };
 use crate::{
     config::{DecoderConfig, SeriesModelConfig},
@@ -16,6 +16,7 @@ use crate::{
     head::{ForecastConfig, loss::PointLoss, reconcile::ReconcileConfig},
     scaler::ScalerKind,
 };
+use kiln_hub::family::{class, family_json};
 use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormConfig};
 use serde_json::Value;
 

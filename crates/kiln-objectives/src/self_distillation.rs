@@ -1,0 +1,134 @@
+//! Hidden tokens are predicted as a teacher sees them that sees all: data2vec,
+//! <https://arxiv.org/abs/2202.03555>. The teacher is the model itself with averaged weights.
+//!
+//! Targets are the mean of the teacher's last blocks, each feature of each sequence normalised over
+//! its tokens. Where the paper takes what the feed-forward adds, here it is a block's output.
+
+use crate::{Masked, ObjectiveError};
+use burn::tensor::{Bool, Tensor};
+use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of self-distillation. It is no [`crate::Objective`], since those know no teacher: a task
+/// that keeps one calls [`Self::teach`] with it and [`Self::loss`] with the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelfDistillation {
+    /// Which tokens are hidden, and how errors count.
+    pub masked: Masked,
+    /// Blocks whose outputs are averaged, from the last down.
+    pub blocks: usize,
+}
+
+impl Default for SelfDistillation {
+    /// The published settings for speech.
+    fn default() -> Self {
+        let kind = crate::MaskedKind::Spans(10);
+        Self { masked: Masked { ratio: 0.65, kind, ..Masked::default() }, blocks: 8 }
+    }
+}
+
+impl SelfDistillation {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When one is out of range.
+    pub fn validate(&self) -> Result<(), ObjectiveError> {
+        if self.blocks == 0 {
+            let problem = "is 0; expected at least 1".into();
+            return Err(ObjectiveError { key: "self-distillation.blocks", problem });
+        }
+        self.masked.validate()
+    }
+
+    /// What a teacher makes of each token, `[batch, tokens, width]`; `None` where the model does not
+    /// give its blocks' outputs.
+    pub fn teach<B: Backend, M: TokenModel<B>>(
+        &self,
+        teacher: &M,
+        batch: &M::Batch,
+    ) -> Option<Tensor<B, 3>> {
+        let each = teacher.encode_each(batch);
+        let layout = teacher.layout(batch);
+        let lengths: Vec<usize> = (0..layout.batch).map(|row| layout.length(row)).collect();
+        let last = each.into_iter().rev().take(self.blocks);
+        let normed: Vec<_> = last.map(|x| standardised(x.detach(), &lengths)).collect();
+        let count = normed.len() as f64;
+        let sum = normed.into_iter().reduce(|sum, x| sum + x);
+        sum.map(|sum| sum.div_scalar(count))
+    }
+
+    /// The mean error over hidden tokens of what `model` predicts of `taught`,
+    /// `[batch, tokens, width]`.
+    pub fn loss<B: Backend, M: TokenModel<B>>(
+        &self,
+        model: &M,
+        batch: &M::Batch,
+        taught: Tensor<B, 3>,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
+        let targets = Targets::Values { values: taught, mask_missing: None };
+        self.masked.loss_against(targets, model, batch, context)
+    }
+}
+
+/// Each feature of each sequence, `[batch, tokens, width]`, with a mean of zero and a variance of
+/// one over the first `lengths` tokens.
+fn standardised<B: Backend>(x: Tensor<B, 3>, lengths: &[usize]) -> Tensor<B, 3> {
+    let [batch, tokens, width] = x.dims();
+    let device = x.device();
+    let pad: Vec<bool> =
+        lengths.iter().flat_map(|length| (0..tokens).map(move |at| at >= *length)).collect();
+    let pad = burn::tensor::TensorData::new(pad, [batch, tokens, 1]);
+    let pad = Tensor::<B, 3, Bool>::from_data(pad, &device).expand([batch, tokens, width]);
+    let counts: Vec<f32> = lengths.iter().map(|length| (*length).max(1) as f32).collect();
+    let counts = burn::tensor::TensorData::new(counts, [batch, 1, 1]);
+    let counts = Tensor::<B, 3>::from_data(counts, &device);
+    let mean_over = |x: Tensor<B, 3>| x.mask_fill(pad.clone(), 0.0).sum_dim(1) / counts.clone();
+    let centred = x.clone() - mean_over(x);
+    let variance = mean_over(centred.clone().square());
+    centred / variance.add_scalar(1e-5).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MaskedKind, toy::Toy};
+    use burn_flex::Flex;
+    use kiln_core::Seed;
+
+    #[test]
+    fn features_are_standardised_without_padding() {
+        let x = Tensor::<Flex, 3>::from_floats(
+            [[[1.0, 5.0], [3.0, 5.0], [99.0, 99.0]]],
+            &Default::default(),
+        );
+        let found: Vec<f32> = standardised(x, &[2]).narrow(1, 0, 2).into_data().to_vec().unwrap();
+        for (found, expected) in found.iter().zip([-1.0, 0.0, 1.0, 0.0]) {
+            assert!((found - expected).abs() < 1e-4, "{found}");
+        }
+    }
+
+    #[test]
+    fn the_last_blocks_are_averaged_and_only_hidden_tokens_count() {
+        let device = Default::default();
+        let batch = Tensor::<Flex, 3>::from_floats([[[0.0], [0.0], [6.0]]], &device);
+        // The toy's blocks give the batch and its negative: the last alone, and both together.
+        let last = SelfDistillation { blocks: 1, ..Default::default() };
+        let both = SelfDistillation { blocks: 2, ..Default::default() };
+        let taught = last.teach(&Toy, &batch).unwrap();
+        let found: Vec<f32> = taught.clone().into_data().to_vec().unwrap();
+        assert!((found[0] - 0.5_f32.sqrt()).abs() < 1e-4 && (found[2] + 2_f32.sqrt()).abs() < 1e-4);
+        let none = both.teach(&Toy, &batch).unwrap();
+        assert!(none.abs().max().into_scalar() < 1e-6);
+        // Hidden tokens are zero in the toy, so the error is the target squared: two.
+        let masked = Masked { ratio: 0.34, kind: MaskedKind::Tail, ..Masked::default() };
+        let tail = SelfDistillation { masked, blocks: 1 };
+        let mut rng = Seed::new(0).rng();
+        let loss = tail.loss(&Toy, &batch, taught, &mut StepContext::new(&mut rng));
+        assert_eq!(loss.count, 1);
+        assert!((loss.value.into_scalar() - 2.0).abs() < 1e-3);
+        assert!(SelfDistillation { blocks: 0, ..tail }.validate().is_err());
+    }
+}

@@ -1,0 +1,433 @@
+//! wav2vec 2.0, <https://arxiv.org/abs/2006.11477>, as transformers stores it.
+
+use crate::{
+    config::{AudioConfig, AugmentConfig, CtcConfig, CtcReduction, Format, SpeechModelConfig},
+    frontend::{FrontendConfig, StemConfig},
+    quantiser::QuantiserConfig,
+};
+use kiln_hub::{
+    Rule,
+    family::{class, family_json},
+};
+use kiln_nn::{
+    AttentionBias, ConfigError, NormConfig, NormKind, PositionalConvConfig, TransformerConfig,
+    WaveEncoderConfig, WaveLayerConfig, WaveNormKind, activation_name, activation_named,
+};
+use kiln_objectives::{Contrastive, Spans};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Its `model_type`.
+pub const MODEL_TYPE: &str = "wav2vec2";
+
+const MODEL: &str = "Wav2Vec2Model";
+const CTC: &str = "Wav2Vec2ForCTC";
+const PRETRAINING: &str = "Wav2Vec2ForPreTraining";
+
+/// Its `config.json`, with its own names and defaults; keys that do not matter here are ignored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "documented by transformers")]
+pub struct Wav2Vec2Config {
+    pub architectures: Option<Vec<String>>,
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub intermediate_size: usize,
+    pub hidden_act: String,
+    pub hidden_dropout: f64,
+    pub activation_dropout: f64,
+    pub attention_dropout: f64,
+    pub feat_proj_dropout: f64,
+    pub feat_quantizer_dropout: f64,
+    pub final_dropout: f64,
+    pub layerdrop: f64,
+    pub layer_norm_eps: f64,
+    pub feat_extract_norm: String,
+    pub feat_extract_activation: String,
+    pub conv_dim: Vec<usize>,
+    pub conv_stride: Vec<usize>,
+    pub conv_kernel: Vec<usize>,
+    pub conv_bias: bool,
+    pub num_conv_pos_embeddings: usize,
+    pub num_conv_pos_embedding_groups: usize,
+    pub do_stable_layer_norm: bool,
+    pub apply_spec_augment: bool,
+    pub mask_time_prob: f64,
+    pub mask_time_length: usize,
+    pub mask_time_min_masks: usize,
+    pub mask_feature_prob: f64,
+    pub mask_feature_length: usize,
+    pub mask_feature_min_masks: usize,
+    pub num_codevectors_per_group: usize,
+    pub num_codevector_groups: usize,
+    pub codevector_dim: usize,
+    pub proj_codevector_dim: usize,
+    pub contrastive_logits_temperature: f64,
+    pub num_negatives: usize,
+    pub diversity_loss_weight: f64,
+    pub ctc_loss_reduction: String,
+    pub ctc_zero_infinity: bool,
+    pub pad_token_id: usize,
+    pub add_adapter: bool,
+    #[serde(skip_serializing)]
+    pub adapter_attn_dim: Option<usize>,
+}
+
+impl Default for Wav2Vec2Config {
+    fn default() -> Self {
+        Self {
+            architectures: None,
+            vocab_size: 32,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: "gelu".into(),
+            hidden_dropout: 0.1,
+            activation_dropout: 0.1,
+            attention_dropout: 0.1,
+            feat_proj_dropout: 0.0,
+            feat_quantizer_dropout: 0.0,
+            final_dropout: 0.1,
+            layerdrop: 0.1,
+            layer_norm_eps: 1e-5,
+            feat_extract_norm: "group".into(),
+            feat_extract_activation: "gelu".into(),
+            conv_dim: vec![512; 7],
+            conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
+            conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
+            conv_bias: false,
+            num_conv_pos_embeddings: 128,
+            num_conv_pos_embedding_groups: 16,
+            do_stable_layer_norm: false,
+            apply_spec_augment: true,
+            mask_time_prob: 0.05,
+            mask_time_length: 10,
+            mask_time_min_masks: 2,
+            mask_feature_prob: 0.0,
+            mask_feature_length: 10,
+            mask_feature_min_masks: 0,
+            num_codevectors_per_group: 320,
+            num_codevector_groups: 2,
+            codevector_dim: 256,
+            proj_codevector_dim: 256,
+            contrastive_logits_temperature: 0.1,
+            num_negatives: 100,
+            diversity_loss_weight: 0.1,
+            ctc_loss_reduction: "sum".into(),
+            ctc_zero_infinity: false,
+            pad_token_id: 0,
+            add_adapter: false,
+            adapter_attn_dim: None,
+        }
+    }
+}
+
+impl Wav2Vec2Config {
+    /// The settings of the contrastive objective that it keeps; the rest as published.
+    pub fn objective(&self) -> Contrastive {
+        Contrastive {
+            negatives: self.num_negatives,
+            temperature: self.contrastive_logits_temperature,
+            diversity_weight: self.diversity_loss_weight,
+            ..Contrastive::default()
+        }
+    }
+
+    fn wave(&self) -> Result<WaveEncoderConfig, ConfigError> {
+        let layers = self.conv_dim.len();
+        for (key, found) in [("conv_stride", &self.conv_stride), ("conv_kernel", &self.conv_kernel)]
+        {
+            if found.len() != layers {
+                let expected = format!("{layers} numbers, one for each of conv_dim");
+                return Err(ConfigError::new(key, format!("{found:?}"), expected));
+            }
+        }
+        let sizes = self.conv_dim.iter().zip(&self.conv_kernel).zip(&self.conv_stride);
+        Ok(WaveEncoderConfig {
+            layers: sizes
+                .map(|((&channels, &kernel), &stride)| WaveLayerConfig { channels, kernel, stride })
+                .collect(),
+            norm: match self.feat_extract_norm.as_str() {
+                "group" => WaveNormKind::Group,
+                "layer" => WaveNormKind::Layer,
+                other => {
+                    return Err(ConfigError::new("feat_extract_norm", other, "group or layer"));
+                }
+            },
+            bias: self.conv_bias,
+            activation: activation_named("feat_extract_activation", &self.feat_extract_activation)?,
+        })
+    }
+
+    fn augment(&self) -> Option<AugmentConfig> {
+        let spans = |probability, length, least| Spans { probability, length, least };
+        let augment = AugmentConfig {
+            time: spans(self.mask_time_prob, self.mask_time_length, self.mask_time_min_masks),
+            features: spans(
+                self.mask_feature_prob,
+                self.mask_feature_length,
+                self.mask_feature_min_masks,
+            ),
+        };
+        (self.apply_spec_augment && augment.is_used()).then_some(augment)
+    }
+
+    fn ctc(&self) -> Result<CtcConfig, ConfigError> {
+        Ok(CtcConfig {
+            vocabulary: self.vocab_size,
+            blank: self.pad_token_id,
+            reduction: match self.ctc_loss_reduction.as_str() {
+                "mean" => CtcReduction::Mean,
+                "sum" => CtcReduction::Sum,
+                other => return Err(ConfigError::new("ctc_loss_reduction", other, "mean or sum")),
+            },
+            zero_infinity: self.ctc_zero_infinity,
+            dropout: self.final_dropout,
+        })
+    }
+}
+
+/// Their configuration as ours.
+///
+/// # Errors
+/// When an option is not supported.
+pub fn to_ours(theirs: &Wav2Vec2Config) -> Result<SpeechModelConfig, ConfigError> {
+    let class = class(&theirs.architectures, MODEL);
+    if ![MODEL, CTC, PRETRAINING].contains(&class) {
+        let expected = format!("{MODEL}, {CTC} or {PRETRAINING}");
+        return Err(ConfigError::new("architectures", class, expected));
+    }
+    if theirs.add_adapter {
+        return Err(ConfigError::new("add_adapter", true, "false"));
+    }
+    if let Some(width) = theirs.adapter_attn_dim {
+        return Err(ConfigError::new("adapter_attn_dim", width, "null"));
+    }
+    let wave = theirs.wave()?;
+    let activation = wave.activation;
+    Ok(SpeechModelConfig {
+        // As the published ones were trained; `preprocessor_config.json` has the last word.
+        audio: AudioConfig {
+            padding_mask: wave.norm == WaveNormKind::Layer,
+            ..AudioConfig::default()
+        },
+        frontend: FrontendConfig {
+            stem: StemConfig::Wave(wave),
+            positions: PositionalConvConfig {
+                kernel: theirs.num_conv_pos_embeddings,
+                groups: theirs.num_conv_pos_embedding_groups,
+                activation,
+            },
+            gradient_scale: 1.0,
+            feature_dropout: theirs.feat_proj_dropout,
+            dropout: theirs.hidden_dropout,
+        },
+        width: theirs.hidden_size,
+        backbone: TransformerConfig {
+            layers: theirs.num_hidden_layers,
+            heads: theirs.num_attention_heads,
+            hidden: Some(theirs.intermediate_size),
+            activation: activation_named("hidden_act", &theirs.hidden_act)?,
+            norm: NormConfig { epsilon: theirs.layer_norm_eps, ..NormConfig::default() },
+            pre_norm: theirs.do_stable_layer_norm,
+            final_norm: theirs.do_stable_layer_norm,
+            attention_dropout: theirs.attention_dropout,
+            hidden_dropout: theirs.activation_dropout,
+            residual_dropout: theirs.hidden_dropout,
+            layer_drop: theirs.layerdrop,
+            ..TransformerConfig::default()
+        },
+        ctc: if class == CTC { Some(theirs.ctc()?) } else { None },
+        quantiser: (class == PRETRAINING).then_some(QuantiserConfig {
+            groups: theirs.num_codevector_groups,
+            entries: theirs.num_codevectors_per_group,
+            width: theirs.codevector_dim,
+            projection: theirs.proj_codevector_dim,
+            dropout: theirs.feat_quantizer_dropout,
+        }),
+        token: None,
+        augment: theirs.augment(),
+        format: None,
+    })
+}
+
+/// Our configuration as theirs; `None` where they cannot express it.
+pub fn to_json(ours: &SpeechModelConfig) -> Option<Value> {
+    let StemConfig::Wave(wave) = &ours.frontend.stem else { return None };
+    let backbone = &ours.backbone;
+    let plain = ours.token.is_none()
+        && !(ours.ctc.is_some() && ours.quantiser.is_some())
+        && backbone.pre_norm == backbone.final_norm
+        && backbone.norm == NormConfig { epsilon: backbone.norm.epsilon, ..NormConfig::default() }
+        && backbone.norm.kind == NormKind::Layer
+        && backbone.bias
+        && backbone.attention_bias == AttentionBias::All
+        && backbone.residual_dropout == ours.frontend.dropout
+        && wave.activation == ours.frontend.positions.activation;
+    if !plain {
+        return None;
+    }
+    let class = match (&ours.ctc, &ours.quantiser) {
+        (Some(_), _) => CTC,
+        (None, Some(_)) => PRETRAINING,
+        (None, None) => MODEL,
+    };
+    let default = Wav2Vec2Config::default();
+    let ctc = ours.ctc.unwrap_or(CtcConfig {
+        vocabulary: default.vocab_size,
+        dropout: default.final_dropout,
+        reduction: CtcReduction::Sum,
+        zero_infinity: false,
+        ..CtcConfig::default()
+    });
+    let quantiser = ours.quantiser.unwrap_or_default();
+    // Without any probability they would leave out the mask and its weights.
+    let used = ours.augment.filter(AugmentConfig::is_used);
+    let augment = used.unwrap_or_default();
+    let each = |value: fn(&WaveLayerConfig) -> usize| wave.layers.iter().map(value).collect();
+    let theirs = Wav2Vec2Config {
+        vocab_size: ctc.vocabulary,
+        hidden_size: ours.width,
+        num_hidden_layers: backbone.layers,
+        num_attention_heads: backbone.heads,
+        intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
+        hidden_act: activation_name(backbone.activation).into(),
+        hidden_dropout: backbone.residual_dropout,
+        activation_dropout: backbone.hidden_dropout,
+        attention_dropout: backbone.attention_dropout,
+        feat_proj_dropout: ours.frontend.feature_dropout,
+        feat_quantizer_dropout: quantiser.dropout,
+        final_dropout: ctc.dropout,
+        layerdrop: backbone.layer_drop,
+        layer_norm_eps: backbone.norm.epsilon,
+        feat_extract_norm: match wave.norm {
+            WaveNormKind::Group => "group",
+            WaveNormKind::Layer => "layer",
+        }
+        .into(),
+        feat_extract_activation: activation_name(wave.activation).into(),
+        conv_dim: each(|layer| layer.channels),
+        conv_stride: each(|layer| layer.stride),
+        conv_kernel: each(|layer| layer.kernel),
+        conv_bias: wave.bias,
+        num_conv_pos_embeddings: ours.frontend.positions.kernel,
+        num_conv_pos_embedding_groups: ours.frontend.positions.groups,
+        do_stable_layer_norm: backbone.pre_norm,
+        apply_spec_augment: used.is_some(),
+        mask_time_prob: augment.time.probability,
+        mask_time_length: augment.time.length,
+        mask_time_min_masks: augment.time.least,
+        mask_feature_prob: augment.features.probability,
+        mask_feature_length: augment.features.length,
+        mask_feature_min_masks: augment.features.least,
+        num_codevectors_per_group: quantiser.entries,
+        num_codevector_groups: quantiser.groups,
+        codevector_dim: quantiser.width,
+        proj_codevector_dim: quantiser.projection,
+        ctc_loss_reduction: match ctc.reduction {
+            CtcReduction::Mean => "mean",
+            CtcReduction::Sum => "sum",
+        }
+        .into(),
+        ctc_zero_infinity: ctc.zero_infinity,
+        pad_token_id: ctc.blank,
+        ..default
+    };
+    family_json(MODEL_TYPE, class, &theirs)
+}
+
+/// Their names and ours.
+pub fn rules(config: &SpeechModelConfig) -> Vec<Rule> {
+    debug_assert_eq!(config.format, Some(Format::Wav2Vec2));
+    // The bare model has no name in front; heads never have.
+    let bare = config.ctc.is_none() && config.quantiser.is_none();
+    let within = Rule::Regex {
+        load: Some((r"^wav2vec2\.", "")),
+        save: if bare { None } else { Some((WITHIN, "wav2vec2.$1")) },
+    };
+    let norm = if config.backbone.pre_norm { "backbone.norm." } else { "frontend.norm." };
+    let norm = Rule::Prefix { theirs: "encoder.layer_norm.", ours: norm };
+    [Rule::OldNames, within, norm].iter().chain(NAMES).copied().collect()
+}
+
+const WITHIN: &str = r"^(feature_extractor|feature_projection|encoder|masked_spec_embed)";
+
+const NAMES: &[Rule] = &[
+    Rule::Regex {
+        load: Some((
+            r"^feature_extractor\.conv_layers\.(\d+)\.layer_norm\.",
+            "frontend.stem.layers.$1.norm.",
+        )),
+        save: Some((
+            r"^feature_extractor\.conv_layers\.(\d+)\.norm\.",
+            "feature_extractor.conv_layers.$1.layer_norm.",
+        )),
+    },
+    Rule::Prefix { theirs: "feature_extractor.conv_layers.", ours: "frontend.stem.layers." },
+    Rule::Prefix { theirs: "feature_projection.layer_norm.", ours: "frontend.feature_norm." },
+    Rule::Prefix { theirs: "feature_projection.projection.", ours: "frontend.projection." },
+    Rule::Prefix { theirs: "masked_spec_embed", ours: "frontend.mask" },
+    // Only the spelling since version 2.1 of PyTorch is written.
+    Rule::Regex {
+        load: None,
+        save: Some((r"conv\.weight_g$", "conv.parametrizations.weight.original0")),
+    },
+    Rule::Regex {
+        load: None,
+        save: Some((r"conv\.weight_v$", "conv.parametrizations.weight.original1")),
+    },
+    Rule::Prefix { theirs: "encoder.pos_conv_embed.conv.", ours: "frontend.position." },
+    Rule::Regex {
+        load: Some((
+            r"^encoder\.layers\.(\d+)\.layer_norm\.",
+            "backbone.layers.$1.attention_norm.",
+        )),
+        save: Some((r"^encoder\.layers\.(\d+)\.attention_norm\.", "encoder.layers.$1.layer_norm.")),
+    },
+    Rule::Prefix { theirs: "encoder.layers.", ours: "backbone.layers." },
+    Rule::Segments { theirs: "attention.q_proj", ours: "attention.query" },
+    Rule::Segments { theirs: "attention.k_proj", ours: "attention.key" },
+    Rule::Segments { theirs: "attention.v_proj", ours: "attention.value" },
+    Rule::Segments { theirs: "attention.out_proj", ours: "attention.output" },
+    Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
+    Rule::Segments { theirs: "feed_forward.intermediate_dense", ours: "feed_forward.hidden" },
+    Rule::Segments { theirs: "feed_forward.output_dense", ours: "feed_forward.output" },
+    Rule::Prefix { theirs: "quantizer.weight_proj.", ours: "quantiser.scores." },
+    Rule::Prefix { theirs: "quantizer.codevectors", ours: "quantiser.codevectors" },
+    Rule::Prefix { theirs: "project_q.", ours: "quantiser.project_codes." },
+    Rule::Prefix { theirs: "project_hid.", ours: "quantiser.project_tokens." },
+    Rule::Prefix { theirs: "lm_head.", ours: "ctc." },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let refused = |theirs: Wav2Vec2Config| to_ours(&theirs).unwrap_err().key;
+        let default = Wav2Vec2Config::default;
+        let architectures = Some(vec!["Wav2Vec2ForXVector".to_owned()]);
+        assert_eq!(refused(Wav2Vec2Config { architectures, ..default() }), "architectures");
+        let adapter_attn_dim = Some(16);
+        assert_eq!(refused(Wav2Vec2Config { adapter_attn_dim, ..default() }), "adapter_attn_dim");
+        assert_eq!(refused(Wav2Vec2Config { conv_stride: vec![5], ..default() }), "conv_stride");
+        let feat_extract_norm = "batch".into();
+        assert_eq!(refused(Wav2Vec2Config { feat_extract_norm, ..default() }), "feat_extract_norm");
+    }
+
+    #[test]
+    fn the_defaults_are_the_base_model() {
+        let ours = to_ours(&Wav2Vec2Config::default()).unwrap();
+        let base = crate::Preset::Wav2Vec2Base.config();
+        let spelt = SpeechModelConfig {
+            backbone: TransformerConfig { hidden: Some(3072), ..base.backbone.clone() },
+            augment: Some(AugmentConfig::default()),
+            ..base
+        };
+        assert_eq!(ours, spelt);
+    }
+}

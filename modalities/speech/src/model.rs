@@ -1,0 +1,173 @@
+//! A speech model, put together by its configuration.
+
+use crate::{
+    batch::{Labels, SpeechBatch},
+    config::{CtcReduction, SpeechModelConfig},
+    frontend::{Features, Frontend, Hidden},
+    quantiser::Quantiser,
+};
+use burn::{
+    module::Module,
+    tensor::{Bool, Int, Tensor, TensorData},
+};
+use kiln_core::{Backend, Tokens, View};
+use kiln_kernels::ctc_loss;
+use kiln_nn::{ConfigError, Dropout, Linear, LinearConfig, Transformer};
+
+/// A speech model.
+#[derive(Module, Debug)]
+pub struct SpeechModel<B: Backend> {
+    /// From sound to tokens.
+    pub frontend: Frontend<B>,
+    /// From tokens to tokens.
+    pub backbone: Transformer<B>,
+    /// From tokens to scores of the vocabulary.
+    pub ctc: Option<Linear<B>>,
+    /// From the frontend's features to codes.
+    pub quantiser: Option<Quantiser<B>>,
+    /// From tokens to what they stand for.
+    pub token_head: Option<Linear<B>>,
+    ctc_dropout: Dropout,
+    #[module(skip)]
+    config: SpeechModelConfig,
+}
+
+/// What a model makes of a batch before any head.
+#[derive(Clone, Debug)]
+pub struct Encoded<B: Backend> {
+    /// What the frontend's stem made, nothing hidden.
+    pub features: Features<B>,
+    /// `[batch, frames, width]`, the backbone's output.
+    pub tokens: Tokens<B>,
+}
+
+impl<B: Backend> SpeechModel<B> {
+    /// A model with random weights.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    pub fn new(config: SpeechModelConfig, device: &B::Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let (width, norm) = (config.width, config.backbone.norm);
+        let linear = |outputs| LinearConfig::new(width, outputs).init(device);
+        let channels = config.frontend.stem.channels();
+        Ok(Self {
+            frontend: config.frontend.init(width, norm, !config.backbone.pre_norm, device),
+            backbone: config.backbone.init(width, device),
+            ctc: config.ctc.map(|ctc| linear(ctc.vocabulary)),
+            quantiser: config.quantiser.map(|quantiser| quantiser.init(channels, width, device)),
+            token_head: config.token_outputs().map(linear),
+            ctc_dropout: Dropout::new(config.ctc.map_or(0.0, |ctc| ctc.dropout)),
+            config,
+        })
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &SpeechModelConfig {
+        &self.config
+    }
+
+    /// How many frames come of so many samples.
+    pub fn frames(&self, samples: usize) -> usize {
+        self.config.frames(samples)
+    }
+
+    /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
+    /// blocks.
+    pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+        let block = parameter.strip_prefix("backbone.layers.")?.split('.').next()?;
+        Some((block.parse().ok()?, self.config.backbone.layers))
+    }
+
+    /// Frames of each clip that are no padding.
+    pub fn lengths(&self, batch: &SpeechBatch<B>) -> Vec<usize> {
+        batch.samples.iter().map(|samples| self.frames(*samples)).collect()
+    }
+
+    /// Frontend and backbone, nothing hidden.
+    pub fn encode_all(&self, batch: &SpeechBatch<B>) -> Encoded<B> {
+        self.encode_hidden(batch, View::default(), None)
+    }
+
+    /// Frontend and backbone. `features` is `[batch, width]`, true where a feature is hidden in all
+    /// frames.
+    pub fn encode_hidden(
+        &self,
+        batch: &SpeechBatch<B>,
+        view: View<B>,
+        features: Option<Tensor<B, 2, Bool>>,
+    ) -> Encoded<B> {
+        let (features, tokens) = self.embed(batch, view.hide, features);
+        Encoded { features, tokens: self.backbone.forward(tokens, view.causal) }
+    }
+
+    /// Frontend alone: its features, and tokens with what is hidden in them.
+    pub(crate) fn embed(
+        &self,
+        batch: &SpeechBatch<B>,
+        tokens: Option<Tensor<B, 2, Bool>>,
+        features: Option<Tensor<B, 2, Bool>>,
+    ) -> (Features<B>, Tokens<B>) {
+        let made = self.frontend.features(batch.input.clone());
+        let [_, frames, _] = made.normed.dims();
+        let mask_pad = self.mask_pad(batch, frames);
+        let hidden = Hidden { tokens, features };
+        let values = self.frontend.tokens(made.normed.clone(), hidden, mask_pad.clone());
+        (made, Tokens { values, mask_pad, channels: 1 })
+    }
+
+    /// `[batch, frames]`, true where a frame is padding; `None` where none is.
+    fn mask_pad(&self, batch: &SpeechBatch<B>, frames: usize) -> Option<Tensor<B, 2, Bool>> {
+        let lengths = self.lengths(batch);
+        if lengths.iter().all(|length| *length >= frames) {
+            return None;
+        }
+        let row = |length: &usize| (0..frames).map(move |at| at >= *length).collect::<Vec<_>>();
+        let mask: Vec<bool> = lengths.iter().flat_map(|length| row(length)).collect();
+        let mask = TensorData::new(mask, [lengths.len(), frames]);
+        Some(Tensor::from_data(mask, &batch.input.device()))
+    }
+
+    /// Scores of the vocabulary, `[batch, frames, vocabulary]`, before any softmax; `None` without a
+    /// CTC head.
+    pub fn logits(&self, batch: &SpeechBatch<B>) -> Option<Tensor<B, 3>> {
+        self.logits_of(self.encode_all(batch).tokens.values)
+    }
+
+    /// The same of tokens, `[batch, frames, width]`.
+    pub(crate) fn logits_of(&self, tokens: Tensor<B, 3>) -> Option<Tensor<B, 3>> {
+        self.ctc.as_ref().map(|ctc| ctc.forward(self.ctc_dropout.forward(tokens)))
+    }
+
+    /// The CTC loss of a batch by the configuration's reduction, `[1]`, for logits
+    /// `[batch, frames, vocabulary]`: with [`CtcReduction::Sum`] the mean over clips of their
+    /// losses. `None` without a CTC head.
+    pub fn ctc_loss(
+        &self,
+        logits: Tensor<B, 3>,
+        labels: &Labels<B>,
+        lengths: &[usize],
+    ) -> Option<Tensor<B, 1>> {
+        let ctc = self.config.ctc.as_ref()?;
+        let [_, frames, _] = logits.dims();
+        let device = logits.device();
+        let whole = |values: Vec<i64>| {
+            let count = values.len();
+            Tensor::<B, 1, Int>::from_data(TensorData::new(values, [count]), &device)
+        };
+        let frame_counts = lengths.iter().map(|length| *length.min(&frames) as i64).collect();
+        let label_counts: Vec<i64> = labels.counts.iter().map(|count| *count as i64).collect();
+        let losses = ctc_loss(
+            logits,
+            labels.ids.clone(),
+            whole(frame_counts),
+            whole(label_counts.clone()),
+            ctc.blank,
+            ctc.zero_infinity,
+        );
+        Some(match ctc.reduction {
+            CtcReduction::Sum => losses.mean(),
+            CtcReduction::Mean => (losses / whole(label_counts).clamp_min(1).float()).mean(),
+        })
+    }
+}

@@ -1,0 +1,169 @@
+use super::*;
+use crate::{
+    batch::{Clip, Collator},
+    config::{CtcConfig, SpeechModelConfig},
+    frontend::{MelStemConfig, StemConfig},
+    log_mel::LogMelConfig,
+    presets::Preset,
+    quantiser::QuantiserConfig,
+};
+use burn::backend::Autodiff;
+use burn_flex::Flex;
+use kiln_core::{Objective as _, Seed, Sign};
+use kiln_objectives::{Contrastive, Masked, MaskedKind, Objective, Spans, Supervised};
+use rand::RngExt;
+
+type A = Autodiff<Flex>;
+
+fn waves() -> [Vec<f32>; 2] {
+    let mut rng = Seed::new(9).rng();
+    [8000, 6000].map(|samples| (0..samples).map(|_| rng.random_range(-0.5..0.5)).collect())
+}
+
+fn run<B: Backend>(config: &SpeechModelConfig, objective: &Objective) -> (SpeechModel<B>, Loss<B>) {
+    let device = Default::default();
+    let waves = waves();
+    let (labels, units) = ([1, 2, 2, 3], [1; 40]);
+    let clips: Vec<Clip<'_>> = waves
+        .iter()
+        .map(|wave| Clip { wave, labels: Some(&labels), units: Some(&units) })
+        .collect();
+    let batch = Collator::new(config).unwrap().collate(&clips).unwrap().upload::<B>(&device);
+    let model = SpeechModel::<B>::new(config.clone(), &device).unwrap();
+    let mut rng = Seed::new(1).rng();
+    let mut context = StepContext { rng: &mut rng, observe: true, step: 3 };
+    let loss = objective.loss(&model, &batch, &mut context);
+    (model, loss)
+}
+
+fn sign<B: Backend>(loss: &Loss<B>, sign: Sign) -> f32 {
+    let found = loss.signs.iter().find(|(found, _)| *found == sign).unwrap();
+    found.1.clone().into_data().iter::<f32>().next().unwrap()
+}
+
+/// Every stem with its norm, mask and heads.
+fn stems() -> [StemConfig; 2] {
+    [
+        Preset::Tiny.config().frontend.stem,
+        StemConfig::LogMel(MelStemConfig { channels: 24, ..MelStemConfig::default() }),
+    ]
+}
+
+#[test]
+fn every_objective_meets_every_stem() {
+    let spectrogram = LogMelConfig { bins: 20, ..LogMelConfig::default() };
+    let masked = Masked { kind: MaskedKind::Spans(4), ratio: 0.6, ..Masked::default() };
+    let contrastive = Contrastive {
+        spans: Spans { length: 4, ..Spans::default() },
+        negatives: 10,
+        ..Contrastive::default()
+    };
+    for stem in stems() {
+        let mut config = Preset::Tiny.config();
+        config.frontend.stem = stem;
+        config.quantiser = Some(QuantiserConfig {
+            entries: 8,
+            width: 16,
+            projection: 12,
+            ..QuantiserConfig::default()
+        });
+        config.ctc = Some(CtcConfig { vocabulary: 5, ..CtcConfig::default() });
+        for token in [TokenHeadConfig::Units(6), TokenHeadConfig::LogMel(spectrogram)] {
+            config.token = Some(token);
+            config.augment = Some(AugmentConfig::default());
+            for objective in [
+                Objective::Supervised(Supervised {}),
+                Objective::Masked(masked.clone()),
+                Objective::Contrastive(contrastive.clone()),
+            ] {
+                let (model, loss) = run::<A>(&config, &objective);
+                assert!(loss.count > 0, "{}", objective.name());
+                let gradients = loss.value.clone().backward();
+                let weight = model.frontend.projection.weight.val().grad(&gradients).unwrap();
+                let gradient: f32 = weight.abs().sum().into_scalar();
+                assert!(gradient > 0.0 && gradient.is_finite(), "{}", objective.name());
+                let value = loss.value.into_scalar();
+                assert!(value > 0.0 && value.is_finite(), "{} {value}", objective.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fresh_model_guesses_and_its_vital_signs_say_so() {
+    let mut config = Preset::Tiny.config();
+    config.quantiser = Some(QuantiserConfig { entries: 40, ..QuantiserConfig::default() });
+    let contrastive = Contrastive { negatives: 20, ..Contrastive::default() };
+    let (_, loss) = run::<A>(&config, &Objective::Contrastive(contrastive.clone()));
+    assert!((sign(&loss, Sign::ChanceAccuracy) - 1.0 / 21.0).abs() < 1e-6);
+    assert_eq!(sign(&loss, Sign::CollapsedPerplexity), 2.0);
+    assert!(sign(&loss, Sign::CodebookPerplexity) > 10.0);
+    assert!((0.3..0.7).contains(&sign(&loss, Sign::MaskedShare)));
+    let rest = sign(&loss, Sign::GuessLoss) - 21f32.ln();
+    let value = loss.value.clone().into_scalar();
+    assert!((value - sign(&loss, Sign::ContrastiveLoss) - rest).abs() < 1e-4);
+    // Outside training codes are not drawn: the same numbers each time.
+    let objective = Objective::Contrastive(contrastive);
+    let device = Default::default();
+    let model = SpeechModel::<Flex>::new(config.clone(), &device).unwrap();
+    let waves = waves();
+    let clips = waves.each_ref().map(|wave| Clip { wave, ..Clip::default() });
+    let batch = Collator::new(&config).unwrap().collate(&clips).unwrap().upload(&device);
+    let value = || {
+        let mut rng = Seed::new(1).rng();
+        objective.loss(&model, &batch, &mut StepContext::new(&mut rng)).value.into_scalar()
+    };
+    assert_eq!(value(), value());
+}
+
+#[test]
+fn padding_changes_nothing() {
+    let device = Default::default();
+    let mut config = Preset::Tiny.config();
+    config.ctc = Some(CtcConfig { vocabulary: 5, ..CtcConfig::default() });
+    let model = SpeechModel::<Flex>::new(config.clone(), &device).unwrap();
+    let collator = Collator::new(&config).unwrap();
+    let waves = waves();
+    let clip = |at: usize| Clip { wave: &waves[at], ..Clip::default() };
+    let logits = |clips: &[Clip<'_>]| {
+        let batch = collator.collate(clips).unwrap().upload::<Flex>(&device);
+        (model.logits(&batch).unwrap(), model.lengths(&batch))
+    };
+    let (both, lengths) = logits(&[clip(0), clip(1)]);
+    let (alone, _) = logits(&[clip(1)]);
+    assert_eq!(lengths, [24, 18]);
+    assert_eq!((both.dims(), alone.dims()), ([2, 24, 5], [1, 18, 5]));
+    let difference = both.slice([1..2, 0..18]) - alone;
+    assert!(difference.abs().max().into_scalar() < 1e-4);
+}
+
+#[test]
+fn clips_without_a_frame_and_labels_that_do_not_fit_cost_nothing() {
+    let device = Default::default();
+    let mut config = Preset::Tiny.config();
+    config.ctc = Some(CtcConfig { vocabulary: 5, ..CtcConfig::default() });
+    let model = SpeechModel::<Flex>::new(config.clone(), &device).unwrap();
+    let labels = [1, 2, 3];
+    let clips = [0, 1, 399, 800].map(|samples| Clip {
+        wave: &[0.1; 800][..samples],
+        labels: Some(&labels),
+        units: None,
+    });
+    let batch = Collator::new(&config).unwrap().collate(&clips).unwrap().upload(&device);
+    let mut rng = Seed::new(1).rng();
+    let loss = model.supervised(&batch, &mut StepContext::new(&mut rng));
+    assert_eq!(loss.value.into_scalar(), 0.0, "three labels need three frames");
+    assert_eq!(model.lengths(&batch), [0, 0, 0, 2]);
+}
+
+#[test]
+fn depths_and_heads_that_are_not_there() {
+    let device = Default::default();
+    let model = SpeechModel::<Flex>::new(Preset::Tiny.config(), &device).unwrap();
+    assert_eq!(model.depth("backbone.layers.1.attention.query.weight"), Some((1, 2)));
+    assert_eq!(model.depth("frontend.projection.weight"), None);
+    let (_, loss) = run::<Flex>(&Preset::Tiny.config(), &Objective::Supervised(Supervised {}));
+    assert_eq!(loss.count, 0);
+    let (_, loss) = run::<Flex>(&Preset::Tiny.config(), &Objective::Masked(Masked::default()));
+    assert_eq!(loss.count, 0);
+}

@@ -1,0 +1,96 @@
+//! Whisper's model directories, as transformers stores them.
+
+use super::{
+    Whisper,
+    config::{CLASS, MODEL_TYPE, WhisperConfig},
+};
+use crate::hub::{CONFIG, ModelError, in_file};
+use kiln_core::Backend;
+use kiln_hub::{HubError, Mode, ModelDir, NameMap, Rule, Weights, family::family_json};
+use kiln_nn::ConfigError;
+use std::path::Path;
+
+impl<B: Backend> Whisper<B> {
+    /// Reads a model directory.
+    ///
+    /// # Errors
+    /// When it cannot be read, has options that are not supported, or weights that do not fit.
+    pub fn load(dir: &Path, device: &B::Device) -> Result<Self, ModelError> {
+        let (config, weights) = read(dir)?;
+        let mut model = Self::new(config, device).map_err(in_file(dir, CONFIG))?;
+        kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
+        Ok(model)
+    }
+
+    /// Writes a model directory, which must exist.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        let json = family_json(MODEL_TYPE, CLASS, self.config()).ok_or_else(|| {
+            let error = ConfigError::new("dropout", "not finite", "numbers that JSON has");
+            in_file(dir, CONFIG)(error)
+        })?;
+        let weights = names()?.to_theirs(kiln_hub::collect::<B, _>(self)?)?;
+        Ok(ModelDir::write(dir, &json, &weights)?)
+    }
+}
+
+/// Reads configuration and weights, the latter in our names.
+///
+/// # Errors
+/// When it cannot be read or has options that are not supported.
+pub fn read(dir: &Path) -> Result<(WhisperConfig, Weights), ModelError> {
+    let model_dir = ModelDir::open(dir)?;
+    if model_dir.model_type() != MODEL_TYPE {
+        let (found, expected) = (model_dir.model_type().to_owned(), MODEL_TYPE.to_owned());
+        return Err(ModelError::ModelType { path: dir.to_owned(), found, expected });
+    }
+    let config: WhisperConfig = model_dir.parse_config()?;
+    config.validate().map_err(in_file(dir, CONFIG))?;
+    let mut weights = model_dir.weights()?;
+    // Tied to the embedding, and not always left out.
+    weights.tensors.remove("proj_out.weight");
+    Ok((config, names()?.to_ours(weights)?))
+}
+
+fn names() -> Result<NameMap, HubError> {
+    NameMap::new(NAMES)
+}
+
+const NAMES: &[Rule] = &[
+    Rule::Regex {
+        load: Some((r"^model\.", "")),
+        save: Some((r"^(encoder|decoder)\.", "model.$1.")),
+    },
+    Rule::Regex {
+        load: Some((r"^encoder\.(conv\d)\.", "encoder.stem.$1.")),
+        save: Some((r"^encoder\.stem\.(conv\d)\.", "encoder.$1.")),
+    },
+    Rule::Regex {
+        load: Some((r"^encoder\.embed_positions\.weight$", "encoder.positions")),
+        save: Some((r"^encoder\.positions$", "encoder.embed_positions.weight")),
+    },
+    Rule::Prefix { theirs: "decoder.embed_tokens.", ours: "decoder.embedding." },
+    Rule::Prefix { theirs: "decoder.embed_positions.", ours: "decoder.position_embedding." },
+    Rule::Segments { theirs: "self_attn", ours: "attention" },
+    Rule::Segments { theirs: "self_attn_layer_norm", ours: "attention_norm" },
+    Rule::Segments { theirs: "encoder_attn", ours: "across.attention" },
+    Rule::Segments { theirs: "encoder_attn_layer_norm", ours: "across.norm" },
+    Rule::Segments { theirs: "q_proj", ours: "query" },
+    Rule::Segments { theirs: "k_proj", ours: "key" },
+    Rule::Segments { theirs: "v_proj", ours: "value" },
+    // After `fc2` on the way out, which has an output too.
+    Rule::Segments { theirs: "out_proj", ours: "output" },
+    Rule::Segments { theirs: "fc1", ours: "feed_forward.hidden" },
+    Rule::Segments { theirs: "fc2", ours: "feed_forward.output" },
+    Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
+    Rule::Regex {
+        load: Some((r"^(encoder|decoder)\.layer_norm\.", "$1.transformer.norm.")),
+        save: Some((r"^(encoder|decoder)\.transformer\.norm\.", "$1.layer_norm.")),
+    },
+    Rule::Regex {
+        load: Some((r"^(encoder|decoder)\.layers\.", "$1.transformer.layers.")),
+        save: Some((r"^(encoder|decoder)\.transformer\.layers\.", "$1.layers.")),
+    },
+];
