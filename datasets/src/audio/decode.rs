@@ -65,7 +65,7 @@ pub(super) struct Decoder {
     position: u64,
     /// Samples before this one are dropped: a seek ends on a packet, before the place asked for.
     begin: u64,
-    /// Whether `begin` was asked for: then a packet's time says where it stands.
+    /// Whether `begin` is still to be reached: then a packet's time says where it stands.
     sought: bool,
     packets: u64,
     lost: u64,
@@ -186,7 +186,8 @@ impl Decoder {
             let time = self.time_base.and_then(|base| base.calc_time(packet.pts));
             let seconds = time.map_or(0.0, |time| time.as_secs_f64());
             self.position = (seconds.max(0.0) * f64::from(self.info.rate)).round() as u64;
-            self.sought = false;
+            // Until then packets may give less than they last: codecs need the one before.
+            self.sought = self.position < self.begin;
         }
         self.packets += 1;
         let sound = match self.decoder.decode(&packet) {

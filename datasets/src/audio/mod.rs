@@ -33,4 +33,4 @@ pub use stream::{AudioReader, read, read_bytes};
 pub use waveform::Waveform;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,21 +7,21 @@ use proptest::prelude::*;
 use std::{f32::consts::TAU, io::Cursor, path::Path};
 
 /// A sine of this frequency, Hz, and level.
-pub(super) fn sine(frequency: f32, level: f32, rate: u32, samples: usize) -> Waveform {
+pub(crate) fn sine(frequency: f32, level: f32, rate: u32, samples: usize) -> Waveform {
     let step = f64::from(frequency) / f64::from(rate);
     let sample = |n: usize| level * (TAU * ((n as f64 * step).fract() as f32)).sin();
     Waveform::new((0..samples).map(sample).collect(), rate)
 }
 
 /// Normal noise of this deviation.
-pub(super) fn noise(deviation: f32, rate: u32, samples: usize) -> Waveform {
+pub(crate) fn noise(deviation: f32, rate: u32, samples: usize) -> Waveform {
     let mut rng = Seed::new(77).rng();
     Waveform::new((0..samples).map(|_| deviation * rng.normal()).collect(), rate)
 }
 
 /// Level of a sine of this frequency in a sound, by the Fourier transform at one point under a
 /// Hann window.
-pub(super) fn level_at(wave: &Waveform, frequency: f32) -> f32 {
+pub(crate) fn level_at(wave: &Waveform, frequency: f32) -> f32 {
     let count = wave.samples.len() as f64;
     let step = std::f64::consts::TAU * f64::from(frequency) / f64::from(wave.rate);
     let (mut re, mut im) = (0.0, 0.0);
@@ -35,7 +35,7 @@ pub(super) fn level_at(wave: &Waveform, frequency: f32) -> f32 {
 }
 
 /// A reader of a sound that was written as a WAV file.
-pub(super) fn reader_of(wave: &Waveform) -> AudioReader {
+pub(crate) fn reader_of(wave: &Waveform) -> AudioReader {
     AudioReader::from_bytes(Path::new("test.wav"), wave.to_wav().unwrap()).unwrap()
 }
 
@@ -55,16 +55,16 @@ fn wav<S: hound::Sample + Copy>(samples: &[S], channels: u16, rate: u32, bits: u
     bytes.into_inner()
 }
 
-/// A WAV file by hand: format tag, channels, rate, bits, data and the length it claims.
+/// A WAV file by hand, its format chunk with the size of an (empty) extension: format tag, channels, rate, bits, data and the length it claims.
 fn raw_wav(tag: u16, channels: u16, rate: u32, bits: u16, data: &[u8], claim: u32) -> Vec<u8> {
     let align = channels * bits / 8;
     let mut bytes = b"RIFF".to_vec();
-    bytes.extend(claim.saturating_add(36).to_le_bytes());
-    bytes.extend(b"WAVEfmt \x10\0\0\0");
+    bytes.extend(claim.saturating_add(38).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x12\0\0\0");
     bytes.extend([tag, channels].map(u16::to_le_bytes).concat());
     bytes.extend(rate.to_le_bytes());
     bytes.extend((rate.wrapping_mul(u32::from(align))).to_le_bytes());
-    bytes.extend([align, bits].map(u16::to_le_bytes).concat());
+    bytes.extend([align, bits, 0].map(u16::to_le_bytes).concat());
     bytes.extend(b"data");
     bytes.extend(claim.to_le_bytes());
     bytes.extend(data);
@@ -134,9 +134,9 @@ fn compressed_formats() {
         assert!((wave.seconds() - 0.5).abs() <= tolerance, "{extension}: {} s", wave.seconds());
         let middle = Waveform::new(wave.samples[4000..8000].to_vec(), wave.rate);
         let level = level_at(&middle, 440.0);
-        assert!((level - 0.3535).abs() < 0.01, "{extension}: {level}");
+        assert!((level - 0.3535).abs() < 0.02, "{extension}: {level}");
         let rest = middle.power() - f64::from(level * level / 2.0);
-        assert!(rest < 2e-4, "{extension}: {rest} beside the tone");
+        assert!(rest < 4e-4, "{extension}: {rest} beside the tone");
         let speech = read_bytes(name, fixture(extension), 16_000).unwrap();
         assert!((speech.seconds() - wave.seconds()).abs() < 1e-4);
     }

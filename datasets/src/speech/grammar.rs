@@ -39,6 +39,8 @@ pub enum Sentences {
 pub struct Grammar {
     sentences: Vec<Phrase>,
     slots: Vec<Vec<Phrase>>,
+    /// How often each template is drawn.
+    weights: Vec<f64>,
 }
 
 /// Pronunciations by word: phones with spaces between.
@@ -124,7 +126,7 @@ impl Grammar {
         if sentences.is_empty() || sentences.iter().any(Vec::is_empty) {
             return Err(fail(line_of("sentences"), "there is no sentence, or an empty one".into()));
         }
-        let grammar = Self { sentences, slots };
+        let mut grammar = Self { sentences, slots, weights: Vec::new() };
         for (place, name) in names.iter().enumerate() {
             let definition = || line_of(&format!("{name} ="));
             if grammar.slots[place].is_empty() {
@@ -134,6 +136,9 @@ impl Grammar {
                 return Err(fail(definition(), format!("slot `{name}` contains itself")));
             }
         }
+        // A template with more to say is drawn more often, or the others would soon repeat.
+        let weight = |phrase| grammar.variants(phrase).ln_1p();
+        grammar.weights = grammar.sentences.iter().map(weight).collect();
         Ok((grammar, file.words))
     }
 
@@ -148,10 +153,21 @@ impl Grammar {
         })
     }
 
-    /// A sentence: a template, each as likely as another, and a phrase for each of its slots.
+    /// How many sentences a phrase stands for.
+    fn variants(&self, phrase: &Phrase) -> f64 {
+        let part = |part: &Part| match part {
+            Part::Word(_) => 1.0,
+            Part::Slot(slot) => {
+                self.slots.get(*slot).into_iter().flatten().map(|p| self.variants(p)).sum()
+            }
+        };
+        phrase.iter().map(part).product()
+    }
+
+    /// A sentence: a template, and for each of its slots a phrase, each as likely as another.
     pub fn sentence(&self, rng: &mut Rng) -> String {
         let mut words = Vec::new();
-        if let Some(template) = self.sentences.get(rng.below(self.sentences.len())) {
+        if let Some(template) = self.sentences.get(rng.weighted(&self.weights)) {
             self.expand(template, rng, &mut words);
         }
         words.join(" ")
@@ -198,7 +214,7 @@ mod tests {
     fn there_are_thousands_of_sentences() {
         assert!(distinct(Sentences::VietnameseMedical, 5000) > 4000);
         assert!(distinct(Sentences::English, 5000) > 3000);
-        assert!(distinct(Sentences::Digits, 5000) > 2500);
+        assert!(distinct(Sentences::Digits, 5000) > 3000);
     }
 
     #[test]

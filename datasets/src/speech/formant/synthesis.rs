@@ -217,7 +217,7 @@ impl Glottis {
             period: 1.0,
             level: 1.0,
             open: 0.5 + 0.25 * softness,
-            tilt: 0.85 - 0.5 * softness,
+            tilt: 1.0 - 0.5 * softness,
             softened: 0.0,
         }
     }
