@@ -29,7 +29,7 @@ pub fn force_align(
     }
     // Blank, token, blank, …, token, blank.
     let states = 2 * label.len() + 1;
-    let token = |state: usize| if state % 2 == 0 { blank } else { label[state / 2] };
+    let token = |state: usize| if state % 2 == 1 { label[state / 2] } else { blank };
     let at = |frame: usize, state: usize| {
         f64::from(log_probs[(frame, token(state) as usize)]).max(IMPOSSIBLE)
     };

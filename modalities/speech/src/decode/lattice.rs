@@ -190,7 +190,7 @@ mod tests {
         let arcs: Vec<_> = lattice
             .arcs
             .iter()
-            .map(|arc| (arc.from, arc.to, arc.word.as_deref().unwrap(), arc.posterior))
+            .map(|arc| (arc.from, arc.to, arc.word.as_deref().unwrap(), arc.posterior as f32))
             .collect();
         assert_eq!(
             arcs,

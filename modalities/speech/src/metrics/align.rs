@@ -20,8 +20,8 @@ const SUBSTITUTION: u8 = 1;
 const DELETION: u8 = 2;
 const INSERTION: u8 = 3;
 
-/// The edits that lead from `reference` to `hypothesis`: as few as can be, and of those that are,
-/// substitutions as late as possible.
+/// The edits that lead from `reference` to `hypothesis`: as few as can be, and among those with as
+/// many hits as can be.
 ///
 /// Takes one byte for every pair of items between the common start and the common end.
 pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Edit> {
@@ -54,21 +54,24 @@ pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Edit> {
 fn table<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<u8> {
     let width = hypothesis.len() + 1;
     let mut steps = vec![INSERTION; (reference.len() + 1) * width];
-    let mut costs: Vec<usize> = (0..width).collect();
+    // With as many edits, fewer substitutions are more hits: they cost a trifle more.
+    let edit = reference.len() + width;
+    let mut costs: Vec<usize> = (0..width).map(|column| column * edit).collect();
     for (row, item) in reference.iter().enumerate() {
         let steps = &mut steps[(row + 1) * width..][..width];
-        let mut diagonal = row;
-        costs[0] = row + 1;
+        let mut diagonal = row * edit;
+        costs[0] = (row + 1) * edit;
         steps[0] = DELETION;
         for (column, other) in hypothesis.iter().enumerate() {
             let same = item == other;
             let (above, left) = (costs[column + 1], costs[column]);
-            let (mut cost, mut step) = (diagonal + usize::from(!same), u8::from(!same));
-            if above + 1 < cost {
-                (cost, step) = (above + 1, DELETION);
+            let (mut cost, mut step) =
+                if same { (diagonal, HIT) } else { (diagonal + edit + 1, SUBSTITUTION) };
+            if above + edit < cost {
+                (cost, step) = (above + edit, DELETION);
             }
-            if left + 1 < cost {
-                (cost, step) = (left + 1, INSERTION);
+            if left + edit < cost {
+                (cost, step) = (left + edit, INSERTION);
             }
             diagonal = above;
             costs[column + 1] = cost;
@@ -84,18 +87,26 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    /// The distance as its definition says, with a memory.
-    fn distance(a: &[u8], b: &[u8], known: &mut HashMap<(usize, usize), usize>) -> usize {
+    /// Edits, and substitutions among them, by their definition, with a memory.
+    fn distance(
+        a: &[u8],
+        b: &[u8],
+        known: &mut HashMap<(usize, usize), (usize, usize)>,
+    ) -> (usize, usize) {
         let (Some((first, rest)), Some((other, others))) = (a.split_first(), b.split_first())
         else {
-            return a.len() + b.len();
+            return (a.len() + b.len(), 0);
         };
         if let Some(known) = known.get(&(a.len(), b.len())) {
             return *known;
         }
-        let least = (distance(rest, others, known) + usize::from(first != other))
-            .min(distance(rest, b, known) + 1)
-            .min(distance(a, others, known) + 1);
+        let plus = |(edits, substitutions), more, substituted| {
+            (edits + usize::from(more), substitutions + usize::from(substituted))
+        };
+        let differ = first != other;
+        let least = plus(distance(rest, others, known), differ, differ)
+            .min(plus(distance(rest, b, known), true, false))
+            .min(plus(distance(a, others, known), true, false));
         known.insert((a.len(), b.len()), least);
         least
     }
@@ -127,7 +138,7 @@ mod tests {
             b in prop::collection::vec(0u8..4, 0..12),
         ) {
             let edits = align(&a, &b);
-            let (mut row, mut column, mut cost) = (0, 0, 0);
+            let (mut row, mut column, mut cost, mut substituted) = (0, 0, 0, 0);
             for edit in &edits {
                 match *edit {
                     Edit::Hit(i, j) => {
@@ -138,6 +149,7 @@ mod tests {
                         prop_assert_eq!((i, j), (row, column));
                         prop_assert_ne!(a[i], b[j]);
                         (row, column, cost) = (row + 1, column + 1, cost + 1);
+                        substituted += 1;
                     }
                     Edit::Deletion(i) => {
                         prop_assert_eq!(i, row);
@@ -150,7 +162,7 @@ mod tests {
                 }
             }
             prop_assert_eq!((row, column), (a.len(), b.len()));
-            prop_assert_eq!(cost, distance(&a, &b, &mut HashMap::new()));
+            prop_assert_eq!((cost, substituted), distance(&a, &b, &mut HashMap::new()));
         }
     }
 }

@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(
             rates.to_string(),
             "WER 50.00 % (2 substituted, 0 deleted, 1 inserted of 6 words), \
-             CER 33.33 % (2 substituted, 0 deleted, 5 inserted of 21 characters); \
+             CER 33.33 % (2 substituted, 1 deleted, 4 inserted of 21 characters); \
              NFC, lower case, punctuation made spaces, digits kept, white space collapsed"
         );
     }

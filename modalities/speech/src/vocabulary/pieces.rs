@@ -59,7 +59,14 @@ impl Pieces {
                 return Err(wrong(format!("expected a model of type BPE, found {found}")));
             }
         }
-        Self::from_model(serde_json::from_value(model).map_err(|error| wrong(error.to_string()))?)
+        for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
+            if let Some(affix) = model.get(key).and_then(|affix| affix.as_str())
+                && !affix.is_empty()
+            {
+                return Err(wrong(format!("`{key}` is `{affix}`; expected none")));
+            }
+        }
+        Self::from_table(serde_json::from_value(model).map_err(|error| wrong(error.to_string()))?)
     }
 
     /// As a `tokenizer.json`: words are divided by white space, then cut.
@@ -73,7 +80,7 @@ impl Pieces {
             "pre_tokenizer": {"type": "WhitespaceSplit"},
             "post_processor": null,
             "decoder": null,
-            "model": &self.model,
+            "model": self.table.model(),
         })
     }
 
@@ -122,10 +129,16 @@ impl Pieces {
     }
 
     fn from_table(table: Table) -> Result<Self> {
-        let mut value = serde_json::to_value(&table).map_err(|error| wrong(error.to_string()))?;
-        value["type"] = "BPE".into();
-        let model = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { table, model })
+        let model = serde_json::from_str(&table.model().to_string());
+        Ok(Self { model: model.map_err(|error| wrong(error.to_string()))?, table })
+    }
+}
+
+impl Table {
+    /// As `model` of a `tokenizer.json`. The library's own way of writing it warns of ids that are
+    /// not pieces, which is what special tokens have here.
+    fn model(&self) -> serde_json::Value {
+        json!({"type": "BPE", "vocab": self.vocab, "merges": self.merges})
     }
 }
 

@@ -123,6 +123,16 @@ fn mistakes_are_named() {
         let error = Vocabulary::read(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+    write(dir.path(), VOCAB, r#"{"<pad>": 0, "a": 1}"#);
+    for (text, expected) in [
+        (r#"{"model": {"type": "WordPiece"}}"#, "expected a model of type BPE, found WordPiece"),
+        (r#"{"model": {"type": "BPE", "vocab": {"b": 1}, "merges": []}}"#, "piece `b` is not in"),
+        (r#"{"model": {"type": "BPE", "end_of_word_suffix": "_"}}"#, "expected none"),
+    ] {
+        write(dir.path(), "tokenizer.json", text);
+        let error = Vocabulary::read(dir.path(), None).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json: ") && error.contains(expected), "{error}");
+    }
     let twice = Vocabulary::new(vec!["<pad>".into(), "<pad>".into()], Specials::default());
     assert!(twice.unwrap_err().to_string().contains("has the ids 0 and 1"));
 }
