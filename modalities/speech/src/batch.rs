@@ -8,7 +8,7 @@ use crate::{
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;
 use kiln_nn::ConfigError;
-use ndarray::{Array2, Array3, ArrayViewMut1, s};
+use ndarray::{Array2, Array3, ArrayViewMut1, Axis, s};
 
 /// One recording, ready to be put into a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -206,6 +206,15 @@ fn spectrograms(mel: &LogMel, clips: &[Clip<'_>], longest: usize) -> Array3<f32>
         rows.slice_mut(s![..found.nrows(), ..]).assign(&found);
     }
     batch
+}
+
+/// The spectrogram of a wave as a model's frames see it, `[frames, values]`: that of the samples
+/// between a frame and the next, one window after the other. What units are clustered from.
+pub fn frame_spectrogram(mel: &LogMel, stem: &StemConfig, wave: &[f32]) -> Array2<f32> {
+    let ratio = (stem.stride() / mel.config().hop.max(1)).max(1);
+    let clip = Clip { wave, ..Clip::default() };
+    let found = spectrograms(mel, &[clip], wave.len());
+    stacked(found, stem.frames(wave.len()), ratio).index_axis_move(Axis(0), 0)
 }
 
 /// Lays `ratio` frames of a spectrogram side by side for each frame of the model:

@@ -8,7 +8,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Bool, Tensor},
 };
-use kiln_core::Backend;
+use kiln_core::{Backend, View};
 use kiln_nn::{
     ConfigError, Conv1d, Conv1dConfig, Dropout, Linear, LinearConfig, Norm, NormConfig,
     PositionalConv, PositionalConvConfig, WaveEncoder, WaveEncoderConfig,
@@ -230,6 +230,18 @@ pub struct Hidden<B: Backend> {
     pub tokens: Option<Tensor<B, 2, Bool>>,
     /// `[batch, width]`, true where a feature is zero in all tokens.
     pub features: Option<Tensor<B, 2, Bool>>,
+}
+
+impl<B: Backend> Hidden<B> {
+    /// Nothing.
+    pub fn nothing() -> Self {
+        Self { tokens: None, features: None }
+    }
+
+    /// What a view hides.
+    pub fn view(view: &View<B>) -> Self {
+        Self { tokens: view.hide.clone(), ..Self::nothing() }
+    }
 }
 
 impl<B: Backend> Frontend<B> {

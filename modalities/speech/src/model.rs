@@ -10,7 +10,7 @@ use burn::{
     module::Module,
     tensor::{Bool, Int, Tensor, TensorData},
 };
-use kiln_core::{Backend, Tokens, View};
+use kiln_core::{Backend, Tokens};
 use kiln_kernels::ctc_loss;
 use kiln_nn::{ConfigError, Dropout, Linear, LinearConfig, Transformer};
 
@@ -86,32 +86,30 @@ impl<B: Backend> SpeechModel<B> {
 
     /// Frontend and backbone, nothing hidden.
     pub fn encode_all(&self, batch: &SpeechBatch<B>) -> Encoded<B> {
-        self.encode_hidden(batch, View::default(), None)
+        self.encode_hidden(batch, Hidden::nothing(), false)
     }
 
-    /// Frontend and backbone. `features` is `[batch, width]`, true where a feature is hidden in all
-    /// frames.
+    /// Frontend and backbone; with `causal`, a frame sees only itself and those before it, but for
+    /// what convolutions see.
     pub fn encode_hidden(
         &self,
         batch: &SpeechBatch<B>,
-        view: View<B>,
-        features: Option<Tensor<B, 2, Bool>>,
+        hidden: Hidden<B>,
+        causal: bool,
     ) -> Encoded<B> {
-        let (features, tokens) = self.embed(batch, view.hide, features);
-        Encoded { features, tokens: self.backbone.forward(tokens, view.causal) }
+        let (features, tokens) = self.embed(batch, hidden);
+        Encoded { features, tokens: self.backbone.forward(tokens, causal) }
     }
 
     /// Frontend alone: its features, and tokens with what is hidden in them.
     pub(crate) fn embed(
         &self,
         batch: &SpeechBatch<B>,
-        tokens: Option<Tensor<B, 2, Bool>>,
-        features: Option<Tensor<B, 2, Bool>>,
+        hidden: Hidden<B>,
     ) -> (Features<B>, Tokens<B>) {
         let made = self.frontend.features(batch.input.clone());
         let [_, frames, _] = made.normed.dims();
         let mask_pad = self.mask_pad(batch, frames);
-        let hidden = Hidden { tokens, features };
         let values = self.frontend.tokens(made.normed.clone(), hidden, mask_pad.clone());
         (made, Tokens { values, mask_pad, channels: 1 })
     }
@@ -123,7 +121,7 @@ impl<B: Backend> SpeechModel<B> {
             return None;
         }
         let row = |length: &usize| (0..frames).map(move |at| at >= *length).collect::<Vec<_>>();
-        let mask: Vec<bool> = lengths.iter().flat_map(|length| row(length)).collect();
+        let mask: Vec<bool> = lengths.iter().flat_map(row).collect();
         let mask = TensorData::new(mask, [lengths.len(), frames]);
         Some(Tensor::from_data(mask, &batch.input.device()))
     }

@@ -3,9 +3,10 @@
 use crate::{
     batch::{Input, SpeechBatch},
     config::{AugmentConfig, TokenHeadConfig},
+    frontend::Hidden,
     model::SpeechModel,
 };
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
     Backend, Layout, Loss, Quantised, Rng, StepContext, Targets, TokenModel, Tokens, View,
 };
@@ -33,11 +34,11 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
     }
 
     fn encode(&self, batch: &SpeechBatch<B>, view: View<B>) -> Tokens<B> {
-        self.encode_hidden(batch, view, None).tokens
+        self.encode_hidden(batch, Hidden::view(&view), view.causal).tokens
     }
 
     fn encode_each(&self, batch: &SpeechBatch<B>) -> Vec<Tensor<B, 3>> {
-        self.backbone.forward_each(self.embed(batch, None, None).1, false)
+        self.backbone.forward_each(self.embed(batch, Hidden::nothing()).1, false)
     }
 
     /// Units as ids, or frames of a spectrogram as values, `[batch, frames, values]`; what a batch
@@ -78,7 +79,7 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
         rng: &mut Rng,
     ) -> Option<Quantised<B>> {
         let quantiser = self.quantiser.as_ref()?;
-        let encoded = self.encode_hidden(batch, view, None);
+        let encoded = self.encode_hidden(batch, Hidden::view(&view), view.causal);
         let device = batch.input.device();
         let rows: Vec<i64> = picked.iter().map(|row| *row as i64).collect();
         let rows = TensorData::new(rows, [1, picked.len()]);
@@ -107,11 +108,11 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
         let nothing = || Loss::new(Tensor::zeros([1], &device), 0);
         let Some(labels) = &batch.labels else { return nothing() };
         let augment = self.config().augment.filter(|_| B::ad_enabled(&device));
-        let (hide, features) = match augment {
+        let hidden = match augment {
             Some(augment) => self.augment(&augment, batch, context.rng),
-            None => (None, None),
+            None => Hidden::nothing(),
         };
-        let encoded = self.encode_hidden(batch, View { hide, causal: false }, features);
+        let encoded = self.encode_hidden(batch, hidden, false);
         let loss = self
             .logits_of(encoded.tokens.values)
             .and_then(|logits| self.ctc_loss(logits, labels, &self.lengths(batch)));
@@ -120,13 +121,8 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
 }
 
 impl<B: Backend> SpeechModel<B> {
-    /// Draws which frames, `[batch, frames]`, and which features, `[batch, width]`, are hidden.
-    fn augment(
-        &self,
-        augment: &AugmentConfig,
-        batch: &SpeechBatch<B>,
-        rng: &mut Rng,
-    ) -> (Option<Tensor<B, 2, Bool>>, Option<Tensor<B, 2, Bool>>) {
+    /// Draws which frames and which features are hidden.
+    fn augment(&self, augment: &AugmentConfig, batch: &SpeechBatch<B>, rng: &mut Rng) -> Hidden<B> {
         let frames = self.layout(batch);
         let features = Layout::new(frames.batch, self.config().width);
         let device = batch.input.device();
@@ -137,7 +133,7 @@ impl<B: Backend> SpeechModel<B> {
                 Tensor::from_data(mask, &device)
             })
         };
-        (draw(augment.time, &frames), draw(augment.features, &features))
+        Hidden { tokens: draw(augment.time, &frames), features: draw(augment.features, &features) }
     }
 }
 

@@ -7,10 +7,12 @@ use crate::{
     presets::Preset,
     quantiser::QuantiserConfig,
 };
-use burn::backend::Autodiff;
+use burn::{backend::Autodiff, module::AutodiffModule};
 use burn_flex::Flex;
 use kiln_core::{Objective as _, Seed, Sign};
-use kiln_objectives::{Contrastive, Masked, MaskedKind, Objective, Spans, Supervised};
+use kiln_objectives::{
+    Contrastive, Masked, MaskedKind, Objective, SelfDistillation, Spans, Supervised,
+};
 use rand::RngExt;
 
 type A = Autodiff<Flex>;
@@ -93,7 +95,8 @@ fn every_objective_meets_every_stem() {
 fn a_fresh_model_guesses_and_its_vital_signs_say_so() {
     let mut config = Preset::Tiny.config();
     config.quantiser = Some(QuantiserConfig { entries: 40, ..QuantiserConfig::default() });
-    let contrastive = Contrastive { negatives: 20, ..Contrastive::default() };
+    let spans = Spans { length: 4, ..Spans::default() };
+    let contrastive = Contrastive { negatives: 20, spans, ..Contrastive::default() };
     let (_, loss) = run::<A>(&config, &Objective::Contrastive(contrastive.clone()));
     assert!((sign(&loss, Sign::ChanceAccuracy) - 1.0 / 21.0).abs() < 1e-6);
     assert_eq!(sign(&loss, Sign::CollapsedPerplexity), 2.0);
@@ -114,6 +117,43 @@ fn a_fresh_model_guesses_and_its_vital_signs_say_so() {
         objective.loss(&model, &batch, &mut StepContext::new(&mut rng)).value.into_scalar()
     };
     assert_eq!(value(), value());
+}
+
+#[test]
+fn a_teacher_is_learnt_from() {
+    let device = Default::default();
+    let mut config = Preset::Tiny.config();
+    config.token = Some(TokenHeadConfig::Teacher);
+    let model = SpeechModel::<A>::new(config.clone(), &device).unwrap();
+    let waves = waves();
+    let clips = waves.each_ref().map(|wave| Clip { wave, ..Clip::default() });
+    let host = Collator::new(&config).unwrap().collate(&clips).unwrap();
+    let distillation = SelfDistillation { blocks: 2, ..SelfDistillation::default() };
+    let taught = distillation.teach(&model.valid(), &host.upload::<Flex>(&device)).unwrap();
+    assert_eq!(taught.dims(), [2, 24, 64]);
+    let mut rng = Seed::new(1).rng();
+    let mut context = StepContext { rng: &mut rng, observe: true, step: 0 };
+    let taught = Tensor::from_inner(taught);
+    let loss = distillation.loss(&model, &host.upload::<A>(&device), taught, &mut context);
+    let head = model.token_head.as_ref().unwrap().weight.val();
+    let gradients = loss.value.backward();
+    assert!(loss.count > 0 && head.grad(&gradients).is_some());
+}
+
+#[test]
+fn frames_are_clustered_into_units() {
+    use crate::{batch::frame_spectrogram, cluster::KMeans, log_mel::LogMel};
+    let stem = Preset::Tiny.config().frontend.stem;
+    let mel = LogMel::new(LogMelConfig { bins: 20, ..LogMelConfig::default() }, 16_000).unwrap();
+    let turn = |hertz: f32, at: usize| (std::f32::consts::TAU * hertz * at as f32 / 16e3).sin();
+    let wave: Vec<f32> =
+        (0..16_000).map(|at| turn(if at < 8000 { 300.0 } else { 3000.0 }, at)).collect();
+    let frames = frame_spectrogram(&mel, &stem, &wave);
+    assert_eq!(frames.dim(), (49, 40));
+    let units = KMeans::fit(frames.view(), 2, 20, &mut Seed::new(2).rng()).unwrap();
+    let units = units.units(frames.view());
+    assert!(units[..23].iter().all(|unit| *unit == units[0]));
+    assert!(units[26..].iter().all(|unit| *unit == 1 - units[0]));
 }
 
 #[test]

@@ -4,11 +4,20 @@ use super::{
     Whisper,
     config::{CLASS, MODEL_TYPE, WhisperConfig},
 };
-use crate::hub::{CONFIG, ModelError, in_file};
+use crate::{
+    hub::{CONFIG, ModelError, in_file, preprocessor},
+    log_mel::LogMelConfig,
+};
 use kiln_core::Backend;
-use kiln_hub::{HubError, Mode, ModelDir, NameMap, Rule, Weights, family::family_json};
+use kiln_hub::{
+    HubError, Mode, ModelDir, NameMap, Rule, Weights, family::family_json, model_dir::write_json,
+};
 use kiln_nn::ConfigError;
+use serde_json::json;
 use std::path::Path;
+
+/// Samples a second, Hz, of all its models.
+const SAMPLE_RATE: usize = 16_000;
 
 impl<B: Backend> Whisper<B> {
     /// Reads a model directory.
@@ -32,7 +41,20 @@ impl<B: Backend> Whisper<B> {
             in_file(dir, CONFIG)(error)
         })?;
         let weights = names()?.to_theirs(kiln_hub::collect::<B, _>(self)?)?;
-        Ok(ModelDir::write(dir, &json, &weights)?)
+        ModelDir::write(dir, &json, &weights)?;
+        let LogMelConfig { window, hop, .. } = LogMelConfig::default();
+        let preprocessor = json!({
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "sampling_rate": SAMPLE_RATE,
+            "feature_size": self.config().num_mel_bins,
+            "n_fft": window,
+            "hop_length": hop,
+            "chunk_length": 2 * hop * self.config().max_source_positions / SAMPLE_RATE,
+            "padding_side": "right",
+            "padding_value": 0.0,
+            "return_attention_mask": false,
+        });
+        Ok(write_json(&dir.join(preprocessor::FILE), &preprocessor)?)
     }
 }
 
