@@ -43,6 +43,11 @@ pub enum Command {
     Evaluate(Evaluate),
     /// Forecast the series of a CSV or Parquet file
     Forecast(Forecast),
+    /// Write down what is said in recordings
+    Transcribe(Transcribe),
+    /// Prepare data for training
+    #[command(subcommand)]
+    Data(Data),
     /// Show what a run or a model holds
     Inspect(Inspect),
     /// Show what this machine offers, and what is in the way
@@ -218,6 +223,98 @@ pub struct Forecast {
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub device: Device,
+}
+
+/// `kiln transcribe`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kiln transcribe --model runs/digits call.wav
+  kiln transcribe --model runs/digits calls/*.mp3 --format srt --out subtitles
+  kiln transcribe --model runs/digits call.wav --lm lm.arpa --alpha 0.6 --beta 1.0 --format json
+
+WAV, FLAC, MP3, OGG and M4A of any rate; several channels are mixed. Long recordings are cut at their
+pauses. Several recordings go on after one that cannot be read; the exit code is then 2.")]
+pub struct Transcribe {
+    /// A run, a model directory, or a hub id (organisation/name[@revision])
+    #[arg(long, short)]
+    pub model: String,
+    /// Recordings
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// What is written
+    #[arg(long, short, default_value = "text")]
+    pub format: TranscriptFormat,
+    /// Write a file a recording into this folder instead of printing
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// A language model in ARPA's format, for a beam search (`kiln data ngram` makes one)
+    #[arg(long, value_name = "FILE.arpa")]
+    pub lm: Option<PathBuf>,
+    /// Only words of this file, white space between them, for a beam search
+    #[arg(long, value_name = "FILE")]
+    pub lexicon: Option<PathBuf>,
+    /// Prefixes that a beam search keeps [default: 64 with --lm, --lexicon or --nbest]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub beam: Option<u32>,
+    /// The weight of the language model
+    #[arg(long, requires = "lm")]
+    pub alpha: Option<f64>,
+    /// What each word is given against the language model's liking for few
+    #[arg(long, requires = "lm")]
+    pub beta: Option<f64>,
+    /// Readings in JSON, for recordings that are not cut
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..))]
+    pub nbest: u32,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+}
+
+/// What `kiln transcribe` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TranscriptFormat {
+    /// The words
+    Text,
+    /// Words with times and confidence, segments, other readings
+    Json,
+    /// SubRip subtitles
+    Srt,
+    /// WebVTT subtitles
+    Vtt,
+}
+
+/// `kiln data`
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Train an n-gram language model by modified Kneser-Ney smoothing
+    Ngram(Ngram),
+}
+
+/// `kiln data ngram`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kiln data ngram transcripts.txt --out lm.arpa
+  kiln data ngram news.txt notes.txt --order 4 --min-counts 1,2 --out lm.arpa
+
+A sentence a line. Spelling and case must be those of the transcripts that the recogniser writes.")]
+pub struct Ngram {
+    /// Text files, a sentence a line
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Words of the longest n-gram
+    #[arg(long, default_value = "3", value_parser = value_parser!(u8).range(1..=6))]
+    pub order: u8,
+    /// How often n-grams of order 2, 3, .. have to occur to be kept
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
+    pub min_counts: Vec<u64>,
+    /// Lower case, without punctuation, as transcripts are by default
+    #[arg(long)]
+    pub normalise: bool,
+    /// The model, in ARPA's format
+    #[arg(long, short, value_name = "FILE.arpa")]
+    pub out: PathBuf,
 }
 
 /// A percentage strictly between 0 and 100.

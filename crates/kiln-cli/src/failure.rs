@@ -2,6 +2,7 @@
 
 use kiln_datasets::DataError;
 use kiln_hub::HubError;
+use kiln_speech::{SpeechError, transcribe::TranscribeError};
 use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, hub::ModelError,
     measure::MeasureError,
@@ -165,6 +166,22 @@ impl From<RequestError> for Failure {
     }
 }
 
+impl From<SpeechError> for Failure {
+    fn from(error: SpeechError) -> Self {
+        Self::of(None, Box::new(error), USER)
+    }
+}
+
+impl From<TranscribeError> for Failure {
+    fn from(error: TranscribeError) -> Self {
+        match error {
+            TranscribeError::Data(error) => error.into(),
+            TranscribeError::Model(error) => kiln_train::Error::from(error).into(),
+            other => Self::of(None, Box::new(other), OTHER),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     /// Only standard output is written without a path.
     fn from(error: io::Error) -> Self {
@@ -224,7 +241,14 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
         if let Some(MeasureError::Data(_)) = error.downcast_ref::<MeasureError>() {
             return true;
         }
-        if error.is::<RecipeError>() || error.is::<DataError>() || error.is::<StageDataError>() {
+        let speech = error.is::<SpeechError>()
+            || error.is::<kiln_speech::data::StageDataError>()
+            || error.is::<kiln_speech::ModelError>();
+        if speech
+            || error.is::<RecipeError>()
+            || error.is::<DataError>()
+            || error.is::<StageDataError>()
+        {
             return true;
         }
         cause = error.source();

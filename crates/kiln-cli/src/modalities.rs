@@ -63,12 +63,15 @@ pub fn forecaster(model: &ModelDir, device: cli::Device) -> Result<Box<dyn Forec
             "name a model that was trained on time series",
         ));
     }
-    let device = match device {
-        cli::Device::Cpu => Device::Cpu,
-        cli::Device::Cuda if cfg!(feature = "cuda") => Device::Cuda,
-        cli::Device::Cuda => {
-            return Err(Failure::user("this binary was built without CUDA", NO_CUDA));
-        }
-    };
+    let device = self::device(device)?;
     Ok(open_forecaster(&model.path, device).map_err(kiln_train::Error::from)?)
+}
+
+/// The device that was asked for, if this binary has it.
+pub fn device(device: cli::Device) -> Result<Device> {
+    match device {
+        cli::Device::Cpu => Ok(Device::Cpu),
+        cli::Device::Cuda if cfg!(feature = "cuda") => Ok(Device::Cuda),
+        cli::Device::Cuda => Err(Failure::user("this binary was built without CUDA", NO_CUDA)),
+    }
 }

@@ -35,6 +35,7 @@ pub mod recipe;
 pub mod recogniser;
 pub mod task;
 pub mod token_model;
+pub mod transcribe;
 pub mod transcript;
 pub mod vocabulary;
 pub mod whisper;

@@ -2,12 +2,14 @@
 
 mod check;
 mod completions;
+mod data;
 mod doctor;
 mod evaluate;
 mod forecast;
 mod inspect;
 mod recipes;
 mod run;
+mod transcribe;
 
 use crate::{
     cli::{Cli, Command, RecipeArgs},
@@ -25,6 +27,8 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {
         Command::Recipes(args) => recipes::run(args, out),
         Command::Evaluate(args) => evaluate::run(args, out),
         Command::Forecast(args) => forecast::run(args, out),
+        Command::Transcribe(args) => transcribe::run(args, cli.quiet, out),
+        Command::Data(args) => data::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Doctor(args) => doctor::run(args, out),
         Command::Completions(args) => completions::run(args, out),

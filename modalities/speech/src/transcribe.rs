@@ -1,0 +1,170 @@
+//! Recordings of any length to transcripts.
+//!
+//! A long recording is cut at its pauses, and where there are none at its quietest moments; there
+//! the two pieces overlap, so that a word at the border is whole in one of them. Only a few pieces
+//! are in memory at a time.
+
+use crate::{
+    decode::{Decoded, Decoder, FrameTimes, greedy},
+    recogniser::Recogniser,
+    transcript::{Transcript, Word},
+};
+use kiln_datasets::{
+    DataError,
+    audio::{AudioReader, Segment, Segmentation, Spans, Waveform},
+};
+use kiln_train::task::TaskError;
+use rayon::prelude::*;
+use std::path::Path;
+
+/// Sound that is recognised at once, s.
+const TOGETHER: f64 = 60.0;
+
+/// What transcribes.
+pub struct Transcriber {
+    /// The model.
+    pub recogniser: Recogniser,
+    /// Searches for the best words; the best token of each frame is taken without.
+    pub decoder: Option<Decoder>,
+    /// How long recordings are cut.
+    pub segmentation: Segmentation,
+    /// Whether other readings are given, of recordings that are not cut.
+    pub alternatives: bool,
+}
+
+/// Why a recording has no transcript.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TranscribeError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model could not be run.
+    #[error(transparent)]
+    Model(#[from] TaskError),
+}
+
+/// A recording's transcript.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transcribed {
+    /// What was said.
+    pub transcript: Transcript,
+    /// How long the recording is, s.
+    pub seconds: f64,
+}
+
+impl Transcriber {
+    /// Transcribes a file. `heard` is told how many seconds are done, and of how many where that is
+    /// known.
+    ///
+    /// # Errors
+    /// When it cannot be read or the model fails.
+    pub fn file(
+        &self,
+        path: &Path,
+        mut heard: impl FnMut(f64, Option<f64>),
+    ) -> Result<Transcribed, TranscribeError> {
+        let rate = u32::try_from(self.recogniser.config.audio.sample_rate).unwrap_or(u32::MAX);
+        let open = || AudioReader::open(path)?.at_rate(rate);
+        let reader = open()?;
+        let length = reader.info().duration;
+        // What is short needs no cuts: models are trained on whole utterances.
+        if length.is_some_and(|length| length <= self.segmentation.max_length) {
+            let waveform = reader.rest()?;
+            let seconds = waveform.seconds();
+            let whole = Segment { start: 0.0, end: seconds, overlap: 0.0 };
+            let decoded = self.decode(&[(whole, waveform)])?.pop();
+            heard(seconds, length);
+            let transcript = decoded.map(|one| one.transcript(self.alternatives));
+            return Ok(Transcribed { transcript: transcript.unwrap_or_default(), seconds });
+        }
+        let segments = self.segmentation.segments(reader)?;
+        let mut transcript = Transcript::default();
+        let mut seconds = length.unwrap_or(0.0);
+        let mut batch: Vec<(Segment, Waveform)> = Vec::new();
+        let mut held = 0.0;
+        for span in Spans::new(open()?, segments) {
+            let (segment, waveform) = span?;
+            seconds = seconds.max(segment.end);
+            held += waveform.seconds();
+            batch.push((segment, waveform));
+            if held >= TOGETHER {
+                self.append(&mut transcript, &batch)?;
+                heard(segment.end, length);
+                batch.clear();
+                held = 0.0;
+            }
+        }
+        self.append(&mut transcript, &batch)?;
+        heard(seconds, length);
+        Ok(Transcribed { transcript, seconds })
+    }
+
+    fn append(
+        &self,
+        transcript: &mut Transcript,
+        spans: &[(Segment, Waveform)],
+    ) -> Result<(), TranscribeError> {
+        for ((segment, _), decoded) in spans.iter().zip(self.decode(spans)?) {
+            join(&mut transcript.words, decoded.words, segment);
+        }
+        Ok(())
+    }
+
+    /// What is said in each piece, times counted from the start of the recording.
+    fn decode(&self, spans: &[(Segment, Waveform)]) -> Result<Vec<Decoded>, TranscribeError> {
+        let waves: Vec<&[f32]> = spans.iter().map(|(_, wave)| &wave.samples[..]).collect();
+        let log_probs = self.recogniser.log_probs(&waves, |_| {})?;
+        let stride = self.recogniser.stride();
+        let decoded = spans.par_iter().zip(&log_probs).map(|((segment, _), log_probs)| {
+            let times = FrameTimes { start: segment.start, stride };
+            let decoded = match &self.decoder {
+                Some(decoder) => decoder.decode(log_probs.view(), times),
+                None => greedy(&self.recogniser.vocabulary, log_probs.view(), times),
+            };
+            decoded.map_err(TaskError::from)
+        });
+        Ok(decoded.collect::<Result<_, TaskError>>()?)
+    }
+}
+
+/// Appends the words of a piece. Of what it shares with the piece before, the first half is the
+/// other's: there the other heard on, and at its own edge each is deaf.
+fn join(words: &mut Vec<Word>, later: Vec<Word>, segment: &Segment) {
+    let border = segment.start + segment.overlap / 2.0;
+    let middle = |word: &Word| (word.start + word.end) / 2.0;
+    if segment.overlap > 0.0 {
+        while words.last().is_some_and(|word| middle(word) >= border) {
+            words.pop();
+        }
+    }
+    let after = words.last().map_or(f64::MIN, |word| word.start);
+    let new = later.into_iter().filter(|word| segment.overlap == 0.0 || middle(word) >= border);
+    // Rounded times of neighbours may cross by a frame.
+    words.extend(new.map(|word| Word { start: word.start.max(after), ..word }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(text: &str, start: f64) -> Word {
+        Word { text: text.into(), start, end: start + 0.4, confidence: 1.0 }
+    }
+
+    #[test]
+    fn words_at_a_border_are_there_once() {
+        let mut words = vec![word("one", 8.0), word("two", 9.1), word("thr", 9.7)];
+        let later = vec![word("wo", 9.0), word("three", 9.7), word("four", 10.5)];
+        join(&mut words, later, &Segment { start: 9.0, end: 12.0, overlap: 1.0 });
+        let texts: Vec<&str> = words.iter().map(|word| &word.text[..]).collect();
+        assert_eq!(texts, ["one", "two", "three", "four"]);
+        // Behind a pause nothing is shared and nothing is lost.
+        join(
+            &mut words,
+            vec![word("five", 13.0)],
+            &Segment { start: 13.0, end: 14.0, overlap: 0.0 },
+        );
+        assert_eq!(words.len(), 5);
+    }
+}
