@@ -138,7 +138,7 @@ impl AudioReader {
         let seconds = self.decoder.info.duration.unwrap_or(0.0);
         let expected = (seconds * f64::from(self.rate)) as usize;
         let mut samples = Vec::with_capacity(expected.min(BELIEVED));
-        while let Some(chunk) = self.next() {
+        for chunk in self.by_ref() {
             samples.append(&mut chunk?.samples);
         }
         Ok(Waveform::new(samples, self.rate))

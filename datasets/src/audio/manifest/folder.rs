@@ -68,9 +68,9 @@ pub(super) fn fsdd(dir: &Path) -> Result<Vec<Utterance>> {
 
 /// The recording of this name in whichever format it is there; FLAC where in none.
 fn recording(folder: &Path, name: &str) -> PathBuf {
-    let file = |extension: &&str| folder.join(format!("{name}.{extension}"));
-    let there = EXTENSIONS.iter().map(|extension| file(&extension)).find(|path| path.exists());
-    there.unwrap_or_else(|| file(&"flac"))
+    let file = |extension: &str| folder.join(format!("{name}.{extension}"));
+    let there = EXTENSIONS.iter().map(|extension| file(extension)).find(|path| path.exists());
+    there.unwrap_or_else(|| file("flac"))
 }
 
 /// A file's path from `dir` on, without its extension.
