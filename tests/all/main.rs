@@ -6,4 +6,5 @@ mod faults;
 mod kill;
 mod matrix;
 mod recipes;
+mod speech;
 mod support;

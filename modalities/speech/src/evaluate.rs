@@ -5,7 +5,7 @@ use crate::{
     decode::{Decoded, Decoder, FrameTimes, greedy},
     metrics::{ErrorRates, RealTimeFactor, Utterance},
     ngram::{KneserNey, NgramModel},
-    recipe::{BeamDecoding, Decoding, LanguageModel, SpeechEvaluation, SpeechParts},
+    recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon, SpeechEvaluation, SpeechParts},
     recogniser::Recogniser,
     transcript::Normalisation,
 };
@@ -21,7 +21,7 @@ use ndarray::Array2;
 use rand::seq::SliceRandom as _;
 use rayon::prelude::*;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -66,14 +66,7 @@ fn decoder(
         let model = match model {
             LanguageModel::Arpa(path) => NgramModel::read_arpa(&locate(path)?)?,
             LanguageModel::Transcripts(order) => {
-                let rate = recogniser.config.audio.sample_rate;
-                // The transcripts that the last stage was trained on, and no others.
-                let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
-                let data = last.unwrap_or(&recipe.data);
-                let (_, train) = choose(data, rate, seed)?.split(data.validation);
-                let normalisation = &data.transcripts.normalisation;
-                let texts = train.texts().into_iter().flatten();
-                let texts: Vec<String> = texts.map(|text| normalisation.apply(&text)).collect();
+                let texts = transcripts(recogniser, recipe, seed)?;
                 KneserNey { order: *order, ..KneserNey::default() }
                     .train(texts.iter().map(String::as_str))?
                     .model
@@ -81,13 +74,33 @@ fn decoder(
         };
         decoder = decoder.with_language_model(Arc::new(model), settings.weights.clone())?;
     }
-    if let Some(path) = &settings.lexicon {
-        let path = locate(path)?;
-        let words = std::fs::read_to_string(&path)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        decoder = decoder.with_lexicon(words.split_whitespace())?;
+    if let Some(lexicon) = &settings.lexicon {
+        let texts = match lexicon {
+            Lexicon::Transcripts => transcripts(recogniser, recipe, seed)?,
+            Lexicon::File(path) => {
+                let path = locate(path)?;
+                let text = std::fs::read_to_string(&path);
+                vec![text.map_err(|error| format!("{}: {error}", path.display()))?]
+            }
+        };
+        let words = texts.iter().flat_map(|text| text.split_whitespace());
+        decoder = decoder.with_lexicon(words.collect::<BTreeSet<_>>())?;
     }
     Ok(decoder)
+}
+
+/// The transcripts that the last stage was trained on, and no others.
+fn transcripts(
+    recogniser: &Recogniser,
+    recipe: &Recipe<SpeechParts>,
+    seed: Seed,
+) -> Result<Vec<String>, TaskError> {
+    let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
+    let data = last.unwrap_or(&recipe.data);
+    let pool = choose(data, recogniser.config.audio.sample_rate, seed)?;
+    let (_, train) = pool.split(data.validation);
+    let normalisation = &data.transcripts.normalisation;
+    Ok(train.texts().iter().flatten().map(|text| normalisation.apply(text)).collect())
 }
 
 fn measure(

@@ -3,7 +3,7 @@
 //! most.
 
 use kiln_nn::ConfigError;
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,16 @@ pub struct LogMelConfig {
     pub window: usize,
     /// Samples from one window to the next.
     pub hop: usize,
+    /// Whether each band has a mean of zero over the recording, and all together a variance of one:
+    /// what is left of voice and line, so that words of other people sound alike.
+    #[serde(skip_serializing_if = "is_false")]
+    pub standardise: bool,
 }
 
 impl Default for LogMelConfig {
     /// Whisper's at 16 kHz: 80 bands, 25 ms every 10 ms.
     fn default() -> Self {
-        Self { bins: 80, window: 400, hop: 160 }
+        Self { bins: 80, window: 400, hop: 160, standardise: false }
     }
 }
 
@@ -90,7 +94,7 @@ impl LogMel {
     /// `[frames, bins]` of a wave, see [`LogMelConfig::frames`]. Frame `t` is centred on sample
     /// `t * hop`; the wave is mirrored at its ends.
     pub fn forward(&self, wave: &[f32]) -> Array2<f32> {
-        let LogMelConfig { bins, window, hop } = self.config;
+        let LogMelConfig { bins, window, hop, standardise } = self.config;
         let frames = self.config.frames(wave.len());
         let mut mel = Array2::zeros((frames, bins));
         let mut time = self.transform.make_input_vec();
@@ -116,8 +120,26 @@ impl LogMel {
             }
         }
         mel.mapv_inplace(|value| (value.max(loudest - 8.0) + 4.0) / 4.0);
+        if standardise {
+            self::standardise(&mut mel);
+        }
         mel
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Takes each band's mean away and divides by the deviation of all.
+fn standardise(mel: &mut Array2<f32>) {
+    if let Some(mean) = mel.mean_axis(Axis(0)) {
+        *mel -= &mean;
+    }
+    // Silence alone has nothing to be told apart by.
+    let deviation = mel.std(0.0).max(1e-3);
+    mel.mapv_inplace(|value| value / deviation);
 }
 
 /// The index in `0..length` that a mirror at either end (the end itself once) leads to.
@@ -217,5 +239,22 @@ mod tests {
     fn mistakes_name_the_key() {
         let config = LogMelConfig { hop: 0, ..Default::default() };
         assert_eq!(LogMel::new(config, 16_000).unwrap_err().key, "hop");
+    }
+
+    #[test]
+    fn standardised_bands_forget_the_line() {
+        let config = LogMelConfig { bins: 8, standardise: true, ..LogMelConfig::default() };
+        let mel = LogMel::new(config, 16_000).unwrap();
+        let wave: Vec<f32> = (0..8000)
+            .map(|at| ((at * at % 977) as f32 / 977.0 - 0.5) * (at as f32 / 4000.0).sin())
+            .collect();
+        let found = mel.forward(&wave);
+        for band in found.axis_iter(Axis(1)) {
+            assert!(band.mean().unwrap().abs() < 1e-4);
+        }
+        assert!((found.std(0.0) - 1.0).abs() < 1e-3);
+        let softer = mel.forward(&wave.iter().map(|sample| sample * 0.5).collect::<Vec<_>>());
+        assert!(found.iter().zip(&softer).all(|(a, b)| (a - b).abs() < 1e-3));
+        assert!(mel.forward(&[0.0; 1600]).iter().all(|value| value.is_finite()));
     }
 }

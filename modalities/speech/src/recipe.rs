@@ -226,9 +226,19 @@ pub struct BeamDecoding {
     pub language_model: Option<LanguageModel>,
     /// How much the language model counts.
     pub weights: LanguageWeights,
-    /// Only words of this file, one a line.
+    /// Only these words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lexicon: Option<PathBuf>,
+    pub lexicon: Option<Lexicon>,
+}
+
+/// The words that a beam search may find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lexicon {
+    /// Those of a file, white space between them.
+    File(PathBuf),
+    /// Those of the transcripts of the recipe's data.
+    Transcripts,
 }
 
 /// A language model of a beam search.

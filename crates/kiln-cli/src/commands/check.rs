@@ -6,12 +6,30 @@ use crate::{
     modalities,
     units::{bytes, count},
 };
-use kiln_train::{modality::StagePlan, recipe::Common, report::table::columns};
+use kiln_train::{
+    modality::StagePlan,
+    recipe::{Common, RecipeText},
+    report::table::columns,
+};
 use std::io::Write;
 
 /// Resolves a recipe and prints a line a stage.
 pub fn run(args: &Check, out: &mut dyn Write) -> Result<()> {
-    let job = modalities::job(&args.recipe.read()?)?;
+    let recipe = args.recipe.read()?;
+    let arms = recipe.arms()?;
+    if arms.is_empty() {
+        return check(args, &recipe, out);
+    }
+    for arm in &arms {
+        writeln!(out, "# arm: {}", arm.name)?;
+        check(args, &arm.recipe, out)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn check(args: &Check, recipe: &RecipeText, out: &mut dyn Write) -> Result<()> {
+    let job = modalities::job(recipe)?;
     let resolved = job.resolved()?;
     if args.resolved {
         return Ok(out.write_all(resolved.as_bytes())?);

@@ -1,5 +1,6 @@
 //! `kiln run`: trains, evaluates, writes a run directory.
 
+use super::write_file;
 use crate::{
     cli::Run,
     failure::{Failure, Result},
@@ -7,7 +8,13 @@ use crate::{
     units::seconds,
 };
 use kiln_train::{
-    Outcome, RunOptions, interrupt::Interrupt, report::table::results_table, run_dir::RunRecord,
+    Outcome, RunOptions,
+    interrupt::Interrupt,
+    modality::Job,
+    recipe::Arm,
+    report::table::{comparison_table, results_table},
+    results::Evaluation,
+    run_dir::RunRecord,
 };
 use std::{
     io::Write,
@@ -19,30 +26,69 @@ pub fn run(args: &Run, quiet: bool, out: &mut dyn Write) -> Result<()> {
     if let Some(threads) = args.threads {
         use_threads(threads);
     }
-    let job = modalities::job(&args.recipe.read()?)?;
-    let dir = directory(args, &job.common().name);
-    let options = RunOptions {
-        resume: args.resume,
-        overwrite: args.overwrite,
-        interrupt: Interrupt::on_signals()?,
-        quiet,
-        ..RunOptions::new(&dir)
-    };
-    match kiln_train::run(job.as_ref(), &options) {
-        Ok(Outcome::Finished(evaluation)) => {
-            let table = results_table(&evaluation.rows);
-            write!(out, "{table}")?;
-            Ok(out.write_all(finished(&dir).as_bytes())?)
+    let recipe = args.recipe.read()?;
+    let runner = Runner { args, quiet, interrupt: Interrupt::on_signals()? };
+    let arms = recipe.arms()?;
+    if arms.is_empty() {
+        let job = modalities::job(&recipe)?;
+        let dir = directory(args, &job.common().name);
+        let evaluation = runner.run(job.as_ref(), &dir, args.resume)?;
+        write!(out, "{}", results_table(&evaluation.rows))?;
+        return Ok(out.write_all(finished(&dir).as_bytes())?);
+    }
+    runner.compare(&arms, out)
+}
+
+/// What all runs of a command share.
+struct Runner<'a> {
+    args: &'a Run,
+    quiet: bool,
+    interrupt: Interrupt,
+}
+
+impl Runner<'_> {
+    fn run(&self, job: &dyn Job, dir: &Path, resume: bool) -> Result<Evaluation> {
+        let options = RunOptions {
+            resume,
+            overwrite: self.args.overwrite,
+            interrupt: self.interrupt.clone(),
+            quiet: self.quiet,
+            ..RunOptions::new(dir)
+        };
+        match kiln_train::run(job, &options)? {
+            Outcome::Finished(evaluation) => Ok(evaluation),
+            Outcome::Interrupted { step } => {
+                eprintln!(
+                    "stopped after step {step}; the checkpoint is in {}\ngo on with: {}",
+                    dir.join("checkpoints").display(),
+                    self::resume(self.args)
+                );
+                Err(Failure::interrupted())
+            }
         }
-        Ok(Outcome::Interrupted { step }) => {
-            eprintln!(
-                "stopped after step {step}; the checkpoint is in {}\ngo on with: {}",
-                dir.join("checkpoints").display(),
-                resume(args)
-            );
-            Err(Failure::interrupted())
+    }
+
+    /// Runs the arms of a recipe one after the other, those that are finished not again when
+    /// resuming, and prints one table of all.
+    fn compare(&self, arms: &[Arm], out: &mut dyn Write) -> Result<()> {
+        // All of them are read before the first is run: a mistake in the last costs nothing.
+        let named = |arm: &Arm| Ok(modalities::job(&arm.recipe)?.common().name.clone());
+        let names = arms.iter().map(named).collect::<Result<Vec<_>>>()?;
+        let root = directory(self.args, names.first().map_or("", String::as_str));
+        let mut compared = Vec::new();
+        for arm in arms {
+            let dir = root.join(&arm.directory);
+            tracing::info!("arm `{}`, in {}", arm.name, dir.display());
+            let job = modalities::job(&arm.in_root(&root)?)?;
+            let evaluation = self.run(job.as_ref(), &dir, self.args.resume)?;
+            if !arm.hidden {
+                compared.push((arm.name.clone(), evaluation.rows));
+            }
         }
-        Err(error) => Err(error.into()),
+        let table = comparison_table(&compared);
+        write_file(&root.join("comparison.txt"), &table)?;
+        write!(out, "{table}")?;
+        Ok(writeln!(out, "\ntable:   {}", root.join("comparison.txt").display())?)
     }
 }
 

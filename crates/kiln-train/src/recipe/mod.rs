@@ -15,6 +15,7 @@
 //! schedule.cosine = { warmup = 100 }
 //! ```
 
+mod arms;
 mod error;
 mod parse;
 mod schema;
@@ -24,6 +25,7 @@ mod testing;
 mod text;
 mod validate;
 
+pub use arms::Arm;
 pub use error::RecipeError;
 pub use parse::{modality, parse, resolved};
 pub use schema::schema;

@@ -59,6 +59,48 @@ pub(super) fn baselines(rows: &[ResultRow]) -> Vec<&str> {
     names
 }
 
+/// Results of several runs side by side, named: data set, task, metric, and a column a run. A star
+/// marks the best of each row.
+pub fn comparison_table(runs: &[(String, Vec<ResultRow>)]) -> String {
+    let mut head: Vec<String> = ["dataset", "task", "metric"].map(Into::into).into();
+    head.extend(runs.iter().map(|(name, _)| format!("{name} ")));
+    let mut places: Vec<(&str, &str, &str, &str)> = Vec::new();
+    let place = |row: &'_ ResultRow| -> [String; 4] {
+        [&row.dataset, &row.split, &row.task, &row.metric].map(Clone::clone)
+    };
+    for row in runs.iter().flat_map(|(_, rows)| rows) {
+        let one = (&row.dataset[..], &row.split[..], &row.task[..], &row.metric[..]);
+        if !places.contains(&one) {
+            places.push(one);
+        }
+    }
+    let body: Vec<Vec<String>> = places
+        .into_iter()
+        .map(|(dataset, split, task, metric)| {
+            let wanted = [dataset, split, task, metric].map(String::from);
+            let value = |rows: &[ResultRow]| {
+                rows.iter().find(|row| place(row) == wanted).map(|row| row.value)
+            };
+            let values: Vec<_> = runs.iter().map(|(_, rows)| value(rows)).collect();
+            let sign = if higher_is_better(metric) { -1.0 } else { 1.0 };
+            let finite = values.iter().flatten().filter(|value| value.is_finite());
+            let best = finite.map(|value| sign * value).min_by(f64::total_cmp);
+            let mut cells = vec![format!("{dataset} {split}").trim_end().to_owned()];
+            cells.extend([task.to_owned(), metric.to_owned()]);
+            cells.extend(values.iter().map(|value| match value {
+                Some(value) if best == Some(sign * value) => format!("{}*", number(*value)),
+                Some(value) => format!("{} ", number(*value)),
+                None => "- ".into(),
+            }));
+            cells
+        })
+        .collect();
+    if body.is_empty() {
+        return String::new();
+    }
+    columns(&head, &body, 3) + "* best of its row\n"
+}
+
 /// Aligned columns: data set, task, metric, the model, its baselines. A star marks the best of
 /// each row, whoever it is. Empty without rows.
 pub fn results_table(rows: &[ResultRow]) -> String {

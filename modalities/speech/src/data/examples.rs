@@ -120,7 +120,8 @@ impl Examples {
         }
         if let Some(units) = &self.units {
             let (mel, clusters) = &**units;
-            item.units = Some(clusters.units(mel.forward(&item.wave).view()));
+            let frames = batch::frame_spectrogram(mel, &self.config.frontend.stem, &item.wave);
+            item.units = Some(clusters.units(frames.view()));
         }
         Ok(item)
     }

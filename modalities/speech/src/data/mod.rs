@@ -8,9 +8,10 @@ pub use pool::Pool;
 
 use crate::{
     SpeechError, SpeechModelConfig,
-    batch::Collator,
+    batch::{Collator, frame_spectrogram},
     cluster::{ClusterError, KMeans},
     config::TokenHeadConfig,
+    frontend::StemConfig,
     log_mel::{LogMel, LogMelConfig},
     recipe::{SpeechData, Transcripts},
     vocabulary::{Specials, Vocabulary},
@@ -143,7 +144,7 @@ pub fn open(
             let stride = config.frontend.stem.stride();
             let spectrogram = LogMelConfig { hop: stride, ..LogMelConfig::default() };
             let mel = LogMel::new(spectrogram, config.audio.sample_rate)?;
-            let clusters = cluster(&train, &mel, count, seed)?;
+            let clusters = cluster(&train, &mel, &config.frontend.stem, count, seed)?;
             Some(Arc::new((mel, clusters)))
         }
         _ => None,
@@ -185,9 +186,16 @@ pub fn vocabulary_of(
 }
 
 /// Units of speech, by the spectrograms of some recordings.
-fn cluster(pool: &Pool, mel: &LogMel, count: usize, seed: Seed) -> Result<KMeans, StageDataError> {
+fn cluster(
+    pool: &Pool,
+    mel: &LogMel,
+    stem: &StemConfig,
+    count: usize,
+    seed: Seed,
+) -> Result<KMeans, StageDataError> {
     let clips = (0..pool.len()).filter_map(|at| pool.clip(at).ok()).take(CLUSTERED);
-    let frames: Vec<Array2<f32>> = clips.map(|clip| mel.forward(&clip.waveform.samples)).collect();
+    let frames = |wave: &[f32]| frame_spectrogram(mel, stem, wave);
+    let frames: Vec<Array2<f32>> = clips.map(|clip| frames(&clip.waveform.samples)).collect();
     let views: Vec<_> = frames.iter().map(|frames| frames.view()).collect();
     let all = concatenate(Axis(0), &views).unwrap_or_default();
     Ok(KMeans::fit(all.view(), count, ROUNDS, &mut seed.part("units").rng())?)

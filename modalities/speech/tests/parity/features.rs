@@ -60,6 +60,7 @@ fn spectrogram(dir: &Path, params: &Value, failures: &mut Vec<String>) {
         bins: number("feature_size"),
         window: number("n_fft"),
         hop: number("hop_length"),
+        ..LogMelConfig::default()
     };
     let mel = LogMel::new(config, rate).unwrap();
     let inputs = Inputs::read(dir);

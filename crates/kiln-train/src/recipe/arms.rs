@@ -1,0 +1,232 @@
+//! Arms: variants of a recipe that are run one after the other and compared in one table.
+//!
+//! ```toml
+//! [[arm]]
+//! name = "pretrained"
+//!
+//! [[arm]]
+//! name = "from scratch"
+//! skip = [0]
+//! set = ["stage.1.steps=2000"]
+//! ```
+
+use super::{RecipeError, RecipeText};
+use std::{collections::BTreeSet, path::Path};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
+
+/// One variant of a recipe.
+#[derive(Debug, Clone)]
+pub struct Arm {
+    /// What it is called in tables.
+    pub name: String,
+    /// Its directory below that of the recipe.
+    pub directory: String,
+    /// Whether it is only there for others to start from, and is left out of the table.
+    pub hidden: bool,
+    /// The arm before whose model its first stage starts from, by directory.
+    pub from: Option<String>,
+    /// The variant, a recipe of its own.
+    pub recipe: RecipeText,
+}
+
+impl Arm {
+    /// The variant as it is run, with the arms' runs in `root`.
+    ///
+    /// # Errors
+    /// When it has no stage that could start from another arm's model.
+    pub fn in_root(&self, root: &Path) -> Result<RecipeText, RecipeError> {
+        let start = self.from.as_ref().map(|from| root.join(from));
+        let set = start.map(|start| format!("stage.0.init.model='{}'", start.display()));
+        let sets: Vec<String> = set.into_iter().collect();
+        RecipeText::new(&self.recipe.path, self.recipe.text.clone(), &sets)
+    }
+}
+
+/// The keys of an arm.
+const KEYS: [&str; 5] = ["name", "set", "skip", "from", "hidden"];
+
+impl RecipeText {
+    /// The variants of a recipe; none where it has no `arm`.
+    ///
+    /// Of each arm, `set` holds overrides as `--set` takes them, `skip` numbers of stages that are
+    /// left out, `from` the name of an arm before, whose model the first stage starts from, and
+    /// `hidden` keeps it out of the table.
+    ///
+    /// # Errors
+    /// When an arm has a mistake.
+    pub fn arms(&self) -> Result<Vec<Arm>, RecipeError> {
+        let wrong = |problem: String| RecipeError::new(&self.path, problem);
+        let Ok(mut document) = self.text.parse::<DocumentMut>() else {
+            // Whoever reads the recipe itself says what is wrong with it, and where.
+            return Ok(Vec::new());
+        };
+        let Some(arms) = document.remove("arm") else { return Ok(Vec::new()) };
+        let Item::ArrayOfTables(arms) = arms else {
+            return Err(wrong("`arm` has to be a list of tables: `[[arm]]`".into()));
+        };
+        let mut found: Vec<Arm> = Vec::new();
+        let mut directories = BTreeSet::new();
+        for (number, arm) in arms.iter().enumerate() {
+            let arm = Settings::read(number, arm).map_err(wrong)?;
+            let directory = directory(&arm.name);
+            if !directories.insert(directory.clone()) {
+                return Err(wrong(format!(
+                    "two arms have the directory `{directory}`: rename one"
+                )));
+            }
+            let mut variant = document.clone();
+            leave_out(&mut variant, &arm).map_err(wrong)?;
+            let before = |from: &String| {
+                let before = found.iter().find(|before| before.name == *from);
+                let problem = || wrong(format!("arm `{}`: no arm before is `{from}`", arm.name));
+                before.map(|before| before.directory.clone()).ok_or_else(problem)
+            };
+            found.push(Arm {
+                from: arm.from.as_ref().map(before).transpose()?,
+                recipe: Self::new(&self.path, variant.to_string(), &arm.set)
+                    .map_err(|error| wrong(format!("arm `{}`: {error}", arm.name)))?,
+                hidden: arm.hidden,
+                name: arm.name,
+                directory,
+            });
+        }
+        Ok(found)
+    }
+}
+
+struct Settings {
+    name: String,
+    set: Vec<String>,
+    skip: Vec<usize>,
+    from: Option<String>,
+    hidden: bool,
+}
+
+impl Settings {
+    fn read(number: usize, arm: &Table) -> Result<Self, String> {
+        if let Some((key, _)) = arm.iter().find(|(key, _)| !KEYS.contains(key)) {
+            return Err(format!("arm.{number} has no key `{key}`; there are {}", KEYS.join(", ")));
+        }
+        let text = |key: &str| -> Result<Option<String>, String> {
+            match arm.get(key) {
+                None => Ok(None),
+                Some(item) => match item.as_str() {
+                    Some(text) => Ok(Some(text.to_owned())),
+                    None => Err(format!("arm.{number}.{key} has to be a text")),
+                },
+            }
+        };
+        let list = |key: &str| -> Result<Vec<Value>, String> {
+            match arm.get(key) {
+                None => Ok(Vec::new()),
+                Some(item) => match item.as_array() {
+                    Some(values) => Ok(values.iter().cloned().collect()),
+                    None => Err(format!("arm.{number}.{key} has to be a list")),
+                },
+            }
+        };
+        let name = text("name")?.ok_or_else(|| format!("arm.{number} has no `name`"))?;
+        let set = |value: Value| {
+            let text = value.as_str().map(ToOwned::to_owned);
+            text.ok_or_else(|| format!("arm.{number}.set has to hold texts: \"seed=2\""))
+        };
+        let skip = |value: Value| {
+            let stage = value.as_integer().and_then(|stage| usize::try_from(stage).ok());
+            stage.ok_or_else(|| format!("arm.{number}.skip has to hold numbers of stages, from 0"))
+        };
+        let hidden = match arm.get("hidden") {
+            None => false,
+            Some(item) => {
+                item.as_bool().ok_or_else(|| format!("arm.{number}.hidden is true or false"))?
+            }
+        };
+        Ok(Self {
+            name,
+            set: list("set")?.into_iter().map(set).collect::<Result<_, _>>()?,
+            skip: list("skip")?.into_iter().map(skip).collect::<Result<_, _>>()?,
+            from: text("from")?,
+            hidden,
+        })
+    }
+}
+
+/// Takes the stages out that an arm skips, and evaluations of arms that are not compared.
+fn leave_out(document: &mut DocumentMut, arm: &Settings) -> Result<(), String> {
+    if arm.hidden {
+        document.remove("evaluation");
+    }
+    if arm.skip.is_empty() {
+        return Ok(());
+    }
+    let Some(Item::ArrayOfTables(stages)) = document.get_mut("stage") else {
+        return Err(format!("arm `{}` skips stages, and the recipe has none", arm.name));
+    };
+    if let Some(stage) = arm.skip.iter().find(|stage| **stage >= stages.len()) {
+        return Err(format!("arm `{}` skips stage {stage}, of {}", arm.name, stages.len()));
+    }
+    let kept = stages.iter().enumerate().filter(|(stage, _)| !arm.skip.contains(stage));
+    let kept: ArrayOfTables = kept.map(|(_, table)| table.clone()).collect();
+    if kept.is_empty() {
+        return Err(format!("arm `{}` skips every stage", arm.name));
+    }
+    *stages = kept;
+    Ok(())
+}
+
+/// A name as a directory: `none, 10 %` is `none-10`.
+fn directory(name: &str) -> String {
+    let words = name.split(|one: char| !one.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "name = 'x'\nseed = 1\n[[stage]]\nname = 'a'\nsteps = 3\n[[stage]]\n\
+                        name = 'b'\nsteps = 4\n[[evaluation]]\nname = 'e'\n";
+
+    fn arms(text: &str) -> Result<Vec<Arm>, String> {
+        let recipe = RecipeText::new(Path::new("r.toml"), format!("{TEXT}{text}"), &[]).unwrap();
+        recipe.arms().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn recipes_without_arms_have_none() {
+        assert!(arms("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn each_arm_is_a_recipe() {
+        let found = arms(
+            "[[arm]]\nname = 'Start'\nskip = [1]\nhidden = true\n[[arm]]\nname = 'On, 10 %'\n\
+             skip = [0]\nfrom = 'Start'\nset = ['stage.0.steps=9']\n",
+        )
+        .unwrap();
+        let value = |at: usize| {
+            let recipe = found[at].in_root(Path::new("runs/x")).unwrap();
+            recipe.text.parse::<toml::Table>().unwrap()
+        };
+        let first = value(0);
+        assert_eq!(first["stage"].as_array().unwrap().len(), 1);
+        assert!(found[0].hidden && !first.contains_key("evaluation") && !first.contains_key("arm"));
+        let second = value(1);
+        let stage = &second["stage"][0];
+        assert_eq!(stage["name"].as_str(), Some("b"));
+        assert_eq!(stage["steps"].as_integer(), Some(9));
+        assert_eq!(stage["init"]["model"].as_str(), Some("runs/x/start"));
+        assert_eq!((&found[1].name[..], &found[1].directory[..]), ("On, 10 %", "on-10"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| arms(text).unwrap_err();
+        assert!(error("[[arm]]\nset = []\n").contains("arm.0 has no `name`"));
+        assert!(error("[[arm]]\nname = 'a'\nsteps = 3\n").contains("no key `steps`"));
+        assert!(error("[[arm]]\nname = 'a'\nskip = [2]\n").contains("skips stage 2, of 2"));
+        assert!(error("[[arm]]\nname = 'a'\nskip = [0, 1]\n").contains("every stage"));
+        assert!(error("[[arm]]\nname = 'a'\nfrom = 'b'\n").contains("no arm before is `b`"));
+        assert!(error("[[arm]]\nname = 'a'\n[[arm]]\nname = 'A'\n").contains("directory `a`"));
+        assert!(error("[[arm]]\nname = 'a'\nset = ['steps']\n").contains("arm `a`"));
+    }
+}

@@ -1,0 +1,145 @@
+//! Speech from a recipe to a transcript, and what is made of bad recordings.
+
+use crate::support::Place;
+use kiln_datasets::audio::Waveform;
+use std::fs;
+
+const RECIPE: &str = r#"
+name = "words"
+modality = "speech"
+
+[data]
+sources = [{ spoken = { sentences = "digits", size = 24, voices = 2 } }]
+validation = 4
+
+[model.parts]
+audio = { sample_rate = 8000 }
+width = 16
+frontend.stem.log-mel = { channels = 16, spectrogram = { bins = 16, window = 200, hop = 80 } }
+frontend.positions = { kernel = 4, groups = 2 }
+backbone = { layers = 1, heads = 2, final_norm = true }
+quantiser = { groups = 2, entries = 4, width = 8, projection = 8 }
+
+[[stage]]
+name = "pretrain"
+objective.contrastive = { spans = { probability = 0.5, length = 4, least = 1 }, negatives = 5 }
+steps = 4
+batch = 4
+optimizer.adamw = { learning_rate = 1e-3 }
+
+[[stage]]
+name = "transcribe"
+objective.supervised = {}
+steps = 12
+batch = 4
+optimizer.adamw = { learning_rate = 1e-2 }
+log_every = 1
+
+[[evaluation]]
+name = "others"
+sources = [{ spoken = { sentences = "digits", size = 6, first_voice = 50, voices = 2 } }]
+"#;
+
+#[test]
+fn from_a_recipe_to_a_transcript() {
+    let place = Place::new();
+    place.file("words.toml", RECIPE);
+    let table = place.succeeds(&["run", "words.toml"]);
+    assert!(table.contains("wer") && table.contains("constant"), "{table}");
+    for file in ["config.json", "vocab.json", "model.safetensors", "preprocessor_config.json"] {
+        assert!(place.path("runs/words/model").join(file).exists(), "{file}");
+    }
+    let metrics = fs::read_to_string(place.path("runs/words/metrics.jsonl")).unwrap();
+    assert!(metrics.contains("codebook_perplexity") && metrics.contains("masked_share"));
+
+    tone(&place, "a.wav", 8000, 2.0);
+    tone(&place, "b.wav", 44_100, 0.3);
+    let transcribe = ["transcribe", "--model", "runs/words"];
+    let json = place.succeeds(&[&transcribe[..], &["a.wav", "--format", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["words"].is_array(), "{json}");
+    place.succeeds(
+        &[&transcribe[..], &["a.wav", "b.wav", "--format", "srt", "--out", "o"]].concat(),
+    );
+    assert!(place.path("o/a.srt").exists() && place.path("o/b.srt").exists());
+    assert!(place.succeeds(&["inspect", "runs/words"]).contains("8000 Hz"));
+
+    // With a language model of what is said.
+    place.file("said.txt", "one two three\ntwo three\nthree one\n");
+    let counts = place.succeeds(&["data", "ngram", "said.txt", "--order", "2", "--out", "lm.arpa"]);
+    assert!(counts.contains("3 sentences, 7 words"), "{counts}");
+    place.succeeds(&[&transcribe[..], &["a.wav", "--lm", "lm.arpa", "--beam", "4"]].concat());
+
+    // What cannot be heard is named, and what else was asked for is done.
+    place.file("text.wav", "no sound at all");
+    place.file("empty.wav", "");
+    place.fails(&[&transcribe[..], &["text.wav"]].concat(), 2, &["text.wav"]);
+    place.fails(&[&transcribe[..], &["empty.wav"]].concat(), 2, &["empty.wav"]);
+    place.fails(&[&transcribe[..], &["missing.wav"]].concat(), 2, &["missing.wav"]);
+    let both = [&transcribe[..], &["text.wav", "b.wav"]].concat();
+    place.fails(&both, 2, &["1 of 2 recordings", "text.wav"]);
+    place.fails(&["forecast", "--model", "runs/words", "--input", "said.txt", "-n", "2"], 2, &[]);
+}
+
+#[test]
+fn bad_recordings_are_passed_over_until_there_are_too_many() {
+    let place = Place::new();
+    fs::create_dir(place.path("clips")).unwrap();
+    let mut table = String::from("path\ttext\n");
+    for at in 0..20 {
+        tone(&place, &format!("clips/{at}.wav"), 8000, 1.0);
+        table += &format!("clips/{at}.wav\tone two\n");
+    }
+    let recipe = |table: &str| {
+        place.file("list.tsv", table);
+        let source = r#"sources = [{ manifest = { list = { tsv = { path = "list.tsv" } } } }]"#;
+        let spoken = r#"sources = [{ spoken = { sentences = "digits", size = 24, voices = 2 } }]"#;
+        let only = ["--set", "stage.0.steps=1", "--overwrite"];
+        place.file(
+            "words.toml",
+            &RECIPE
+                .replace(spoken, source)
+                .replace("validation = 4", "validation = 0\nbad_share = 0.1"),
+        );
+        [&["run", "words.toml"][..], &only].concat()
+    };
+    // A file that is not there, and a transcript that is too long for its second.
+    let long = "one two three four five six seven eight nine ".repeat(4);
+    let few = format!("{table}clips/gone.wav\tone\nclips/3.wav\t{long}\n");
+    let words = recipe(&few);
+    let output = place.kiln(&words);
+    let said = crate::support::text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("passed over") && said.contains("gone.wav"), "{said}");
+    let many = (0..9).fold(few, |table, at| format!("{table}clips/gone-{at}.wav\tone\n"));
+    place.fails(&recipe(&many), 2, &["recordings cannot be used", "data.bad_share"]);
+}
+
+#[test]
+fn arms_are_compared_in_one_table() {
+    let place = Place::new();
+    let arms = "[[arm]]\nname = 'base'\nhidden = true\nskip = [1]\n[[arm]]\nname = 'from base'\n\
+                from = 'base'\nskip = [0]\n[[arm]]\nname = 'scratch'\nskip = [0]\n";
+    place.file("words.toml", &format!("{RECIPE}{arms}"));
+    let checked = place.succeeds(&["check", "words.toml"]);
+    assert_eq!(checked.matches("# arm: ").count(), 3, "{checked}");
+    let table = place.succeeds(&["run", "words.toml"]);
+    assert!(table.contains("from base") && table.contains("scratch"), "{table}");
+    assert!(!table.lines().next().unwrap().contains(" base "), "{table}");
+    assert!(place.path("runs/words/from-base/model/vocab.json").exists());
+    assert!(place.path("runs/words/comparison.txt").exists());
+    // All of it is there already.
+    assert!(place.succeeds(&["run", "words.toml", "--resume"]).contains("from base"));
+}
+
+/// A tone that comes and goes.
+fn tone(place: &Place, name: &str, rate: u32, seconds: f64) {
+    let count = (seconds * f64::from(rate)) as usize;
+    let sample = |at: usize| {
+        let time = at as f64 / f64::from(rate);
+        let loud = (3.0 * time).sin().abs();
+        (0.3 * loud * (2.0 * std::f64::consts::PI * 300.0 * time).sin()) as f32
+    };
+    let waveform = Waveform::new((0..count).map(sample).collect(), rate);
+    waveform.write_wav(&place.path(name)).unwrap();
+}
