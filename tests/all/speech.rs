@@ -118,18 +118,18 @@ fn bad_recordings_are_passed_over_until_there_are_too_many() {
 #[test]
 fn arms_are_compared_in_one_table() {
     let place = Place::new();
-    let arms = "[[arm]]\nname = 'base'\nhidden = true\nskip = [1]\n[[arm]]\nname = 'from base'\n\
-                from = 'base'\nskip = [0]\n[[arm]]\nname = 'scratch'\nskip = [0]\n";
+    let arms = "[[arm]]\nname = 'start'\nhidden = true\nskip = [1]\n[[arm]]\nname = 'adapted'\n\
+                from = 'start'\nskip = [0]\n[[arm]]\nname = 'scratch'\nskip = [0]\n";
     place.file("words.toml", &format!("{RECIPE}{arms}"));
     let checked = place.succeeds(&["check", "words.toml"]);
     assert_eq!(checked.matches("# arm: ").count(), 3, "{checked}");
     let table = place.succeeds(&["run", "words.toml"]);
-    assert!(table.contains("from base") && table.contains("scratch"), "{table}");
-    assert!(!table.lines().next().unwrap().contains(" base "), "{table}");
-    assert!(place.path("runs/words/from-base/model/vocab.json").exists());
+    assert!(table.contains("adapted") && table.contains("scratch"), "{table}");
+    assert!(!table.contains("start"), "{table}");
+    assert!(place.path("runs/words/adapted/model/vocab.json").exists());
     assert!(place.path("runs/words/comparison.txt").exists());
     // All of it is there already.
-    assert!(place.succeeds(&["run", "words.toml", "--resume"]).contains("from base"));
+    assert!(place.succeeds(&["run", "words.toml", "--resume"]).contains("adapted"));
 }
 
 /// A tone that comes and goes.

@@ -7,7 +7,7 @@ use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, hub::ModelError,
     measure::MeasureError,
 };
-use kiln_train::recipe::RecipeError;
+use kiln_train::{recipe::RecipeError, task::TaskSourceError};
 use miette::{Diagnostic, MietteHandlerOpts, Report};
 use std::{
     error::Error as StdError,
@@ -240,6 +240,9 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
         }
         if let Some(MeasureError::Data(_)) = error.downcast_ref::<MeasureError>() {
             return true;
+        }
+        if let Some(TaskSourceError(error)) = error.downcast_ref::<TaskSourceError>() {
+            return is_users(error.as_ref());
         }
         let speech = error.is::<SpeechError>()
             || error.is::<kiln_speech::data::StageDataError>()

@@ -1,6 +1,6 @@
 //! Recordings as a trainer takes them: in epochs, augmented, with labels.
 
-use super::Pool;
+use super::{Pool, StageDataError};
 use crate::{
     SpeechModelConfig, batch, cluster::KMeans, log_mel::LogMel, recipe::SpeechData,
     transcript::Normalisation, vocabulary::Vocabulary,
@@ -158,12 +158,7 @@ impl Bad {
             return Ok(());
         }
         let first = seen.values().next().cloned().unwrap_or_default();
-        Err(format!(
-            "{} of {of} recordings cannot be used, more than the share that `data.bad_share` \
-             allows; one of them: {first}",
-            seen.len()
-        )
-        .into())
+        Err(StageDataError::TooManyBad { bad: seen.len(), of, first }.into())
     }
 }
 

@@ -50,6 +50,19 @@ pub enum StageDataError {
         /// How many recordings there are.
         recordings: usize,
     },
+    /// More recordings are bad than the recipe allows.
+    #[error(
+        "{bad} of {of} recordings cannot be used, more than the share that `data.bad_share` allows; \
+         one of them: {first}"
+    )]
+    TooManyBad {
+        /// How many so far.
+        bad: usize,
+        /// How many there are.
+        of: usize,
+        /// What is wrong with one.
+        first: String,
+    },
     /// Nothing is left to train on.
     #[error(
         "{recordings} recordings are chosen, and {validation} of them set aside for validation \
