@@ -206,13 +206,14 @@ impl Gradients {
     }
 }
 
-/// Linear weights are `[in, out]` here and `[out, in]` there; tables are not linear.
+/// Linear weights are `[in, out]` here and `[out, in]` there; tables of embeddings are the same, which
+/// only their name tells where they are square.
 fn as_theirs(name: &str, shape: &[usize], values: &[f32], theirs: &Weight) -> Vec<f32> {
     match shape {
         &[from, to]
             if theirs.shape == [to, from]
                 && name.ends_with("weight")
-                && !name.contains("embedding") =>
+                && (from != to || !name.contains("embedding")) =>
         {
             (0..to)
                 .flat_map(|o| (0..from).map(move |i| (i, o)))
