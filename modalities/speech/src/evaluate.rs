@@ -3,7 +3,7 @@
 use crate::{
     data::{Pool, choose},
     decode::{Decoded, Decoder, FrameTimes, greedy},
-    metrics::{ErrorRates, RealTimeFactor, Utterance},
+    metrics::{ErrorRates, RealTimeFactor},
     ngram::{KneserNey, NgramModel},
     recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon, SpeechEvaluation, SpeechParts},
     recogniser::Recogniser,
@@ -231,17 +231,22 @@ fn section(
     if unread > 0 {
         caption += &format!(" {unread} recordings could not be read.");
     }
-    // Those with the most errors first, then the others in their order.
-    let mut shown: Vec<&Utterance> = rates.utterances.iter().collect();
-    shown.sort_by_key(|one| std::cmp::Reverse(one.words.errors()));
-    let rows = shown.iter().take(SHOWN).map(|one| {
-        vec![one.reference.clone(), one.hypothesis.clone(), one.words.errors().to_string()]
-    });
+    // What was heard wrongly most often first.
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for one in rates.utterances.iter().filter(|one| one.words.errors() > 0) {
+        *counts.entry((&one.reference, &one.hypothesis)).or_default() += 1;
+    }
+    let mut shown: Vec<_> = counts.into_iter().collect();
+    shown.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rows = shown
+        .into_iter()
+        .take(SHOWN)
+        .map(|((said, heard), count)| vec![said.to_owned(), heard.to_owned(), count.to_string()]);
     Section {
-        title: format!("{}: what was said and what was heard", evaluation.name),
+        title: format!("{}: what was heard wrongly", evaluation.name),
         caption,
         body: SectionBody::Table {
-            head: ["said", "heard", "errors"].map(String::from).to_vec(),
+            head: ["said", "heard", "times"].map(String::from).to_vec(),
             rows: rows.collect(),
         },
     }
