@@ -91,10 +91,15 @@ impl SpeechJob {
         match objective {
             Objective::Supervised(_) => {
                 (config.quantiser, config.token) = (None, None);
-                config.ctc = vocabulary.map(|vocabulary| CtcConfig {
-                    vocabulary: vocabulary.len(),
-                    blank: vocabulary.blank() as usize,
-                    ..ctc.unwrap_or_default()
+                let ctc = ctc.unwrap_or_default();
+                // Before the transcripts are read, a vocabulary of the usual size stands in.
+                config.ctc = Some(match vocabulary {
+                    Some(vocabulary) => CtcConfig {
+                        vocabulary: vocabulary.len(),
+                        blank: vocabulary.blank() as usize,
+                        ..ctc
+                    },
+                    None => ctc,
                 });
             }
             Objective::Contrastive(_) => {
