@@ -25,6 +25,7 @@ pub mod logs;
 pub mod modality;
 pub mod named;
 pub mod optim;
+pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod results;

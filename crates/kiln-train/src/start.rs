@@ -2,13 +2,14 @@
 
 use crate::{
     groups::{self, Role},
-    modality::InitReport,
+    modality::{InitReport, Prepared},
     named::{self, NamedShape},
-    recipe::{Parts, Stage},
-    task::TaskError,
+    recipe::{Bare, Parts, Stage},
+    task::{Task, TaskError},
+    task_learner::TaskLearner,
 };
 use burn::module::{AutodiffModule, Module};
-use kiln_core::{AutodiffBackend, Backend};
+use kiln_core::{AutodiffBackend, Backend, Seed};
 use kiln_hub::{HubError, LoadReport, Mode, Weights};
 use std::path::{Path, PathBuf};
 
@@ -42,10 +43,7 @@ impl Start {
     }
 
     /// Puts weights into a model; what does not match is reported and left as it is.
-    ///
-    /// # Errors
-    /// When the weights cannot be put in.
-    pub fn apply<B: Backend, M: Module<B>>(
+    fn apply<B: Backend, M: Module<B>>(
         &self,
         model: &mut M,
         weights: &Weights,
@@ -60,6 +58,35 @@ impl Start {
             mismatched: mismatched.into_iter().map(|one| one.name).collect(),
         })
     }
+}
+
+/// Prepares a stage on a backend: `new` makes its model, and where it starts from somewhere `read`
+/// reads that directory's weights, by our names, for the model that was made.
+///
+/// # Errors
+/// When the model cannot be made or the weights cannot be read, and as [`TaskLearner::new`].
+pub fn prepare<B: AutodiffBackend, T: Task<B>>(
+    task: T,
+    stage: &Stage<Bare>,
+    seed: Seed,
+    device: B::Device,
+    start: Option<&Start>,
+    new: impl FnOnce(&B::Device) -> Result<T::Model, TaskError>,
+    read: impl FnOnce(&Path, &T::Model) -> Result<Weights, TaskError>,
+) -> crate::Result<Prepared> {
+    let mut init = None;
+    let build = |device: &B::Device| -> Result<T::Model, TaskError> {
+        let mut model = new(device)?;
+        // Random weights first, in order, whatever of them is replaced.
+        named::list(&model);
+        if let Some(start) = start {
+            let weights = read(&start.dir, &model)?;
+            init = Some(start.apply::<B, _>(&mut model, &weights)?);
+        }
+        Ok(model)
+    };
+    let learner = TaskLearner::<B, _>::new(task, build, stage, seed, device)?;
+    Ok(Prepared { learner: Box::new(learner), init })
 }
 
 /// The directory of a run, a model directory or a hub id.

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{SpeechModelConfig, TokenHeadConfig},
+    distortion::Distortion,
     frontend::StemConfig,
     log_mel::LogMel,
 };
@@ -20,6 +21,8 @@ pub struct Clip<'a> {
     /// An id for each frame, for a head that predicts units; the last is repeated where there are
     /// too few.
     pub units: Option<&'a [u32]>,
+    /// What is done to the spectrogram that the model hears.
+    pub distortion: Option<&'a Distortion>,
 }
 
 /// A batch on the host.
@@ -112,7 +115,9 @@ impl Collator {
             units: self.units(clips, frames)?,
             spectrogram: self.target.as_ref().map(|mel| {
                 let ratio = stem.stride() / mel.config().hop.max(1);
-                stacked(spectrograms(mel, clips, longest), frames, ratio.max(1))
+                let plain: Vec<_> =
+                    clips.iter().map(|clip| Clip { distortion: None, ..*clip }).collect();
+                stacked(spectrograms(mel, &plain, longest), frames, ratio.max(1))
             }),
         })
     }
@@ -202,7 +207,7 @@ fn spectrograms(mel: &LogMel, clips: &[Clip<'_>], longest: usize) -> Array3<f32>
     let config = mel.config();
     let mut batch = Array3::zeros((clips.len(), config.frames(longest).max(1), config.bins));
     for (clip, mut rows) in clips.iter().zip(batch.outer_iter_mut()) {
-        let found = mel.forward(clip.wave);
+        let found = mel.forward_distorted(clip.wave, clip.distortion);
         rows.slice_mut(s![..found.nrows(), ..]).assign(&found);
     }
     batch
@@ -423,7 +428,7 @@ mod tests {
             config.token = Some(TokenHeadConfig::Units(3));
         };
         let collator = collator(ctc);
-        let with = |labels, units| Clip { wave: &[0.0; 800], labels, units };
+        let with = |labels, units| Clip { distortion: None, wave: &[0.0; 800], labels, units };
         let batch = collator
             .collate(&[with(Some(&[3, 4][..]), Some(&[0, 2][..])), with(Some(&[]), Some(&[]))]);
         let batch = batch.unwrap();

@@ -186,6 +186,13 @@ impl SpeechModelConfig {
         self.frontend.stem.frames(samples)
     }
 
+    /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
+    /// blocks.
+    pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+        let block = parameter.strip_prefix("backbone.layers.")?.split('.').next()?;
+        Some((block.parse().ok()?, self.backbone.layers))
+    }
+
     /// Values that a token head gives for each token.
     pub(crate) fn token_outputs(&self) -> Option<usize> {
         self.token.map(|token| match token {

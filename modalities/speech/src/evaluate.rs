@@ -9,10 +9,10 @@ use crate::{
     recogniser::Recogniser,
     transcript::Normalisation,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use kiln_core::Seed;
 use kiln_datasets::{audio::Clip, table::locate};
 use kiln_train::{
+    progress::Progress,
     recipe::Recipe,
     results::{Evaluation, ResultRow, Section, SectionBody},
     task::TaskError,
@@ -44,10 +44,11 @@ pub fn evaluate(
         return Ok(all);
     }
     let recogniser = Recogniser::open(model, recipe.device)?;
+    let mut transcripts = Transcripts { recipe, seed, read: None };
     for evaluation in &recipe.evaluation {
         let searcher = match &evaluation.decoding {
             Decoding::Greedy => None,
-            Decoding::Beam(beam) => Some(decoder(&recogniser, beam, recipe, seed)?),
+            Decoding::Beam(beam) => Some(decoder(&recogniser, beam, &mut transcripts)?),
         };
         measure(&recogniser, evaluation, searcher.as_ref(), seed, &mut all)?;
     }
@@ -58,15 +59,14 @@ pub fn evaluate(
 fn decoder(
     recogniser: &Recogniser,
     settings: &BeamDecoding,
-    recipe: &Recipe<SpeechParts>,
-    seed: Seed,
+    transcripts: &mut Transcripts<'_>,
 ) -> Result<Decoder, TaskError> {
     let mut decoder = Decoder::new(recogniser.vocabulary.clone(), settings.beam.clone())?;
     if let Some(model) = &settings.language_model {
         let model = match model {
             LanguageModel::Arpa(path) => NgramModel::read_arpa(&locate(path)?)?,
             LanguageModel::Transcripts(order) => {
-                let texts = transcripts(recogniser, recipe, seed)?;
+                let texts = transcripts.of(recogniser)?;
                 KneserNey { order: *order, ..KneserNey::default() }
                     .train(texts.iter().map(String::as_str))?
                     .model
@@ -75,12 +75,14 @@ fn decoder(
         decoder = decoder.with_language_model(Arc::new(model), settings.weights.clone())?;
     }
     if let Some(lexicon) = &settings.lexicon {
+        let file;
         let texts = match lexicon {
-            Lexicon::Transcripts => transcripts(recogniser, recipe, seed)?,
+            Lexicon::Transcripts => transcripts.of(recogniser)?,
             Lexicon::File(path) => {
                 let path = locate(path)?;
                 let text = std::fs::read_to_string(&path);
-                vec![text.map_err(|error| format!("{}: {error}", path.display()))?]
+                file = [text.map_err(|error| format!("{}: {error}", path.display()))?];
+                &file[..]
             }
         };
         let words = texts.iter().flat_map(|text| text.split_whitespace());
@@ -89,18 +91,28 @@ fn decoder(
     Ok(decoder)
 }
 
-/// The transcripts that the last stage was trained on, and no others.
-fn transcripts(
-    recogniser: &Recogniser,
-    recipe: &Recipe<SpeechParts>,
+/// The transcripts that the last stage was trained on, and no others; read when first asked for.
+struct Transcripts<'a> {
+    recipe: &'a Recipe<SpeechParts>,
     seed: Seed,
-) -> Result<Vec<String>, TaskError> {
-    let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
-    let data = last.unwrap_or(&recipe.data);
-    let pool = choose(data, recogniser.config.audio.sample_rate, seed)?;
-    let (_, train) = pool.split(data.validation);
-    let normalisation = &data.transcripts.normalisation;
-    Ok(train.texts().iter().flatten().map(|text| normalisation.apply(text)).collect())
+    read: Option<Vec<String>>,
+}
+
+impl Transcripts<'_> {
+    fn of(&mut self, recogniser: &Recogniser) -> Result<&[String], TaskError> {
+        let texts = match self.read.take() {
+            Some(texts) => texts,
+            None => {
+                let last = self.recipe.stage.last().and_then(|stage| stage.data.as_ref());
+                let data = last.unwrap_or(&self.recipe.data);
+                let pool = choose(data, recogniser.config.audio.sample_rate, self.seed)?;
+                let (_, train) = pool.split(data.validation);
+                let normalisation = &data.transcripts.normalisation;
+                train.texts().iter().flatten().map(|text| normalisation.apply(text)).collect()
+            }
+        };
+        Ok(self.read.insert(texts))
+    }
 }
 
 fn measure(
@@ -124,10 +136,10 @@ fn measure(
             format!("evaluation `{}`: no recording has a transcript", evaluation.name).into()
         );
     }
-    let bar = progress(clips.len() as u64, &evaluation.name);
+    let progress = Progress::new(&evaluation.name, clips.len(), "recordings");
     let started = Instant::now();
     let waves: Vec<&[f32]> = clips.iter().map(|clip| &clip.waveform.samples[..]).collect();
-    let log_probs = recogniser.log_probs(&waves, |count| bar.inc(count as u64))?;
+    let log_probs = recogniser.log_probs(&waves, |count| progress.advance(count))?;
     let times = FrameTimes::new(recogniser.stride());
     let plain = |one: &Array2<f32>| greedy(&recogniser.vocabulary, one.view(), times);
     let greedy: Vec<Decoded> = log_probs.par_iter().map(plain).collect::<Result<_, _>>()?;
@@ -139,9 +151,11 @@ fn measure(
         None => None,
     };
     let spent = started.elapsed();
-    bar.finish_and_clear();
+    progress.finish();
 
-    let rates = |found: &[Decoded]| rates(&evaluation.normalisation, &clips, found);
+    let rates = |found: &[Decoded]| {
+        rates(&evaluation.normalisation, &clips, found.iter().map(Decoded::text))
+    };
     let best = rates(searched.as_ref().unwrap_or(&greedy));
     let greedy = searched.is_some().then(|| rates(&greedy));
     let constant = constant(&evaluation.normalisation, &clips);
@@ -194,10 +208,15 @@ fn heard(clips: &[Arc<Clip>], spent: Duration) -> RealTimeFactor {
     RealTimeFactor::new(clips.iter().map(|clip| clip.waveform.seconds()).sum(), spent)
 }
 
-fn rates(normalisation: &Normalisation, clips: &[Arc<Clip>], found: &[Decoded]) -> ErrorRates {
+/// What was said beside what was heard, in the same order.
+fn rates<'a>(
+    normalisation: &Normalisation,
+    clips: &[Arc<Clip>],
+    heard: impl Iterator<Item = &'a str>,
+) -> ErrorRates {
     let mut rates = ErrorRates::new(normalisation.clone());
-    for (clip, decoded) in clips.iter().zip(found) {
-        rates.add(clip.text.as_deref().unwrap_or_default(), decoded.text());
+    for (clip, heard) in clips.iter().zip(heard) {
+        rates.add(clip.text.as_deref().unwrap_or_default(), heard);
     }
     rates
 }
@@ -209,11 +228,7 @@ fn constant(normalisation: &Normalisation, clips: &[Arc<Clip>]) -> ErrorRates {
         *counts.entry(text).or_default() += 1;
     }
     let most = counts.iter().max_by_key(|(_, count)| **count).map_or("", |(text, _)| *text);
-    let mut rates = ErrorRates::new(normalisation.clone());
-    for clip in clips {
-        rates.add(clip.text.as_deref().unwrap_or_default(), most);
-    }
-    rates
+    rates(normalisation, clips, std::iter::repeat(most))
 }
 
 fn section(
@@ -249,14 +264,5 @@ fn section(
             head: ["said", "heard", "times"].map(String::from).to_vec(),
             rows: rows.collect(),
         },
-    }
-}
-
-fn progress(count: u64, name: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} recordings, {eta}");
-    let bar = ProgressBar::new(count).with_message(name.to_owned());
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }

@@ -5,7 +5,9 @@ use crate::{
     batch::Collator,
     config::CtcConfig,
     cost, data,
+    distortion::DistortionConfig,
     evaluate::evaluate,
+    frontend::StemConfig,
     hub,
     recipe::{ModelSpec, SpeechData, SpeechParts},
     task::SpeechTask,
@@ -17,12 +19,11 @@ use kiln_objectives::Objective;
 use kiln_train::{
     dispatch::{self, OnBackend},
     modality::{Job, Prepared, StagePlan},
-    named,
     recipe::{Bare, Common, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
     results::Evaluation,
     start::{self, Start, resolve},
     task::TaskError,
-    task_learner::{TaskLearner, stage_seed},
+    task_learner::stage_seed,
 };
 use std::path::{Path, PathBuf};
 
@@ -64,9 +65,20 @@ impl SpeechJob {
             if let Some(problem) = mismatch(&config, &stage.objective) {
                 return Err(wrong(&format!("stage.{number}.objective"), problem));
             }
-            if stage.data.as_ref().unwrap_or(&recipe.data).sources.is_empty() {
+            let data = stage.data.as_ref().unwrap_or(&recipe.data);
+            if data.sources.is_empty() {
                 let problem = "names no recordings: `spoken`, `espeak` or `manifest`".into();
                 return Err(wrong("data.sources", problem));
+            }
+            if let Some(distortion) = data.distortion.filter(DistortionConfig::is_used) {
+                distortion.validate().map_err(|error| {
+                    wrong(&format!("data.distortion.{}", error.key), error.to_string())
+                })?;
+                if matches!(config.frontend.stem, StemConfig::Wave(_)) {
+                    let problem = "is for models that take log-mel spectrograms; this one takes \
+                                   waves, for which there is `data.augmentation`";
+                    return Err(wrong("data.distortion", problem.into()));
+                }
             }
         }
         Ok(Self { common: recipe.common(), recipe, config, directory })
@@ -134,14 +146,6 @@ fn boxed(error: impl Into<TaskError>) -> TaskError {
     error.into()
 }
 
-/// The vocabulary of a model directory, if it has one.
-fn vocabulary_in(dir: &Path) -> Result<Option<Vocabulary>, TaskError> {
-    if !dir.join("vocab.json").exists() {
-        return Ok(None);
-    }
-    Ok(Some(Vocabulary::read(dir, None)?))
-}
-
 impl Job for SpeechJob {
     fn common(&self) -> &Common {
         &self.common
@@ -182,10 +186,9 @@ impl Job for SpeechJob {
         let missing = || boxed(format!("the recipe has no stage {stage}"));
         let settings = self.recipe.stage.get(stage).ok_or_else(missing)?;
         let start = Start::of(settings, from, self.directory.as_deref())?;
-        let known = match &start {
-            Some(start) => vocabulary_in(&start.dir)?,
-            None => None,
-        };
+        let known = start.as_ref().filter(|start| Vocabulary::is_in(&start.dir));
+        let known = known.map(|start| Vocabulary::read(&start.dir, None)).transpose();
+        let known = known.map_err(boxed)?;
         let transcribe = matches!(settings.objective, Objective::Supervised(_));
         let base = self.stage_config(&settings.objective, None);
         let source = self.data_of(settings);
@@ -227,20 +230,13 @@ impl OnBackend for Prepare {
     type Output = kiln_train::Result<Prepared>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let mut init = None;
-        let build = |device: &B::Device| -> Result<SpeechModel<B>, TaskError> {
-            let mut model = SpeechModel::<B>::new(self.config.clone(), device)?;
-            // Random weights first, in order, whatever of them is replaced.
-            named::list(&model);
-            if let Some(start) = &self.start {
-                let (_, mut weights) = hub::read(&start.dir)?;
-                fit_head(&mut weights, &kiln_hub::collect::<B, _>(&model)?, self.known);
-                init = Some(start.apply::<B, _>(&mut model, &weights)?);
-            }
-            Ok(model)
+        let new = |device: &B::Device| Ok(SpeechModel::<B>::new(self.config, device)?);
+        let read = |dir: &Path, model: &SpeechModel<B>| {
+            let (_, mut weights) = hub::read(dir)?;
+            fit_head(&mut weights, &kiln_hub::collect::<B, _>(model)?, self.known);
+            Ok(weights)
         };
-        let learner = TaskLearner::<B, _>::new(self.task, build, &self.stage, self.seed, device)?;
-        Ok(Prepared { learner: Box::new(learner), init })
+        start::prepare(self.task, &self.stage, self.seed, device, self.start.as_ref(), new, read)
     }
 }
 

@@ -3,7 +3,7 @@
 //! - [`model`]: [`SpeechModel`], a wave or log-mel frontend, a transformer and heads, put together
 //!   by [`config`]; wav2vec 2.0 is a preset of it. [`token_model`] shows it to objectives.
 //! - [`batch`]: clips to batches; [`log_mel`]: spectrograms; [`cluster`]: units for masked
-//!   prediction, by k-means.
+//!   prediction, by k-means; [`distortion`]: what training does to spectrograms.
 //! - [`whisper`]: the encoder-decoder. [`hub`]: model directories of Hugging Face.
 //! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] normalises and writes text.
 //! - [`decode`] turns log-probabilities into words, [`ngram`] trains and reads language models.
@@ -19,6 +19,7 @@ pub mod config;
 pub mod cost;
 pub mod data;
 pub mod decode;
+pub mod distortion;
 mod error;
 pub mod evaluate;
 pub mod frontend;

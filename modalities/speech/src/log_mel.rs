@@ -2,6 +2,7 @@
 //! power, triangles on Slaney's mel scale, decimal logarithm, eight decades below the loudest at
 //! most.
 
+use crate::distortion::Distortion;
 use kiln_nn::ConfigError;
 use ndarray::{Array2, Axis};
 use realfft::{RealFftPlanner, RealToComplex};
@@ -60,6 +61,8 @@ pub struct LogMel {
     window: Vec<f32>,
     /// For each band the first frequency that it weighs, and the weights from there on.
     bands: Vec<(usize, Vec<f32>)>,
+    /// From the centre of a band to the next, mel.
+    step: f64,
     transform: Arc<dyn RealToComplex<f32>>,
 }
 
@@ -82,6 +85,7 @@ impl LogMel {
             config,
             window: (0..config.window).map(hann).collect(),
             bands: bands(config.bins, config.window, sample_rate),
+            step: band_step(config.bins, sample_rate),
             transform: RealFftPlanner::new().plan_fft_forward(config.window),
         })
     }
@@ -94,6 +98,11 @@ impl LogMel {
     /// `[frames, bins]` of a wave, see [`LogMelConfig::frames`]. Frame `t` is centred on sample
     /// `t * hop`; the wave is mirrored at its ends.
     pub fn forward(&self, wave: &[f32]) -> Array2<f32> {
+        self.forward_distorted(wave, None)
+    }
+
+    /// The same, distorted on the way.
+    pub fn forward_distorted(&self, wave: &[f32], distortion: Option<&Distortion>) -> Array2<f32> {
         let LogMelConfig { bins, window, hop, standardise } = self.config;
         let frames = self.config.frames(wave.len());
         let mut mel = Array2::zeros((frames, bins));
@@ -101,7 +110,6 @@ impl LogMel {
         let mut spectrum = self.transform.make_output_vec();
         let mut scratch = self.transform.make_scratch_vec();
         let mut power = vec![0.0_f32; spectrum.len()];
-        let mut loudest = f32::MIN;
         for (frame, mut row) in mel.outer_iter_mut().enumerate() {
             let start = (frame * hop) as isize - (window / 2) as isize;
             for (at, (sample, weight)) in time.iter_mut().zip(&self.window).enumerate() {
@@ -116,12 +124,20 @@ impl LogMel {
                 let heard = power.iter().skip(*first).zip(weights);
                 let energy: f32 = heard.map(|(power, weight)| power * weight).sum();
                 *out = energy.max(1e-10).log10();
-                loudest = loudest.max(*out);
             }
         }
+        if let Some(distortion) = distortion {
+            distortion.bend(&mut mel, |bin, factor| {
+                to_mel(to_hertz(self.step * (bin + 1) as f64) / factor) / self.step - 1.0
+            });
+        }
+        let loudest = mel.iter().copied().fold(f32::MIN, f32::max);
         mel.mapv_inplace(|value| (value.max(loudest - 8.0) + 4.0) / 4.0);
         if standardise {
             self::standardise(&mut mel);
+        }
+        if let Some(distortion) = distortion {
+            distortion.hide(&mut mel);
         }
         mel
     }
@@ -152,10 +168,14 @@ fn mirrored(at: isize, length: usize) -> usize {
     at.min(period - at) as usize
 }
 
+/// From the centre of a band to the next, mel.
+fn band_step(bins: usize, sample_rate: usize) -> f64 {
+    to_mel(sample_rate as f64 / 2.0) / (bins + 1) as f64
+}
+
 /// Triangles of equal area whose corners are evenly spaced on the mel scale.
 fn bands(bins: usize, window: usize, sample_rate: usize) -> Vec<(usize, Vec<f32>)> {
-    let highest = sample_rate as f64 / 2.0;
-    let step = to_mel(highest) / (bins + 1) as f64;
+    let step = band_step(bins, sample_rate);
     let corner = |at: usize| to_hertz(step * at as f64);
     let frequencies = window / 2 + 1;
     let frequency = |at: usize| at as f64 * sample_rate as f64 / window as f64;
@@ -221,6 +241,25 @@ mod tests {
                 (least.min(*value), most.max(*value))
             });
             assert!((most - least - 2.0).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn a_warped_tone_is_that_of_a_higher_voice() {
+        let mel = LogMel::new(LogMelConfig::default(), 16_000).unwrap();
+        let tone = |hertz: f32| -> Vec<f32> {
+            let turn = std::f32::consts::TAU * hertz / 16_000.0;
+            (0..3200).map(|at| (turn * at as f32).sin()).collect()
+        };
+        let loudest = |found: &Array2<f32>| {
+            let row = found.row(10);
+            (0..80).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap()
+        };
+        let higher = Distortion { warp: 1.25, gains: Vec::new(), masks: Vec::new() };
+        for hertz in [400.0, 1600.0, 3000.0] {
+            let found = loudest(&mel.forward_distorted(&tone(hertz), Some(&higher)));
+            let expected = loudest(&mel.forward(&tone(1.25 * hertz)));
+            assert!(found.abs_diff(expected) <= 1, "{hertz}: {found} is not {expected}");
         }
     }
 

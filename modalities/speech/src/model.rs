@@ -75,8 +75,7 @@ impl<B: Backend> SpeechModel<B> {
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
     /// blocks.
     pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
-        let block = parameter.strip_prefix("backbone.layers.")?.split('.').next()?;
-        Some((block.parse().ok()?, self.config.backbone.layers))
+        self.config.depth(parameter)
     }
 
     /// Frames of each clip that are no padding.

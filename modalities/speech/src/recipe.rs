@@ -4,6 +4,7 @@ use crate::{
     SpeechModelConfig,
     config::{AugmentConfig, TokenHeadConfig},
     decode::{BeamConfig, LanguageWeights},
+    distortion::DistortionConfig,
     presets::Preset,
     quantiser::QuantiserConfig,
     transcript::Normalisation,
@@ -41,6 +42,9 @@ pub struct SpeechData {
     pub transcripts: Transcripts,
     /// What is done to recordings on their way to the model, anew each time they are seen.
     pub augmentation: Augmentation,
+    /// What is done to their spectrograms, for models that take those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distortion: Option<DistortionConfig>,
     /// The share of the recordings that is used, drawn by the recipe's seed: 0.1 for a tenth of
     /// the labels.
     pub share: f64,
@@ -69,6 +73,7 @@ impl Default for SpeechData {
             sources: Vec::new(),
             transcripts: Transcripts::default(),
             augmentation: Augmentation::default(),
+            distortion: None,
             share: 1.0,
             per_transcript: None,
             validation: 64,

@@ -152,7 +152,6 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
-        let block = parameter.strip_prefix("backbone.layers.")?.split('.').next()?;
-        Some((block.parse().ok()?, self.config.backbone.layers))
+        self.config.depth(parameter)
     }
 }

@@ -16,12 +16,11 @@ use kiln_objectives::Objective;
 use kiln_train::{
     dispatch::{self, OnBackend},
     modality::{Job, Prepared, StagePlan},
-    named,
     recipe::{Common, Recipe, RecipeText, Stage, parse, resolved},
     results::Evaluation,
     start::{self, Start, resolve},
     task::TaskError,
-    task_learner::{TaskLearner, stage_seed},
+    task_learner::stage_seed,
 };
 use std::path::{Path, PathBuf};
 
@@ -245,19 +244,9 @@ impl OnBackend for Prepare<'_> {
     type Output = kiln_train::Result<Prepared>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let mut init = None;
-        let build = |device: &B::Device| -> Result<SeriesModel<B>, TaskError> {
-            let mut model = SeriesModel::<B>::new(self.config.clone(), device)?;
-            // Random weights first, in order, whatever of them is replaced.
-            named::list(&model);
-            if let Some(start) = &self.start {
-                let (_, weights) = hub::read(&start.dir)?;
-                init = Some(start.apply::<B, _>(&mut model, &weights)?);
-            }
-            Ok(model)
-        };
-        let learner = TaskLearner::<B, _>::new(self.task, build, &self.stage, self.seed, device)?;
-        Ok(Prepared { learner: Box::new(learner), init })
+        let new = |device: &B::Device| Ok(SeriesModel::<B>::new(self.config.clone(), device)?);
+        let read = |dir: &Path, _: &SeriesModel<B>| Ok(hub::read(dir)?.1);
+        start::prepare(self.task, &self.stage, self.seed, device, self.start.as_ref(), new, read)
     }
 }
 

@@ -2,8 +2,14 @@
 
 use super::{Pool, StageDataError};
 use crate::{
-    SpeechModelConfig, batch, cluster::KMeans, log_mel::LogMel, recipe::SpeechData,
-    transcript::Normalisation, vocabulary::Vocabulary,
+    SpeechModelConfig, batch,
+    cluster::KMeans,
+    decode::repeats,
+    distortion::{Distortion, DistortionConfig},
+    log_mel::LogMel,
+    recipe::SpeechData,
+    transcript::Normalisation,
+    vocabulary::Vocabulary,
 };
 use kiln_core::{Rng, Seed, Size, Source};
 use kiln_datasets::{
@@ -33,6 +39,8 @@ pub struct Item {
     pub units: Option<Vec<u32>>,
     /// What is said, normalised.
     pub text: Option<String>,
+    /// What is done to its spectrogram.
+    pub distortion: Option<Distortion>,
 }
 
 impl Item {
@@ -41,6 +49,7 @@ impl Item {
             wave: &self.wave,
             labels: self.labels.as_deref(),
             units: self.units.as_deref(),
+            distortion: self.distortion.as_ref(),
         }
     }
 }
@@ -52,6 +61,7 @@ pub struct Examples {
     vocabulary: Option<Arc<Vocabulary>>,
     normalisation: Normalisation,
     augmenter: Option<Arc<Augmenter>>,
+    distortion: Option<DistortionConfig>,
     pub(super) units: Option<Arc<(LogMel, KMeans)>>,
     /// Shortest and longest, s.
     seconds: [f64; 2],
@@ -71,15 +81,11 @@ impl Examples {
             vocabulary,
             normalisation: data.transcripts.normalisation.clone(),
             augmenter: None,
+            distortion: None,
             units: None,
             seconds: [data.shortest, data.longest],
             seed,
         }
-    }
-
-    pub(super) fn without_augmentation(mut self) -> Self {
-        self.augmenter = None;
-        self
     }
 
     /// Prepares a recording.
@@ -106,12 +112,12 @@ impl Examples {
             let start = rng.random_range(0..=samples.len() - longest);
             samples = samples[start..start + longest].to_vec();
         }
-        let mut item = Item { wave: samples, ..Item::default() };
+        let distortion = self.distortion.map(|distortion| distortion.draw(rng));
+        let mut item = Item { wave: samples, distortion, ..Item::default() };
         item.text = clip.text.as_deref().map(|text| self.normalisation.apply(text));
         if let (Some(vocabulary), Some(text)) = (&self.vocabulary, &item.text) {
             let ids = vocabulary.encode_known(&clip.id, text).map_err(|e| e.to_string())?;
-            let repeats = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
-            let (needed, frames) = (ids.len() + repeats, self.config.frames(item.wave.len()));
+            let (needed, frames) = (ids.len() + repeats(&ids), self.config.frames(item.wave.len()));
             if frames < needed {
                 let problem = format!("{needed} frames are needed for `{text}`, it has {frames}");
                 return Err(named(problem));
@@ -193,6 +199,7 @@ impl Recordings {
         } else {
             Vec::new()
         };
+        examples.distortion = data.distortion.filter(DistortionConfig::is_used);
         examples.augmenter = Some(Arc::new(data.augmentation.load(pool.rate(), voices)?));
         let mut durations = Vec::new();
         if let Some(buckets) = &data.buckets {

@@ -164,7 +164,7 @@ pub fn open(
     };
     Ok(StageData {
         train: Arc::new(Recordings::new(train, examples.clone(), data)?),
-        validation: Recordings::plain(validation, examples.without_augmentation()),
+        validation: Recordings::plain(validation, examples),
         vocabulary,
     })
 }

@@ -7,6 +7,12 @@ use ndarray::ArrayView2;
 /// What stands for a probability of zero, so that sums stay numbers.
 const IMPOSSIBLE: f64 = -1e6;
 
+/// Neighbouring equal tokens of a label, which need a blank between them: it fits into no fewer
+/// frames than its tokens and these together.
+pub fn repeats(label: &[u32]) -> usize {
+    label.windows(2).filter(|two| two[0] == two[1]).count()
+}
+
 /// Aligns a label without blanks to `[frames, vocabulary]` log-probabilities: one span a token, in
 /// order. Ids have to be columns.
 ///
@@ -20,7 +26,7 @@ pub fn force_align(
     blank: u32,
 ) -> Result<Vec<TokenSpan>> {
     let frames = log_probs.nrows();
-    let repeats = label.windows(2).filter(|two| two[0] == two[1]).count();
+    let repeats = repeats(label);
     if label.len() + repeats > frames {
         return Err(SpeechError::LabelTooLong { tokens: label.len(), repeats, frames });
     }

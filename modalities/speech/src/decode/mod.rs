@@ -20,7 +20,7 @@ mod stream;
 
 pub use confusion::{Choice, ConfusionNetwork, Slot};
 pub use decoder::{BeamConfig, Decoder, LanguageUnit, LanguageWeights};
-pub use forced::force_align;
+pub use forced::{force_align, repeats};
 pub use greedy::{GreedyStream, greedy};
 pub use lattice::{Lattice, LatticeArc};
 pub use stream::BeamStream;

@@ -28,7 +28,7 @@ fn run<B: Backend>(config: &SpeechModelConfig, objective: &Objective) -> (Speech
     let (labels, units) = ([1, 2, 2, 3], [1; 40]);
     let clips: Vec<Clip<'_>> = waves
         .iter()
-        .map(|wave| Clip { wave, labels: Some(&labels), units: Some(&units) })
+        .map(|wave| Clip { wave, labels: Some(&labels), units: Some(&units), distortion: None })
         .collect();
     let batch = Collator::new(config).unwrap().collate(&clips).unwrap().upload::<B>(&device);
     let model = SpeechModel::<B>::new(config.clone(), &device).unwrap();
@@ -188,6 +188,7 @@ fn clips_without_a_frame_and_labels_that_do_not_fit_cost_nothing() {
         wave: &[0.1; 800][..samples],
         labels: Some(&labels),
         units: None,
+        distortion: None,
     });
     let batch = Collator::new(&config).unwrap().collate(&clips).unwrap().upload(&device);
     let mut rng = Seed::new(1).rng();

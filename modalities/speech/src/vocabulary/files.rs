@@ -14,6 +14,11 @@ const ADDED: &str = "added_tokens.json";
 const PIECES: &str = "tokenizer.json";
 
 impl Vocabulary {
+    /// Whether a model directory has a vocabulary.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(VOCAB).exists()
+    }
+
     /// Reads a vocabulary from a model directory.
     ///
     /// Where `vocab.json` holds several languages, `language` chooses one, else the directory's

@@ -11,7 +11,6 @@
 
 mod case;
 mod pictures;
-mod progress;
 mod tally;
 
 pub use case::Case;
@@ -21,9 +20,11 @@ use crate::{
     forecaster::{ForecastError, Forecaster, History},
     metrics::{Coverage, PointScores, Unit},
 };
-use kiln_train::results::{Evaluation, ResultRow, Section, SectionBody};
+use kiln_train::{
+    progress::Progress,
+    results::{Evaluation, ResultRow, Section, SectionBody},
+};
 use ndarray::s;
-use progress::Progress;
 use rayon::prelude::*;
 use tally::Tally;
 
@@ -102,7 +103,7 @@ pub fn evaluate(
         );
     }
 
-    let progress = Progress::new(&format!("{} model", protocol.dataset), windows.len());
+    let progress = Progress::new(&format!("{} model", protocol.dataset), windows.len(), "windows");
     let chosen = pictures::chosen(windows.len(), protocol.pictures);
     let mut shown = Vec::new();
     let levels = forecaster.quantile_levels().to_vec();
@@ -132,7 +133,8 @@ pub fn evaluate(
     }
     progress.finish();
 
-    let progress = Progress::new(&format!("{} baselines", protocol.dataset), windows.len());
+    let progress =
+        Progress::new(&format!("{} baselines", protocol.dataset), windows.len(), "windows");
     let scores: Vec<_> = windows
         .par_iter()
         .map(|window| {
