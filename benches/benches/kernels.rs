@@ -15,9 +15,9 @@ use kiln_kernels::{
     Activation, AdamW, AdamWStep, AttentionOptions, Backend, Conv1dOptions, CrossEntropyOptions,
     GroupNormOptions, LoraWeights, RotaryOptions, activate, adamw, conv1d, cross_entropy, ctc_loss,
     dropout, ema, embedding, gated, gather_tokens, group_norm, info_nce, info_nce_candidates,
-    layer_norm, linear, linear_cross_entropy, linear_tied, linear_tokens, lora_linear, rms_norm,
-    rotary, rotary_table, scatter_tokens, self_attention, sigmoid_pairs, soft_cross_entropy,
-    softmax_gate, sum_of_squares,
+    layer_norm, layer_norm_add, linear, linear_cross_entropy, linear_tied, linear_tokens,
+    lora_linear, rms_norm, rotary, rotary_table, scatter_tokens, self_attention, sigmoid_pairs,
+    soft_cross_entropy, softmax_gate, sum_of_squares,
 };
 use std::hint::black_box;
 
@@ -52,6 +52,11 @@ fn kernels(c: &mut Criterion) {
     bench!(c, "layer_norm/3584x192", (x: [3584, 192], w: [192], b: [192])
         => layer_norm(x, w, Some(b), 1e-5));
     bench!(c, "rms_norm/1024x768", (x: [1024, 768], w: [768]) => rms_norm(x, w, 1e-5));
+    bench!(c, "layer_norm_add/3584x192", (x: [3584, 192], r: [3584, 192], w: [192], b: [192])
+    => {
+        let (normed, sum) = layer_norm_add(x, r, w, Some(b), 1e-5);
+        normed + sum
+    });
     bench!(c, "linear/1576x384x1536", (x: [1576, 384], w: [384, 1536], b: [1536])
         => linear(x, w, Some(b), None));
     bench!(c, "linear_tokens/448x8x192", (x: [448, 8, 192], w: [8, 16], b: [16])

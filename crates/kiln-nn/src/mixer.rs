@@ -186,7 +186,8 @@ impl<B: Backend> Mixer<B> {
         let [batch, count, width] = tokens.dims();
         let layers = self.stages.iter().flat_map(|stage| &stage.layers);
         let weight = layers.map(|layer| layer.feature.mix.hidden.weight.val()).next();
-        let stages = |mut x: Tensor<B, 3>| {
+        let stages = |x: Tensor<B, 3>| {
+            let mut x = Stream::new(x);
             for stage in &self.stages {
                 if stage.cut > 1 {
                     x = x.reshape([batch, count * stage.cut, width / stage.cut]);
@@ -198,10 +199,42 @@ impl<B: Backend> Mixer<B> {
                     x = x.reshape([batch, count, width]);
                 }
             }
-            x
+            x.sum()
         };
         let x = in_type_of(weight, tokens.values.clone(), stages);
         tokens.with_values(x)
+    }
+}
+
+/// A residual stream, `[batch, tokens, width]`, whose last addition waits for the norm that reads
+/// it: both are then one pass over memory.
+struct Stream<B: Backend> {
+    x: Tensor<B, 3>,
+    added: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> Stream<B> {
+    fn new(x: Tensor<B, 3>) -> Self {
+        Self { x, added: None }
+    }
+
+    fn sum(self) -> Tensor<B, 3> {
+        match self.added {
+            Some(added) => self.x + added,
+            None => self.x,
+        }
+    }
+
+    /// The norm of the stream, and the stream.
+    fn normed(self, norm: &Norm<B>) -> (Tensor<B, 3>, Tensor<B, 3>) {
+        match self.added {
+            Some(added) => norm.forward_add(added, self.x),
+            None => (norm.forward(self.x.clone()), self.x),
+        }
+    }
+
+    fn reshape(self, shape: [usize; 3]) -> Self {
+        Self::new(self.sum().reshape(shape))
     }
 }
 
@@ -226,7 +259,7 @@ pub struct MixerLayer<B: Backend> {
 
 impl<B: Backend> MixerLayer<B> {
     /// `[items * channels, tokens, width]` to the same shape.
-    pub fn forward(&self, mut x: Tensor<B, 3>, channels: usize) -> Tensor<B, 3> {
+    fn forward(&self, mut x: Stream<B>, channels: usize) -> Stream<B> {
         for block in self.channel.iter().chain(&self.token).chain([&self.feature]) {
             x = block.forward(x, channels);
         }
@@ -253,14 +286,14 @@ pub struct MixerBlock<B: Backend> {
 
 impl<B: Backend> MixerBlock<B> {
     /// `[items * channels, tokens, width]` to the same shape.
-    pub fn forward(&self, x: Tensor<B, 3>, channels: usize) -> Tensor<B, 3> {
-        let normed = self.norm.forward(x.clone());
+    fn forward(&self, x: Stream<B>, channels: usize) -> Stream<B> {
+        let (normed, x) = x.normed(&self.norm);
         let mixed = match self.axis {
             Axis::Features => self.gated(self.mix.forward(normed)),
             Axis::Tokens => self.mix_tokens(normed),
             Axis::Channels => self.mix_channels(normed, channels),
         };
-        x + mixed
+        Stream { x, added: Some(mixed) }
     }
 
     fn mix_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {

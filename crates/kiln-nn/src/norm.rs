@@ -121,6 +121,26 @@ impl<B: Backend> Norm<B> {
         }
     }
 
+    /// The norm of `x + residual`, `[.., width]` both, and the sum itself.
+    pub fn forward_add<const D: usize>(
+        &self,
+        x: Tensor<B, D>,
+        residual: Tensor<B, D>,
+    ) -> (Tensor<B, D>, Tensor<B, D>) {
+        let (weight, epsilon) = (self.weight.val(), self.config.epsilon);
+        match self.config.kind {
+            NormKind::Layer => {
+                let bias = self.bias.as_ref().map(Param::val);
+                kiln_kernels::layer_norm_add(x, residual, weight, bias, epsilon)
+            }
+            NormKind::Rms => kiln_kernels::rms_norm_add(x, residual, weight, epsilon),
+            NormKind::Batch => {
+                let sum = x + residual;
+                (self.forward(sum.clone()), sum)
+            }
+        }
+    }
+
     fn forward_batch<const D: usize>(
         &self,
         x: Tensor<B, D>,

@@ -15,27 +15,78 @@ use rayon::prelude::*;
 pub(super) fn forward(norm: &Norm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
     let (x, weight) = (values::<f32>(&floats[0]), values::<f32>(&floats[1]));
-    let bias = floats.get(2).map_or(&[][..], values::<f32>);
+    let affine = Affine { weight, bias: floats.get(2).map_or(&[][..], values::<f32>) };
     let (rows, width) = matrix(&floats[0]);
     let mut out = room(x.len());
     let mut statistics = room(rows * 2);
     let parts = parts(rows, width);
-    let epsilon = norm.epsilon as f32;
     let work: Vec<_> = parts
         .iter()
         .zip(split_rows(&mut out, width, &parts))
         .zip(split_rows(&mut statistics, 2, &parts))
         .collect();
     work.into_par_iter().for_each(|((part, out), statistics)| {
-        let x = &x[part.start * width..part.end * width];
-        if norm.centred {
-            forward_rows::<true>(x, weight, bias, epsilon, out, statistics);
-        } else {
-            forward_rows::<false>(x, weight, bias, epsilon, out, statistics);
-        }
+        affine.normalise(norm, &x[part.start * width..part.end * width], out, statistics);
     });
     let shape = floats[0].layout().shape().clone();
     vec![tensor(out, shape), tensor(statistics, [rows, 2])]
+}
+
+pub(super) fn forward_add(norm: &Norm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+    let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
+    let [x, residual, weight] = [0, 1, 2].map(|index| values::<f32>(&floats[index]));
+    let affine = Affine { weight, bias: floats.get(3).map_or(&[][..], values::<f32>) };
+    let (rows, width) = matrix(&floats[0]);
+    let mut sum = room(x.len());
+    let mut out = room(x.len());
+    let mut statistics = room(rows * 2);
+    let parts = parts(rows, width);
+    let work: Vec<_> = parts
+        .iter()
+        .zip(split_rows(&mut sum, width, &parts))
+        .zip(split_rows(&mut out, width, &parts))
+        .zip(split_rows(&mut statistics, 2, &parts))
+        .collect();
+    work.into_par_iter().for_each(|(((part, sum), out), statistics)| {
+        let range = part.start * width..part.end * width;
+        let terms = x[range.clone()].chunks_exact(width).zip(residual[range].chunks_exact(width));
+        let results = out.chunks_exact_mut(width).zip(statistics.chunks_exact_mut(2));
+        // A row of the sum is normalised while it is in the nearest cache.
+        for (((x, residual), sum), (out, statistics)) in
+            terms.zip(sum.chunks_exact_mut(width)).zip(results)
+        {
+            add(x, residual, sum);
+            affine.normalise(norm, sum, out, statistics);
+        }
+    });
+    let shape = floats[0].layout().shape();
+    vec![tensor(sum, shape.clone()), tensor(out, shape.clone()), tensor(statistics, [rows, 2])]
+}
+
+/// What follows the standardisation; the bias is empty where there is none.
+struct Affine<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl Affine<'_> {
+    /// Rows of x to `out`, and two numbers each to `statistics`.
+    fn normalise(&self, norm: &Norm, x: &[f32], out: &mut [f32], statistics: &mut [f32]) {
+        let epsilon = norm.epsilon as f32;
+        if norm.centred {
+            forward_rows::<true>(x, self.weight, self.bias, epsilon, out, statistics);
+        } else {
+            forward_rows::<false>(x, self.weight, self.bias, epsilon, out, statistics);
+        }
+    }
+}
+
+simd! {
+    fn add(x: &[f32], residual: &[f32], sum: &mut [f32]) {
+        for ((sum, x), residual) in sum.iter_mut().zip(x).zip(residual) {
+            *sum = x + residual;
+        }
+    }
 }
 
 simd! {

@@ -34,6 +34,35 @@ pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> V
     vec![out, statistics]
 }
 
+pub(super) fn forward_add<R: CubeRuntime>(
+    norm: &Norm,
+    inputs: &CubeTensors<R>,
+) -> Vec<CubeTensor<R>> {
+    let [x, residual, weight] = [0, 1, 2].map(|index| &inputs.floats[index]);
+    let (rows, width) = rows(&x.shape());
+    let [sum, out] = [0, 1].map(|_| room(x, x.shape(), x.dtype));
+    let statistics = room(x, [rows, 2], DType::F32);
+    forward_row_add::launch::<R>(
+        &x.client,
+        cubes(rows),
+        CubeDim::new_1d(ROW_THREADS),
+        x.clone().into_array_arg(),
+        residual.clone().into_array_arg(),
+        weight.clone().into_array_arg(),
+        inputs.floats.get(3).unwrap_or(weight).clone().into_array_arg(),
+        sum.clone().into_array_arg(),
+        out.clone().into_array_arg(),
+        statistics.clone().into_array_arg(),
+        rows as u32,
+        width as u32,
+        norm.epsilon as f32,
+        norm.centred,
+        norm.bias,
+        x.dtype.into(),
+    );
+    vec![sum, out, statistics]
+}
+
 #[cube(launch)]
 fn forward_row<F: Float>(
     x: &Array<F>,
@@ -48,10 +77,54 @@ fn forward_row<F: Float>(
     #[comptime] with_bias: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS;
-    if row >= rows as usize {
+    if CUBE_POS >= rows as usize {
         terminate!();
     }
+    normalise_row::<F>(x, weight, bias, out, statistics, width, epsilon, centred, with_bias);
+}
+
+#[cube(launch)]
+fn forward_row_add<F: Float>(
+    x: &Array<F>,
+    residual: &Array<F>,
+    weight: &Array<F>,
+    bias: &Array<F>,
+    sum: &mut Array<F>,
+    out: &mut Array<F>,
+    statistics: &mut Array<f32>,
+    rows: u32,
+    width: u32,
+    epsilon: f32,
+    #[comptime] centred: bool,
+    #[comptime] with_bias: bool,
+    #[define(F)] _dtype: StorageType,
+) {
+    if CUBE_POS >= rows as usize {
+        terminate!();
+    }
+    let start = CUBE_POS * width as usize;
+    let step = comptime!(ROW_THREADS as usize);
+    // Each thread reads only what it has written itself, so no barrier is needed.
+    for column in range_stepped(UNIT_POS as usize, width as usize, step) {
+        sum[start + column] = x[start + column] + residual[start + column];
+    }
+    normalise_row::<F>(sum, weight, bias, out, statistics, width, epsilon, centred, with_bias);
+}
+
+/// The row of this cube.
+#[cube]
+fn normalise_row<F: Float>(
+    x: &Array<F>,
+    weight: &Array<F>,
+    bias: &Array<F>,
+    out: &mut Array<F>,
+    statistics: &mut Array<f32>,
+    width: u32,
+    epsilon: f32,
+    #[comptime] centred: bool,
+    #[comptime] with_bias: bool,
+) {
+    let row = CUBE_POS;
     let width = width as usize;
     let start = row * width;
     let first = UNIT_POS as usize;

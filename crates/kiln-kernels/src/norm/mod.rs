@@ -1,7 +1,8 @@
 //! Layer norm (<https://arxiv.org/abs/1607.06450>) and RMS norm (<https://arxiv.org/abs/1910.07467>)
-//! over the last dimension, in one pass a row, forward and backward.
+//! over the last dimension, in one pass a row, forward and backward, with the addition of a residual
+//! in the same pass where it is asked for.
 //!
-//! Kept for the backward step: the input and two numbers a row.
+//! Kept for the backward step: the input (or the sum) and two numbers a row.
 
 mod cpu;
 #[cfg(feature = "cube")]
@@ -10,10 +11,11 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors, plain::rows};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Backend, Differentiable, Kernel, Output, Tensors,
+    plain::{primitive, rows, tensor},
 };
+use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor};
 
 #[cfg(feature = "cube")]
@@ -49,17 +51,69 @@ pub fn rms_norm<B: Backend, const D: usize>(
     call(Norm { centred: false, bias: false, epsilon }, x, weight, None)
 }
 
+/// [`layer_norm`] of `x + residual`, and the sum itself, in one pass.
+///
+/// # Shapes
+/// - x, residual: `[.., width]`, both the same, and so both results
+/// - weight, bias: `[width]`
+///
+/// # Panics
+/// When x and the residual differ in shape.
+pub fn layer_norm_add<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    residual: Tensor<B, D>,
+    weight: Tensor<B, 1>,
+    bias: Option<Tensor<B, 1>>,
+    epsilon: f64,
+) -> (Tensor<B, D>, Tensor<B, D>) {
+    call_add(Norm { centred: true, bias: bias.is_some(), epsilon }, x, residual, weight, bias)
+}
+
+/// [`rms_norm`] of `x + residual`, and the sum itself, in one pass.
+///
+/// # Shapes
+/// - x, residual: `[.., width]`, both the same, and so both results
+/// - weight: `[width]`
+///
+/// # Panics
+/// When x and the residual differ in shape.
+pub fn rms_norm_add<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    residual: Tensor<B, D>,
+    weight: Tensor<B, 1>,
+    epsilon: f64,
+) -> (Tensor<B, D>, Tensor<B, D>) {
+    call_add(Norm { centred: false, bias: false, epsilon }, x, residual, weight, None)
+}
+
 fn call<B: Backend, const D: usize>(
     kernel: Norm,
     x: Tensor<B, D>,
     weight: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
-    let primitive = |tensor: Tensor<B, 1>| tensor.into_primitive().tensor();
-    let mut floats = vec![x.into_primitive().tensor(), primitive(weight)];
-    floats.extend(bias.map(primitive));
-    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    let floats = [primitive(x), primitive(weight)].into_iter().chain(bias.map(primitive));
+    tensor(B::record(&kernel, Tensors::floats(floats)).swap_remove(0))
+}
+
+/// Two steps of the graph, as a step has a single output with a gradient: one computes everything
+/// and is the sum, the other is the norm of that sum, given what was computed.
+fn call_add<B: Backend, const D: usize>(
+    norm: Norm,
+    x: Tensor<B, D>,
+    residual: Tensor<B, D>,
+    weight: Tensor<B, 1>,
+    bias: Option<Tensor<B, 1>>,
+) -> (Tensor<B, D>, Tensor<B, D>) {
+    assert_eq!(x.dims(), residual.dims(), "x and the residual differ in shape");
+    let (weight, bias) = (primitive(weight), bias.map(primitive));
+    let floats = [primitive(x), primitive(residual), weight.clone()];
+    let floats = floats.into_iter().chain(bias.clone());
+    let outputs = B::record(&AddNorm { norm: norm.clone() }, Tensors::floats(floats));
+    let sum = outputs[0].clone();
+    let floats = outputs.into_iter().chain([weight]).chain(bias);
+    let normed = B::record(&Normed { norm }, Tensors::floats(floats)).swap_remove(0);
+    (tensor(normed), tensor(sum))
 }
 
 /// The forward step. Floats: x, weight, and the bias if there is one. Outputs: the normalised x;
@@ -69,6 +123,20 @@ struct Norm {
     centred: bool,
     bias: bool,
     epsilon: f64,
+}
+
+/// The sum and its norm. Floats: x, the residual, weight, and the bias if there is one. Outputs: the
+/// sum; what [`Norm`] gives for it.
+#[derive(Debug, Clone)]
+struct AddNorm {
+    norm: Norm,
+}
+
+/// The norm of a sum, already computed. Floats: the outputs of [`AddNorm`], weight, and the bias if
+/// there is one. Outputs: those of [`Norm`].
+#[derive(Debug, Clone)]
+struct Normed {
+    norm: Norm,
 }
 
 /// The backward step. Floats: x, weight, the statistics, the gradient. Outputs: the gradients of x,
@@ -98,6 +166,76 @@ impl Kernel for Norm {
     #[cfg(feature = "cube")]
     fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
         Some(cube::forward(self, inputs))
+    }
+}
+
+impl Kernel for AddNorm {
+    const NAME: &'static str = "add_norm";
+    const ON_CUBE: bool = true;
+
+    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
+        let mut outputs = vec![Output::new(floats[0].clone())];
+        outputs.extend(self.norm.outputs(floats, ints));
+        outputs
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        reference::forward_add(&self.norm, inputs)
+    }
+
+    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+        cpu::forward_add(&self.norm, inputs)
+    }
+
+    #[cfg(feature = "cube")]
+    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
+        Some(cube::forward_add(&self.norm, inputs))
+    }
+}
+
+impl Differentiable for AddNorm {
+    fn keep<B: BurnBackend>(&self, _inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
+        Tensors::floats([])
+    }
+
+    /// Of the sum, which does not depend on weight and bias.
+    fn backward<B: Backend>(
+        &self,
+        _kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        _needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        vec![Some(gradient.clone()), Some(gradient)]
+    }
+}
+
+impl Kernel for Normed {
+    const NAME: &'static str = "normed";
+
+    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
+        self.norm.outputs(floats, ints)
+    }
+
+    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+        inputs.floats.into_iter().skip(1).take(2).collect()
+    }
+}
+
+impl Differentiable for Normed {
+    fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
+        let floats = [0, 3, 2].map(|index| inputs.floats[index].clone());
+        Tensors::floats(floats)
+    }
+
+    fn backward<B: Backend>(
+        &self,
+        kept: Tensors<B>,
+        gradient: FloatTensor<B>,
+        needed: &[bool],
+    ) -> Vec<Option<FloatTensor<B>>> {
+        let mut gradients = self.norm.backward(kept, gradient, needed).into_iter();
+        let sum = gradients.next().flatten();
+        [sum, None, None].into_iter().chain(gradients).collect()
     }
 }
 

@@ -24,6 +24,16 @@ pub(super) fn forward<B: BurnBackend>(norm: &Norm, inputs: Tensors<B>) -> Vec<Fl
     vec![B::float_reshape(primitive(out), shape), primitive(statistics)]
 }
 
+pub(super) fn forward_add<B: BurnBackend>(
+    norm: &Norm,
+    mut inputs: Tensors<B>,
+) -> Vec<FloatTensor<B>> {
+    let residual = inputs.floats.remove(1);
+    inputs.floats[0] = B::float_add(inputs.floats[0].clone(), residual);
+    let sum = inputs.floats[0].clone();
+    [sum].into_iter().chain(forward(norm, inputs)).collect()
+}
+
 pub(super) fn backward<B: BurnBackend>(
     norm: &NormBackward,
     inputs: Tensors<B>,
