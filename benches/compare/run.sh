@@ -1,7 +1,7 @@
 #!/bin/sh
 # Kiln beside PyTorch: prints a table in Markdown, for benches/RESULTS.md.
 #
-#   run.sh [--install] [--threads 2] [--device cpu|cuda] [--work mae bert gpt2 wav2vec2 ttm]
+#   run.sh [--install] [--threads 2] [--device cpu|cuda] [--work mae bert gpt2 wav2vec2 ttm ..]
 #          [--rounds 5] [--steps 3] [--best] [--no-compile] [--peak-tflops N] [--json FILE]
 #
 # --install   makes a virtual environment in $KILN_COMPARE_VENV (~/.cache/kiln/compare) and

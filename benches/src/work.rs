@@ -20,7 +20,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 const RATE: f64 = 1e-4;
 
 /// The names of all works.
-pub const NAMES: [&str; 5] = ["mae", "bert", "gpt2", "wav2vec2", "ttm"];
+pub const NAMES: [&str; 6] = ["mae", "bert", "gpt2", "wav2vec2", "wav2vec2-base", "ttm"];
 
 /// A work whose model and backend are hidden.
 pub trait Work {
@@ -68,7 +68,8 @@ pub fn open<B: AutodiffBackend>(
         "mae" => Box::new(Running::<B, Mae<B>>::new(tensors, device)?),
         "bert" => Box::new(Running::<B, Bert<B>>::new(tensors, device)?),
         "gpt2" => Box::new(Running::<B, Gpt2<B>>::new(tensors, device)?),
-        "wav2vec2" => Box::new(Running::<B, Wav2Vec2<B>>::new(tensors, device)?),
+        "wav2vec2" => Box::new(Running::<B, Wav2Vec2<B, 4>>::new(tensors, device)?),
+        "wav2vec2-base" => Box::new(Running::<B, Wav2Vec2<B, 12>>::new(tensors, device)?),
         "ttm" => Box::new(Running::<B, TinyTimeMixer<B>>::new(tensors, device)?),
         _ => return Err(format!("no work `{name}`; there are {}", NAMES.join(", ")).into()),
     })

@@ -115,6 +115,53 @@ fn bad_recordings_are_passed_over_until_there_are_too_many() {
     place.fails(&recipe(&many), 2, &["recordings cannot be used", "data.bad_share"]);
 }
 
+/// Recordings with speakers and distorted spectrograms, and a stage that learns from transcripts of
+/// its own.
+#[test]
+fn a_model_learns_from_its_own_transcripts() {
+    let place = Place::new();
+    fs::create_dir(place.path("clips")).unwrap();
+    let mut table = String::from("path\ttext\tspeaker\n");
+    for at in 0..12 {
+        tone(&place, &format!("clips/{at}.wav"), 8000, 0.6);
+        table += &format!("clips/{at}.wav\tone two\tvoice-{}\n", at % 3);
+    }
+    place.file("list.tsv", &table);
+    let spoken = r#"sources = [{ spoken = { sentences = "digits", size = 24, voices = 2 } }]"#;
+    let listed = |of: &str| {
+        format!(
+            r#"sources = [{{ manifest = {{ list = {{ tsv = {{ path = "list.tsv" }} }}, {of} }} }}]"#
+        )
+    };
+    let taught = format!(
+        "name = \"again\"\nobjective.supervised = {{}}\nsteps = 2\nbatch = 2\n\
+         optimizer.adamw = {{ learning_rate = 1e-3 }}\n\
+         [stage.data]\n{}\nvalidation = 1\ndistortion = {{ warp = [0.9, 1.1], masks = {{}} }}\n\
+         [stage.data.self_training]\nconfidence = 0.0\n{}\n",
+        listed("without = [\"voice-2\"]"),
+        listed("speakers = [\"voice-2\"]"),
+    );
+    let recipe = RECIPE
+        .replace(spoken, &listed("without = [\"voice-2\"]"))
+        .replace("hop = 80", "hop = 80, range = 50, standardise = \"speaker\"")
+        .replace("[[evaluation]]", &format!("[[stage]]\n{taught}\n[[evaluation]]"));
+    place.file("words.toml", &recipe);
+    let output = place.kiln(&["run", "words.toml"]);
+    let said = crate::support::text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("of 4 recordings were transcribed"), "{said}");
+    // Before there is a model there is nothing to do it with.
+    let set = "data.self_training.sources=[]";
+    place.file("words.toml", RECIPE);
+    place.fails(
+        &["check", "words.toml", "--set", set],
+        2,
+        &["data.self_training", "needs a model"],
+    );
+    let set = "data.distortion.masks.widest=2.0";
+    place.fails(&["check", "words.toml", "--set", set], 2, &["data.distortion.masks.widest"]);
+}
+
 #[test]
 fn arms_are_compared_in_one_table() {
     let place = Place::new();

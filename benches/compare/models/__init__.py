@@ -9,12 +9,12 @@ import importlib
 
 import torch
 
-NAMES = ("mae", "bert", "gpt2", "wav2vec2", "ttm")
+NAMES = ("mae", "bert", "gpt2", "wav2vec2", "wav2vec2-base", "ttm")
 
 
 def build(name: str):
     """The model with its weights, and its inputs; the same in every process."""
-    work = importlib.import_module(f"models.{name}")
+    work = importlib.import_module(f"models.{name.replace('-', '_')}")
     torch.manual_seed(0)
     model = work.Model()
     generator = torch.Generator().manual_seed(1)

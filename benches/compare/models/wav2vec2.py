@@ -1,4 +1,4 @@
-"""The encoder of wav2vec 2.0 base with 4 layers, https://arxiv.org/abs/2006.11477.
+"""The encoder of wav2vec 2.0 base with 4 of its 12 layers, https://arxiv.org/abs/2006.11477.
 
 The loss is the mean square of what comes out; the positional convolution's weights stand for
 themselves, where the paper's code normalises them.
@@ -41,14 +41,14 @@ class WaveEncoder(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self):
+    def __init__(self, layers: int = 4):
         super().__init__()
         self.wave = WaveEncoder()
         self.wave_norm = nn.LayerNorm(CHANNELS)
         self.projection = nn.Linear(CHANNELS, WIDTH)
         self.position = nn.Conv1d(WIDTH, WIDTH, KERNEL, padding=KERNEL // 2, groups=16)
         self.norm = nn.LayerNorm(WIDTH)
-        self.encoder = Transformer(WIDTH, 4, 12, pre_norm=False)
+        self.encoder = Transformer(WIDTH, layers, 12, pre_norm=False)
         # A last norm at its start would give the same mean square whatever came before it.
         nn.init.normal_(self.encoder.layers[-1].feed_forward_norm.weight)
         nn.init.normal_(self.encoder.layers[-1].feed_forward_norm.bias)

@@ -1,4 +1,4 @@
-//! The encoder of wav2vec 2.0 base with 4 layers, <https://arxiv.org/abs/2006.11477>.
+//! The encoder of wav2vec 2.0 base, with all 12 layers or 4 of them, <https://arxiv.org/abs/2006.11477>.
 //!
 //! The loss is the mean square of what comes out: it is the encoder that is compared, not an
 //! objective. The weights of the positional convolution stand for themselves, where the paper's
@@ -18,7 +18,7 @@ const KERNEL: usize = 128;
 
 /// The encoder of wav2vec 2.0.
 #[derive(Module, Debug)]
-pub struct Wav2Vec2<B: Backend> {
+pub struct Wav2Vec2<B: Backend, const LAYERS: usize> {
     wave: WaveEncoder<B>,
     wave_norm: Norm<B>,
     projection: Linear<B>,
@@ -27,7 +27,7 @@ pub struct Wav2Vec2<B: Backend> {
     encoder: Transformer<B>,
 }
 
-impl<B: Backend> Model<B> for Wav2Vec2<B> {
+impl<B: Backend, const LAYERS: usize> Model<B> for Wav2Vec2<B, LAYERS> {
     /// Samples at 16 kHz, `[batch, samples]`.
     type Batch = Tensor<B, 2>;
     type Query = Tensor<B, 2>;
@@ -36,7 +36,7 @@ impl<B: Backend> Model<B> for Wav2Vec2<B> {
         let wave = WaveEncoderConfig::default();
         let position = Conv1dConfig::new(WIDTH, WIDTH, KERNEL);
         let position = Conv1dConfig { padding: KERNEL / 2, groups: 16, ..position };
-        let encoder = TransformerConfig { pre_norm: false, ..transformer(4, 12, 1e-5) };
+        let encoder = TransformerConfig { pre_norm: false, ..transformer(LAYERS, 12, 1e-5) };
         Self {
             wave: wave.init(device),
             wave_norm: NormConfig::default().init(wave.width(), device),

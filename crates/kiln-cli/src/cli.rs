@@ -266,6 +266,10 @@ pub struct Transcribe {
     /// Readings in JSON, for recordings that are not cut
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..))]
     pub nbest: u32,
+    /// All recordings are of one speaker and line: what a model takes off as those (see
+    /// `standardise = "speaker"` in recipes) is measured over all of them, not in each by itself
+    #[arg(long)]
+    pub one_speaker: bool,
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub device: Device,

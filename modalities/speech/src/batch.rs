@@ -2,9 +2,8 @@
 
 use crate::{
     config::{SpeechModelConfig, TokenHeadConfig},
-    distortion::Distortion,
     frontend::StemConfig,
-    log_mel::LogMel,
+    log_mel::{Hearing, LogMel},
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;
@@ -21,8 +20,15 @@ pub struct Clip<'a> {
     /// An id for each frame, for a head that predicts units; the last is repeated where there are
     /// too few.
     pub units: Option<&'a [u32]>,
-    /// What is done to the spectrogram that the model hears.
-    pub distortion: Option<&'a Distortion>,
+    /// How the model hears it.
+    pub hearing: Hearing<'a>,
+}
+
+impl<'a> Clip<'a> {
+    /// Of a wave about which nothing else is known.
+    pub fn of(wave: &'a [f32]) -> Self {
+        Self { wave, ..Self::default() }
+    }
 }
 
 /// A batch on the host.
@@ -115,8 +121,10 @@ impl Collator {
             units: self.units(clips, frames)?,
             spectrogram: self.target.as_ref().map(|mel| {
                 let ratio = stem.stride() / mel.config().hop.max(1);
-                let plain: Vec<_> =
-                    clips.iter().map(|clip| Clip { distortion: None, ..*clip }).collect();
+                let plain: Vec<_> = clips
+                    .iter()
+                    .map(|clip| Clip { hearing: Hearing::default(), ..*clip })
+                    .collect();
                 stacked(spectrograms(mel, &plain, longest), frames, ratio.max(1))
             }),
         })
@@ -207,19 +215,18 @@ fn spectrograms(mel: &LogMel, clips: &[Clip<'_>], longest: usize) -> Array3<f32>
     let config = mel.config();
     let mut batch = Array3::zeros((clips.len(), config.frames(longest).max(1), config.bins));
     for (clip, mut rows) in clips.iter().zip(batch.outer_iter_mut()) {
-        let found = mel.forward_distorted(clip.wave, clip.distortion);
+        let found = mel.forward_as(clip.wave, clip.hearing);
         rows.slice_mut(s![..found.nrows(), ..]).assign(&found);
     }
     batch
 }
 
-/// The spectrogram of a wave as a model's frames see it, `[frames, values]`: that of the samples
+/// The spectrogram of a clip as a model's frames see it, `[frames, values]`: that of the samples
 /// between a frame and the next, one window after the other. What units are clustered from.
-pub fn frame_spectrogram(mel: &LogMel, stem: &StemConfig, wave: &[f32]) -> Array2<f32> {
+pub fn frame_spectrogram(mel: &LogMel, stem: &StemConfig, clip: Clip<'_>) -> Array2<f32> {
     let ratio = (stem.stride() / mel.config().hop.max(1)).max(1);
-    let clip = Clip { wave, ..Clip::default() };
-    let found = spectrograms(mel, &[clip], wave.len());
-    stacked(found, stem.frames(wave.len()), ratio).index_axis_move(Axis(0), 0)
+    let found = spectrograms(mel, &[clip], clip.wave.len());
+    stacked(found, stem.frames(clip.wave.len()), ratio).index_axis_move(Axis(0), 0)
 }
 
 /// Lays `ratio` frames of a spectrogram side by side for each frame of the model:
@@ -428,7 +435,7 @@ mod tests {
             config.token = Some(TokenHeadConfig::Units(3));
         };
         let collator = collator(ctc);
-        let with = |labels, units| Clip { distortion: None, wave: &[0.0; 800], labels, units };
+        let with = |labels, units| Clip { wave: &[0.0; 800], labels, units, ..Clip::default() };
         let batch = collator
             .collate(&[with(Some(&[3, 4][..]), Some(&[0, 2][..])), with(Some(&[]), Some(&[]))]);
         let batch = batch.unwrap();

@@ -132,9 +132,9 @@ pub struct Distortion {
 }
 
 impl Distortion {
-    /// Warps and filters a decimal logarithm of power, `[frames, bins]`. `source` tells for a bin
+    /// Moves what is heard in a spectrogram, `[frames, bins]`, up or down. `source` tells for a bin
     /// and a factor which (fractional) bin has the frequency of the bin divided by the factor.
-    pub(crate) fn bend(&self, mel: &mut Array2<f32>, source: impl Fn(usize, f64) -> f64) {
+    pub(crate) fn warp(&self, mel: &mut Array2<f32>, source: impl Fn(usize, f64) -> f64) {
         let bins = mel.ncols();
         if self.warp != 1.0 && bins > 1 {
             let old = mel.clone();
@@ -146,11 +146,16 @@ impl Distortion {
                 column.assign(&(values + &old.column(low + 1) * share));
             }
         }
-        if !self.gains.is_empty() {
-            for (bin, mut column) in mel.axis_iter_mut(Axis(1)).enumerate() {
-                let place = bin as f64 / (bins - 1).max(1) as f64;
-                column += (self.gain(place) / 10.0) as f32;
-            }
+    }
+
+    /// Makes bands of a decimal logarithm of power, `[frames, bins]`, louder and softer.
+    pub(crate) fn filter(&self, mel: &mut Array2<f32>) {
+        if self.gains.is_empty() {
+            return;
+        }
+        let last = mel.ncols().saturating_sub(1).max(1) as f64;
+        for (bin, mut column) in mel.axis_iter_mut(Axis(1)).enumerate() {
+            column += (self.gain(bin as f64 / last) / 10.0) as f32;
         }
     }
 
@@ -216,10 +221,12 @@ mod tests {
         // On a linear scale of bins.
         let source = |bin: usize, factor: f64| bin as f64 / factor;
         let mut bent = mel();
-        one(2.0, &[], &[]).bend(&mut bent, source);
+        one(2.0, &[], &[]).warp(&mut bent, source);
         assert_eq!(bent.row(0).to_vec(), [0.0, 0.5, 1.0, 2.5, 4.0]);
         let mut bent = mel();
-        one(0.5, &[(0.0, 10.0), (0.5, 30.0), (1.0, 30.0)], &[]).bend(&mut bent, source);
+        let louder = one(0.5, &[(0.0, 10.0), (0.5, 30.0), (1.0, 30.0)], &[]);
+        louder.warp(&mut bent, source);
+        louder.filter(&mut bent);
         assert_eq!(bent.row(1).to_vec(), [11.0, 16.0, 29.0, 29.0, 29.0]);
         let mut hidden = mel();
         one(1.0, &[], &[[0.2, 0.6], [0.9, 0.9]]).hide(&mut hidden);

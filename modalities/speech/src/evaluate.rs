@@ -1,27 +1,26 @@
 //! Error rates of a finished model, beside what one would try first.
 
 use crate::{
-    data::{Pool, choose},
-    decode::{Decoded, Decoder, FrameTimes, greedy},
+    data::{Levels, Pool, choose},
+    decode::{Decoded, Decoder},
     metrics::{ErrorRates, RealTimeFactor},
-    ngram::{KneserNey, NgramModel},
-    recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon, SpeechEvaluation, SpeechParts},
+    recipe::{SpeechEvaluation, SpeechParts},
     recogniser::Recogniser,
+    search,
     transcript::Normalisation,
 };
 use kiln_core::Seed;
-use kiln_datasets::{audio::Clip, table::locate};
+use kiln_datasets::audio::Clip;
 use kiln_train::{
     progress::Progress,
     recipe::Recipe,
     results::{Evaluation, ResultRow, Section, SectionBody},
     task::TaskError,
 };
-use ndarray::Array2;
 use rand::seq::SliceRandom as _;
 use rayon::prelude::*;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -44,75 +43,32 @@ pub fn evaluate(
         return Ok(all);
     }
     let recogniser = Recogniser::open(model, recipe.device)?;
-    let mut transcripts = Transcripts { recipe, seed, read: None };
-    for evaluation in &recipe.evaluation {
-        let searcher = match &evaluation.decoding {
-            Decoding::Greedy => None,
-            Decoding::Beam(beam) => Some(decoder(&recogniser, beam, &mut transcripts)?),
+    let mut transcripts = None;
+    let mut transcripts = || -> Result<Vec<String>, TaskError> {
+        let read = match transcripts.take() {
+            Some(read) => read,
+            None => trained_on(recipe, &recogniser, seed)?,
         };
-        measure(&recogniser, evaluation, searcher.as_ref(), seed, &mut all)?;
+        Ok(transcripts.insert(read).clone())
+    };
+    for evaluation in &recipe.evaluation {
+        let decoder = search::decoder(&recogniser, &evaluation.decoding, &mut transcripts)?;
+        measure(&recogniser, evaluation, decoder.as_ref(), seed, &mut all)?;
     }
     Ok(all)
 }
 
-/// A beam search as a recipe describes it.
-fn decoder(
+/// The transcripts that the last stage was trained on, and no others.
+fn trained_on(
+    recipe: &Recipe<SpeechParts>,
     recogniser: &Recogniser,
-    settings: &BeamDecoding,
-    transcripts: &mut Transcripts<'_>,
-) -> Result<Decoder, TaskError> {
-    let mut decoder = Decoder::new(recogniser.vocabulary.clone(), settings.beam.clone())?;
-    if let Some(model) = &settings.language_model {
-        let model = match model {
-            LanguageModel::Arpa(path) => NgramModel::read_arpa(&locate(path)?)?,
-            LanguageModel::Transcripts(order) => {
-                let texts = transcripts.of(recogniser)?;
-                KneserNey { order: *order, ..KneserNey::default() }
-                    .train(texts.iter().map(String::as_str))?
-                    .model
-            }
-        };
-        decoder = decoder.with_language_model(Arc::new(model), settings.weights.clone())?;
-    }
-    if let Some(lexicon) = &settings.lexicon {
-        let file;
-        let texts = match lexicon {
-            Lexicon::Transcripts => transcripts.of(recogniser)?,
-            Lexicon::File(path) => {
-                let path = locate(path)?;
-                let text = std::fs::read_to_string(&path);
-                file = [text.map_err(|error| format!("{}: {error}", path.display()))?];
-                &file[..]
-            }
-        };
-        let words = texts.iter().flat_map(|text| text.split_whitespace());
-        decoder = decoder.with_lexicon(words.collect::<BTreeSet<_>>())?;
-    }
-    Ok(decoder)
-}
-
-/// The transcripts that the last stage was trained on, and no others; read when first asked for.
-struct Transcripts<'a> {
-    recipe: &'a Recipe<SpeechParts>,
     seed: Seed,
-    read: Option<Vec<String>>,
-}
-
-impl Transcripts<'_> {
-    fn of(&mut self, recogniser: &Recogniser) -> Result<&[String], TaskError> {
-        let texts = match self.read.take() {
-            Some(texts) => texts,
-            None => {
-                let last = self.recipe.stage.last().and_then(|stage| stage.data.as_ref());
-                let data = last.unwrap_or(&self.recipe.data);
-                let pool = choose(data, recogniser.config.audio.sample_rate, self.seed)?;
-                let (_, train) = pool.split(data.validation);
-                let normalisation = &data.transcripts.normalisation;
-                train.texts().iter().flatten().map(|text| normalisation.apply(text)).collect()
-            }
-        };
-        Ok(self.read.insert(texts))
-    }
+) -> Result<Vec<String>, TaskError> {
+    let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
+    let data = last.unwrap_or(&recipe.data);
+    let pool = choose(data, recogniser.config.audio.sample_rate, seed)?;
+    let (_, train) = pool.split(data.validation);
+    Ok(data.transcripts.normalised(&train.texts()))
 }
 
 fn measure(
@@ -138,16 +94,12 @@ fn measure(
     }
     let progress = Progress::new(&evaluation.name, clips.len(), "recordings");
     let started = Instant::now();
-    let waves: Vec<&[f32]> = clips.iter().map(|clip| &clip.waveform.samples[..]).collect();
-    let log_probs = recogniser.log_probs(&waves, |count| progress.advance(count))?;
-    let times = FrameTimes::new(recogniser.stride());
-    let plain = |one: &Array2<f32>| greedy(&recogniser.vocabulary, one.view(), times);
-    let greedy: Vec<Decoded> = log_probs.par_iter().map(plain).collect::<Result<_, _>>()?;
+    let levels = Levels::measure(&recogniser.config, &[Some(&pool)])?;
+    let inputs: Vec<_> = clips.iter().map(|clip| levels.clip(clip)).collect();
+    let log_probs = recogniser.log_probs(&inputs, |count| progress.advance(count))?;
+    let greedy = search::greedy_all(recogniser, &log_probs)?;
     let searched = match decoder {
-        Some(decoder) => {
-            let views: Vec<_> = log_probs.iter().map(|one| one.view()).collect();
-            Some(decoder.decode_all(&views, times).into_iter().collect::<Result<Vec<_>, _>>()?)
-        }
+        Some(decoder) => Some(search::search_all(decoder, recogniser, &log_probs)?),
         None => None,
     };
     let spent = started.elapsed();

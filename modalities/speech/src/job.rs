@@ -10,6 +10,8 @@ use crate::{
     frontend::StemConfig,
     hub,
     recipe::{ModelSpec, SpeechData, SpeechParts},
+    recogniser::Recogniser,
+    self_training,
     task::SpeechTask,
     vocabulary::Vocabulary,
 };
@@ -69,6 +71,13 @@ impl SpeechJob {
             if data.sources.is_empty() {
                 let problem = "names no recordings: `spoken`, `espeak` or `manifest`".into();
                 return Err(wrong("data.sources", problem));
+            }
+            if let Some(settings) = &data.self_training {
+                let starts = number > 0 || stage.init.is_some() || directory.is_some();
+                let transcribes = matches!(stage.objective, Objective::Supervised(_));
+                if let Some(problem) = self_training::mismatch(settings, starts, transcribes) {
+                    return Err(wrong("data.self_training", problem));
+                }
             }
             if let Some(distortion) = data.distortion.filter(DistortionConfig::is_used) {
                 distortion.validate().map_err(|error| {
@@ -192,7 +201,15 @@ impl Job for SpeechJob {
         let transcribe = matches!(settings.objective, Objective::Supervised(_));
         let base = self.stage_config(&settings.objective, None);
         let source = self.data_of(settings);
-        let data = data::open(source, &base, known.as_ref(), transcribe, self.data_seed());
+        let taught = match (&source.self_training, &start) {
+            (Some(settings), Some(start)) => {
+                let teacher = Recogniser::open(&start.dir, self.recipe.device)?;
+                Some(self_training::transcribe(settings, source, &teacher, self.data_seed())?)
+            }
+            _ => None,
+        };
+        let seed = self.data_seed();
+        let data = data::open(source, &base, known.as_ref(), transcribe, taught, seed);
         let data = data.map_err(boxed)?;
         let config = self.stage_config(&settings.objective, data.vocabulary.as_deref());
         let seed = stage_seed(&self.common, stage);

@@ -9,7 +9,8 @@
 //! - [`decode`] turns log-probabilities into words, [`ngram`] trains and reads language models.
 //! - [`metrics`] measures error rates.
 //! - [`recipe`] is what a speech recipe is made of, [`data`] reads its recordings, [`task`] trains
-//!   on them, [`recogniser`] is what comes of it.
+//!   on them, [`recogniser`] is what comes of it, and [`self_training`] learns from that again;
+//!   [`search`] is the decoding that a recipe asks for.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -34,6 +35,8 @@ pub mod presets;
 pub mod quantiser;
 pub mod recipe;
 pub mod recogniser;
+pub mod search;
+pub mod self_training;
 pub mod task;
 pub mod token_model;
 pub mod transcribe;

@@ -4,7 +4,7 @@
 
 use crate::distortion::Distortion;
 use kiln_nn::ConfigError;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView1, Axis, concatenate};
 use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,16 +20,95 @@ pub struct LogMelConfig {
     pub window: usize,
     /// Samples from one window to the next.
     pub hop: usize,
-    /// Whether each band has a mean of zero over the recording, and all together a variance of one:
-    /// what is left of voice and line, so that words of other people sound alike.
-    #[serde(skip_serializing_if = "is_false")]
-    pub standardise: bool,
+    /// What is softer than the loudest by more than this is raised to it, dB: silences then sound
+    /// alike, however good the line.
+    #[serde(skip_serializing_if = "is_whisper_range")]
+    pub range: u32,
+    /// Whether what voice and line have in common is taken off, so that words of other people sound
+    /// alike, and over what it is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standardise: Option<Standardise>,
+}
+
+/// Over what the means of bands, which are taken off, and their common deviation, which is divided
+/// by, are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standardise {
+    /// Over the recording itself. A single word loses with it what is the same in all of it.
+    Recording,
+    /// Over recordings of the same speaker, up to a minute of them, where it is known who speaks,
+    /// and over the recording itself where not. The loudness of the recording is taken off, too.
+    Speaker,
+}
+
+/// Whisper's range, dB.
+const RANGE: u32 = 80;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_whisper_range(range: &u32) -> bool {
+    *range == RANGE
+}
+
+/// What is the same in all that a speaker says, measured where something is heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level {
+    /// `[1, bins]`, the mean of each band.
+    mean: Array2<f32>,
+    /// Of all bands together, around their means.
+    deviation: f32,
+}
+
+impl Level {
+    /// Of spectrograms, `[frames, bins]` each; none of no frames.
+    pub fn of(spectrograms: &[Array2<f32>]) -> Option<Self> {
+        let heard: Vec<_> = spectrograms.iter().map(heard).collect();
+        let views: Vec<_> = heard.iter().map(|one| one.view()).collect();
+        let all = concatenate(Axis(0), &views).ok()?;
+        let mean = all.mean_axis(Axis(0))?.insert_axis(Axis(0));
+        let deviation = (all - &mean).std(0.0);
+        Some(Self { mean, deviation })
+    }
+
+    /// Takes it off a spectrogram.
+    fn take_off(&self, mel: &mut Array2<f32>) {
+        *mel -= &self.mean;
+        let deviation = self.deviation();
+        mel.mapv_inplace(|value| value / deviation);
+    }
+
+    fn deviation(&self) -> f32 {
+        // Silence alone has nothing to be told apart by.
+        self.deviation.max(1e-3)
+    }
+}
+
+/// The frames of a spectrogram, `[frames, bins]`, in which something is heard: a band within 25 dB
+/// of the loudest.
+fn heard(mel: &Array2<f32>) -> Array2<f32> {
+    let loudest = mel.iter().copied().fold(f32::MIN, f32::max);
+    let is_heard =
+        |row: ArrayView1<'_, f32>| row.iter().any(|value| *value > loudest - 2.5 * DECADE);
+    let rows: Vec<usize> = (0..mel.nrows()).filter(|row| is_heard(mel.row(*row))).collect();
+    mel.select(Axis(0), &rows)
+}
+
+/// Ten decibels in a spectrogram as models take it.
+const DECADE: f32 = 0.25;
+
+/// How a model hears a recording beside its samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Hearing<'a> {
+    /// What is done to the spectrogram in training.
+    pub distortion: Option<&'a Distortion>,
+    /// That of the speaker, see [`Standardise::Speaker`].
+    pub level: Option<&'a Level>,
 }
 
 impl Default for LogMelConfig {
     /// Whisper's at 16 kHz: 80 bands, 25 ms every 10 ms.
     fn default() -> Self {
-        Self { bins: 80, window: 400, hop: 160, standardise: false }
+        Self { bins: 80, window: 400, hop: 160, range: RANGE, standardise: None }
     }
 }
 
@@ -41,6 +120,9 @@ impl LogMelConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::positive("bins", self.bins)?;
         ConfigError::positive("hop", self.hop)?;
+        if self.range == 0 {
+            return Err(ConfigError::new("range", 0, "some dB"));
+        }
         if self.window < 2 {
             return Err(ConfigError::new("window", self.window, "at least 2"));
         }
@@ -98,12 +180,63 @@ impl LogMel {
     /// `[frames, bins]` of a wave, see [`LogMelConfig::frames`]. Frame `t` is centred on sample
     /// `t * hop`; the wave is mirrored at its ends.
     pub fn forward(&self, wave: &[f32]) -> Array2<f32> {
-        self.forward_distorted(wave, None)
+        self.forward_as(wave, Hearing::default())
     }
 
-    /// The same, distorted on the way.
-    pub fn forward_distorted(&self, wave: &[f32], distortion: Option<&Distortion>) -> Array2<f32> {
-        let LogMelConfig { bins, window, hop, standardise } = self.config;
+    /// The same as it is heard: distorted, and without the level of its speaker.
+    pub fn forward_as(&self, wave: &[f32], hearing: Hearing<'_>) -> Array2<f32> {
+        let Hearing { distortion, level } = hearing;
+        let mut mel = self.power(wave);
+        let source = |bin: usize, factor: f64| {
+            to_mel(to_hertz(self.step * (bin + 1) as f64) / factor) / self.step - 1.0
+        };
+        if let Some(distortion) = distortion {
+            distortion.warp(&mut mel, source);
+            distortion.filter(&mut mel);
+        }
+        self.scale(&mut mel);
+        match (self.config.standardise, level) {
+            (None, _) => {}
+            (Some(Standardise::Speaker), Some(level)) => {
+                // A voice that is moved brings its own mean along.
+                let mut level = level.clone();
+                if let Some(distortion) = distortion {
+                    distortion.warp(&mut level.mean, source);
+                }
+                let heard = heard(&mel);
+                level.take_off(&mut mel);
+                let loudness = heard.mean().unwrap_or(0.0);
+                mel -= (loudness - level.mean.mean().unwrap_or(0.0)) / level.deviation();
+            }
+            (Some(_), _) => {
+                if let Some(level) = Level::of(std::slice::from_ref(&mel)) {
+                    level.take_off(&mut mel);
+                }
+            }
+        }
+        if let Some(distortion) = distortion {
+            distortion.hide(&mut mel);
+        }
+        mel
+    }
+
+    /// `[frames, bins]` of a wave before anything is taken off: what levels are measured in.
+    pub fn plain(&self, wave: &[f32]) -> Array2<f32> {
+        let mut mel = self.power(wave);
+        self.scale(&mut mel);
+        mel
+    }
+
+    /// What is softest is raised, and the loudest of usual recordings becomes about one.
+    fn scale(&self, mel: &mut Array2<f32>) {
+        let loudest = mel.iter().copied().fold(f32::MIN, f32::max);
+        let softest = loudest - self.config.range as f32 / 10.0;
+        mel.mapv_inplace(|value| (value.max(softest) + 4.0) * DECADE);
+    }
+
+    /// The decimal logarithm of the power of each band.
+    fn power(&self, wave: &[f32]) -> Array2<f32> {
+        let LogMelConfig { bins, window, hop, .. } = self.config;
         let frames = self.config.frames(wave.len());
         let mut mel = Array2::zeros((frames, bins));
         let mut time = self.transform.make_input_vec();
@@ -126,36 +259,8 @@ impl LogMel {
                 *out = energy.max(1e-10).log10();
             }
         }
-        if let Some(distortion) = distortion {
-            distortion.bend(&mut mel, |bin, factor| {
-                to_mel(to_hertz(self.step * (bin + 1) as f64) / factor) / self.step - 1.0
-            });
-        }
-        let loudest = mel.iter().copied().fold(f32::MIN, f32::max);
-        mel.mapv_inplace(|value| (value.max(loudest - 8.0) + 4.0) / 4.0);
-        if standardise {
-            self::standardise(&mut mel);
-        }
-        if let Some(distortion) = distortion {
-            distortion.hide(&mut mel);
-        }
         mel
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// Takes each band's mean away and divides by the deviation of all.
-fn standardise(mel: &mut Array2<f32>) {
-    if let Some(mean) = mel.mean_axis(Axis(0)) {
-        *mel -= &mean;
-    }
-    // Silence alone has nothing to be told apart by.
-    let deviation = mel.std(0.0).max(1e-3);
-    mel.mapv_inplace(|value| value / deviation);
 }
 
 /// The index in `0..length` that a mirror at either end (the end itself once) leads to.
@@ -256,11 +361,62 @@ mod tests {
             (0..80).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap()
         };
         let higher = Distortion { warp: 1.25, gains: Vec::new(), masks: Vec::new() };
+        let hearing = Hearing { distortion: Some(&higher), level: None };
         for hertz in [400.0, 1600.0, 3000.0] {
-            let found = loudest(&mel.forward_distorted(&tone(hertz), Some(&higher)));
+            let found = loudest(&mel.forward_as(&tone(hertz), hearing));
             let expected = loudest(&mel.forward(&tone(1.25 * hertz)));
             assert!(found.abs_diff(expected) <= 1, "{hertz}: {found} is not {expected}");
         }
+    }
+
+    /// Noise whose bands differ in loudness, behind a filter.
+    fn through_a_line(seed: usize, line: f32) -> Vec<f32> {
+        let mut last = 0.0;
+        (0..8000)
+            .map(|at| {
+                let noise = ((at * at + 31 * seed * at) % 977) as f32 / 977.0 - 0.5;
+                last = line * last + (1.0 - line) * noise;
+                last * (at as f32 / (900.0 + 100.0 * seed as f32)).sin()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn speakers_lose_their_line_and_words_keep_their_colour() {
+        let config = |standardise| LogMelConfig { bins: 8, standardise, ..Default::default() };
+        let mel = LogMel::new(config(Some(Standardise::Speaker)), 16_000).unwrap();
+        let heard = |line: f32| {
+            let words: Vec<_> = (0..4).map(|seed| through_a_line(seed, line)).collect();
+            let plain: Vec<_> = words.iter().map(|word| mel.plain(word)).collect();
+            let level = Level::of(&plain).unwrap();
+            mel.forward_as(&words[0], Hearing { level: Some(&level), distortion: None })
+        };
+        let (near, far) = (heard(0.1), heard(0.5));
+        let mean = |mel: &Array2<f32>| mel.mean_axis(Axis(0)).unwrap();
+        let error = (&near - &far).mapv(f32::abs).mean().unwrap();
+        let spread = near.std(0.0);
+        assert!(error < 0.15 * spread, "{error} of {spread}");
+        // Of the recording alone nothing of its own colour is left.
+        let alone = LogMel::new(config(Some(Standardise::Recording)), 16_000).unwrap();
+        let alone = alone.forward(&through_a_line(0, 0.1));
+        assert!(mean(&alone).std(0.0) < 0.5 * mean(&near).std(0.0));
+        // Nobody is known to speak.
+        assert_eq!(mel.forward(&through_a_line(0, 0.1)), alone);
+    }
+
+    #[test]
+    fn silences_sound_alike() {
+        let config = LogMelConfig { bins: 8, range: 40, ..Default::default() };
+        let mel = LogMel::new(config, 16_000).unwrap();
+        let with = |silence: f32| {
+            let mut wave = through_a_line(0, 0.1);
+            wave.iter_mut().skip(4000).for_each(|sample| *sample *= silence);
+            mel.forward(&wave)
+        };
+        assert_eq!(with(1e-4), with(0.0));
+        assert!(with(1e-4).iter().all(|value| *value >= with(0.0)[[45, 0]] - 1e-6));
+        assert_eq!(LogMelConfig { range: 0, ..config }.validate().unwrap_err().key, "range");
+        assert_eq!(Level::of(&[]), None);
     }
 
     #[test]
@@ -282,7 +438,11 @@ mod tests {
 
     #[test]
     fn standardised_bands_forget_the_line() {
-        let config = LogMelConfig { bins: 8, standardise: true, ..LogMelConfig::default() };
+        let config = LogMelConfig {
+            bins: 8,
+            standardise: Some(Standardise::Recording),
+            ..LogMelConfig::default()
+        };
         let mel = LogMel::new(config, 16_000).unwrap();
         let wave: Vec<f32> = (0..8000)
             .map(|at| ((at * at % 977) as f32 / 977.0 - 0.5) * (at as f32 / 4000.0).sin())

@@ -38,6 +38,9 @@ impl Parts for SpeechParts {
 pub struct SpeechData {
     /// Where they come from, all together.
     pub sources: Vec<SpeechSource>,
+    /// Recordings that the model which the stage starts from transcribes itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_training: Option<SelfTraining>,
     /// How transcripts are spelt, and what the tokens of a new vocabulary are.
     pub transcripts: Transcripts,
     /// What is done to recordings on their way to the model, anew each time they are seen.
@@ -71,6 +74,7 @@ impl Default for SpeechData {
     fn default() -> Self {
         Self {
             sources: Vec::new(),
+            self_training: None,
             transcripts: Transcripts::default(),
             augmentation: Augmentation::default(),
             distortion: None,
@@ -119,6 +123,37 @@ pub struct Transcripts {
     pub normalisation: Normalisation,
     /// What a token of a new vocabulary is.
     pub units: Units,
+}
+
+impl Transcripts {
+    /// Transcripts as labels spell them; recordings without one are left out.
+    pub fn normalised(&self, texts: &[Option<String>]) -> Vec<String> {
+        texts.iter().flatten().map(|text| self.normalisation.apply(text)).collect()
+    }
+}
+
+/// Recordings that the model which a stage starts from transcribes itself, to be learnt from as
+/// well, <https://arxiv.org/abs/2010.11430>.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTraining {
+    /// Where they come from; what is known of their transcripts is not looked at.
+    pub sources: Vec<SpeechSource>,
+    /// How the transcripts are found.
+    #[serde(default)]
+    pub decoding: Decoding,
+    /// Transcripts of which the model is less sure are left out, 0 to 1.
+    #[serde(default = "sure")]
+    pub confidence: f64,
+    /// For recordings of commands or digits: only whole transcripts of the stage's labelled
+    /// recordings are found, each as often in all as it is among those. What a voice makes sound
+    /// like something else is then not lost. Takes the place of `decoding`.
+    #[serde(default)]
+    pub balanced: bool,
+}
+
+fn sure() -> f64 {
+    0.9
 }
 
 /// The model of a recipe.

@@ -21,11 +21,11 @@ const SECONDS: f64 = 60.0;
 
 /// What a trained model hears.
 pub trait Acoustics: Send + Sync {
-    /// Log-probabilities of each wave, `[frames, vocabulary]`. Waves are at the model's rate.
+    /// Log-probabilities of each clip, `[frames, vocabulary]`. Waves are at the model's rate.
     ///
     /// # Errors
     /// When the device fails.
-    fn log_probs(&self, waves: &[&[f32]]) -> Result<Vec<Array2<f32>>, TaskError>;
+    fn log_probs(&self, clips: &[Clip<'_>]) -> Result<Vec<Array2<f32>>, TaskError>;
 }
 
 /// A trained model with its vocabulary.
@@ -63,28 +63,28 @@ impl Recogniser {
         self.config.frontend.stem.stride() as f64 / self.config.audio.sample_rate as f64
     }
 
-    /// Log-probabilities of many waves: those of similar length together, `each` is called with
-    /// the number of waves done.
+    /// Log-probabilities of many clips: those of similar length together, `each` is called with
+    /// the number of clips done.
     ///
     /// # Errors
     /// When the device fails.
     pub fn log_probs(
         &self,
-        waves: &[&[f32]],
+        clips: &[Clip<'_>],
         mut each: impl FnMut(usize),
     ) -> Result<Vec<Array2<f32>>, TaskError> {
-        let mut order: Vec<usize> = (0..waves.len()).collect();
-        order.sort_by_key(|at| waves[*at].len());
-        let mut found = vec![Array2::zeros((0, 0)); waves.len()];
+        let mut order: Vec<usize> = (0..clips.len()).collect();
+        order.sort_by_key(|at| clips[*at].wave.len());
+        let mut found = vec![Array2::zeros((0, 0)); clips.len()];
         let samples = (SECONDS * self.config.audio.sample_rate as f64) as usize;
         let mut rest = &order[..];
         while !rest.is_empty() {
             // Sorted: the last of a batch is its longest.
-            let fits = |count: &usize| count * waves[rest[count - 1]].len() <= samples;
+            let fits = |count: &usize| count * clips[rest[count - 1]].wave.len() <= samples;
             let count = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
             let (batch, after) = rest.split_at(count);
-            let batch_waves: Vec<&[f32]> = batch.iter().map(|at| waves[*at]).collect();
-            for (at, log_probs) in batch.iter().zip(self.acoustics.log_probs(&batch_waves)?) {
+            let together: Vec<Clip<'_>> = batch.iter().map(|at| clips[*at]).collect();
+            for (at, log_probs) in batch.iter().zip(self.acoustics.log_probs(&together)?) {
                 found[*at] = log_probs;
             }
             each(count);
@@ -114,10 +114,10 @@ impl OnBackend for Open<'_> {
 }
 
 impl<B: Backend> Acoustics for OnDevice<B> {
-    fn log_probs(&self, waves: &[&[f32]]) -> Result<Vec<Array2<f32>>, TaskError> {
-        let clips: Vec<_> = waves.iter().map(|wave| Clip { wave, ..Clip::default() }).collect();
-        let batch = self.collator.collate(&clips)?.upload::<B>(&self.device);
-        log_probs(&self.model, &batch, waves)
+    fn log_probs(&self, clips: &[Clip<'_>]) -> Result<Vec<Array2<f32>>, TaskError> {
+        let batch = self.collator.collate(clips)?.upload::<B>(&self.device);
+        let waves: Vec<&[f32]> = clips.iter().map(|clip| clip.wave).collect();
+        log_probs(&self.model, &batch, &waves)
     }
 }
 

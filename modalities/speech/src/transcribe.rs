@@ -5,7 +5,10 @@
 //! are in memory at a time.
 
 use crate::{
+    batch::Clip,
+    data::{LEVEL_SECONDS, LevelMeter},
     decode::{Decoded, Decoder, FrameTimes, greedy},
+    log_mel::{Hearing, Level},
     recogniser::Recogniser,
     transcript::{Transcript, Word},
 };
@@ -30,6 +33,9 @@ pub struct Transcriber {
     pub segmentation: Segmentation,
     /// Whether other readings are given, of recordings that are not cut.
     pub alternatives: bool,
+    /// That of the speaker of all recordings, for models that ask for it; otherwise each recording
+    /// has its own. See [`Transcriber::listen`].
+    pub level: Option<Level>,
 }
 
 /// Why a recording has no transcript.
@@ -54,6 +60,42 @@ pub struct Transcribed {
 }
 
 impl Transcriber {
+    /// Measures the level of recordings that are all of one speaker, where the model asks for it.
+    /// Those that cannot be read are passed over: they are told of when they are transcribed.
+    ///
+    /// # Errors
+    /// When the model's settings make no sense.
+    pub fn listen<'a>(
+        &mut self,
+        paths: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<(), TaskError> {
+        if let Some(mut meter) = LevelMeter::new(&self.recogniser.config)? {
+            for path in paths {
+                if let Ok(wave) = self.open(path).and_then(start) {
+                    meter.hear(&wave.samples);
+                }
+            }
+            self.level = meter.level();
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &Path) -> Result<AudioReader, DataError> {
+        let rate = u32::try_from(self.recogniser.config.audio.sample_rate).unwrap_or(u32::MAX);
+        AudioReader::open(path)?.at_rate(rate)
+    }
+
+    /// The level of a long recording, all of whose pieces are heard alike.
+    fn level_of(&self, path: &Path) -> Result<Option<Level>, TranscribeError> {
+        if self.level.is_some() {
+            return Ok(self.level.clone());
+        }
+        let meter = LevelMeter::new(&self.recogniser.config).map_err(TaskError::from)?;
+        let Some(mut meter) = meter else { return Ok(None) };
+        meter.hear(&start(self.open(path)?)?.samples);
+        Ok(meter.level())
+    }
+
     /// Transcribes a file. `heard` is told how many seconds are done, and of how many where that is
     /// known.
     ///
@@ -64,38 +106,37 @@ impl Transcriber {
         path: &Path,
         mut heard: impl FnMut(f64, Option<f64>),
     ) -> Result<Transcribed, TranscribeError> {
-        let rate = u32::try_from(self.recogniser.config.audio.sample_rate).unwrap_or(u32::MAX);
-        let open = || AudioReader::open(path)?.at_rate(rate);
-        let reader = open()?;
+        let reader = self.open(path)?;
         let length = reader.info().duration;
         // What is short needs no cuts: models are trained on whole utterances.
         if length.is_some_and(|length| length <= self.segmentation.max_length) {
             let waveform = reader.rest()?;
             let seconds = waveform.seconds();
             let whole = Segment { start: 0.0, end: seconds, overlap: 0.0 };
-            let decoded = self.decode(&[(whole, waveform)])?.pop();
+            let decoded = self.decode(&[(whole, waveform)], self.level.as_ref())?.pop();
             heard(seconds, length);
             let transcript = decoded.map(|one| one.transcript(self.alternatives));
             return Ok(Transcribed { transcript: transcript.unwrap_or_default(), seconds });
         }
         let segments = self.segmentation.segments(reader)?;
+        let level = self.level_of(path)?;
         let mut transcript = Transcript::default();
         let mut seconds = length.unwrap_or(0.0);
         let mut batch: Vec<(Segment, Waveform)> = Vec::new();
         let mut held = 0.0;
-        for span in Spans::new(open()?, segments) {
+        for span in Spans::new(self.open(path)?, segments) {
             let (segment, waveform) = span?;
             seconds = seconds.max(segment.end);
             held += waveform.seconds();
             batch.push((segment, waveform));
             if held >= TOGETHER {
-                self.append(&mut transcript, &batch)?;
+                self.append(&mut transcript, &batch, level.as_ref())?;
                 heard(segment.end, length);
                 batch.clear();
                 held = 0.0;
             }
         }
-        self.append(&mut transcript, &batch)?;
+        self.append(&mut transcript, &batch, level.as_ref())?;
         heard(seconds, length);
         Ok(Transcribed { transcript, seconds })
     }
@@ -104,17 +145,24 @@ impl Transcriber {
         &self,
         transcript: &mut Transcript,
         spans: &[(Segment, Waveform)],
+        level: Option<&Level>,
     ) -> Result<(), TranscribeError> {
-        for ((segment, _), decoded) in spans.iter().zip(self.decode(spans)?) {
+        for ((segment, _), decoded) in spans.iter().zip(self.decode(spans, level)?) {
             join(&mut transcript.words, decoded.words, segment);
         }
         Ok(())
     }
 
     /// What is said in each piece, times counted from the start of the recording.
-    fn decode(&self, spans: &[(Segment, Waveform)]) -> Result<Vec<Decoded>, TranscribeError> {
-        let waves: Vec<&[f32]> = spans.iter().map(|(_, wave)| &wave.samples[..]).collect();
-        let log_probs = self.recogniser.log_probs(&waves, |_| {})?;
+    fn decode(
+        &self,
+        spans: &[(Segment, Waveform)],
+        level: Option<&Level>,
+    ) -> Result<Vec<Decoded>, TranscribeError> {
+        let hearing = Hearing { level, distortion: None };
+        let clips: Vec<_> =
+            spans.iter().map(|(_, wave)| Clip { hearing, ..Clip::of(&wave.samples) }).collect();
+        let log_probs = self.recogniser.log_probs(&clips, |_| {})?;
         let stride = self.recogniser.stride();
         let decoded = spans.par_iter().zip(&log_probs).map(|((segment, _), log_probs)| {
             let times = FrameTimes { start: segment.start, stride };
@@ -126,6 +174,11 @@ impl Transcriber {
         });
         Ok(decoded.collect::<Result<_, TaskError>>()?)
     }
+}
+
+/// What a level is measured in of one recording.
+fn start(reader: AudioReader) -> Result<Waveform, DataError> {
+    reader.between(0.0, Some(LEVEL_SECONDS))?.rest()
 }
 
 /// Appends the words of a piece. Of what it shares with the piece before, the first half is the

@@ -106,12 +106,18 @@ fn open(args: &Transcribe) -> Result<Transcriber> {
     let searches = args.lm.is_some() || args.lexicon.is_some() || args.nbest > 1;
     let decoder =
         if searches || args.beam.is_some() { Some(decoder(args, &recogniser)?) } else { None };
-    Ok(Transcriber {
+    let mut transcriber = Transcriber {
         recogniser,
         decoder,
         segmentation: kiln_datasets::audio::Segmentation::default(),
         alternatives: args.nbest > 1,
-    })
+        level: None,
+    };
+    if args.one_speaker {
+        let files = args.files.iter().map(PathBuf::as_path);
+        transcriber.listen(files).map_err(kiln_train::Error::from)?;
+    }
+    Ok(transcriber)
 }
 
 fn decoder(args: &Transcribe, recogniser: &Recogniser) -> Result<Decoder> {

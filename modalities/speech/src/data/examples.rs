@@ -1,12 +1,12 @@
 //! Recordings as a trainer takes them: in epochs, augmented, with labels.
 
-use super::{Pool, StageDataError};
+use super::{Levels, Pool, StageDataError};
 use crate::{
     SpeechModelConfig, batch,
     cluster::KMeans,
     decode::repeats,
     distortion::{Distortion, DistortionConfig},
-    log_mel::LogMel,
+    log_mel::{Hearing, Level, LogMel},
     recipe::SpeechData,
     transcript::Normalisation,
     vocabulary::Vocabulary,
@@ -41,6 +41,8 @@ pub struct Item {
     pub text: Option<String>,
     /// What is done to its spectrogram.
     pub distortion: Option<Distortion>,
+    /// That of its speaker.
+    pub level: Option<Arc<Level>>,
 }
 
 impl Item {
@@ -49,7 +51,7 @@ impl Item {
             wave: &self.wave,
             labels: self.labels.as_deref(),
             units: self.units.as_deref(),
-            distortion: self.distortion.as_ref(),
+            hearing: Hearing { distortion: self.distortion.as_ref(), level: self.level.as_deref() },
         }
     }
 }
@@ -62,6 +64,7 @@ pub struct Examples {
     normalisation: Normalisation,
     augmenter: Option<Arc<Augmenter>>,
     distortion: Option<DistortionConfig>,
+    pub(super) levels: Levels,
     pub(super) units: Option<Arc<(LogMel, KMeans)>>,
     /// Shortest and longest, s.
     seconds: [f64; 2],
@@ -82,6 +85,7 @@ impl Examples {
             normalisation: data.transcripts.normalisation.clone(),
             augmenter: None,
             distortion: None,
+            levels: Levels::default(),
             units: None,
             seconds: [data.shortest, data.longest],
             seed,
@@ -113,7 +117,8 @@ impl Examples {
             samples = samples[start..start + longest].to_vec();
         }
         let distortion = self.distortion.map(|distortion| distortion.draw(rng));
-        let mut item = Item { wave: samples, distortion, ..Item::default() };
+        let level = self.levels.of(clip.speaker.as_deref());
+        let mut item = Item { wave: samples, distortion, level, ..Item::default() };
         item.text = clip.text.as_deref().map(|text| self.normalisation.apply(text));
         if let (Some(vocabulary), Some(text)) = (&self.vocabulary, &item.text) {
             let ids = vocabulary.encode_known(&clip.id, text).map_err(|e| e.to_string())?;
@@ -126,7 +131,9 @@ impl Examples {
         }
         if let Some(units) = &self.units {
             let (mel, clusters) = &**units;
-            let frames = batch::frame_spectrogram(mel, &self.config.frontend.stem, &item.wave);
+            let hearing = Hearing { level: item.level.as_deref(), distortion: None };
+            let clip = batch::Clip { hearing, ..batch::Clip::of(&item.wave) };
+            let frames = batch::frame_spectrogram(mel, &self.config.frontend.stem, clip);
             item.units = Some(clusters.units(frames.view()));
         }
         Ok(item)

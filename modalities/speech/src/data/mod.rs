@@ -1,9 +1,11 @@
 //! From a recipe's data to examples.
 
 mod examples;
+mod levels;
 mod pool;
 
 pub use examples::{Bad, Examples, Item, Recordings};
+pub use levels::{LEVEL_SECONDS, LevelMeter, Levels};
 pub use pool::Pool;
 
 use crate::{
@@ -122,7 +124,8 @@ pub fn choose(data: &SpeechData, rate: usize, seed: Seed) -> Result<Pool, StageD
 /// Opens the data of a stage for models of this configuration.
 ///
 /// `start` is the vocabulary of the model that the stage starts from: its tokens keep their ids.
-/// With `transcribe`, recordings without a transcript are left out.
+/// With `transcribe`, recordings without a transcript are left out. `taught` are trained on as well,
+/// as they are.
 ///
 /// # Errors
 /// When it cannot be read, or nothing is left.
@@ -131,6 +134,7 @@ pub fn open(
     config: &SpeechModelConfig,
     start: Option<&Vocabulary>,
     transcribe: bool,
+    taught: Option<Pool>,
     seed: Seed,
 ) -> Result<StageData, StageDataError> {
     let mut pool = choose(data, config.audio.sample_rate, seed)?;
@@ -147,17 +151,27 @@ pub fn open(
         pool = pool.choose(&spoken);
     }
     let recordings = pool.len();
-    let (validation, train) = pool.split(data.validation);
+    let levels = Levels::measure(config, &[Some(&pool), taught.as_ref()])?;
+    let (validation, mut train) = pool.split(data.validation);
+    if let Some(taught) = taught {
+        train = train.and(taught);
+    }
     if train.is_empty() {
         return Err(StageDataError::Nothing { recordings, validation: data.validation });
     }
     let mut examples = Examples::new(data, config, vocabulary.clone(), seed);
+    examples.levels = levels.clone();
     examples.units = match config.token {
         Some(TokenHeadConfig::Units(count)) => {
             let stride = config.frontend.stem.stride();
-            let spectrogram = LogMelConfig { hop: stride, ..LogMelConfig::default() };
+            // What the model hears, where it hears a spectrogram.
+            let spectrogram = match &config.frontend.stem {
+                StemConfig::LogMel(stem) => stem.spectrogram,
+                StemConfig::Wave(_) => LogMelConfig::default(),
+            };
+            let spectrogram = LogMelConfig { hop: stride, ..spectrogram };
             let mel = LogMel::new(spectrogram, config.audio.sample_rate)?;
-            let clusters = cluster(&train, &mel, &config.frontend.stem, count, seed)?;
+            let clusters = cluster(&train, &mel, &config.frontend.stem, &levels, count, seed)?;
             Some(Arc::new((mel, clusters)))
         }
         _ => None,
@@ -203,12 +217,13 @@ fn cluster(
     pool: &Pool,
     mel: &LogMel,
     stem: &StemConfig,
+    levels: &Levels,
     count: usize,
     seed: Seed,
 ) -> Result<KMeans, StageDataError> {
     let clips = (0..pool.len()).filter_map(|at| pool.clip(at).ok()).take(CLUSTERED);
-    let frames = |wave: &[f32]| frame_spectrogram(mel, stem, wave);
-    let frames: Vec<Array2<f32>> = clips.map(|clip| frames(&clip.waveform.samples)).collect();
+    let frames: Vec<Array2<f32>> =
+        clips.map(|clip| frame_spectrogram(mel, stem, levels.clip(&clip))).collect();
     let views: Vec<_> = frames.iter().map(|frames| frames.view()).collect();
     let all = concatenate(Axis(0), &views).unwrap_or_default();
     Ok(KMeans::fit(all.view(), count, ROUNDS, &mut seed.part("units").rng())?)

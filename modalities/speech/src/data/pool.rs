@@ -28,9 +28,10 @@ pub struct Pool {
 struct Entry {
     source: ClipSource,
     index: u64,
-    /// What a manifest says of it.
+    /// What a manifest, or a model, says of it.
     text: Option<String>,
     duration: Option<f64>,
+    speaker: Option<String>,
     clip: OnceLock<Arc<Clip>>,
 }
 
@@ -78,6 +79,9 @@ impl Pool {
             return Ok(clip.clone());
         }
         let mut clip = entry.source.example(entry.index)?;
+        if entry.text.is_some() {
+            clip.text.clone_from(&entry.text);
+        }
         if clip.waveform.rate != self.rate {
             clip.waveform = clip.waveform.resampled(self.rate)?;
         }
@@ -102,6 +106,11 @@ impl Pool {
         (0..self.len()).into_par_iter().map(text).collect()
     }
 
+    /// Who speaks in each, as far as a manifest says.
+    pub fn speakers(&self) -> impl Iterator<Item = Option<&str>> {
+        self.entries.iter().map(|entry| entry.speaker.as_deref())
+    }
+
     /// How long each lasts, s, decoding those whose manifest does not say; zero for those that
     /// cannot be decoded.
     pub fn durations(&self) -> Vec<f64> {
@@ -110,6 +119,23 @@ impl Pool {
             None => self.clip(at).map_or(0.0, |clip| clip.waveform.seconds()),
         };
         (0..self.len()).into_par_iter().map(duration).collect()
+    }
+
+    /// Those recordings for which there is a transcript, with that instead of their own.
+    pub fn transcribed(mut self, texts: Vec<Option<String>>) -> Self {
+        let entries = self.entries.into_iter().zip(texts);
+        let entry = |(entry, text): (Entry, Option<String>)| {
+            // What was decoded already holds what its file said.
+            Some(Entry { text: Some(text?), clip: OnceLock::new(), ..entry })
+        };
+        self.entries = entries.filter_map(entry).collect();
+        self
+    }
+
+    /// These recordings, and after them those of another pool of the same rate.
+    pub fn and(mut self, other: Self) -> Self {
+        self.entries.extend(other.entries);
+        self
     }
 
     /// Only these recordings, in this order.
@@ -154,6 +180,7 @@ fn list(source: &SpeechSource, rate: u32, seed: Seed) -> Result<Vec<Entry>, Data
                 .map(|(index, utterance)| Entry {
                     text: utterance.text.clone(),
                     duration: utterance.duration,
+                    speaker: utterance.speaker.clone(),
                     ..entry(all.clone(), index as u64)
                 })
                 .collect())
@@ -162,5 +189,5 @@ fn list(source: &SpeechSource, rate: u32, seed: Seed) -> Result<Vec<Entry>, Data
 }
 
 fn entry(source: ClipSource, index: u64) -> Entry {
-    Entry { source, index, text: None, duration: None, clip: OnceLock::new() }
+    Entry { source, index, text: None, duration: None, speaker: None, clip: OnceLock::new() }
 }

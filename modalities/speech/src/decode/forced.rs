@@ -82,6 +82,44 @@ pub fn force_align(
     Ok(spans)
 }
 
+/// The logarithm of the probability of a label without blanks, all of its CTC paths together
+/// (<https://www.cs.toronto.edu/~graves/icml_2006.pdf>); minus infinity where it needs more frames
+/// than there are. Ids have to be columns.
+pub fn log_probability(log_probs: ArrayView2<'_, f32>, label: &[u32], blank: u32) -> f64 {
+    let states = 2 * label.len() + 1;
+    let token = |state: usize| if state % 2 == 1 { label[state / 2] } else { blank };
+    let mut scores = vec![f64::NEG_INFINITY; states];
+    for (frame, row) in log_probs.outer_iter().enumerate() {
+        for state in (0..states).rev() {
+            let mut ways = [f64::NEG_INFINITY; 3];
+            if frame == 0 {
+                ways[0] = if state < 2 { 0.0 } else { f64::NEG_INFINITY };
+            } else {
+                ways[0] = scores[state];
+                if state > 0 {
+                    ways[1] = scores[state - 1];
+                }
+                if state > 2 && state % 2 == 1 && token(state) != token(state - 2) {
+                    ways[2] = scores[state - 2];
+                }
+            }
+            scores[state] = log_sum_exp(&ways) + f64::from(row[token(state) as usize]);
+        }
+    }
+    if log_probs.nrows() == 0 {
+        return if label.is_empty() { 0.0 } else { f64::NEG_INFINITY };
+    }
+    log_sum_exp(&scores[states.saturating_sub(2)..])
+}
+
+fn log_sum_exp(values: &[f64]) -> f64 {
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY {
+        return most;
+    }
+    most + values.iter().map(|value| (value - most).exp()).sum::<f64>().ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +128,28 @@ mod tests {
 
     fn ln(probabilities: Array2<f32>) -> Array2<f32> {
         probabilities.mapv(f32::ln)
+    }
+
+    #[test]
+    fn all_paths_together() {
+        let log_probs = ln(array![[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.4, 0.4, 0.2]]);
+        let mut sums = std::collections::BTreeMap::<Vec<u32>, f64>::new();
+        for path in 0..27_u32 {
+            let tokens = [path / 9, path / 3 % 3, path % 3];
+            let chance = (0..3).map(|at| f64::from(log_probs[(at, tokens[at] as usize)])).sum();
+            let mut label = tokens.to_vec();
+            label.dedup();
+            label.retain(|token| *token != 0);
+            *sums.entry(label).or_default() += f64::exp(chance);
+        }
+        for (label, sum) in sums {
+            let found = log_probability(log_probs.view(), &label, 0).exp();
+            assert!((found - sum).abs() < 1e-6, "{label:?}: {found} is not {sum}");
+        }
+        assert_eq!(log_probability(log_probs.view(), &[1, 1, 2], 0), f64::NEG_INFINITY);
+        let nothing = Array2::zeros((0, 3));
+        assert_eq!(log_probability(nothing.view(), &[], 0), 0.0);
+        assert_eq!(log_probability(nothing.view(), &[1], 0), f64::NEG_INFINITY);
     }
 
     #[test]

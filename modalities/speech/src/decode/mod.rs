@@ -20,7 +20,7 @@ mod stream;
 
 pub use confusion::{Choice, ConfusionNetwork, Slot};
 pub use decoder::{BeamConfig, Decoder, LanguageUnit, LanguageWeights};
-pub use forced::{force_align, repeats};
+pub use forced::{force_align, log_probability, repeats};
 pub use greedy::{GreedyStream, greedy};
 pub use lattice::{Lattice, LatticeArc};
 pub use stream::BeamStream;
@@ -109,6 +109,16 @@ impl Decoded {
         let weights: Vec<f64> = self.nbest.iter().map(weight).collect();
         let sum: f64 = weights.iter().sum();
         weights.into_iter().map(|weight| weight / sum).collect()
+    }
+
+    /// How sure the best reading is, 0 to 1: its share among the readings, or where there is no
+    /// other, the least confidence of its words.
+    pub fn confidence(&self) -> f64 {
+        match &self.nbest[..] {
+            [] => 0.0,
+            [_] => self.words.iter().map(|word| f64::from(word.confidence)).fold(1.0, f64::min),
+            _ => self.posteriors(1.0).first().copied().unwrap_or(0.0),
+        }
     }
 
     /// As a transcript, with the other readings where they are asked for.

@@ -28,7 +28,7 @@ fn run<B: Backend>(config: &SpeechModelConfig, objective: &Objective) -> (Speech
     let (labels, units) = ([1, 2, 2, 3], [1; 40]);
     let clips: Vec<Clip<'_>> = waves
         .iter()
-        .map(|wave| Clip { wave, labels: Some(&labels), units: Some(&units), distortion: None })
+        .map(|wave| Clip { wave, labels: Some(&labels), units: Some(&units), ..Clip::default() })
         .collect();
     let batch = Collator::new(config).unwrap().collate(&clips).unwrap().upload::<B>(&device);
     let model = SpeechModel::<B>::new(config.clone(), &device).unwrap();
@@ -148,7 +148,7 @@ fn frames_are_clustered_into_units() {
     let turn = |hertz: f32, at: usize| (std::f32::consts::TAU * hertz * at as f32 / 16e3).sin();
     let wave: Vec<f32> =
         (0..16_000).map(|at| turn(if at < 8000 { 300.0 } else { 3000.0 }, at)).collect();
-    let frames = frame_spectrogram(&mel, &stem, &wave);
+    let frames = frame_spectrogram(&mel, &stem, Clip::of(&wave));
     assert_eq!(frames.dim(), (49, 40));
     let units = KMeans::fit(frames.view(), 2, 20, &mut Seed::new(2).rng()).unwrap();
     let units = units.units(frames.view());
@@ -188,7 +188,7 @@ fn clips_without_a_frame_and_labels_that_do_not_fit_cost_nothing() {
         wave: &[0.1; 800][..samples],
         labels: Some(&labels),
         units: None,
-        distortion: None,
+        ..Clip::default()
     });
     let batch = Collator::new(&config).unwrap().collate(&clips).unwrap().upload(&device);
     let mut rng = Seed::new(1).rng();
