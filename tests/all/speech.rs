@@ -153,13 +153,9 @@ fn a_model_learns_from_its_own_transcripts() {
     // Before there is a model there is nothing to do it with.
     let set = "data.self_training.sources=[]";
     place.file("words.toml", RECIPE);
-    place.fails(
-        &["check", "words.toml", "--set", set],
-        2,
-        &["data.self_training", "needs a model"],
-    );
+    place.fails(&["check", "words.toml", "--set", set], 2, &["self_training", "needs a model"]);
     let set = "data.distortion.masks.widest=2.0";
-    place.fails(&["check", "words.toml", "--set", set], 2, &["data.distortion.masks.widest"]);
+    place.fails(&["check", "words.toml", "--set", set], 2, &["masks.widest", "a share"]);
 }
 
 #[test]

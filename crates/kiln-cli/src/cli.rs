@@ -108,6 +108,9 @@ pub struct Run {
     /// Delete the run that is in the directory and begin anew
     #[arg(long)]
     pub overwrite: bool,
+    /// Only this arm of the recipe, and the ones that it starts from; repeat for several
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
     /// The run directory [default: runs/<name of the recipe>]
     #[arg(long)]
     pub dir: Option<PathBuf>,

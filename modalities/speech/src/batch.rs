@@ -3,7 +3,8 @@
 use crate::{
     config::{SpeechModelConfig, TokenHeadConfig},
     frontend::StemConfig,
-    log_mel::{Hearing, LogMel},
+    level::Hearing,
+    log_mel::LogMel,
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;

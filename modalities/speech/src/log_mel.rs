@@ -2,9 +2,9 @@
 //! power, triangles on Slaney's mel scale, decimal logarithm, eight decades below the loudest at
 //! most.
 
-use crate::distortion::Distortion;
+use crate::level::{DECADE, Hearing, Level, Standardise};
 use kiln_nn::ConfigError;
-use ndarray::{Array2, ArrayView1, Axis, concatenate};
+use ndarray::Array2;
 use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,79 +30,12 @@ pub struct LogMelConfig {
     pub standardise: Option<Standardise>,
 }
 
-/// Over what the means of bands, which are taken off, and their common deviation, which is divided
-/// by, are measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standardise {
-    /// Over the recording itself. A single word loses with it what is the same in all of it.
-    Recording,
-    /// Over recordings of the same speaker, up to a minute of them, where it is known who speaks,
-    /// and over the recording itself where not. The loudness of the recording is taken off, too.
-    Speaker,
-}
-
 /// Whisper's range, dB.
 const RANGE: u32 = 80;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_whisper_range(range: &u32) -> bool {
     *range == RANGE
-}
-
-/// What is the same in all that a speaker says, measured where something is heard.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Level {
-    /// `[1, bins]`, the mean of each band.
-    mean: Array2<f32>,
-    /// Of all bands together, around their means.
-    deviation: f32,
-}
-
-impl Level {
-    /// Of spectrograms, `[frames, bins]` each; none of no frames.
-    pub fn of(spectrograms: &[Array2<f32>]) -> Option<Self> {
-        let heard: Vec<_> = spectrograms.iter().map(heard).collect();
-        let views: Vec<_> = heard.iter().map(|one| one.view()).collect();
-        let all = concatenate(Axis(0), &views).ok()?;
-        let mean = all.mean_axis(Axis(0))?.insert_axis(Axis(0));
-        let deviation = (all - &mean).std(0.0);
-        Some(Self { mean, deviation })
-    }
-
-    /// Takes it off a spectrogram.
-    fn take_off(&self, mel: &mut Array2<f32>) {
-        *mel -= &self.mean;
-        let deviation = self.deviation();
-        mel.mapv_inplace(|value| value / deviation);
-    }
-
-    fn deviation(&self) -> f32 {
-        // Silence alone has nothing to be told apart by.
-        self.deviation.max(1e-3)
-    }
-}
-
-/// The frames of a spectrogram, `[frames, bins]`, in which something is heard: a band within 25 dB
-/// of the loudest.
-fn heard(mel: &Array2<f32>) -> Array2<f32> {
-    let loudest = mel.iter().copied().fold(f32::MIN, f32::max);
-    let is_heard =
-        |row: ArrayView1<'_, f32>| row.iter().any(|value| *value > loudest - 2.5 * DECADE);
-    let rows: Vec<usize> = (0..mel.nrows()).filter(|row| is_heard(mel.row(*row))).collect();
-    mel.select(Axis(0), &rows)
-}
-
-/// Ten decibels in a spectrogram as models take it.
-const DECADE: f32 = 0.25;
-
-/// How a model hears a recording beside its samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Hearing<'a> {
-    /// What is done to the spectrogram in training.
-    pub distortion: Option<&'a Distortion>,
-    /// That of the speaker, see [`Standardise::Speaker`].
-    pub level: Option<&'a Level>,
 }
 
 impl Default for LogMelConfig {
@@ -199,14 +132,11 @@ impl LogMel {
             (None, _) => {}
             (Some(Standardise::Speaker), Some(level)) => {
                 // A voice that is moved brings its own mean along.
-                let mut level = level.clone();
-                if let Some(distortion) = distortion {
-                    distortion.warp(&mut level.mean, source);
-                }
-                let heard = heard(&mel);
-                level.take_off(&mut mel);
-                let loudness = heard.mean().unwrap_or(0.0);
-                mel -= (loudness - level.mean.mean().unwrap_or(0.0)) / level.deviation();
+                let level = match distortion {
+                    Some(distortion) => level.bent(|mean| distortion.warp(mean, source)),
+                    None => level.clone(),
+                };
+                level.take_off_with_loudness(&mut mel);
             }
             (Some(_), _) => {
                 if let Some(level) = Level::of(std::slice::from_ref(&mel)) {
@@ -325,6 +255,7 @@ fn to_hertz(mel: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distortion::Distortion;
 
     #[test]
     fn a_tone_is_loudest_in_its_band() {
@@ -369,56 +300,6 @@ mod tests {
         }
     }
 
-    /// Noise whose bands differ in loudness, behind a filter.
-    fn through_a_line(seed: usize, line: f32) -> Vec<f32> {
-        let mut last = 0.0;
-        (0..8000)
-            .map(|at| {
-                let noise = ((at * at + 31 * seed * at) % 977) as f32 / 977.0 - 0.5;
-                last = line * last + (1.0 - line) * noise;
-                last * (at as f32 / (900.0 + 100.0 * seed as f32)).sin()
-            })
-            .collect()
-    }
-
-    #[test]
-    fn speakers_lose_their_line_and_words_keep_their_colour() {
-        let config = |standardise| LogMelConfig { bins: 8, standardise, ..Default::default() };
-        let mel = LogMel::new(config(Some(Standardise::Speaker)), 16_000).unwrap();
-        let heard = |line: f32| {
-            let words: Vec<_> = (0..4).map(|seed| through_a_line(seed, line)).collect();
-            let plain: Vec<_> = words.iter().map(|word| mel.plain(word)).collect();
-            let level = Level::of(&plain).unwrap();
-            mel.forward_as(&words[0], Hearing { level: Some(&level), distortion: None })
-        };
-        let (near, far) = (heard(0.1), heard(0.5));
-        let mean = |mel: &Array2<f32>| mel.mean_axis(Axis(0)).unwrap();
-        let error = (&near - &far).mapv(f32::abs).mean().unwrap();
-        let spread = near.std(0.0);
-        assert!(error < 0.15 * spread, "{error} of {spread}");
-        // Of the recording alone nothing of its own colour is left.
-        let alone = LogMel::new(config(Some(Standardise::Recording)), 16_000).unwrap();
-        let alone = alone.forward(&through_a_line(0, 0.1));
-        assert!(mean(&alone).std(0.0) < 0.5 * mean(&near).std(0.0));
-        // Nobody is known to speak.
-        assert_eq!(mel.forward(&through_a_line(0, 0.1)), alone);
-    }
-
-    #[test]
-    fn silences_sound_alike() {
-        let config = LogMelConfig { bins: 8, range: 40, ..Default::default() };
-        let mel = LogMel::new(config, 16_000).unwrap();
-        let with = |silence: f32| {
-            let mut wave = through_a_line(0, 0.1);
-            wave.iter_mut().skip(4000).for_each(|sample| *sample *= silence);
-            mel.forward(&wave)
-        };
-        assert_eq!(with(1e-4), with(0.0));
-        assert!(with(1e-4).iter().all(|value| *value >= with(0.0)[[45, 0]] - 1e-6));
-        assert_eq!(LogMelConfig { range: 0, ..config }.validate().unwrap_err().key, "range");
-        assert_eq!(Level::of(&[]), None);
-    }
-
     #[test]
     fn any_length_is_taken() {
         let mel = LogMel::new(LogMelConfig::default(), 16_000).unwrap();
@@ -434,26 +315,5 @@ mod tests {
     fn mistakes_name_the_key() {
         let config = LogMelConfig { hop: 0, ..Default::default() };
         assert_eq!(LogMel::new(config, 16_000).unwrap_err().key, "hop");
-    }
-
-    #[test]
-    fn standardised_bands_forget_the_line() {
-        let config = LogMelConfig {
-            bins: 8,
-            standardise: Some(Standardise::Recording),
-            ..LogMelConfig::default()
-        };
-        let mel = LogMel::new(config, 16_000).unwrap();
-        let wave: Vec<f32> = (0..8000)
-            .map(|at| ((at * at % 977) as f32 / 977.0 - 0.5) * (at as f32 / 4000.0).sin())
-            .collect();
-        let found = mel.forward(&wave);
-        for band in found.axis_iter(Axis(1)) {
-            assert!(band.mean().unwrap().abs() < 1e-4);
-        }
-        assert!((found.std(0.0) - 1.0).abs() < 1e-3);
-        let softer = mel.forward(&wave.iter().map(|sample| sample * 0.5).collect::<Vec<_>>());
-        assert!(found.iter().zip(&softer).all(|(a, b)| (a - b).abs() < 1e-3));
-        assert!(mel.forward(&[0.0; 1600]).iter().all(|value| value.is_finite()));
     }
 }

@@ -6,9 +6,8 @@
 
 use crate::{
     batch::Clip,
-    data::{LEVEL_SECONDS, LevelMeter},
     decode::{Decoded, Decoder, FrameTimes, greedy},
-    log_mel::{Hearing, Level},
+    level::{Hearing, LEVEL_SECONDS, Level, LevelMeter},
     recogniser::Recogniser,
     transcript::{Transcript, Word},
 };

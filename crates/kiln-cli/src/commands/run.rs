@@ -28,7 +28,7 @@ pub fn run(args: &Run, quiet: bool, out: &mut dyn Write) -> Result<()> {
     }
     let recipe = args.recipe.read()?;
     let runner = Runner { args, quiet, interrupt: Interrupt::on_signals()? };
-    let arms = recipe.arms()?;
+    let arms = recipe.chosen_arms(&args.arms)?;
     if arms.is_empty() {
         let job = modalities::job(&recipe)?;
         let dir = directory(args, &job.common().name);
@@ -112,6 +112,9 @@ fn resume(args: &Run) -> String {
     let mut words = vec!["kiln".to_owned(), "run".to_owned(), quoted(&args.recipe.recipe)];
     for set in &args.recipe.sets {
         words.extend(["--set".to_owned(), quoted(set)]);
+    }
+    for arm in &args.arms {
+        words.extend(["--arm".to_owned(), quoted(arm)]);
     }
     if let Some(device) = args.recipe.device {
         words.extend(["--device".to_owned(), device.name().to_owned()]);

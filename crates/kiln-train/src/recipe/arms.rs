@@ -92,6 +92,33 @@ impl RecipeText {
         }
         Ok(found)
     }
+
+    /// The same, but only these and the ones that they start from; all where none is named.
+    ///
+    /// # Errors
+    /// When an arm has a mistake, or there is none of a name.
+    pub fn chosen_arms(&self, names: &[String]) -> Result<Vec<Arm>, RecipeError> {
+        let mut arms = self.arms()?;
+        if names.is_empty() {
+            return Ok(arms);
+        }
+        if let Some(name) = names.iter().find(|name| arms.iter().all(|arm| arm.name != **name)) {
+            let there: Vec<_> = arms.iter().map(|arm| format!("`{}`", arm.name)).collect();
+            let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+            let problem = format!("there is no arm `{name}`; there are: {there}");
+            return Err(RecipeError::new(&self.path, problem));
+        }
+        let mut needed = BTreeSet::new();
+        // Backwards: an arm starts from one before it.
+        for arm in arms.iter().rev() {
+            if names.contains(&arm.name) || needed.contains(&arm.directory) {
+                needed.insert(arm.directory.clone());
+                needed.extend(arm.from.clone());
+            }
+        }
+        arms.retain(|arm| needed.contains(&arm.directory));
+        Ok(arms)
+    }
 }
 
 struct Settings {
@@ -216,6 +243,22 @@ mod tests {
         assert_eq!(stage["steps"].as_integer(), Some(9));
         assert_eq!(stage["init"]["model"].as_str(), Some("runs/x/start"));
         assert_eq!((&found[1].name[..], &found[1].directory[..]), ("On, 10 %", "on-10"));
+    }
+
+    #[test]
+    fn chosen_arms_bring_those_that_they_start_from() {
+        let text = "[[arm]]\nname = 'Start'\n[[arm]]\nname = 'other'\n\
+                    [[arm]]\nname = 'on'\nskip = [0]\nfrom = 'Start'\n";
+        let recipe = RecipeText::new(Path::new("a.toml"), format!("{TEXT}{text}"), &[]).unwrap();
+        let names = |chosen: &[&str]| {
+            let chosen: Vec<_> = chosen.iter().map(ToString::to_string).collect();
+            let arms = recipe.chosen_arms(&chosen).map_err(|error| error.to_string())?;
+            Ok::<_, String>(arms.into_iter().map(|arm| arm.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap().len(), 3);
+        assert_eq!(names(&["on"]).unwrap(), ["Start", "on"]);
+        assert_eq!(names(&["other"]).unwrap(), ["other"]);
+        assert!(names(&["off"]).unwrap_err().contains("`Start`, `other`, `on`"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod levels;
 mod pool;
 
 pub use examples::{Bad, Examples, Item, Recordings};
-pub use levels::{LEVEL_SECONDS, LevelMeter, Levels};
+pub use levels::Levels;
 pub use pool::Pool;
 
 use crate::{
