@@ -47,6 +47,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let tensors = Tensors::read(&arguments.tensors)?;
     let mut work = open(&arguments.work, tensors, arguments.device)?;
+    kiln_kernels::give_back_freed_memory();
     machine::reset_peak_memory();
     say(json!({
         "work": arguments.work,

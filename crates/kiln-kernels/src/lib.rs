@@ -67,7 +67,7 @@ pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use linear::{linear, linear_packed, linear_tied};
 pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};
-pub use memory::keep_freed_memory;
+pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use norm::{layer_norm, layer_norm_add, rms_norm, rms_norm_add};
 pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};
 pub use rotary::{Pairing, RotaryOptions, rotary, rotary_table};

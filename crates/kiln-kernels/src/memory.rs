@@ -18,3 +18,15 @@ pub fn keep_freed_memory() {
         }
     }
 }
+
+/// Gives freed memory back to the system, once: after weights were read, whose files and copies are
+/// larger than anything that a small batch needs.
+///
+/// Elsewhere than on Linux with glibc it does nothing.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it only looks for pages that nothing was allocated in, under the allocator's locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -86,6 +86,7 @@ pub fn prepare<B: AutodiffBackend, T: Task<B>>(
         Ok(model)
     };
     let learner = TaskLearner::<B, _>::new(task, build, stage, seed, device)?;
+    kiln_kernels::give_back_freed_memory();
     Ok(Prepared { learner: Box::new(learner), init })
 }
 
