@@ -150,6 +150,9 @@ fn a_model_learns_from_its_own_transcripts() {
     let said = crate::support::text(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("of 4 recordings were transcribed"), "{said}");
+    let files = ["clips/2.wav", "clips/5.wav", "--one-speaker"];
+    let heard = place.succeeds(&[&["transcribe", "--model", "runs/words"][..], &files].concat());
+    assert_eq!(heard.lines().count(), 2, "{heard}");
     // Before there is a model there is nothing to do it with.
     let set = "data.self_training.sources=[]";
     place.file("words.toml", RECIPE);
