@@ -94,12 +94,12 @@ fn measure(
     }
     let progress = Progress::new(&evaluation.name, clips.len(), "recordings");
     let started = Instant::now();
-    let levels = Levels::measure(&recogniser.config, &[Some(&pool)])?;
+    let levels = Levels::measure(&recogniser.config, [&pool])?;
     let inputs: Vec<_> = clips.iter().map(|clip| levels.clip(clip)).collect();
     let log_probs = recogniser.log_probs(&inputs, |count| progress.advance(count))?;
-    let greedy = search::greedy_all(recogniser, &log_probs)?;
+    let greedy = search::decode_all(recogniser, None, &log_probs)?;
     let searched = match decoder {
-        Some(decoder) => Some(search::search_all(decoder, recogniser, &log_probs)?),
+        Some(decoder) => Some(search::decode_all(recogniser, Some(decoder), &log_probs)?),
         None => None,
     };
     let spent = started.elapsed();

@@ -115,12 +115,10 @@ impl LevelMeter {
         Ok(Some(Self { mel, rate, seconds: 0.0, heard: Vec::new() }))
     }
 
-    /// Listens to a wave at the model's rate, unless it has heard enough.
+    /// Listens to a wave at the model's rate.
     pub fn hear(&mut self, wave: &[f32]) {
-        if !self.is_full() {
-            self.seconds += wave.len() as f64 / self.rate;
-            self.heard.push(self.mel.plain(wave));
-        }
+        self.seconds += wave.len() as f64 / self.rate;
+        self.heard.push(self.mel.plain(wave));
     }
 
     /// Whether it has heard enough.

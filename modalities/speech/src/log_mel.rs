@@ -132,11 +132,8 @@ impl LogMel {
             (None, _) => {}
             (Some(Standardise::Speaker), Some(level)) => {
                 // A voice that is moved brings its own mean along.
-                let level = match distortion {
-                    Some(distortion) => level.bent(|mean| distortion.warp(mean, source)),
-                    None => level.clone(),
-                };
-                level.take_off_with_loudness(&mut mel);
+                let bent = distortion.map(|one| level.bent(|mean| one.warp(mean, source)));
+                bent.as_ref().unwrap_or(level).take_off_with_loudness(&mut mel);
             }
             (Some(_), _) => {
                 if let Some(level) = Level::of(std::slice::from_ref(&mel)) {
@@ -257,20 +254,26 @@ mod tests {
     use super::*;
     use crate::distortion::Distortion;
 
+    /// 0.2 s at 16 kHz.
+    fn tone(hertz: f32) -> Vec<f32> {
+        let turn = std::f32::consts::TAU * hertz / 16_000.0;
+        (0..3200).map(|at| (turn * at as f32).sin()).collect()
+    }
+
+    /// The loudest band in the middle of a tone.
+    fn loudest(found: &Array2<f32>) -> usize {
+        let row = found.row(10);
+        (0..80).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap()
+    }
+
     #[test]
     fn a_tone_is_loudest_in_its_band() {
         let mel = LogMel::new(LogMelConfig::default(), 16_000).unwrap();
-        let tone = |hertz: f32| -> Vec<f32> {
-            let turn = std::f32::consts::TAU * hertz / 16_000.0;
-            (0..3200).map(|at| (turn * at as f32).sin()).collect()
-        };
         for hertz in [300.0, 1000.0, 3500.0] {
             let found = mel.forward(&tone(hertz));
             assert_eq!(found.dim(), (20, 80));
-            let row = found.row(10);
-            let best = (0..80).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
             let step = to_mel(8000.0) / 81.0;
-            let centre = to_hertz(step * (best + 1) as f64);
+            let centre = to_hertz(step * (loudest(&found) + 1) as f64);
             assert!((centre - f64::from(hertz)).abs() < 0.05 * f64::from(hertz) + 25.0, "{centre}");
             // Nothing lies more than eight decades (two of these units) below the loudest.
             let (least, most) = found.iter().fold((f32::MAX, f32::MIN), |(least, most), value| {
@@ -283,14 +286,6 @@ mod tests {
     #[test]
     fn a_warped_tone_is_that_of_a_higher_voice() {
         let mel = LogMel::new(LogMelConfig::default(), 16_000).unwrap();
-        let tone = |hertz: f32| -> Vec<f32> {
-            let turn = std::f32::consts::TAU * hertz / 16_000.0;
-            (0..3200).map(|at| (turn * at as f32).sin()).collect()
-        };
-        let loudest = |found: &Array2<f32>| {
-            let row = found.row(10);
-            (0..80).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap()
-        };
         let higher = Distortion { warp: 1.25, gains: Vec::new(), masks: Vec::new() };
         let hearing = Hearing { distortion: Some(&higher), level: None };
         for hertz in [400.0, 1600.0, 3000.0] {

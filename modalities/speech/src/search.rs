@@ -12,19 +12,6 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use std::{collections::BTreeSet, sync::Arc};
 
-/// The best token of each frame.
-///
-/// # Errors
-/// When the log-probabilities are not of the recogniser's vocabulary.
-pub fn greedy_all(
-    recogniser: &Recogniser,
-    log_probs: &[Array2<f32>],
-) -> Result<Vec<Decoded>, TaskError> {
-    let times = FrameTimes::new(recogniser.stride());
-    let plain = |one: &Array2<f32>| greedy(&recogniser.vocabulary, one.view(), times);
-    Ok(log_probs.par_iter().map(plain).collect::<Result<_, _>>()?)
-}
-
 /// The beam search that a recipe describes, where it describes one. `transcripts` are those that
 /// the model was trained on; they are asked for where lexicon or language model follow from them.
 ///
@@ -67,16 +54,23 @@ pub fn decoder(
     Ok(Some(decoder))
 }
 
-/// Transcripts by a beam search.
+/// Transcripts by a beam search, or without one by the best token of each frame.
 ///
 /// # Errors
 /// When the log-probabilities are not of the recogniser's vocabulary.
-pub fn search_all(
-    decoder: &Decoder,
+pub fn decode_all(
     recogniser: &Recogniser,
+    decoder: Option<&Decoder>,
     log_probs: &[Array2<f32>],
 ) -> Result<Vec<Decoded>, TaskError> {
-    let views: Vec<_> = log_probs.iter().map(|one| one.view()).collect();
     let times = FrameTimes::new(recogniser.stride());
-    Ok(decoder.decode_all(&views, times).into_iter().collect::<Result<_, _>>()?)
+    let views: Vec<_> = log_probs.iter().map(|one| one.view()).collect();
+    let found: Result<Vec<_>, _> = match decoder {
+        Some(decoder) => decoder.decode_all(&views, times).into_iter().collect(),
+        None => {
+            let plain = |view| greedy(&recogniser.vocabulary, view, times);
+            views.into_par_iter().map(plain).collect()
+        }
+    };
+    Ok(found?)
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 const MOST: usize = 500;
 /// Rounds of balancing.
 const ROUNDS: usize = 200;
-/// The log-probability of what cannot be.
+/// The log-probability of what cannot be: a class of nothing but minus infinity could not be scaled.
 const IMPOSSIBLE: f64 = -1e3;
 
 /// Why a stage cannot do it, if so: whether it `starts` from a model, and whether it `transcribes`.
@@ -61,7 +61,7 @@ pub fn transcribe(
         (seconds > 0.0 && seconds >= data.shortest && seconds <= data.longest).then_some(clip)
     };
     let clips: Vec<_> = (0..pool.len()).into_par_iter().map(usable).collect();
-    let levels = Levels::measure(&teacher.config, &[Some(&pool)])?;
+    let levels = Levels::measure(&teacher.config, [&pool])?;
     let heard: Vec<_> = clips.iter().flatten().map(|clip| levels.clip(clip)).collect();
     let progress = Progress::new("transcribing to learn from it", heard.len(), "recordings");
     let log_probs = teacher.log_probs(&heard, |count| progress.advance(count))?;
@@ -69,10 +69,8 @@ pub fn transcribe(
     let found = if settings.balanced {
         balanced(teacher, &log_probs, &known()?)?
     } else {
-        let decoded = match search::decoder(teacher, &settings.decoding, known)? {
-            Some(decoder) => search::search_all(&decoder, teacher, &log_probs)?,
-            None => search::greedy_all(teacher, &log_probs)?,
-        };
+        let decoder = search::decoder(teacher, &settings.decoding, known)?;
+        let decoded = search::decode_all(teacher, decoder.as_ref(), &log_probs)?;
         decoded.into_iter().map(|one| (one.text().to_owned(), one.confidence())).collect()
     };
     let sure = |(text, confidence): (String, f64)| {
@@ -129,7 +127,6 @@ fn balanced(
 /// Posteriors of which each class has its share: each row of log-scores sums to one, and each
 /// column to its share of the rows.
 fn sinkhorn(scores: &[Vec<f64>], shares: &[f64]) -> Vec<Vec<f64>> {
-    // A class that is impossible for every row would be scaled without end.
     let mut offsets = vec![0.0_f64; shares.len()];
     let posterior = |row: &Vec<f64>, offsets: &[f64]| -> Vec<f64> {
         let scaled: Vec<f64> =

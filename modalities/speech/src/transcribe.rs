@@ -70,6 +70,9 @@ impl Transcriber {
     ) -> Result<(), TaskError> {
         if let Some(mut meter) = LevelMeter::new(&self.recogniser.config)? {
             for path in paths {
+                if meter.is_full() {
+                    break;
+                }
                 if let Ok(wave) = self.open(path).and_then(start) {
                     meter.hear(&wave.samples);
                 }

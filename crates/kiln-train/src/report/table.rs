@@ -64,41 +64,47 @@ pub(super) fn baselines(rows: &[ResultRow]) -> Vec<&str> {
 pub fn comparison_table(runs: &[(String, Vec<ResultRow>)]) -> String {
     let mut head: Vec<String> = ["dataset", "task", "metric"].map(Into::into).into();
     head.extend(runs.iter().map(|(name, _)| format!("{name} ")));
-    let mut places: Vec<(&str, &str, &str, &str)> = Vec::new();
-    let place = |row: &'_ ResultRow| -> [String; 4] {
-        [&row.dataset, &row.split, &row.task, &row.metric].map(Clone::clone)
-    };
+    let mut places: Vec<&ResultRow> = Vec::new();
     for row in runs.iter().flat_map(|(_, rows)| rows) {
-        let one = (&row.dataset[..], &row.split[..], &row.task[..], &row.metric[..]);
-        if !places.contains(&one) {
-            places.push(one);
+        if !places.iter().any(|place| is_beside(place, row)) {
+            places.push(row);
         }
     }
-    let body: Vec<Vec<String>> = places
-        .into_iter()
-        .map(|(dataset, split, task, metric)| {
-            let wanted = [dataset, split, task, metric].map(String::from);
-            let value = |rows: &[ResultRow]| {
-                rows.iter().find(|row| place(row) == wanted).map(|row| row.value)
-            };
-            let values: Vec<_> = runs.iter().map(|(_, rows)| value(rows)).collect();
-            let sign = if higher_is_better(metric) { -1.0 } else { 1.0 };
-            let finite = values.iter().flatten().filter(|value| value.is_finite());
-            let best = finite.map(|value| sign * value).min_by(f64::total_cmp);
-            let mut cells = vec![format!("{dataset} {split}").trim_end().to_owned()];
-            cells.extend([task.to_owned(), metric.to_owned()]);
-            cells.extend(values.iter().map(|value| match value {
-                Some(value) if best == Some(sign * value) => format!("{}*", number(*value)),
-                Some(value) => format!("{} ", number(*value)),
-                None => "- ".into(),
-            }));
-            cells
-        })
-        .collect();
+    let line = |place: &ResultRow| {
+        let value =
+            |rows: &[ResultRow]| rows.iter().find(|row| is_beside(place, row)).map(|row| row.value);
+        let values: Vec<_> = runs.iter().map(|(_, rows)| value(rows)).collect();
+        let sign = if higher_is_better(&place.metric) { -1.0 } else { 1.0 };
+        let finite = values.iter().flatten().filter(|value| value.is_finite());
+        let best = finite.map(|value| sign * value).min_by(f64::total_cmp);
+        let mut cells = what_is_measured(place);
+        cells.extend(values.into_iter().map(|value| match value {
+            Some(value) => marked(value, best == Some(sign * value)),
+            None => "- ".into(),
+        }));
+        cells
+    };
+    let body: Vec<Vec<String>> = places.into_iter().map(line).collect();
     if body.is_empty() {
         return String::new();
     }
     columns(&head, &body, 3) + "* best of its row\n"
+}
+
+/// Whether both say the same of another model.
+fn is_beside(a: &ResultRow, b: &ResultRow) -> bool {
+    (&a.dataset, &a.split, &a.task, &a.metric) == (&b.dataset, &b.split, &b.task, &b.metric)
+}
+
+/// The cells before a row's numbers: data set, task, metric.
+fn what_is_measured(row: &ResultRow) -> Vec<String> {
+    let dataset = format!("{} {}", row.dataset, row.split).trim_end().to_string();
+    vec![dataset, row.task.clone(), row.metric.clone()]
+}
+
+/// A number with a star where it is the best of its row, and room for one where not.
+fn marked(value: f64, best: bool) -> String {
+    format!("{}{}", number(value), if best { "*" } else { " " })
 }
 
 /// Aligned columns: data set, task, metric, the model, its baselines. A star marks the best of
@@ -114,12 +120,10 @@ pub fn results_table(rows: &[ResultRow]) -> String {
     head.iter_mut().skip(3).for_each(|name| name.push(' '));
     let body = rows.iter().map(|row| {
         let best = best(row);
-        let mark = |text: String, best: bool| format!("{text}{}", if best { "*" } else { " " });
-        let dataset = format!("{} {}", row.dataset, row.split).trim_end().to_string();
-        let mut cells = vec![dataset, row.task.clone(), row.metric.clone()];
-        cells.push(mark(number(row.value), best.is_none()));
+        let mut cells = what_is_measured(row);
+        cells.push(marked(row.value, best.is_none()));
         cells.extend(names.iter().map(|name| match row.baselines.get(*name) {
-            Some(value) => mark(number(*value), best == Some(*name)),
+            Some(value) => marked(*value, best == Some(*name)),
             None => "- ".into(),
         }));
         cells

@@ -118,7 +118,7 @@ impl Examples {
             samples = samples[start..start + longest].to_vec();
         }
         let distortion = self.distortion.map(|distortion| distortion.draw(rng));
-        let level = self.levels.of(clip.speaker.as_deref());
+        let level = self.levels.of(clip.speaker.as_deref()).cloned();
         let mut item = Item { wave: samples, distortion, level, ..Item::default() };
         item.text = clip.text.as_deref().map(|text| self.normalisation.apply(text));
         if let (Some(vocabulary), Some(text)) = (&self.vocabulary, &item.text) {

@@ -22,13 +22,13 @@ impl Levels {
     ///
     /// # Errors
     /// When the settings of the spectrogram make no sense.
-    pub fn measure(
+    pub fn measure<'a>(
         config: &SpeechModelConfig,
-        pools: &[Option<&Pool>],
+        pools: impl IntoIterator<Item = &'a Pool>,
     ) -> Result<Self, ConfigError> {
         let Some(meter) = LevelMeter::new(config)? else { return Ok(Self::default()) };
         let mut recordings: BTreeMap<&str, Vec<(&Pool, usize)>> = BTreeMap::new();
-        for pool in pools.iter().flatten() {
+        for pool in pools {
             for (at, speaker) in pool.speakers().enumerate() {
                 if let Some(speaker) = speaker {
                     recordings.entry(speaker).or_default().push((pool, at));
@@ -52,14 +52,14 @@ impl Levels {
     }
 
     /// That of a speaker.
-    pub fn of(&self, speaker: Option<&str>) -> Option<Arc<Level>> {
-        self.by_speaker.get(speaker?).cloned()
+    pub fn of(&self, speaker: Option<&str>) -> Option<&Arc<Level>> {
+        self.by_speaker.get(speaker?)
     }
 
     /// A recording as a model hears it that is not in training.
     pub fn clip<'a>(&'a self, clip: &'a Clip) -> batch::Clip<'a> {
-        let level = clip.speaker.as_ref().and_then(|speaker| self.by_speaker.get(speaker));
-        let hearing = Hearing { level: level.map(Arc::as_ref), distortion: None };
+        let level = self.of(clip.speaker.as_deref()).map(Arc::as_ref);
+        let hearing = Hearing { level, distortion: None };
         batch::Clip { hearing, ..batch::Clip::of(&clip.waveform.samples) }
     }
 }

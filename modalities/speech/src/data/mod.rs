@@ -23,7 +23,7 @@ use kiln_datasets::DataError;
 use kiln_nn::ConfigError;
 use ndarray::{Array2, Axis, concatenate};
 use rand::seq::SliceRandom as _;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 /// Recordings whose spectrograms units are found in.
 const CLUSTERED: usize = 200;
@@ -151,7 +151,7 @@ pub fn open(
         pool = pool.choose(&spoken);
     }
     let recordings = pool.len();
-    let levels = Levels::measure(config, &[Some(&pool), taught.as_ref()])?;
+    let levels = Levels::measure(config, iter::once(&pool).chain(&taught))?;
     let (validation, mut train) = pool.split(data.validation);
     if let Some(taught) = taught {
         train = train.and(taught);
@@ -160,7 +160,7 @@ pub fn open(
         return Err(StageDataError::Nothing { recordings, validation: data.validation });
     }
     let mut examples = Examples::new(data, config, vocabulary.clone(), seed);
-    examples.levels = levels.clone();
+    examples.levels = levels;
     examples.units = match config.token {
         Some(TokenHeadConfig::Units(count)) => {
             let stride = config.frontend.stem.stride();
@@ -171,7 +171,8 @@ pub fn open(
             };
             let spectrogram = LogMelConfig { hop: stride, ..spectrogram };
             let mel = LogMel::new(spectrogram, config.audio.sample_rate)?;
-            let clusters = cluster(&train, &mel, &config.frontend.stem, &levels, count, seed)?;
+            let clusters =
+                cluster(&train, &mel, &config.frontend.stem, &examples.levels, count, seed)?;
             Some(Arc::new((mel, clusters)))
         }
         _ => None,

@@ -1,6 +1,6 @@
 //! Which frames a known label is heard in: the most probable CTC path with this label.
 
-use super::TokenSpan;
+use super::{TokenSpan, log_add};
 use crate::{Result, SpeechError};
 use ndarray::ArrayView2;
 
@@ -88,36 +88,23 @@ pub fn force_align(
 pub fn log_probability(log_probs: ArrayView2<'_, f32>, label: &[u32], blank: u32) -> f64 {
     let states = 2 * label.len() + 1;
     let token = |state: usize| if state % 2 == 1 { label[state / 2] } else { blank };
+    // Before the first frame all is at the first blank, from where a path may step on.
     let mut scores = vec![f64::NEG_INFINITY; states];
-    for (frame, row) in log_probs.outer_iter().enumerate() {
+    scores[0] = 0.0;
+    for row in log_probs.outer_iter() {
+        // From the end, so that a score is read before it is replaced.
         for state in (0..states).rev() {
-            let mut ways = [f64::NEG_INFINITY; 3];
-            if frame == 0 {
-                ways[0] = if state < 2 { 0.0 } else { f64::NEG_INFINITY };
-            } else {
-                ways[0] = scores[state];
-                if state > 0 {
-                    ways[1] = scores[state - 1];
-                }
-                if state > 2 && state % 2 == 1 && token(state) != token(state - 2) {
-                    ways[2] = scores[state - 2];
-                }
+            let mut score = scores[state];
+            if state > 0 {
+                score = log_add(score, scores[state - 1]);
             }
-            scores[state] = log_sum_exp(&ways) + f64::from(row[token(state) as usize]);
+            if state > 2 && state % 2 == 1 && token(state) != token(state - 2) {
+                score = log_add(score, scores[state - 2]);
+            }
+            scores[state] = score + f64::from(row[token(state) as usize]);
         }
     }
-    if log_probs.nrows() == 0 {
-        return if label.is_empty() { 0.0 } else { f64::NEG_INFINITY };
-    }
-    log_sum_exp(&scores[states.saturating_sub(2)..])
-}
-
-fn log_sum_exp(values: &[f64]) -> f64 {
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if most == f64::NEG_INFINITY {
-        return most;
-    }
-    most + values.iter().map(|value| (value - most).exp()).sum::<f64>().ln()
+    scores.into_iter().rev().take(2).fold(f64::NEG_INFINITY, log_add)
 }
 
 #[cfg(test)]
