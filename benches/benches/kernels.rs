@@ -16,8 +16,8 @@ use kiln_kernels::{
     GroupNormOptions, LoraWeights, RotaryOptions, activate, adamw, conv1d, cross_entropy, ctc_loss,
     dropout, ema, embedding, gated, gather_tokens, group_norm, info_nce, info_nce_candidates,
     layer_norm, layer_norm_add, linear, linear_cross_entropy, linear_tied, linear_tokens,
-    lora_linear, rms_norm, rotary, rotary_table, scatter_tokens, self_attention, sigmoid_pairs,
-    soft_cross_entropy, softmax_gate, sum_of_squares,
+    lora_linear, rms_norm, rotary, rotary_frequencies, rotary_table, scatter_tokens,
+    self_attention, sigmoid_pairs, soft_cross_entropy, softmax_gate, sum_of_squares,
 };
 use std::hint::black_box;
 
@@ -75,7 +75,7 @@ fn kernels(c: &mut Criterion) {
         => self_attention(x, AttentionOptions::causal()));
     bench!(c, "rotary/4x256x24x64", (x: [4, 256, 24, 64])
     => {
-        let table = rotary_table(256, 64, 10_000.0, 1.0, &x.device());
+        let table = rotary_table(0..256, &rotary_frequencies(64, 10_000.0), &x.device());
         rotary(x, table, None, RotaryOptions::default())
     });
     bench!(c, "cross_entropy/1024x32000", (x: [1024, 32_000]; t: [1024] < 32_000)

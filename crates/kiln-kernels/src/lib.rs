@@ -70,7 +70,7 @@ pub use lora::{LoraWeights, lora_linear};
 pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use norm::{layer_norm, layer_norm_add, rms_norm, rms_norm_add};
 pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};
-pub use rotary::{Pairing, RotaryOptions, rotary, rotary_table};
+pub use rotary::{Pairing, RotaryOptions, rotary, rotary_frequencies, rotary_table};
 pub use seeds::{next_seed, reseed};
 pub use softmax_gate::softmax_gate;
 pub use sum_of_squares::sum_of_squares;

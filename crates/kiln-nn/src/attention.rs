@@ -3,10 +3,12 @@
 use crate::{ConfigError, Dropout, Linear, LinearConfig};
 use burn::{
     module::Module,
-    tensor::{Bool, Tensor},
+    tensor::{Bool, Int, Tensor},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_kernels::{AttentionOptions, attention, linear_packed, self_attention};
+use kiln_kernels::{
+    AttentionOptions, RotaryOptions, alibi_slopes, attention, linear_packed, rotary, self_attention,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,15 @@ use serde::{Deserialize, Serialize};
 pub struct AttentionConfig {
     /// Features of a token.
     pub width: usize,
-    /// Heads; they divide the width.
+    /// Heads of queries.
     pub heads: usize,
+    /// Heads of keys and values, each shared by as many of queries
+    /// (<https://arxiv.org/abs/2305.13245>); as many as of queries if absent.
+    pub kv_heads: Option<usize>,
+    /// Features of a head; its share of the width if absent.
+    pub head_width: Option<usize>,
+    /// What scores are multiplied by; one over the root of a head's features if absent.
+    pub scale: Option<f64>,
     /// The share of attention weights dropped while training, after the softmax.
     pub dropout: f64,
     /// Which projections have biases.
@@ -32,39 +41,66 @@ pub enum AttentionBias {
     All,
     /// All but that of the keys, whose bias moves all scores of a query alike: Whisper.
     NoKey,
-    /// None: T5.
+    /// All but that of what the heads gathered: Qwen2.
+    NoOutput,
+    /// None: T5, Llama.
     None,
 }
 
 impl AttentionConfig {
     /// Of `heads` heads over `width` features, with all biases and without dropout.
     pub fn new(width: usize, heads: usize) -> Self {
-        Self { width, heads, dropout: 0.0, bias: AttentionBias::All }
+        Self {
+            width,
+            heads,
+            kv_heads: None,
+            head_width: None,
+            scale: None,
+            dropout: 0.0,
+            bias: AttentionBias::All,
+        }
     }
 
     /// Checks the settings.
     ///
     /// # Errors
-    /// When the heads do not divide the width or the dropout is out of range.
+    /// When the heads do not divide the width, those of keys not those of queries, or the dropout
+    /// is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
+        ConfigError::positive("heads", self.heads)?;
+        if self.head_width.is_none() && !self.width.is_multiple_of(self.heads) {
             let expected = format!("a divisor of the width {}", self.width);
             return Err(ConfigError::new("heads", self.heads, expected));
+        }
+        ConfigError::positive("head_width", self.head_width())?;
+        let kv_heads = self.kv_heads.unwrap_or(self.heads);
+        if kv_heads == 0 || !self.heads.is_multiple_of(kv_heads) {
+            let expected = format!("a divisor of the {} heads", self.heads);
+            return Err(ConfigError::new("kv_heads", kv_heads, expected));
         }
         ConfigError::dropout("dropout", self.dropout)
     }
 
+    /// Features of a head.
+    pub fn head_width(&self) -> usize {
+        self.head_width.unwrap_or(self.width / self.heads.max(1))
+    }
+
     /// Attention with random weights.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Attention<B> {
-        let linear = |bias| LinearConfig::new(self.width, self.width).with_bias(bias).init(device);
+        let kv_heads = self.kv_heads.unwrap_or(self.heads);
+        let [gathered, shared] = [self.heads, kv_heads].map(|heads| heads * self.head_width());
+        let linear = |from, to, bias| LinearConfig::new(from, to).with_bias(bias).init(device);
         let bias = self.bias != AttentionBias::None;
         Attention {
-            query: linear(bias),
-            key: linear(self.bias == AttentionBias::All),
-            value: linear(bias),
-            output: linear(bias),
+            query: linear(self.width, gathered, bias),
+            key: linear(self.width, shared, bias && self.bias != AttentionBias::NoKey),
+            value: linear(self.width, shared, bias),
+            output: linear(gathered, self.width, bias && self.bias != AttentionBias::NoOutput),
             dropout: Dropout::new(self.dropout),
             heads: self.heads,
+            kv_heads,
+            scale: self.scale,
         }
     }
 }
@@ -82,93 +118,212 @@ pub struct Attention<B: Backend> {
     pub output: Linear<B>,
     dropout: Dropout,
     heads: usize,
+    kv_heads: usize,
+    scale: Option<f64>,
+}
+
+/// Keys and values of tokens that were seen before, for decoding token by token.
+#[derive(Debug, Clone, Default)]
+pub struct KeysValues<B: Backend> {
+    /// `[batch, tokens, kv_heads, head_width]` each.
+    seen: Option<[Tensor<B, 4>; 2]>,
+}
+
+impl<B: Backend> KeysValues<B> {
+    /// Tokens seen.
+    pub fn len(&self) -> usize {
+        self.seen.as_ref().map_or(0, |[keys, _]| keys.dims()[1])
+    }
+
+    /// Whether none was seen.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_none()
+    }
+
+    /// Those of other sequences in the order of `rows`, `[new batch]`: what a beam search keeps.
+    pub fn select(&mut self, rows: &Tensor<B, 1, Int>) {
+        self.seen = self.seen.take().map(|seen| seen.map(|x| x.select(0, rows.clone())));
+    }
+
+    /// Adds those of further tokens; all of them.
+    fn extend(&mut self, [keys, values]: [Tensor<B, 4>; 2]) -> [Tensor<B, 4>; 2] {
+        let all = match self.seen.take() {
+            Some([old_keys, old_values]) => {
+                [Tensor::cat(vec![old_keys, keys], 1), Tensor::cat(vec![old_values, values], 1)]
+            }
+            None => [keys, values],
+        };
+        self.seen = Some(all.clone());
+        all
+    }
 }
 
 impl<B: Backend> Attention<B> {
     /// `[batch, tokens, width]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
-        self.output.forward(self.gather(x, sees))
+        self.output.forward(self.gather(x, sees, None))
     }
 
-    /// The same, added to `residual`, `[batch, tokens, width]`, on the way.
+    /// The same, added to `residual`, `[batch, tokens, width]`, on the way; with a `cache`, tokens
+    /// also see those that it holds, which come before, and join them.
     pub fn forward_onto(
         &self,
         x: Tensor<B, 3>,
         sees: &Sees<B>,
-        residual: Tensor<B, 3>,
+        cache: Option<&mut KeysValues<B>>,
+        residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
-        self.output.forward_onto(self.gather(x, sees), residual)
+        self.put_out(self.gather(x, sees, cache), residual)
     }
 
     /// Cross-attention: each token to all tokens of `memory`, `[batch, others, width]`, but its
     /// padding. `[batch, tokens, width]` to the same shape.
     pub fn forward_across(&self, x: Tensor<B, 3>, memory: &Tokens<B>) -> Tensor<B, 3> {
-        self.output.forward(self.gather_across(x, memory))
+        self.forward_across_onto(x, memory, None, None)
     }
 
-    /// The same, added to `residual`, `[batch, tokens, width]`, on the way.
+    /// The same, added to `residual`, `[batch, tokens, width]`, on the way; a `cache` keeps the keys
+    /// and values of the memory, which are computed but once.
     pub fn forward_across_onto(
         &self,
         x: Tensor<B, 3>,
         memory: &Tokens<B>,
-        residual: Tensor<B, 3>,
+        cache: Option<&mut KeysValues<B>>,
+        residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
-        self.output.forward_onto(self.gather_across(x, memory), residual)
+        self.put_out(self.gather_across(x, memory, cache), residual)
     }
 
-    fn gather_across(&self, x: Tensor<B, 3>, memory: &Tokens<B>) -> Tensor<B, 3> {
+    fn put_out(&self, gathered: Tensor<B, 3>, residual: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
+        match residual {
+            Some(residual) => self.output.forward_onto(gathered, residual),
+            None => self.output.forward(gathered),
+        }
+    }
+
+    /// `[batch, tokens, heads * head_width]` as `[batch, tokens, heads, head_width]`.
+    fn heads(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
         let [batch, tokens, width] = x.dims();
-        let [_, others, _] = memory.dims();
+        x.reshape([batch, tokens, heads, width / heads])
+    }
+
+    fn gather_across(
+        &self,
+        x: Tensor<B, 3>,
+        memory: &Tokens<B>,
+        cache: Option<&mut KeysValues<B>>,
+    ) -> Tensor<B, 3> {
         let device = x.device();
-        let heads =
-            |x: Tensor<B, 3>, count| x.reshape([batch, count, self.heads, width / self.heads]);
-        let queries = heads(self.query.forward(x), tokens);
-        let keys = heads(self.key.forward(memory.values.clone()), others);
-        let values = heads(self.value.forward(memory.values.clone()), others);
+        let project =
+            |linear: &Linear<B>| Self::heads(linear.forward(memory.values.clone()), self.kv_heads);
+        let compute = || [project(&self.key), project(&self.value)];
+        let [keys, values] = match cache {
+            Some(cache) => cache.seen.get_or_insert_with(compute).clone(),
+            None => compute(),
+        };
         let options = AttentionOptions {
+            scale: self.scale,
             mask_pad: memory.mask_pad.clone(),
             dropout: self.dropout.for_attention::<B>(&device),
             ..AttentionOptions::default()
         };
-        attention(queries, keys, values, options).reshape([batch, tokens, width])
+        let queries = Self::heads(self.query.forward(x), self.heads);
+        attention(queries, keys, values, options).flatten(2, 3)
     }
 
-    /// What the heads gather, side by side: `[batch, tokens, width]`.
-    fn gather(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
-        let [batch, tokens, width] = x.dims();
+    /// What the heads gather, side by side: `[batch, tokens, heads * head_width]`.
+    fn gather(
+        &self,
+        x: Tensor<B, 3>,
+        sees: &Sees<B>,
+        cache: Option<&mut KeysValues<B>>,
+    ) -> Tensor<B, 3> {
         let device = x.device();
         let mut layers = [&self.query, &self.key, &self.value].map(Linear::tensors).to_vec();
         // One packed product has biases everywhere or nowhere.
         if layers.iter().any(|(_, bias)| bias.is_some()) {
-            for (_, bias) in &mut layers {
-                bias.get_or_insert_with(|| Tensor::zeros([width], &device));
+            for (weight, bias) in &mut layers {
+                bias.get_or_insert_with(|| Tensor::zeros([weight.dims()[1]], &device));
             }
         }
-        let packed = linear_packed(x, layers);
+        let (heads, kv_heads) = (self.heads, self.kv_heads);
+        let mut packed = Self::heads(linear_packed(x, layers), heads + 2 * kv_heads);
+        if let Some(rotation) = &sees.rotation {
+            packed = rotation.turn(packed, heads + kv_heads);
+        }
         let options = AttentionOptions {
             causal: sees.causal,
+            window: sees.window,
+            scale: self.scale,
+            kv_heads: Some(kv_heads),
             mask_pad: sees.mask_pad.clone(),
+            bias: sees.bias.clone(),
+            alibi: sees.alibi.then(|| alibi_slopes(heads)),
             dropout: self.dropout.for_attention::<B>(&device),
-            ..AttentionOptions::default()
+            offsets: sees.offsets.clone(),
         };
-        let packed = packed.reshape([batch, tokens, 3 * self.heads, width / self.heads]);
-        self_attention(packed, options).reshape([batch, tokens, width])
+        let gathered = match cache {
+            None => self_attention(packed, options),
+            Some(cache) => {
+                let part = |from, count| packed.clone().narrow(2, from, count);
+                let new = [part(heads, kv_heads), part(heads + kv_heads, kv_heads)];
+                let [keys, values] = cache.extend(new);
+                attention(part(0, heads), keys, values, options)
+            }
+        };
+        gathered.flatten(2, 3)
     }
 }
 
-/// Which tokens a token sees.
+/// Which tokens a token sees, and how it knows where they stand.
 #[derive(Debug, Clone)]
 pub struct Sees<B: Backend> {
-    /// Padding, which no token sees: `[batch, tokens]`, true where it is.
+    /// Padding, which no token sees: `[batch, tokens]`, true where it is; with a cache,
+    /// `[batch, tokens seen before and now]`.
     pub mask_pad: Option<Tensor<B, 2, Bool>>,
     /// Only itself and those before it.
     pub causal: bool,
+    /// Only those less than so many places away.
+    pub window: Option<usize>,
+    /// Documents one after the other in a batch of one, see [`AttentionOptions::offsets`].
+    pub offsets: Option<Tensor<B, 1, Int>>,
+    /// Added to the scores: `[batch or 1, heads or 1, tokens, tokens seen]`.
+    pub bias: Option<Tensor<B, 4>>,
+    /// Whether scores fall with the distance.
+    pub alibi: bool,
+    /// How queries and keys are turned.
+    pub rotation: Option<Rotation<B>>,
 }
 
 impl<B: Backend> Sees<B> {
     /// Every token.
     pub fn all() -> Self {
-        Self { mask_pad: None, causal: false }
+        Self {
+            mask_pad: None,
+            causal: false,
+            window: None,
+            offsets: None,
+            bias: None,
+            alibi: false,
+            rotation: None,
+        }
+    }
+}
+
+/// The angles of the positions at hand.
+#[derive(Debug, Clone)]
+pub struct Rotation<B: Backend> {
+    /// `[positions, head_width / 2, 2]`
+    pub table: Tensor<B, 3>,
+    /// Which row of the table each token has, `[batch, tokens]`; its place if absent.
+    pub rows: Option<Tensor<B, 2, Int>>,
+}
+
+impl<B: Backend> Rotation<B> {
+    /// Turns the first `heads` of packed heads.
+    fn turn(&self, packed: Tensor<B, 4>, heads: usize) -> Tensor<B, 4> {
+        let options = RotaryOptions { heads: Some(heads), ..RotaryOptions::default() };
+        rotary(packed, self.table.clone(), self.rows.clone(), options)
     }
 }
 
@@ -210,7 +365,7 @@ mod tests {
         let attention = AttentionConfig::new(4, 1).init::<Flex>(&device);
         let x = Tensor::<Flex, 3>::random([1, 3, 4], Distribution::Default, &device);
         let pad = Tensor::<Flex, 2, Bool>::from_data([[false, false, true]], &device);
-        let sees = Sees { mask_pad: Some(pad), causal: false };
+        let sees = Sees { mask_pad: Some(pad), ..Sees::all() };
         let padded = rows(attention.forward(x.clone(), &sees).narrow(1, 0, 2));
         let alone = rows(attention.forward(x.narrow(1, 0, 2), &Sees::all()));
         for (a, b) in padded.iter().zip(&alone) {
@@ -228,11 +383,11 @@ mod tests {
             assert_eq!(attention.query.bias.is_some(), bias != AttentionBias::None);
             let x = Tensor::<Flex, 3>::random([2, 3, 8], Distribution::Default, &device);
             let pad = Tensor::<Flex, 2, Bool>::from_data([[false, false, true]; 2], &device);
-            let sees = Sees { mask_pad: Some(pad.clone()), causal: false };
+            let sees = Sees { mask_pad: Some(pad.clone()), ..Sees::all() };
             let memory = Tokens { values: x.clone(), mask_pad: Some(pad), channels: 1 };
-            let onto = attention.forward_across_onto(x.clone(), &memory, x.clone());
+            let onto = attention.forward_across_onto(x.clone(), &memory, None, Some(x.clone()));
             let across = rows(attention.forward_across(x.clone(), &memory) + x.clone());
-            let alone = rows(attention.forward_onto(x.clone(), &sees, x));
+            let alone = rows(attention.forward_onto(x.clone(), &sees, None, Some(x)));
             for ((a, b), c) in across.iter().zip(&alone).zip(&rows(onto)) {
                 assert!((a - b).abs() < 1e-5 && (a - c).abs() < 1e-5);
             }

@@ -1,9 +1,10 @@
-//! Two linear layers with an activation between them.
+//! Two linear layers with an activation between them, and the gated kind,
+//! <https://arxiv.org/abs/2002.05202>.
 
 use crate::{Activation, ConfigError, Dropout, Linear, LinearConfig};
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::Backend;
-use kiln_kernels::{activate, linear, linear_tokens};
+use kiln_kernels::{activate, gated, linear, linear_packed, linear_tokens};
 
 /// A feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,6 +21,8 @@ pub struct FeedForwardConfig {
     pub output_dropout: f64,
     /// Whether the layers have biases.
     pub bias: bool,
+    /// Whether a third layer is multiplied with what is activated.
+    pub gated: bool,
 }
 
 impl FeedForwardConfig {
@@ -38,6 +41,7 @@ impl FeedForwardConfig {
         let linear = |from, to| LinearConfig::new(from, to).with_bias(self.bias).init(device);
         FeedForward {
             hidden: linear(self.width, self.hidden),
+            gate: self.gated.then(|| linear(self.width, self.hidden)),
             output: linear(self.hidden, self.width),
             dropout: Dropout::new(self.dropout),
             output_dropout: Dropout::new(self.output_dropout),
@@ -49,8 +53,10 @@ impl FeedForwardConfig {
 /// Two linear layers with an activation between them, over the last dimension.
 #[derive(Module, Debug)]
 pub struct FeedForward<B: Backend> {
-    /// From the width to the hidden features.
+    /// From the width to the hidden features, which are activated.
     pub hidden: Linear<B>,
+    /// From the width to what they are multiplied with.
+    pub gate: Option<Linear<B>>,
     /// Back to the width.
     pub output: Linear<B>,
     dropout: Dropout,
@@ -85,8 +91,17 @@ impl<B: Backend> FeedForward<B> {
 
     /// The hidden features; the bias is added where the activation is applied.
     fn activated(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let (weight, bias) = self.hidden.tensors();
-        self.dropout.forward(activate(linear(x, weight, None, None), bias, self.activation))
+        let hidden = match &self.gate {
+            Some(gate) => {
+                let both = linear_packed(x, vec![self.hidden.tensors(), gate.tensors()]);
+                gated(both, self.activation)
+            }
+            None => {
+                let (weight, bias) = self.hidden.tensors();
+                activate(linear(x, weight, None, None), bias, self.activation)
+            }
+        };
+        self.dropout.forward(hidden)
     }
 }
 
@@ -106,6 +121,7 @@ mod tests {
             dropout: 0.0,
             output_dropout: 0.0,
             bias: true,
+            gated: false,
         };
         config.validate().unwrap();
         let mut block = config.init::<Flex>(&device);
@@ -116,5 +132,26 @@ mod tests {
         // x = 2: relu(2, -1) = (2, 0), so 2*2 + 0.5.
         let out = block.forward(Tensor::from_floats([[[2.0]]], &device));
         assert_eq!(out.into_scalar(), 4.5);
+    }
+
+    #[test]
+    fn gates_multiply_what_is_activated() {
+        let device = Default::default();
+        let config = FeedForwardConfig {
+            width: 1,
+            hidden: 1,
+            activation: Activation::Relu,
+            dropout: 0.0,
+            output_dropout: 0.0,
+            bias: false,
+            gated: true,
+        };
+        let mut block = config.init::<Flex>(&device);
+        block.hidden.weight = Param::from_data([[2.0]], &device);
+        block.gate.as_mut().unwrap().weight = Param::from_data([[-3.0]], &device);
+        block.output.weight = Param::from_data([[0.5]], &device);
+        // x = 2: relu(4) * -6 / 2.
+        let out = block.forward(Tensor::from_floats([[[2.0]]], &device));
+        assert_eq!(out.into_scalar(), -12.0);
     }
 }

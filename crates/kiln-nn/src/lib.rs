@@ -7,7 +7,8 @@
 //! - [`Backbone`]: a [`Transformer`] or a [`Mixer`] over [`kiln_core::Tokens`].
 //! - [`Attention`], [`FeedForward`], [`Norm`], [`Activation`]: what they are made of.
 //! - [`Embedding`], [`WaveEncoder`]: from ids and waves to tokens; [`Conv1d`], [`GroupNorm`].
-//! - [`sinusoids`], [`sinusoid_halves`]: fixed positions; [`PositionalConv`]: relative ones.
+//! - [`sinusoids`], [`sinusoid_halves`]: fixed positions; [`PositionalConv`], [`PositionConfig`]:
+//!   relative ones.
 //! - [`ConfigError`]: a setting that makes no sense, by its key.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -29,7 +30,7 @@ mod spelling;
 mod transformer;
 mod wave;
 
-pub use attention::{Attention, AttentionBias, AttentionConfig, Sees};
+pub use attention::{Attention, AttentionBias, AttentionConfig, KeysValues, Rotation, Sees};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
 pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
 pub use dropout::Dropout;
@@ -40,10 +41,15 @@ pub use kiln_kernels::Activation;
 pub use linear::{Linear, LinearConfig};
 pub use mixer::{Axis, Mixer, MixerBlock, MixerConfig, MixerLayer, MixerStage};
 pub use norm::{Norm, NormConfig, NormKind, RunningStatistics};
-pub use position::{sinusoid_halves, sinusoids};
+pub use position::{
+    Llama3Scaling, PositionConfig, Positions, RelativeBias, RelativeConfig, RotaryConfig,
+    RotaryScaling, sinusoid_halves, sinusoids,
+};
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
 pub use spelling::{activation_name, activation_named};
-pub use transformer::{AcrossBlock, Transformer, TransformerBlock, TransformerConfig};
+pub use transformer::{
+    AcrossBlock, Cache, LocalConfig, Pass, Transformer, TransformerBlock, TransformerConfig,
+};
 pub use wave::{
     WaveEncoder, WaveEncoderConfig, WaveLayer, WaveLayerConfig, WaveNorm, WaveNormKind,
 };

@@ -151,6 +151,7 @@ impl MixerConfig {
                 dropout: self.dropout,
                 output_dropout: self.dropout,
                 bias: true,
+                gated: false,
             }
             .init(device),
             gate: self.gated.then(|| LinearConfig::new(size, size).init(device)),

@@ -31,6 +31,8 @@ pub struct NormConfig {
     pub kind: NormKind,
     /// Keeps the division finite.
     pub epsilon: f64,
+    /// Whether a bias is added; never by RMS norms.
+    pub bias: bool,
     /// Batch norm: the share of the new statistics in the running ones, a step.
     pub momentum: f64,
     /// Batch norm: use the running statistics while training too, and leave them as they are.
@@ -39,7 +41,7 @@ pub struct NormConfig {
 
 impl Default for NormConfig {
     fn default() -> Self {
-        Self { kind: NormKind::Layer, epsilon: 1e-5, momentum: 0.1, frozen: false }
+        Self { kind: NormKind::Layer, epsilon: 1e-5, bias: true, momentum: 0.1, frozen: false }
     }
 }
 
@@ -67,7 +69,8 @@ impl NormConfig {
     pub fn init<B: Backend>(&self, width: usize, device: &B::Device) -> Norm<B> {
         Norm {
             weight: Initializer::Ones.init([width], device),
-            bias: (self.kind != NormKind::Rms).then(|| Initializer::Zeros.init([width], device)),
+            bias: (self.bias && self.kind != NormKind::Rms)
+                .then(|| Initializer::Zeros.init([width], device)),
             running: (self.kind == NormKind::Batch).then(|| RunningStatistics {
                 mean: RunningState::new(Tensor::zeros([width], device)),
                 variance: RunningState::new(Tensor::ones([width], device)),

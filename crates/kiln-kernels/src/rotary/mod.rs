@@ -14,6 +14,7 @@ use burn::tensor::{
     ops::FloatTensor,
 };
 use burn_flex::{Flex, FlexTensor};
+use std::ops::Range;
 
 #[cfg(feature = "cube")]
 use crate::cube::CubeTensors;
@@ -40,33 +41,33 @@ pub struct RotaryOptions {
     pub heads: Option<usize>,
 }
 
-/// Cosines and sines of the angles `position / scaling * base^(-2 i / rotated)`.
-///
-/// A `scaling` above 1 stretches positions over a longer context
-/// (<https://arxiv.org/abs/2306.15595>); 1 is the paper's.
-///
-/// # Shapes
-/// - result: `[positions, rotated / 2, 2]`, cosine and sine
+/// How fast each pair turns, radians a position: `base^(-2 i / rotated)`, `rotated / 2` of them.
 ///
 /// # Panics
 /// When `rotated` is odd.
+pub fn rotary_frequencies(rotated: usize, base: f64) -> Vec<f64> {
+    assert!(rotated.is_multiple_of(2), "a width of {rotated} is no number of pairs");
+    (0..rotated / 2).map(|pair| base.powf(-2.0 * pair as f64 / rotated as f64)).collect()
+}
+
+/// Cosines and sines of the angles `position * frequency`.
+///
+/// # Shapes
+/// - result: `[positions, frequencies, 2]`, cosine and sine
 pub fn rotary_table<B: Backend>(
-    positions: usize,
-    rotated: usize,
-    base: f64,
-    scaling: f64,
+    positions: Range<usize>,
+    frequencies: &[f64],
     device: &B::Device,
 ) -> Tensor<B, 3> {
-    assert!(rotated.is_multiple_of(2), "a width of {rotated} is no number of pairs");
-    let mut table = Vec::with_capacity(positions * rotated);
-    for position in 0..positions {
-        for pair in 0..rotated / 2 {
-            let frequency = base.powf(-2.0 * pair as f64 / rotated as f64);
-            let (sine, cosine) = (position as f64 / scaling * frequency).sin_cos();
+    let shape = [positions.len(), frequencies.len(), 2];
+    let mut table = Vec::with_capacity(shape.iter().product());
+    for position in positions {
+        for frequency in frequencies {
+            let (sine, cosine) = (position as f64 * frequency).sin_cos();
             table.extend([cosine as f32, sine as f32]);
         }
     }
-    Tensor::from_data(TensorData::new(table, [positions, rotated / 2, 2]), device)
+    Tensor::from_data(TensorData::new(table, shape), device)
 }
 
 /// Rotates pairs of values of each head by angles that grow with the token's position. Only as much

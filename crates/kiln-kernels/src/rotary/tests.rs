@@ -6,7 +6,8 @@ crate::on_every_backend!(agrees_with_the_reference, turning_back_is_the_inverse)
 
 /// Angles of a table as floats of a test.
 fn table(positions: usize, rotated: usize) -> TensorData {
-    rotary_table::<Flex>(positions, rotated, 100.0, 1.0, &Default::default()).into_data()
+    let frequencies = rotary_frequencies(rotated, 100.0);
+    rotary_table::<Flex>(0..positions, &frequencies, &Default::default()).into_data()
 }
 
 /// Forward, and turning back as the backward step does.
@@ -38,7 +39,7 @@ fn turning_back_is_the_inverse<B: Backend>() {
     let device = Default::default();
     let mut numbers = Numbers::new(2);
     let load = |data: TensorData| Tensor::<A<B>, 4>::from_data(data, &device);
-    let table = rotary_table::<A<B>>(4, 4, 10.0, 2.0, &device);
+    let table = rotary_table::<A<B>>(0..4, &rotary_frequencies(4, 10.0), &device);
     let ids = Tensor::<A<B>, 2, Int>::from_ints([[3, 0, 2, 2], [1, 1, 3, 0]], &device);
     for (pairing, positions) in
         [(Pairing::Interleaved, None), (Pairing::HalfSplit, None), (Pairing::HalfSplit, Some(ids))]
@@ -83,17 +84,17 @@ fn by_hand() {
         let out = out.into_data().to_vec::<f32>().unwrap();
         assert_eq!(out, [1.0, 2.0, 3.0, -2.0, 1.0, 3.0]);
     }
-    let table =
-        rotary_table::<Flex>(3, 4, 100.0, 2.0, &device).into_data().to_vec::<f32>().unwrap();
-    // Position 2, stretched to 1; frequencies 1 and 1 / 10.
-    let expected = [1.0f32.cos(), 1.0f32.sin(), 0.1f32.cos(), 0.1f32.sin()];
-    assert!(table[8..].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{table:?}");
+    let table = rotary_table::<Flex>(1..3, &rotary_frequencies(4, 100.0), &device);
+    let table = table.into_data().to_vec::<f32>().unwrap();
+    // Position 2; frequencies 1 and 1 / 10.
+    let expected = [2.0f32.cos(), 2.0f32.sin(), 0.2f32.cos(), 0.2f32.sin()];
+    assert!(table[4..].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{table:?}");
 }
 
 #[test]
 #[should_panic(expected = "3 tokens, but 2 positions in the table")]
 fn tables_must_reach() {
     let device = Default::default();
-    let table = rotary_table::<Flex>(2, 4, 100.0, 1.0, &device);
+    let table = rotary_table::<Flex>(0..2, &rotary_frequencies(4, 100.0), &device);
     rotary(Tensor::zeros([1, 3, 1, 4], &device), table, None, RotaryOptions::default());
 }

@@ -1,4 +1,4 @@
-//! Fixed positions.
+//! Fixed positions, added to tokens.
 
 /// Sines and cosines of falling frequency (<https://arxiv.org/abs/1706.03762>), centred and scaled
 /// to a standard deviation of 0.1 as PatchTST does; `[tokens, width]` in row-major order.

@@ -1,0 +1,40 @@
+//! Where tokens stand: fixed positions that are added to them, and what attention knows of the way
+//! from one to another.
+
+mod relative;
+mod rotary;
+mod sinusoids;
+
+pub use relative::{RelativeBias, RelativeConfig};
+pub use rotary::{Llama3Scaling, RotaryConfig, RotaryScaling};
+pub use sinusoids::{sinusoid_halves, sinusoids};
+
+use burn::tensor::{Int, Tensor};
+use kiln_core::Backend;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What attention knows of where tokens stand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionConfig {
+    /// Queries and keys are turned by an angle that grows with the position,
+    /// <https://arxiv.org/abs/2104.09864>.
+    Rotary(RotaryConfig),
+    /// Scores fall with the distance, at a slope of each head's own,
+    /// <https://arxiv.org/abs/2108.12409>.
+    Alibi,
+    /// A learnt score for each range of distances and head, the same in all blocks: T5
+    /// (<https://arxiv.org/abs/1910.10683>), MPNet.
+    Relative(RelativeConfig),
+}
+
+/// The positions of tokens where they are not just their places: with padding on the left, or
+/// several documents in a row.
+#[derive(Debug, Clone)]
+pub struct Positions<B: Backend> {
+    /// `[batch, tokens]`
+    pub ids: Tensor<B, 2, Int>,
+    /// More than the greatest of them.
+    pub count: usize,
+}

@@ -1,0 +1,113 @@
+//! One block of a transformer.
+
+use super::pass::Layer;
+use crate::{Attention, Dropout, FeedForward, KeysValues, Norm, attention::Sees};
+use burn::{module::Module, tensor::Tensor};
+use kiln_core::{Backend, Tokens};
+
+/// Attention and feed-forward, each with a residual.
+#[derive(Module, Debug)]
+pub struct TransformerBlock<B: Backend> {
+    /// Over tokens, and over channels where that is asked for.
+    pub attention: Attention<B>,
+    /// Before or after the attention over tokens.
+    pub attention_norm: Option<Norm<B>>,
+    /// Over the tokens of another sequence, in decoders.
+    pub across: Option<AcrossBlock<B>>,
+    /// Before or after the attention over channels.
+    pub channel_norm: Option<Norm<B>>,
+    /// Over features.
+    pub feed_forward: FeedForward<B>,
+    /// Before or after the feed-forward.
+    pub feed_forward_norm: Norm<B>,
+    pub(super) dropout: Dropout,
+    pub(super) pre_norm: bool,
+}
+
+/// Cross-attention and its norm.
+#[derive(Module, Debug)]
+pub struct AcrossBlock<B: Backend> {
+    /// Over the tokens of another sequence.
+    pub attention: Attention<B>,
+    /// Before or after it.
+    pub norm: Norm<B>,
+}
+
+impl<B: Backend> TransformerBlock<B> {
+    /// `[batch, tokens, width]` to the same shape; a decoder's block also attends to `memory`,
+    /// `[batch, others, width]`, where it is given.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        sees: &Sees<B>,
+        memory: Option<&Tokens<B>>,
+        seen: Option<&mut Layer<B>>,
+        channels: usize,
+    ) -> Tensor<B, 3> {
+        let (own, across_seen) = match seen {
+            Some(Layer { own, memory }) => (Some(own), Some(memory)),
+            None => (None, None),
+        };
+        let x = self.attend(x, self.attention_norm.as_ref(), sees, own);
+        let x = match (&self.across, memory) {
+            (Some(across), Some(memory)) => self.residual(x, Some(&across.norm), |x, onto| {
+                across.attention.forward_across_onto(x, memory, across_seen, onto)
+            }),
+            _ => x,
+        };
+        let x = match &self.channel_norm {
+            Some(norm) => self.across_channels(x, norm, channels),
+            None => x,
+        };
+        let feed = &self.feed_forward;
+        self.residual(x, Some(&self.feed_forward_norm), |x, onto| match onto {
+            Some(residual) => feed.forward_onto(x, residual),
+            None => feed.forward(x),
+        })
+    }
+
+    fn attend(
+        &self,
+        x: Tensor<B, 3>,
+        norm: Option<&Norm<B>>,
+        sees: &Sees<B>,
+        seen: Option<&mut KeysValues<B>>,
+    ) -> Tensor<B, 3> {
+        self.residual(x, norm, |x, onto| self.attention.forward_onto(x, sees, seen, onto))
+    }
+
+    /// A block with its norm and residual. `inner` adds its result to the residual itself where it
+    /// is given one.
+    fn residual(
+        &self,
+        x: Tensor<B, 3>,
+        norm: Option<&Norm<B>>,
+        inner: impl FnOnce(Tensor<B, 3>, Option<Tensor<B, 3>>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let [before, after] = if self.pre_norm { [norm, None] } else { [None, norm] };
+        let input = before.map_or_else(|| x.clone(), |norm| norm.forward(x.clone()));
+        let sum = if self.dropout.is_active::<B>(&x.device()) {
+            self.dropout.forward_onto(inner(input, None), x)
+        } else {
+            inner(input, Some(x))
+        };
+        match after {
+            Some(norm) => norm.forward(sum),
+            None => sum,
+        }
+    }
+
+    /// Attention over the channels of each token: `[items * channels, tokens, width]` seen as
+    /// `[items * tokens, channels, width]`.
+    fn across_channels(&self, x: Tensor<B, 3>, norm: &Norm<B>, channels: usize) -> Tensor<B, 3> {
+        let [batch, tokens, width] = x.dims();
+        let items = batch / channels.max(1);
+        // From a rows of b columns an item to b rows of a columns.
+        let swap = |x: Tensor<B, 3>, a, b| {
+            x.reshape([items, a, b, width]).swap_dims(1, 2).reshape([items * b, a, width])
+        };
+        let x = swap(x, channels, tokens);
+        let x = self.attend(x, Some(norm), &Sees::all(), None);
+        swap(x, tokens, channels)
+    }
+}

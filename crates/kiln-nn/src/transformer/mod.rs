@@ -1,0 +1,97 @@
+//! A transformer, <https://arxiv.org/abs/1706.03762>, with the norm before
+//! (<https://arxiv.org/abs/2002.04745>) or after each block, optional attention across the channels
+//! of an item, as in PatchTST, <https://arxiv.org/abs/2211.14730>, and, in decoders, attention to
+//! another sequence. BERT, GPT-2, Llama, T5 and ModernBERT are settings of it.
+
+mod block;
+mod config;
+mod pass;
+#[cfg(test)]
+mod tests;
+
+pub use block::{AcrossBlock, TransformerBlock};
+pub use config::{LocalConfig, TransformerConfig};
+pub use pass::{Cache, Pass};
+
+use crate::{
+    Dropout, Norm, RelativeBias,
+    precision::{as_type_of, in_type_of},
+};
+use burn::{module::Module, tensor::Tensor};
+use kiln_core::{Backend, Tokens};
+use pass::Views;
+
+/// A transformer.
+#[derive(Module, Debug)]
+pub struct Transformer<B: Backend> {
+    /// Blocks, from the input up.
+    pub layers: Vec<TransformerBlock<B>>,
+    /// What distances add to the scores of all blocks.
+    pub relative: Option<RelativeBias<B>>,
+    /// After the last block.
+    pub norm: Option<Norm<B>>,
+    layer_drop: Dropout,
+    #[module(skip)]
+    config: TransformerConfig,
+}
+
+impl<B: Backend> Transformer<B> {
+    /// `[batch, tokens, width]` to the same shape; with `causal`, a token sees only itself and
+    /// what came before.
+    pub fn forward(&self, tokens: Tokens<B>, causal: bool) -> Tokens<B> {
+        self.pass(tokens, Pass { causal, ..Pass::default() })
+    }
+
+    /// The same for a decoder built by [`TransformerConfig::init_across`]: each block also attends
+    /// to `memory`, `[batch, others, width]`.
+    pub fn forward_across(&self, tokens: Tokens<B>, memory: &Tokens<B>, causal: bool) -> Tokens<B> {
+        self.pass(tokens, Pass { causal, memory: Some(memory), ..Pass::default() })
+    }
+
+    /// What comes out of each block, from the input up: `[batch, tokens, width]` each, before the
+    /// norm that follows the last.
+    pub fn forward_each(&self, tokens: Tokens<B>, causal: bool) -> Vec<Tensor<B, 3>> {
+        let mut each = Vec::with_capacity(self.layers.len());
+        self.run(tokens, Pass { causal, ..Pass::default() }, |x| each.push(x.clone()));
+        each
+    }
+
+    /// `[batch, tokens, width]` to the same shape, looking at whatever the pass brings.
+    pub fn pass(&self, tokens: Tokens<B>, pass: Pass<'_, B>) -> Tokens<B> {
+        self.run(tokens, pass, |_| {})
+    }
+
+    fn run(
+        &self,
+        tokens: Tokens<B>,
+        pass: Pass<'_, B>,
+        mut watch: impl FnMut(&Tensor<B, 3>),
+    ) -> Tokens<B> {
+        let views = Views::new(self, &tokens, &pass);
+        let Pass { memory, mut cache, .. } = pass;
+        let weight = self.layers.first().map(|layer| layer.feed_forward.hidden.weight.val());
+        let memory = memory.map(|memory| {
+            let values = as_type_of(weight.clone(), memory.values.clone());
+            memory.clone().with_values(values)
+        });
+        if let Some(cache) = &mut cache {
+            cache.layers.resize_with(self.layers.len(), Default::default);
+        }
+        let mut x = in_type_of(weight, tokens.values.clone(), |mut x| {
+            let device = x.device();
+            for (number, layer) in self.layers.iter().enumerate() {
+                if !self.layer_drop.skips::<B>(&device) {
+                    let sees = views.of(self.config.is_local(number));
+                    let seen = cache.as_mut().and_then(|cache| cache.layers.get_mut(number));
+                    x = layer.forward(x, sees, memory.as_ref(), seen, tokens.channels);
+                }
+                watch(&x);
+            }
+            x
+        });
+        if let Some(norm) = &self.norm {
+            x = norm.forward(x);
+        }
+        tokens.with_values(x)
+    }
+}

@@ -1,0 +1,129 @@
+//! What a pass through a transformer looks at beside its tokens.
+
+use super::Transformer;
+use crate::{
+    KeysValues, PositionConfig, Positions,
+    attention::{Rotation, Sees},
+};
+use burn::tensor::{Int, Tensor};
+use kiln_core::{Backend, Tokens};
+use kiln_kernels::rotary_table;
+
+/// What a pass through a transformer looks at beside its tokens; by default at nothing.
+#[derive(Debug)]
+pub struct Pass<'a, B: Backend> {
+    /// Whether a token sees only itself and what came before.
+    pub causal: bool,
+    /// Another sequence that decoders attend to, `[batch, others, width]`.
+    pub memory: Option<&'a Tokens<B>>,
+    /// What came before, which tokens see and join. Padding of the tokens is then `[batch, tokens
+    /// seen before and now]`.
+    pub cache: Option<&'a mut Cache<B>>,
+    /// Where tokens stand, for rotary positions; at their places (after those of the cache) if
+    /// absent.
+    pub positions: Option<Positions<B>>,
+    /// Several sequences one after the other in a batch of one: where each begins, and where the
+    /// last ends, `[sequences + 1]`; tokens see their own only.
+    pub offsets: Option<Tensor<B, 1, Int>>,
+    /// Added to all scores, `[batch or 1, heads or 1, tokens, tokens seen]`: a mask of any shape.
+    pub bias: Option<Tensor<B, 4>>,
+}
+
+impl<B: Backend> Default for Pass<'_, B> {
+    fn default() -> Self {
+        Self {
+            causal: false,
+            memory: None,
+            cache: None,
+            positions: None,
+            offsets: None,
+            bias: None,
+        }
+    }
+}
+
+/// Keys and values of what was seen before, for decoding token by token.
+#[derive(Debug, Clone, Default)]
+pub struct Cache<B: Backend> {
+    pub(super) layers: Vec<Layer<B>>,
+}
+
+/// Those of a block.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Layer<B: Backend> {
+    pub(super) own: KeysValues<B>,
+    pub(super) memory: KeysValues<B>,
+}
+
+impl<B: Backend> Cache<B> {
+    /// Tokens seen.
+    pub fn len(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.own.len())
+    }
+
+    /// Whether none was seen.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Goes on with other sequences: those of `rows`, `[new batch]`.
+    pub fn select(&mut self, rows: &Tensor<B, 1, Int>) {
+        for layer in &mut self.layers {
+            layer.own.select(rows);
+            layer.memory.select(rows);
+        }
+    }
+}
+
+/// What blocks see: those that see all, and those that see a window.
+pub(super) struct Views<B: Backend> {
+    global: Sees<B>,
+    local: Option<Sees<B>>,
+}
+
+impl<B: Backend> Views<B> {
+    pub(super) fn new(model: &Transformer<B>, tokens: &Tokens<B>, pass: &Pass<'_, B>) -> Self {
+        let config = &model.config;
+        let [_, count, width] = tokens.dims();
+        let before = pass.cache.as_ref().map_or(0, |cache| cache.len());
+        let rotation = |local: bool| match &config.positions {
+            Some(PositionConfig::Rotary(rotary)) => {
+                let frequencies = rotary.frequencies(config.attention(width).head_width(), local);
+                let positions = match &pass.positions {
+                    Some(positions) => 0..positions.count,
+                    None => before..before + count,
+                };
+                let table = rotary_table(positions, &frequencies, &tokens.values.device());
+                let rows = pass.positions.as_ref().map(|positions| positions.ids.clone());
+                Some(Rotation { table, rows })
+            }
+            _ => None,
+        };
+        let relative = model.relative.as_ref();
+        let distances =
+            relative.map(|relative| relative.forward(count, before + count, pass.causal));
+        let bias = match (distances, pass.bias.clone()) {
+            (Some(distances), Some(bias)) => Some(distances + bias),
+            (distances, bias) => distances.or(bias),
+        };
+        let global = Sees {
+            mask_pad: tokens.mask_pad.clone(),
+            causal: pass.causal,
+            window: None,
+            offsets: pass.offsets.clone(),
+            bias,
+            alibi: config.positions == Some(PositionConfig::Alibi),
+            rotation: rotation(false),
+        };
+        let local = config.local.map(|local| Sees {
+            window: Some(local.window),
+            rotation: rotation(true),
+            ..global.clone()
+        });
+        Self { global, local }
+    }
+
+    pub(super) fn of(&self, local: bool) -> &Sees<B> {
+        self.local.as_ref().filter(|_| local).unwrap_or(&self.global)
+    }
+}

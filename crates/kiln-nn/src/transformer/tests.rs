@@ -1,0 +1,176 @@
+use super::*;
+use burn::tensor::Distribution;
+use burn_flex::Flex;
+
+fn values(x: Tensor<Flex, 3>) -> Vec<f32> {
+    x.into_data().to_vec().unwrap()
+}
+
+fn random(shape: [usize; 3]) -> Tensor<Flex, 3> {
+    Tensor::random(shape, Distribution::Default, &Default::default())
+}
+
+#[test]
+fn causal_blocks_do_not_leak() {
+    let config = TransformerConfig { layers: 2, heads: 2, final_norm: true, ..Default::default() };
+    config.validate(8).unwrap();
+    let model = config.init::<Flex>(8, &Default::default());
+    let x = random([3, 5, 8]);
+    let changed = x.clone().slice_fill([0..3, 4..5, 0..8], 3.0);
+    let first = |x| values(model.forward(Tokens::new(x), true).values.narrow(1, 0, 4));
+    assert_eq!(first(x), first(changed));
+}
+
+#[test]
+fn channels_see_each_other_only_with_channel_attention() {
+    for channel_attention in [false, true] {
+        for pre_norm in [false, true] {
+            let config = TransformerConfig {
+                layers: 1,
+                heads: 2,
+                channel_attention,
+                pre_norm,
+                ..Default::default()
+            };
+            let model = config.init::<Flex>(8, &Default::default());
+            let x = random([6, 4, 8]);
+            // The last channel of the first item.
+            let changed = x.clone().slice_fill([2..3, 0..4, 0..8], 3.0);
+            let run = |x| model.forward(Tokens { values: x, mask_pad: None, channels: 3 }, false);
+            let first = |x| values(run(x).values.narrow(0, 0, 1));
+            assert_eq!(first(x.clone()) != first(changed.clone()), channel_attention);
+            let other = |x| values(run(x).values.narrow(0, 3, 3));
+            assert_eq!(other(x), other(changed), "items never see each other");
+        }
+    }
+}
+
+#[test]
+fn decoders_see_their_memory_but_not_its_padding() {
+    let config = TransformerConfig { layers: 2, heads: 2, ..Default::default() };
+    let decoder = config.init_across::<Flex>(8, &Default::default());
+    let x = random([2, 3, 8]);
+    let pad = Tensor::from_data([[false, false, true]; 2], &Default::default());
+    let run = |values| {
+        let memory = Tokens { values, mask_pad: Some(pad.clone()), channels: 1 };
+        values_of(decoder.forward_across(Tokens::new(x.clone()), &memory, true))
+    };
+    let memory = random([2, 3, 8]);
+    let plain = run(memory.clone());
+    assert_eq!(plain, run(memory.clone().slice_fill([0..2, 2..3, 0..8], 3.0)));
+    assert_ne!(plain, run(memory.slice_fill([0..2, 1..2, 0..8], 3.0)));
+}
+
+fn values_of(tokens: Tokens<Flex>) -> Vec<f32> {
+    values(tokens.values)
+}
+
+#[test]
+fn layers_are_dropped_in_training_only_and_each_is_seen() {
+    use burn::backend::Autodiff;
+    let config = TransformerConfig { layers: 2, heads: 2, layer_drop: 0.5, ..Default::default() };
+    config.validate(8).unwrap();
+    let model = config.init::<Autodiff<Flex>>(8, &Default::default());
+    let x = Tensor::from_inner(random([1, 3, 8]));
+    let same = |_: &usize| {
+        let each = model.forward_each(Tokens::new(x.clone()), false);
+        let same = |x: &Tensor<Autodiff<Flex>, 3>, y: &Tensor<Autodiff<Flex>, 3>| {
+            x.clone().into_data() == y.clone().into_data()
+        };
+        same(&each[0], &x) && same(&each[1], &each[0])
+    };
+    let unchanged = (0..200).filter(same).count();
+    assert!((25..80).contains(&unchanged), "a quarter leaves out both: {unchanged}");
+    let still = burn::module::AutodiffModule::valid(&model);
+    let x = x.inner();
+    let each = still.forward_each(Tokens::new(x.clone()), false);
+    assert_ne!(values(each[0].clone()), values(x.clone()));
+    assert_eq!(values(each[1].clone()), values_of(still.forward(Tokens::new(x), false)));
+}
+
+#[test]
+fn mistakes_name_the_key() {
+    let config = TransformerConfig { heads: 3, ..Default::default() };
+    assert_eq!(config.validate(8).unwrap_err().key, "heads");
+    let config = TransformerConfig { layers: 0, ..Default::default() };
+    assert_eq!(config.validate(8).unwrap_err().key, "layers");
+}
+
+/// All that text models use beside attention and feed-forward.
+fn settings() -> Vec<TransformerConfig> {
+    use crate::{
+        AttentionBias, NormConfig, NormKind, PositionConfig, RelativeConfig, RotaryConfig,
+    };
+    let base = TransformerConfig { layers: 3, heads: 4, hidden: Some(12), ..Default::default() };
+    let rotary = |local_base| {
+        Some(PositionConfig::Rotary(RotaryConfig { local_base, ..RotaryConfig::default() }))
+    };
+    let llama = TransformerConfig {
+        kv_heads: Some(2),
+        positions: rotary(None),
+        gated: true,
+        bias: false,
+        attention_bias: AttentionBias::NoOutput,
+        norm: NormConfig::new(NormKind::Rms),
+        final_norm: true,
+        ..base.clone()
+    };
+    let modern = TransformerConfig {
+        positions: rotary(Some(100.0)),
+        local: Some(LocalConfig { window: 2, global_every: 2 }),
+        first_norm: false,
+        ..base.clone()
+    };
+    let t5 = TransformerConfig {
+        head_width: Some(3),
+        attention_scale: Some(1.0),
+        positions: Some(PositionConfig::Relative(RelativeConfig { buckets: 4, distance: 6 })),
+        ..base.clone()
+    };
+    let alibi = TransformerConfig { positions: Some(PositionConfig::Alibi), ..base };
+    vec![llama, modern, t5, alibi]
+}
+
+#[test]
+fn a_cache_changes_nothing() {
+    for config in settings() {
+        config.validate(8).unwrap();
+        let model = config.init_across::<Flex>(8, &Default::default());
+        let (x, memory) = (random([2, 6, 8]), Tokens::new(random([2, 3, 8])));
+        let whole = values_of(model.forward_across(Tokens::new(x.clone()), &memory, true));
+        let mut cache = Cache::default();
+        let mut parts = Vec::new();
+        for (from, count) in [(0, 3), (3, 1), (4, 2)] {
+            let part = Tokens::new(x.clone().narrow(1, from, count));
+            let cache = Some(&mut cache);
+            let pass = Pass { causal: true, memory: Some(&memory), cache, ..Pass::default() };
+            parts.push(model.pass(part, pass).values);
+        }
+        assert_eq!(cache.len(), 6);
+        let parts = values(Tensor::cat(parts, 1));
+        for (one, other) in whole.iter().zip(&parts) {
+            assert!((one - other).abs() < 1e-5, "{config:?}: {one} is not {other}");
+        }
+    }
+}
+
+#[test]
+fn documents_in_a_row_are_as_if_alone() {
+    for config in settings() {
+        let model = config.init::<Flex>(8, &Default::default());
+        let (one, other) = (random([1, 3, 8]), random([1, 4, 8]));
+        let device = Default::default();
+        let run = |x: &Tensor<Flex, 3>| values(model.forward(Tokens::new(x.clone()), false).values);
+        let alone = [run(&one), run(&other)].concat();
+        let ids = Tensor::from_ints([[0, 1, 2, 0, 1, 2, 3]], &device);
+        let pass = Pass {
+            positions: Some(crate::Positions { ids, count: 4 }),
+            offsets: Some(Tensor::from_ints([0, 3, 7], &device)),
+            ..Pass::default()
+        };
+        let together = model.pass(Tokens::new(Tensor::cat(vec![one, other], 1)), pass);
+        for (one, other) in alone.iter().zip(values(together.values)) {
+            assert!((one - other).abs() < 1e-5, "{config:?}: {one} is not {other}");
+        }
+    }
+}
