@@ -21,7 +21,7 @@
 //! # }
 //! ```
 
-use crate::{HubError, Result, Weights};
+use crate::{HubError, Result, Weights, layout::Layout};
 use regex::Regex;
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -50,6 +50,25 @@ pub enum Rule {
         /// Ours to theirs.
         save: Option<(&'static str, &'static str)>,
     },
+    /// Linear layers that their file holds as one, `[all outputs, inputs]`: by whole dotted
+    /// segments. Parts are of equal size.
+    Fused {
+        /// As in their file.
+        theirs: &'static str,
+        /// As in our module, in the order of their rows.
+        ours: &'static [&'static str],
+    },
+    /// Linear layers that their file holds the other way round, `[in, out]`: by whole dotted
+    /// segments of their names.
+    Transposed {
+        /// As in their file.
+        theirs: &'static str,
+    },
+    /// A regular expression for tensors of theirs that we do not need: copies, counters.
+    Ignored {
+        /// As in their file.
+        theirs: &'static str,
+    },
     /// Old spellings that files on the hub still have, accepted on load and never written:
     /// `gamma` and `beta` of norms; both spellings of weight normalisation become
     /// `weight_g` and `weight_v`.
@@ -77,6 +96,9 @@ impl Rule {
             }
             Self::Prefix { theirs, ours } => (vec![start(theirs, ours)], vec![start(ours, theirs)]),
             Self::Regex { load, save } => (given(load), given(save)),
+            Self::Fused { .. } | Self::Transposed { .. } | Self::Ignored { .. } => {
+                (Vec::new(), Vec::new())
+            }
             Self::OldNames => {
                 let old = [
                     (r"\.gamma$", ".weight"),
@@ -95,6 +117,8 @@ impl Rule {
 pub struct NameMap {
     load: Vec<(Regex, String)>,
     save: Vec<(Regex, String)>,
+    layouts: Vec<Layout>,
+    ignored: Vec<Regex>,
 }
 
 impl NameMap {
@@ -106,6 +130,12 @@ impl NameMap {
     pub fn new(rules: &[Rule]) -> Result<Self> {
         let mut map = Self::default();
         for rule in rules {
+            match *rule {
+                Rule::Fused { theirs, ours } => map.layouts.push(Layout::fused(theirs, ours)?),
+                Rule::Transposed { theirs } => map.layouts.push(Layout::transposed(theirs)?),
+                Rule::Ignored { theirs } => map.ignored.push(compile(theirs)?),
+                _ => {}
+            }
             let (load, save) = rule.patterns();
             for (pattern, to) in load {
                 map.load.push((compile(&pattern)?, to));
@@ -127,24 +157,34 @@ impl NameMap {
         rename(&self.save, ours)
     }
 
-    /// Renames every tensor for loading into our module.
+    /// Renames every tensor for loading into our module, and gives it our layout.
     ///
     /// # Errors
-    /// When two of their names become one of ours.
-    pub fn to_ours(&self, weights: Weights) -> Result<Weights> {
+    /// When two of their names become one of ours, or a tensor has no such layout.
+    pub fn to_ours(&self, mut weights: Weights) -> Result<Weights> {
+        let needed = |name: &str| !self.ignored.iter().any(|pattern| pattern.is_match(name));
+        weights.tensors.retain(|name, _| needed(name));
+        weights.passthrough.retain(|name, _| needed(name));
+        for layout in &self.layouts {
+            layout.load(&mut weights)?;
+        }
         rename_all(weights, |name| self.load(name))
     }
 
-    /// Renames every tensor for a file of theirs.
+    /// Renames every tensor for a file of theirs, and gives it their layout.
     ///
     /// # Errors
-    /// When two of our names become one of theirs.
+    /// When two of our names become one of theirs, or a tensor has no such layout.
     pub fn to_theirs(&self, weights: Weights) -> Result<Weights> {
-        rename_all(weights, |name| self.save(name))
+        let mut weights = rename_all(weights, |name| self.save(name))?;
+        for layout in self.layouts.iter().rev() {
+            layout.save(&mut weights)?;
+        }
+        Ok(weights)
     }
 }
 
-fn compile(pattern: &str) -> Result<Regex> {
+pub(crate) fn compile(pattern: &str) -> Result<Regex> {
     Regex::new(pattern)
         .map_err(|error| HubError::Rule { rule: pattern.to_owned(), cause: error.to_string() })
 }

@@ -180,7 +180,7 @@ impl Gradients {
         }
         let expected = Weights::read_file(&path).unwrap();
         let ours = rename(&expected);
-        assert_eq!(ours.len(), expected.tensors.len());
+        assert!(ours.len() >= expected.tensors.len(), "names got lost");
         for (name, weight) in &ours {
             let Some((shape, values)) = self.found.get(name) else {
                 failures.push(format!("{}: no gradient of {name}", dir.display()));

@@ -49,7 +49,6 @@ pub mod whisper;
 pub use batch::{BatchError, Clip, Collator, SpeechBatch, SpeechHostBatch};
 pub use config::SpeechModelConfig;
 pub use error::{Result, SpeechError};
-pub use hub::ModelError;
 pub use modality::SPEECH;
 pub use model::SpeechModel;
 pub use presets::Preset;

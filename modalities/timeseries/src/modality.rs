@@ -33,8 +33,7 @@ impl Modality for TimeSeries {
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
-        let failed = |error: hub::ModelError| TaskError::from(error);
-        let config = hub::read_config(dir).map_err(failed)?;
+        let config = hub::read_config(dir).map_err(TaskError::from)?;
         let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let mut facts = vec![
             ("context".into(), format!("{} rows", config.context)),

@@ -208,7 +208,8 @@ impl<B: Backend> SeriesModel<B> {
     /// The forecast head's output in scaled units; `None` for models without that head.
     pub fn forecast_scaled(&self, batch: &SeriesBatch<B>) -> Option<ScaledForecast<B>> {
         let (config, head) = (self.config.forecast.as_ref()?, self.forecast_head.as_ref()?);
-        let encoded = self.encode_all(batch, View { hide: None, causal: self.config.causal });
+        let encoded =
+            self.encode_all(batch, View { causal: self.config.causal, ..View::default() });
         let [_, _, channels] = batch.dims();
         let targets = config.targets(channels, batch.known);
         let rows = config.rows(self.config.horizon);
@@ -237,7 +238,8 @@ impl<B: Backend> SeriesModel<B> {
 
     /// One vector a sequence: the class token or the mean over tokens, `[batch * channels, width]`.
     pub fn pooled(&self, batch: &SeriesBatch<B>) -> Tensor<B, 2> {
-        let encoded = self.encode_all(batch, View { hide: None, causal: self.config.causal });
+        let encoded =
+            self.encode_all(batch, View { causal: self.config.causal, ..View::default() });
         self.config.label_pooling().forward(encoded.tokens.values)
     }
 

@@ -83,7 +83,7 @@ impl<B: Backend> SeriesModel<B> {
         values: Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         let scaled = Scaled { values, ..scaled.clone() };
-        let encoded = self.encode_scaled(scaled, batch, View { hide: None, causal: true });
+        let encoded = self.encode_scaled(scaled, batch, View::causal());
         let [_, tokens, _] = encoded.tokens.dims();
         let last = head.forward(encoded.tokens.values.narrow(1, tokens - 1, 1));
         self.to_rows(last, batch)
@@ -122,7 +122,7 @@ impl<B: Backend> SeriesModel<B> {
             TensorData::new(hidden, [items * channels, count]),
             &batch.past.device(),
         );
-        let encoded = self.encode_scaled(moved, batch, View { hide: Some(hide), causal: false });
+        let encoded = self.encode_scaled(moved, batch, View::hiding(hide));
         let decoded = head.forward(self.patch_tokens(encoded.tokens).values);
         // Every so many patches cover the unknown rows side by side, counted from the end.
         let parts = (1..=ahead)
@@ -189,7 +189,7 @@ mod causal_tests {
 
     fn decoded(model: &SeriesModel<Flex>, batch: &SeriesHostBatch) -> Vec<f32> {
         let batch = batch.upload(&Default::default());
-        let tokens = model.encode(&batch, View { hide: None, causal: true });
+        let tokens = model.encode(&batch, View::causal());
         model.decode(tokens.values).into_data().to_vec().unwrap()
     }
 

@@ -324,7 +324,7 @@ mod tests {
             let layout = model.layout(&batch);
             assert_eq!(layout, Layout { channels: 3, ..Layout::new(6, 4) });
             let Targets::Values { values, .. } = model.targets(&batch) else { panic!("values") };
-            let encoded = model.encode(&batch, View { hide: None, causal });
+            let encoded = model.encode(&batch, View { causal, ..View::default() });
             assert_eq!(model.decode(encoded.values).dims(), values.dims());
         }
     }

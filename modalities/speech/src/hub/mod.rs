@@ -11,46 +11,17 @@ use crate::{
     whisper,
 };
 use kiln_core::Backend;
-use kiln_hub::{HubError, Mode, ModelDir, NameMap, Weight, Weights};
-use kiln_nn::ConfigError;
+use kiln_hub::{HubError, Mode, ModelDir, ModelError, NameMap, Weight, Weights};
 use preprocessor::Preprocessor;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The `model_type` of models that no published family can express.
 pub const KILN: &str = "kiln-speech";
 
 /// The `model_type`s that [`SpeechModel::load`] reads.
 pub const MODEL_TYPES: [&str; 2] = [wav2vec2::MODEL_TYPE, KILN];
-
-/// Why a model directory could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelError {
-    /// Files or weights.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// A setting of `config.json` or `preprocessor_config.json` that makes no sense or is not
-    /// supported.
-    #[error("{}: {error}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// The setting.
-        error: ConfigError,
-    },
-    /// Another kind of model.
-    #[error("{} holds a model of type `{found}`; expected {expected}", path.display())]
-    ModelType {
-        /// The directory.
-        path: PathBuf,
-        /// Its `model_type`.
-        found: String,
-        /// What would do.
-        expected: String,
-    },
-}
 
 impl<B: Backend> SpeechModel<B> {
     /// Reads a model directory.
@@ -59,7 +30,7 @@ impl<B: Backend> SpeechModel<B> {
     /// When it cannot be read, has options that are not supported, or weights that do not fit.
     pub fn load(dir: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let (config, weights) = read(dir)?;
-        let mut model = Self::new(config, device).map_err(in_file(dir, CONFIG))?;
+        let mut model = Self::new(config, device).map_err(ModelError::in_file(dir, CONFIG))?;
         kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
         Ok(model)
     }
@@ -128,7 +99,8 @@ fn config_of(dir: &ModelDir) -> Result<SpeechModelConfig, ModelError> {
     let mut config = match dir.model_type() {
         wav2vec2::MODEL_TYPE => {
             let theirs = dir.parse_config()?;
-            let ours = wav2vec2::to_ours(&theirs).map_err(in_file(&dir.path, CONFIG))?;
+            let ours =
+                wav2vec2::to_ours(&theirs).map_err(ModelError::in_file(&dir.path, CONFIG))?;
             let Extended { kiln } = dir.parse_config()?;
             let mut ours = SpeechModelConfig { format: Some(Format::Wav2Vec2), ..ours };
             ours.frontend.gradient_scale = kiln.gradient_scale;
@@ -148,10 +120,10 @@ fn config_of(dir: &ModelDir) -> Result<SpeechModelConfig, ModelError> {
         }
     };
     if let Some(preprocessor) = dir.extra::<Preprocessor>(preprocessor::FILE)? {
-        let wrong = in_file(&dir.path, preprocessor::FILE);
+        let wrong = ModelError::in_file(&dir.path, preprocessor::FILE);
         config.audio = preprocessor.audio(config.audio).map_err(wrong)?;
     }
-    config.validate().map_err(in_file(&dir.path, CONFIG))?;
+    config.validate().map_err(ModelError::in_file(&dir.path, CONFIG))?;
     Ok(config)
 }
 
@@ -178,11 +150,6 @@ impl Default for Extras {
     fn default() -> Self {
         Self { gradient_scale: 1.0 }
     }
-}
-
-pub(crate) fn in_file(dir: &Path, file: &str) -> impl FnOnce(ConfigError) -> ModelError + use<> {
-    let path = dir.join(file);
-    move |error| ModelError::Config { path, error }
 }
 
 fn names(config: &SpeechModelConfig) -> Result<NameMap, HubError> {

@@ -260,6 +260,7 @@ pub fn to_json(ours: &SpeechModelConfig) -> Option<Value> {
     let backbone = &ours.backbone;
     let plain = ours.token.is_none()
         && !(ours.ctc.is_some() && ours.quantiser.is_some())
+        && backbone.is_plain()
         && backbone.pre_norm == backbone.final_norm
         && backbone.norm == NormConfig { epsilon: backbone.norm.epsilon, ..NormConfig::default() }
         && backbone.norm.kind == NormKind::Layer

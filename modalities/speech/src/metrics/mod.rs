@@ -6,11 +6,10 @@
 //! - [`bootstrap()`] gives the interval an error rate lies in; [`RealTimeFactor`] the speed.
 
 mod align;
-mod bootstrap;
 mod error_rate;
 mod speed;
 
 pub use align::{Edit, align};
-pub use bootstrap::{Interval, bootstrap};
 pub use error_rate::{ErrorCount, ErrorRates, Utterance};
+pub use kiln_core::{Interval, bootstrap};
 pub use speed::RealTimeFactor;

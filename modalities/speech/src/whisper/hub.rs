@@ -5,12 +5,13 @@ use super::{
     config::{CLASS, MODEL_TYPE, WhisperConfig},
 };
 use crate::{
-    hub::{CONFIG, ModelError, in_file, preprocessor},
+    hub::{CONFIG, preprocessor},
     log_mel::LogMelConfig,
 };
 use kiln_core::Backend;
 use kiln_hub::{
-    HubError, Mode, ModelDir, NameMap, Rule, Weights, family::family_json, model_dir::write_json,
+    HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weights, family::family_json,
+    model_dir::write_json,
 };
 use kiln_nn::ConfigError;
 use serde_json::json;
@@ -26,7 +27,7 @@ impl<B: Backend> Whisper<B> {
     /// When it cannot be read, has options that are not supported, or weights that do not fit.
     pub fn load(dir: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let (config, weights) = read(dir)?;
-        let mut model = Self::new(config, device).map_err(in_file(dir, CONFIG))?;
+        let mut model = Self::new(config, device).map_err(ModelError::in_file(dir, CONFIG))?;
         kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
         Ok(model)
     }
@@ -38,7 +39,7 @@ impl<B: Backend> Whisper<B> {
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
         let json = family_json(MODEL_TYPE, CLASS, self.config()).ok_or_else(|| {
             let error = ConfigError::new("dropout", "not finite", "numbers that JSON has");
-            in_file(dir, CONFIG)(error)
+            ModelError::in_file(dir, CONFIG)(error)
         })?;
         let weights = names()?.to_theirs(kiln_hub::collect::<B, _>(self)?)?;
         ModelDir::write(dir, &json, &weights)?;
@@ -69,7 +70,7 @@ pub fn read(dir: &Path) -> Result<(WhisperConfig, Weights), ModelError> {
         return Err(ModelError::ModelType { path: dir.to_owned(), found, expected });
     }
     let config: WhisperConfig = model_dir.parse_config()?;
-    config.validate().map_err(in_file(dir, CONFIG))?;
+    config.validate().map_err(ModelError::in_file(dir, CONFIG))?;
     let mut weights = model_dir.weights()?;
     // Tied to the embedding, and not always left out.
     weights.tensors.remove("proj_out.weight");

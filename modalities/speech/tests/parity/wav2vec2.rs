@@ -90,7 +90,7 @@ fn pretraining<B: Backend>(
     let hide = TensorData::new(hidden, mask.shape.clone());
     let hide = Tensor::from_data(hide, &Default::default());
     let quantise = |picked: &[usize]| {
-        let view = View { hide: Some(hide.clone()), causal: false };
+        let view = View::hiding(hide.clone());
         model.quantise(batch, view, picked, None, &mut Seed::new(0).rng()).unwrap()
     };
     let all = quantise(&(0..mask.values.len()).collect::<Vec<_>>());

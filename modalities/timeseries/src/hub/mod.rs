@@ -18,11 +18,12 @@ use crate::{
     scaler::MissingFill,
 };
 use kiln_core::Backend;
-use kiln_hub::{HubError, Mode, ModelDir, NameMap, Rule, Weight, Weights};
-use kiln_nn::ConfigError;
+use kiln_hub::{
+    HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weight, Weights, model_dir::CONFIG,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The `model_type` of models that no published family can express.
 pub const KILN: &str = "kiln-timeseries";
@@ -30,31 +31,6 @@ pub const KILN: &str = "kiln-timeseries";
 /// The `model_type`s that [`load_model`] reads.
 pub const MODEL_TYPES: [&str; 4] =
     [patchtst::MODEL_TYPE, patchtsmixer::MODEL_TYPE, tinytimemixer::MODEL_TYPE, KILN];
-
-/// Why a model directory could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelError {
-    /// Files or weights.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// A setting of `config.json` that makes no sense or is not supported.
-    #[error("{}: {error}", path.display())]
-    Config {
-        /// The directory.
-        path: PathBuf,
-        /// The setting.
-        error: ConfigError,
-    },
-    /// Another kind of model.
-    #[error("{} holds a model of type `{found}`; expected one of {}", path.display(), MODEL_TYPES.join(", "))]
-    ModelType {
-        /// The directory.
-        path: PathBuf,
-        /// Its `model_type`.
-        found: String,
-    },
-}
 
 /// Reads a model directory.
 ///
@@ -65,7 +41,8 @@ pub fn load_model<B: Backend>(
     device: &B::Device,
 ) -> Result<(SeriesModel<B>, SeriesModelConfig), ModelError> {
     let (config, weights) = read(dir)?;
-    let mut model = SeriesModel::new(config.clone(), device).map_err(in_dir(dir))?;
+    let mut model =
+        SeriesModel::new(config.clone(), device).map_err(ModelError::in_file(dir, CONFIG))?;
     kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
     Ok((model, config))
 }
@@ -158,7 +135,7 @@ impl Default for Extras {
 }
 
 fn config_of(dir: &ModelDir) -> Result<SeriesModelConfig, ModelError> {
-    let wrong = in_dir(&dir.path);
+    let wrong = ModelError::in_file(&dir.path, CONFIG);
     let (format, config) = match dir.model_type() {
         patchtst::MODEL_TYPE => {
             (Format::PatchTst, patchtst::to_ours(&dir.parse_config()?).map_err(wrong)?)
@@ -175,7 +152,8 @@ fn config_of(dir: &ModelDir) -> Result<SeriesModelConfig, ModelError> {
             return Ok(SeriesModelConfig { format: Some(Format::KilnTimeseries), ..own.model });
         }
         found => {
-            return Err(ModelError::ModelType { path: dir.path.clone(), found: found.to_owned() });
+            let (found, expected) = (found.to_owned(), MODEL_TYPES.join(" or "));
+            return Err(ModelError::ModelType { path: dir.path.clone(), found, expected });
         }
     };
     let Extended { kiln } = dir.parse_config()?;
@@ -185,7 +163,7 @@ fn config_of(dir: &ModelDir) -> Result<SeriesModelConfig, ModelError> {
     if let Some(reconcile) = config.forecast.as_mut().and_then(|head| head.reconcile.as_mut()) {
         reconcile.raw_values = kiln.raw_values;
     }
-    config.validate().map_err(in_dir(&dir.path))?;
+    config.validate().map_err(ModelError::in_file(&dir.path, CONFIG))?;
     Ok(config)
 }
 
@@ -200,11 +178,6 @@ struct Own {
 struct Extended {
     #[serde(default)]
     kiln: Extras,
-}
-
-fn in_dir(path: &Path) -> impl FnOnce(ConfigError) -> ModelError + use<> {
-    let path = path.join("config.json");
-    move |error| ModelError::Config { path, error }
 }
 
 fn names(config: &SeriesModelConfig) -> Result<NameMap, HubError> {

@@ -235,6 +235,7 @@ pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
         && ours.labels.is_empty()
         && !ours.causal
         && !transformer.final_norm
+        && transformer.is_plain()
         && transformer.attention_bias == AttentionBias::All
         && transformer.layer_drop == 0.0
         && plain_norm(&transformer.norm)

@@ -112,7 +112,7 @@ fn pretraining<B: Backend>(
     let mask: Tensor<B, 3> = tensor(&inputs.get(&["mask"]).expect("pretraining needs the mask"));
     let mask = mask.reshape([items * channels, model.config().patches()]);
     let hide: Tensor<B, 2, Bool> = mask.clone().greater_elem(0.5);
-    let encoded = model.encode_all(batch, View { hide: Some(hide), causal: false });
+    let encoded = model.encode_all(batch, View::hiding(hide));
     let [_, all, width] = encoded.tokens.dims();
     let hidden = encoded.tokens.values.clone();
     let count = hidden.shape().num_elements();
