@@ -8,20 +8,28 @@
 //! ```
 //!
 //! - [`Source`] yields examples by index; [`Sampler`] decides which index comes when.
+//! - [`MixtureSource`] mixes sources by weights that change as a run goes on.
 //! - [`Tokens`] is what a frontend makes and a backbone transforms.
 //! - [`TokenModel`] is a model as objectives see it, whatever its modality.
 //! - [`Objective`] turns a model and a batch into a [`Loss`] with its vital [`Sign`]s.
 //! - [`Seed`] derives every random number of a run from one.
+//! - [`bootstrap()`] says how sure a corpus's number is.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod bootstrap;
 mod loss;
+mod mixture;
 mod objective;
 mod seed;
 mod source;
 mod tokens;
 
+pub use bootstrap::{Interval, bootstrap, bootstrap_mean};
 pub use kiln_kernels::{AutodiffBackend, Backend};
 pub use loss::{Loss, Sign, SignValue};
-pub use objective::{Layout, Objective, StepContext, TokenModel, View};
+pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
+pub use objective::{Disguise, Layout, Objective, StepContext, TokenModel, View};
 pub use seed::{Rng, Seed};
 pub use source::{Sampler, Size, Source};
 pub use tokens::{Quantised, Targets, Tokens};

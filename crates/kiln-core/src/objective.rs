@@ -1,7 +1,8 @@
 //! A model as objectives see it, and objectives as the trainer sees them.
 
-use crate::{Backend, Loss, Quantised, Rng, Targets, Tokens};
-use burn::tensor::{Bool, Tensor};
+use crate::{Backend, Loss, Quantised, Rng, Seed, Targets, Tokens};
+use burn::tensor::{Bool, Int, Tensor};
+use std::ops::Range;
 
 /// How an objective wants the tokens of a batch.
 #[derive(Clone, Debug)]
@@ -9,13 +10,38 @@ pub struct View<B: Backend> {
     /// `[batch, tokens]`, true where the token's content is hidden from the model; the frontend
     /// decides what stands in its place (zeros, a learnt vector, a mask id).
     pub hide: Option<Tensor<B, 2, Bool>>,
+    /// Tokens whose content is exchanged for something at random, where the frontend can.
+    pub disguise: Option<Disguise<B>>,
     /// Whether a token may see only itself and what came before.
     pub causal: bool,
+    /// Where `causal`: how many tokens at the beginning of each sequence all tokens see.
+    pub prefix: Option<Vec<usize>>,
+}
+
+/// Tokens whose content is exchanged for something at random.
+#[derive(Clone, Debug)]
+pub struct Disguise<B: Backend> {
+    /// `[batch, tokens]`, true where it is.
+    pub tokens: Tensor<B, 2, Bool>,
+    /// What stands there follows from it.
+    pub seed: Seed,
 }
 
 impl<B: Backend> Default for View<B> {
     fn default() -> Self {
-        Self { hide: None, causal: false }
+        Self { hide: None, disguise: None, causal: false, prefix: None }
+    }
+}
+
+impl<B: Backend> View<B> {
+    /// Each token sees only itself and what came before.
+    pub fn causal() -> Self {
+        Self { causal: true, ..Self::default() }
+    }
+
+    /// The content of some tokens, `[batch, tokens]`, is hidden.
+    pub fn hiding(tokens: Tensor<B, 2, Bool>) -> Self {
+        Self { hide: Some(tokens), ..Self::default() }
     }
 }
 
@@ -30,12 +56,50 @@ pub struct Layout {
     pub channels: usize,
     /// Tokens of each sequence that are no padding, which follows them; `None` when none is.
     pub lengths: Option<Vec<usize>>,
+    /// Tokens that are never hidden, `[batch, tokens]` in row-major order: separators, a class
+    /// token among the others. `None` when there are none.
+    pub fixed: Option<Vec<bool>>,
+    /// Tokens that begin a unit of several, such as a word, `[batch, tokens]` in row-major order.
+    /// `None` when each token is one.
+    pub starts: Option<Vec<bool>>,
+    /// Where documents begin, counted through the batch's tokens, rising: several in a sequence.
+    /// `None` when each sequence is one.
+    pub documents: Option<Vec<usize>>,
 }
 
 impl Layout {
     /// Sequences of equal length, one an item.
     pub fn new(batch: usize, tokens: usize) -> Self {
-        Self { batch, tokens, channels: 1, lengths: None }
+        Self {
+            batch,
+            tokens,
+            channels: 1,
+            lengths: None,
+            fixed: None,
+            starts: None,
+            documents: None,
+        }
+    }
+
+    /// The tokens of a sequence that may be hidden, in units that are hidden together: words where
+    /// `whole` and the batch knows them, otherwise single tokens.
+    pub fn units(&self, sequence: usize, whole: bool) -> Vec<Range<usize>> {
+        let first = sequence * self.tokens;
+        let flag = |flags: &Option<Vec<bool>>, at: usize| {
+            flags.as_ref().and_then(|flags| flags.get(first + at)).copied()
+        };
+        let mut units: Vec<Range<usize>> = Vec::new();
+        for at in 0..self.length(sequence) {
+            if flag(&self.fixed, at) == Some(true) {
+                continue;
+            }
+            let begins = !whole || flag(&self.starts, at) != Some(false);
+            match units.last_mut() {
+                Some(unit) if !begins && unit.end == at => unit.end += 1,
+                _ => units.push(at..at + 1),
+            }
+        }
+        units
     }
 
     /// Tokens of a sequence that are no padding.
@@ -77,6 +141,14 @@ pub trait TokenModel<B: Backend> {
     /// The head a token: `[batch, tokens, width]` to `[batch, tokens, target width]`, or to
     /// `[batch, tokens, vocabulary]` where targets are ids.
     fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3>;
+
+    /// The cross-entropy of an id for each token, in nats, without keeping the scores of
+    /// [`Self::decode`]: `[rows, width]` and `[rows]` to `[rows]`. `None` where that is no faster, or
+    /// targets are no ids.
+    fn losses(&self, values: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Option<Tensor<B, 1>> {
+        let _ = (values, ids);
+        None
+    }
 
     /// The model's own task with labels: forecasting, transcription, classification.
     fn supervised(&self, batch: &Self::Batch, context: &mut StepContext<'_>) -> Loss<B>;

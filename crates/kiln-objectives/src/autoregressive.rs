@@ -1,7 +1,11 @@
 //! Each token is predicted from those before it: next patch, next id.
 
-use crate::{score::score, signs::with_token_signs};
-use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel, Tokens, View};
+use crate::{
+    score::{score, score_ids},
+    signs::with_token_signs,
+};
+use burn::tensor::Tensor;
+use kiln_core::{Backend, Layout, Loss, StepContext, Targets, TokenModel, Tokens, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,24 +26,30 @@ impl Autoregressive {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
-        let encoded = model.encode(batch, View { hide: None, causal: true });
+        let encoded = model.encode(batch, View::causal());
         let [sequences, tokens, width] = encoded.dims();
         if tokens < 2 {
             return Loss::new(encoded.values.sum().mul_scalar(0.0), 0);
         }
-        let seen = encoded.values.clone().slice([0..sequences, 0..tokens - 1, 0..width]);
-        let decoded = model.decode(seen);
-        let pad = encoded.mask_pad.clone().map(|mask| mask.slice([0..sequences, 1..tokens]));
-        let next = match model.targets(batch) {
-            Targets::Values { values, mask_missing } => Targets::Values {
-                values: values.narrow(1, 1, tokens - 1),
-                mask_missing: mask_missing.map(|mask| mask.narrow(1, 1, tokens - 1)),
-            },
-            Targets::Ids { ids, vocabulary } => {
-                Targets::Ids { ids: ids.narrow(1, 1, tokens - 1), vocabulary }
+        let loss = match model.targets(batch) {
+            Targets::Ids { ids, .. } => {
+                let chosen = has_next(&model.layout(batch));
+                // Each token beside the id of the next; the last has none, and is not chosen.
+                let next =
+                    Tensor::cat(vec![ids.clone().narrow(1, 1, tokens - 1), ids.narrow(1, 0, 1)], 1);
+                score_ids(model, encoded.values.clone(), next, &chosen, context.observe)
+            }
+            Targets::Values { values, mask_missing } => {
+                let seen = encoded.values.clone().slice([0..sequences, 0..tokens - 1, 0..width]);
+                let pad = encoded.mask_pad.clone();
+                let pad = pad.map(|mask| mask.slice([0..sequences, 1..tokens]));
+                let next = Targets::Values {
+                    values: values.narrow(1, 1, tokens - 1),
+                    mask_missing: mask_missing.map(|mask| mask.narrow(1, 1, tokens - 1)),
+                };
+                score(model.decode(seen), next, pad, self.huber, context.observe)
             }
         };
-        let loss = score(decoded, next, pad, self.huber, context.observe);
         if context.observe {
             with_token_signs(loss, &Tokens { mask_pad: None, ..encoded })
         } else {
@@ -48,11 +58,28 @@ impl Autoregressive {
     }
 }
 
+/// Which tokens have one after them that is neither padding nor begins another document:
+/// `[batch, tokens]` in row-major order.
+fn has_next(layout: &Layout) -> Vec<bool> {
+    let mut chosen = Vec::with_capacity(layout.batch * layout.tokens);
+    for sequence in 0..layout.batch {
+        let length = layout.length(sequence);
+        chosen.extend((1..=layout.tokens).map(|next| next < length));
+    }
+    if let Some(documents) = &layout.documents {
+        for start in documents.iter().filter(|start| **start > 0) {
+            if let Some(before) = chosen.get_mut(start - 1) {
+                *before = false;
+            }
+        }
+    }
+    chosen
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::toy::{Toy, context};
-    use burn::tensor::Tensor;
     use burn_flex::Flex;
     use kiln_core::Seed;
 

@@ -2,9 +2,15 @@
 //! PatchTST's patches (<https://arxiv.org/abs/2211.14730>), HuBERT's units
 //! (<https://arxiv.org/abs/2106.07447>).
 
-use crate::{ObjectiveError, Spans, score::score, signs::with_token_signs};
+use crate::{
+    ObjectiveError, Spans,
+    score::{score, score_ids},
+    signs::with_token_signs,
+};
 use burn::tensor::{Bool, Tensor, TensorData};
-use kiln_core::{Backend, Layout, Loss, Rng, Sign, StepContext, Targets, TokenModel, View};
+use kiln_core::{
+    Backend, Disguise, Layout, Loss, Rng, Seed, Sign, StepContext, Targets, TokenModel, View,
+};
 use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +23,19 @@ pub struct Masked {
     pub ratio: f64,
     /// Which tokens are hidden.
     pub kind: MaskedKind,
+    /// Whether words of several tokens are hidden as a whole (<https://arxiv.org/abs/1906.08101>),
+    /// where the data knows words; the ratio is then one of words.
+    pub whole_words: bool,
+    /// The ratio at the end of this many steps, towards which it moves from the first: hiding less
+    /// and less. It stays the same if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<RatioDecay>,
+    /// The share of the chosen tokens that are not hidden but exchanged for random ones, and still
+    /// to be predicted; BERT's 0.1.
+    pub random: f64,
+    /// The share of the chosen tokens that are left as they are, and still to be predicted; BERT's
+    /// 0.1.
+    pub kept: f64,
     /// Whether the channels of an item share one mask.
     pub same_for_channels: bool,
     /// Where targets are values: errors beyond this count straight rather than squared.
@@ -26,8 +45,27 @@ pub struct Masked {
 
 impl Default for Masked {
     fn default() -> Self {
-        Self { ratio: 0.4, kind: MaskedKind::Random, same_for_channels: false, huber: None }
+        Self {
+            ratio: 0.4,
+            kind: MaskedKind::Random,
+            whole_words: false,
+            decay: None,
+            random: 0.0,
+            kept: 0.0,
+            same_for_channels: false,
+            huber: None,
+        }
     }
+}
+
+/// A ratio that moves, <https://arxiv.org/abs/2305.15096>.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RatioDecay {
+    /// Where it ends, above 0 and below 1.
+    pub to: f64,
+    /// After so many steps.
+    pub steps: u64,
 }
 
 /// Which tokens are hidden.
@@ -38,6 +76,9 @@ pub enum MaskedKind {
     Random,
     /// Runs of this many tokens anywhere.
     Block(usize),
+    /// Runs of one to this many tokens anywhere, short ones more often: each length as often as one
+    /// by it, as in MacBERT (<https://arxiv.org/abs/2004.13922>).
+    Ngrams(usize),
     /// Runs of this many tokens that may overlap: as many as would make up the ratio if they did
     /// not, see [`Spans`].
     Spans(usize),
@@ -54,8 +95,21 @@ impl Masked {
             });
         }
         crate::check_huber("masked.huber", self.huber)?;
+        if let Some(decay) = self.decay
+            && !(decay.to > 0.0 && decay.to < 1.0)
+        {
+            let problem = format!("is {}; expected above 0 and below 1", decay.to);
+            return Err(ObjectiveError { key: "masked.decay.to", problem });
+        }
+        for (key, share) in [("masked.random", self.random), ("masked.kept", self.kept)] {
+            if !(share >= 0.0 && self.random + self.kept <= 1.0) {
+                let problem = format!("is {share}; expected 0 to 1, with its twin");
+                return Err(ObjectiveError { key, problem });
+            }
+        }
         let key = match self.kind {
             MaskedKind::Block(0) => "masked.kind.block",
+            MaskedKind::Ngrams(0) => "masked.kind.ngrams",
             MaskedKind::Spans(0) => "masked.kind.spans",
             _ => return Ok(()),
         };
@@ -81,21 +135,31 @@ impl Masked {
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
         let layout = model.layout(batch);
-        let hidden = self.sample(&layout, context.rng);
+        let chosen = self.at(context.step).sample(&layout, context.rng);
         let visible: usize = (0..layout.batch).map(|sequence| layout.length(sequence)).sum();
-        let share = hidden.iter().filter(|h| **h).count() as f32 / visible.max(1) as f32;
+        let share = chosen.iter().filter(|h| **h).count() as f32 / visible.max(1) as f32;
         let device = model.device(batch);
-        let hide = Tensor::<B, 2, Bool>::from_data(
-            TensorData::new(hidden, [layout.batch, layout.tokens]),
-            &device,
-        );
-        let encoded = model.encode(batch, View { hide: Some(hide.clone()), causal: false });
-        let mut ignore = hide.bool_not();
-        if let Some(pad) = encoded.mask_pad.clone() {
-            ignore = ignore.bool_or(pad);
-        }
-        let decoded = model.decode(encoded.values.clone());
-        let loss = score(decoded, targets, Some(ignore), self.huber, context.observe);
+        let upload = |tokens: Vec<bool>| {
+            let data = TensorData::new(tokens, [layout.batch, layout.tokens]);
+            Tensor::<B, 2, Bool>::from_data(data, &device)
+        };
+        let view = self.view(&chosen, upload, context.rng);
+        let ignore = upload(chosen.iter().map(|chosen| !chosen).collect());
+        let encoded = model.encode(batch, view);
+        let loss = match targets {
+            Targets::Ids { ids, .. } => {
+                let values = encoded.values.clone();
+                score_ids(model, values, ids, &chosen, context.observe)
+            }
+            targets => {
+                let ignore = match encoded.mask_pad.clone() {
+                    Some(pad) => ignore.bool_or(pad),
+                    None => ignore,
+                };
+                let decoded = model.decode(encoded.values.clone());
+                score(decoded, targets, Some(ignore), self.huber, context.observe)
+            }
+        };
         if context.observe {
             with_token_signs(loss, &encoded)
                 .with_sign(Sign::MaskedShare, Tensor::from_floats([share], &device))
@@ -104,13 +168,47 @@ impl Masked {
         }
     }
 
-    /// Draws which tokens are hidden, `[batch, tokens]` in row-major order; padding never is.
+    /// With the ratio of a step.
+    fn at(&self, step: u64) -> Self {
+        let ratio = self.decay.map_or(self.ratio, |decay| {
+            let gone = (step as f64 / decay.steps.max(1) as f64).min(1.0);
+            self.ratio + (decay.to - self.ratio) * gone
+        });
+        Self { ratio, ..self.clone() }
+    }
+
+    /// What the model sees of the chosen tokens: nothing, something else, or all.
+    fn view<B: Backend>(
+        &self,
+        chosen: &[bool],
+        upload: impl Fn(Vec<bool>) -> Tensor<B, 2, Bool>,
+        rng: &mut Rng,
+    ) -> View<B> {
+        if self.random + self.kept == 0.0 {
+            return View::hiding(upload(chosen.to_vec()));
+        }
+        let (mut hidden, mut disguised) = (chosen.to_vec(), vec![false; chosen.len()]);
+        for at in (0..chosen.len()).filter(|at| chosen[*at]) {
+            let draw: f64 = rng.random();
+            hidden[at] = draw >= self.random + self.kept;
+            disguised[at] = draw < self.random;
+        }
+        let seed = Seed::new(rng.random());
+        let disguise = Some(Disguise { tokens: upload(disguised), seed });
+        View { disguise, ..View::hiding(upload(hidden)) }
+    }
+
+    /// Draws which tokens are hidden, `[batch, tokens]` in row-major order; neither padding nor
+    /// what is fixed ever is.
     fn sample(&self, layout: &Layout, rng: &mut Rng) -> Vec<bool> {
         let repeat = if self.same_for_channels { layout.channels.max(1) } else { 1 };
         let mut hidden = Vec::with_capacity(layout.batch * layout.tokens);
         for sequence in (0..layout.batch).step_by(repeat) {
-            let mut row = self.sample_row(layout.length(sequence), rng);
-            row.resize(layout.tokens, false);
+            let units = layout.units(sequence, self.whole_words);
+            let mut row = vec![false; layout.tokens];
+            for (unit, hide) in units.iter().zip(self.sample_row(units.len(), rng)) {
+                row[unit.clone()].fill(hide);
+            }
             for _ in 0..repeat {
                 hidden.extend_from_slice(&row);
             }
@@ -119,36 +217,52 @@ impl Masked {
         hidden
     }
 
-    /// One sequence.
-    fn sample_row(&self, tokens: usize, rng: &mut Rng) -> Vec<bool> {
-        // At least one token hidden and one seen, where there are two.
-        let hide = ((tokens as f64 * self.ratio).round() as usize)
-            .clamp(usize::from(tokens > 1), tokens.saturating_sub(1));
-        let mut row = vec![false; tokens];
+    /// One sequence of so many units.
+    fn sample_row(&self, units: usize, rng: &mut Rng) -> Vec<bool> {
+        // At least one hidden and one seen, where there are two.
+        let hide = ((units as f64 * self.ratio).round() as usize)
+            .clamp(usize::from(units > 1), units.saturating_sub(1));
+        let mut row = vec![false; units];
         match self.kind {
             MaskedKind::Spans(length) => {
                 let spans = Spans { probability: self.ratio, length, ..Spans::default() };
-                return spans.sample_row(tokens, rng);
+                return spans.sample_row(units, rng);
             }
-            MaskedKind::Tail => row[tokens - hide..].fill(true),
+            MaskedKind::Tail => row[units - hide..].fill(true),
             MaskedKind::Random => {
                 row[..hide].fill(true);
                 row.shuffle(rng);
             }
-            MaskedKind::Block(length) => {
-                let mut left = hide;
-                while left > 0 {
-                    let start = rng.random_range(0..tokens);
-                    for hidden in row.iter_mut().skip(start).take(length.max(1)) {
-                        if left > 0 && !*hidden {
-                            *hidden = true;
-                            left -= 1;
-                        }
-                    }
-                }
+            MaskedKind::Block(length) => fill_runs(&mut row, hide, rng, |_| length.max(1)),
+            MaskedKind::Ngrams(most) => {
+                let lengths = 1..=most.max(1);
+                let weights: f64 = lengths.clone().map(|length| 1.0 / length as f64).sum();
+                fill_runs(&mut row, hide, rng, |rng| {
+                    let mut draw = rng.random::<f64>() * weights;
+                    let length = lengths.clone().find(|length| {
+                        draw -= 1.0 / *length as f64;
+                        draw < 0.0
+                    });
+                    length.unwrap_or(most.max(1))
+                });
             }
         }
         row
+    }
+}
+
+/// Hides `hide` of a row in runs whose lengths are drawn.
+fn fill_runs(row: &mut [bool], hide: usize, rng: &mut Rng, length: impl Fn(&mut Rng) -> usize) {
+    let mut left = hide;
+    while left > 0 {
+        let start = rng.random_range(0..row.len());
+        let length = length(rng);
+        for hidden in row.iter_mut().skip(start).take(length) {
+            if left > 0 && !*hidden {
+                *hidden = true;
+                left -= 1;
+            }
+        }
     }
 }
 
@@ -157,7 +271,6 @@ mod tests {
     use super::*;
     use crate::toy::{Toy, context};
     use burn_flex::Flex;
-    use kiln_core::Seed;
 
     fn layout() -> Layout {
         Layout { channels: 3, ..Layout::new(6, 10) }
@@ -216,5 +329,52 @@ mod tests {
     fn settings_out_of_range_are_named() {
         let error = Masked { ratio: 1.0, ..Masked::default() }.validate().unwrap_err();
         assert_eq!(error.to_string(), "objective.masked.ratio: is 1; expected above 0 and below 1");
+    }
+
+    #[test]
+    fn words_are_hidden_as_a_whole_and_what_is_fixed_never() {
+        let flags = |text: &str| Some(text.chars().map(|c| c == 'x').collect::<Vec<bool>>());
+        let layout = Layout {
+            fixed: flags("x........x"),
+            starts: flags(".xx.x..xx."),
+            ..Layout::new(1, 10)
+        };
+        assert_eq!(layout.units(0, true), [1..2, 2..4, 4..7, 7..8, 8..9]);
+        assert_eq!(layout.units(0, false).len(), 8);
+        for kind in [MaskedKind::Random, MaskedKind::Ngrams(3)] {
+            let masked = Masked { ratio: 0.4, kind, whole_words: true, ..Masked::default() };
+            for seed in 0..20 {
+                let hidden = masked.sample(&layout, &mut Seed::new(seed).rng());
+                let whole = |unit: &std::ops::Range<usize>| {
+                    let count = hidden[unit.clone()].iter().filter(|hidden| **hidden).count();
+                    assert!(count == 0 || count == unit.len(), "{kind:?}: {hidden:?}");
+                    count > 0
+                };
+                assert_eq!(layout.units(0, true).iter().filter(|unit| whole(unit)).count(), 2);
+                assert!(!hidden[0] && !hidden[9]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_ratio_moves_and_some_tokens_are_seen_or_exchanged() {
+        let decay = Some(RatioDecay { to: 0.1, steps: 10 });
+        let masked = Masked { ratio: 0.3, decay, random: 0.1, kept: 0.1, ..Masked::default() };
+        masked.validate().unwrap();
+        assert!((masked.at(5).ratio - 0.2).abs() < 1e-12 && masked.at(99).ratio == 0.1);
+        let upload = |tokens: Vec<bool>| {
+            Tensor::<Flex, 2, Bool>::from_data(
+                TensorData::new(tokens, [1, 4000]),
+                &Default::default(),
+            )
+        };
+        let view = masked.view(&vec![true; 4000], upload, &mut Seed::new(3).rng());
+        let count = |tokens: Tensor<Flex, 2, Bool>| tokens.int().sum().into_scalar();
+        let (hidden, disguised) = (count(view.hide.unwrap()), count(view.disguise.unwrap().tokens));
+        assert!(
+            (hidden - 3200).abs() < 120 && (disguised - 400).abs() < 90,
+            "{hidden} {disguised}"
+        );
+        assert!(Masked { random: 0.7, kept: 0.4, ..Masked::default() }.validate().is_err());
     }
 }

@@ -4,8 +4,9 @@ use crate::{
     losses::{accuracy, cross_entropy, difference, huber, masked_mean},
     signs::{guess_of_ids, mean_of},
 };
-use burn::tensor::{Bool, Tensor};
-use kiln_core::{Backend, Loss, Sign, Targets};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+use kiln_core::{Backend, Loss, Sign, Targets, TokenModel};
+use kiln_kernels::gather_tokens;
 
 /// Squared error where targets are values (Huber's with a `delta`), cross-entropy where they are ids;
 /// with `observe` also what guessing would score, and the accuracy.
@@ -59,10 +60,64 @@ pub fn score<B: Backend>(
     }
 }
 
+/// Rows whose accuracy is looked at, at most: their scores are kept.
+const LOOKED_AT: usize = 1024;
+
+/// Cross-entropy of what tokens stand for, of those chosen alone; with `observe` also what guessing
+/// would score, and the accuracy of the first of them.
+///
+/// # Shapes
+/// - values: `[batch, tokens, width]`, as [`TokenModel::encode`] gives them
+/// - ids: `[batch, tokens]`
+/// - chosen: `[batch, tokens]` in row-major order
+pub fn score_ids<B: Backend, M: TokenModel<B>>(
+    model: &M,
+    values: Tensor<B, 3>,
+    ids: Tensor<B, 2, Int>,
+    chosen: &[bool],
+    observe: bool,
+) -> Loss<B> {
+    let [batch, tokens, width] = values.dims();
+    let rows: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
+    let count = rows.len();
+    if count == 0 {
+        return Loss::new(values.sum().mul_scalar(0.0), 0);
+    }
+    let ids = ids.reshape([batch * tokens]);
+    let (picked, ids) = if count == batch * tokens {
+        (values.reshape([count, width]), ids)
+    } else {
+        let device = values.device();
+        let rows = Tensor::<B, 2, Int>::from_data(TensorData::new(rows, [1, count]), &device);
+        let long = values.reshape([1, batch * tokens, width]);
+        (
+            gather_tokens(long, rows.clone()).reshape([count, width]),
+            ids.select(0, rows.reshape([count])),
+        )
+    };
+    let decode = |rows: Tensor<B, 2>| {
+        let decoded = model.decode(rows.unsqueeze_dim(0));
+        let [_, count, outputs] = decoded.dims();
+        decoded.reshape([count, outputs])
+    };
+    let losses = model.losses(picked.clone(), ids.clone());
+    let losses = losses.unwrap_or_else(|| {
+        let options = kiln_kernels::CrossEntropyOptions::default();
+        kiln_kernels::cross_entropy(decode(picked.clone()), ids.clone(), options)
+    });
+    let loss = Loss::new(losses.mean(), count);
+    if !observe {
+        return loss;
+    }
+    let some = count.min(LOOKED_AT);
+    let scores = decode(picked.detach().narrow(0, 0, some));
+    loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), None))
+        .with_sign(Sign::Accuracy, accuracy(scores, ids.narrow(0, 0, some), None))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Int;
     use burn_flex::Flex;
 
     #[test]
