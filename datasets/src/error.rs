@@ -231,13 +231,23 @@ pub enum DataError {
         /// What is wrong with it.
         fault: AudioFault,
     },
-    /// A line of a manifest that cannot be used.
+    /// A line of a file that cannot be used.
     #[error("{}: line {line}: {reason}", path.display())]
     Line {
-        /// The manifest.
+        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A row that cannot be used, of a file whose lines are not its rows.
+    #[error("{}: row {row}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
         /// What is wrong with it.
         reason: String,
     },
@@ -245,6 +255,36 @@ pub enum DataError {
     #[error("{}: no recordings: {expected}", path.display())]
     NoRecordings {
         /// The folder, manifest or shard.
+        path: PathBuf,
+        /// What would have been taken for one.
+        expected: &'static str,
+    },
+    /// Something else than text.
+    #[error("{}: {reason}", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: &'static str,
+    },
+    /// A record without the field that its text should be in.
+    #[error("{}: line {line}: no field `{field}`{}; its fields are {}", path.display(), did_you_mean(nearest), listed(fields))]
+    MissingField {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What was asked for.
+        field: String,
+        /// The name most like it.
+        nearest: Option<String>,
+        /// What there is.
+        fields: Vec<String>,
+    },
+    /// Nothing where documents should be.
+    #[error("{}: no documents: {expected}", path.display())]
+    NoDocuments {
+        /// The folder or pattern.
         path: PathBuf,
         /// What would have been taken for one.
         expected: &'static str,

@@ -9,8 +9,9 @@ use std::{
 /// What a file is said to be whose reader panicked.
 pub(crate) const CONTRADICTION: &str = "its contents contradict each other";
 
-/// Runs a reader; `None` where it panicked. What it worked on must then be dropped.
-pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+/// Runs code of others that may panic on odd input, such as a reader; `None` where it panicked. What
+/// it worked on must then be dropped.
+pub fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
     silence_readers();
     READING.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(read));

@@ -13,28 +13,40 @@
 //!
 //! - [`audio`] decodes, resamples, cuts and augments recordings, and reads lists of them.
 //! - [`speech`] generates utterances: by formant synthesis, or through `espeak-ng`.
+//!
+//! Text:
+//!
+//! - [`documents`] reads documents of many formats, streamed.
+//! - [`labelled`] reads texts with labels, tags, answers, partners or conversations.
+//! - [`stories`] tells stories of a small simulated world, with exact labels for every task.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod audio;
 mod demo;
+pub mod documents;
 pub mod embedded;
 mod error;
+mod files;
 pub mod frequency;
 pub mod generate;
 mod guard;
+pub mod labelled;
 pub mod m4;
 pub mod scale;
 pub mod series;
 pub mod speech;
 pub mod split;
+pub mod stories;
 pub mod table;
 mod text;
 
 pub use demo::demo_sales;
+pub use documents::{Document, Documents};
 pub use embedded::Dataset;
 pub use error::{DataError, Result};
 pub use generate::{Corpus, Prices};
+pub use guard::guarded;
 pub use scale::Standardizer;
 pub use series::{Frequency, Series};
 pub use split::{Part, Split, SplitProtocol};

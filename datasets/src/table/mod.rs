@@ -96,13 +96,17 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     if path.is_absolute() || path.exists() {
         return Ok(path.to_owned());
     }
-    let folder =
-        std::env::var_os("KILN_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from);
+    let folder = data_folder();
     let inside = folder.join(path);
     if inside.exists() {
         return Ok(inside);
     }
     Err(DataError::NotInFolder { path: path.to_owned(), folder })
+}
+
+/// The folder of data sets.
+pub(crate) fn data_folder() -> PathBuf {
+    std::env::var_os("KILN_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from)
 }
 
 #[cfg(test)]

@@ -79,18 +79,23 @@ fn sibling(path: &Path) -> Option<String> {
 /// The text of a CSV file without a byte-order mark; a few bytes in another encoding (names with
 /// accents) are replaced, anything that is not text is refused.
 pub(crate) fn text_of(path: &Path, bytes: &[u8]) -> Result<String> {
-    let refuse = |reason: &str| DataError::Format { path: path.into(), reason: reason.into() };
-    if bytes.contains(&0) {
-        return Err(refuse("it contains zero bytes; save text as UTF-8"));
-    }
     let text = String::from_utf8_lossy(bytes);
+    if let Some(reason) = not_text(&text) {
+        return Err(DataError::Format { path: path.into(), reason: reason.into() });
+    }
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
+}
+
+/// Why bytes, read as UTF-8, are not those of a text.
+pub(crate) fn not_text(text: &str) -> Option<&'static str> {
+    if text.as_bytes().contains(&0) {
+        return Some("it contains zero bytes; save text as UTF-8");
+    }
     let strange =
         |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace());
     // A table in Latin-1 has a few such bytes, a picture has every tenth.
-    if text.chars().filter(strange).count() > 8 + text.len() / 50 {
-        return Err(refuse("it is not text; save text as UTF-8"));
-    }
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
+    let many = text.chars().filter(strange).count() > 8 + text.len() / 50;
+    many.then_some("it is not text; save text as UTF-8")
 }
 
 fn csv(path: &Path, bytes: &[u8]) -> Result<Columns> {
@@ -144,7 +149,7 @@ fn without_blank_lines(text: &str, columns: usize) -> String {
 }
 
 /// The separator that the header has most of.
-fn separator(header: &str) -> char {
+pub(crate) fn separator(header: &str) -> char {
     let count = |separator| split_line(header, separator).len();
     // Later ones win ties in `max_by_key`, and a comma is the likeliest.
     ['|', '\t', ';', ','].into_iter().max_by_key(|s| count(*s)).unwrap_or(',')
@@ -171,10 +176,7 @@ fn ragged(path: &Path, text: &str, separator: char) -> Option<DataError> {
 }
 
 fn parquet(path: &Path, bytes: Vec<u8>) -> Result<Columns> {
-    let damaged = |reason| DataError::Format {
-        path: path.into(),
-        reason: format!("Parquet, but damaged or of an unknown kind: {reason}"),
-    };
+    let damaged = |reason| damaged(path, reason);
     // The last four bytes repeat the first: a file cut short lacks them.
     if bytes.len() < 12 || !bytes.ends_with(b"PAR1") {
         return Err(damaged("it is cut short".to_owned()));
@@ -187,12 +189,18 @@ fn parquet(path: &Path, bytes: Vec<u8>) -> Result<Columns> {
     Ok(Columns { columns, rows: frame.height(), decimal_comma: false })
 }
 
+/// A Parquet file that cannot be read.
+pub(crate) fn damaged(path: &Path, reason: String) -> DataError {
+    let reason = format!("Parquet, but damaged or of an unknown kind: {reason}");
+    DataError::Format { path: path.into(), reason }
+}
+
 /// Runs one of Polars' readers; why it gave nothing, in a line.
-fn read_frame(
-    read: impl FnOnce() -> polars::prelude::PolarsResult<DataFrame>,
-) -> std::result::Result<DataFrame, String> {
+pub(crate) fn read_frame<T>(
+    read: impl FnOnce() -> polars::prelude::PolarsResult<T>,
+) -> std::result::Result<T, String> {
     match guarded(read) {
-        Some(Ok(frame)) => Ok(frame),
+        Some(Ok(read)) => Ok(read),
         // Polars' messages go on for lines with advice on its own options.
         Some(Err(error)) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
         None => Err(CONTRADICTION.to_owned()),

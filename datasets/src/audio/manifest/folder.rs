@@ -3,7 +3,8 @@
 use super::{EXTENSIONS, Utterance, is_recording};
 use crate::{
     DataError, Result,
-    table::read::{read_bytes, text_of, unreadable},
+    files::files_under,
+    table::read::{read_bytes, text_of},
 };
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ const DIGITS: [&str; 10] =
 
 /// All recordings under a folder, with the text beside them.
 pub(super) fn sidecars(dir: &Path) -> Result<Vec<Utterance>> {
-    let recordings = files(dir)?.into_iter().filter(|path| is_recording(path));
+    let recordings = files_under(dir)?.into_iter().filter(|path| is_recording(path));
     recordings
         .map(|path| {
             let sidecar = path.with_extension("txt");
@@ -30,7 +31,7 @@ pub(super) fn sidecars(dir: &Path) -> Result<Vec<Utterance>> {
 /// LibriSpeech: lines `speaker-chapter-utterance TEXT`.
 pub(super) fn librispeech(dir: &Path) -> Result<Vec<Utterance>> {
     let mut utterances = Vec::new();
-    for path in files(dir)? {
+    for path in files_under(dir)? {
         if !path.to_string_lossy().ends_with(".trans.txt") {
             continue;
         }
@@ -63,7 +64,11 @@ pub(super) fn fsdd(dir: &Path) -> Result<Vec<Utterance>> {
             ..Utterance::of_file(id_of(dir, &path), path.clone())
         })
     };
-    Ok(files(dir)?.into_iter().filter(|path| is_recording(path)).filter_map(utterance).collect())
+    Ok(files_under(dir)?
+        .into_iter()
+        .filter(|path| is_recording(path))
+        .filter_map(utterance)
+        .collect())
 }
 
 /// The recording of this name in whichever format it is there; FLAC where in none.
@@ -76,29 +81,4 @@ fn recording(folder: &Path, name: &str) -> PathBuf {
 /// A file's path from `dir` on, without its extension.
 fn id_of(dir: &Path, path: &Path) -> String {
     path.strip_prefix(dir).unwrap_or(path).with_extension("").to_string_lossy().into_owned()
-}
-
-/// All files under a folder, sorted. Hidden ones are left out, links to folders not followed.
-fn files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| unreadable(&path, source)
-    };
-    let (mut files, mut folders) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(failed(&folder))? {
-            let entry = entry.map_err(failed(&folder))?;
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            let kind = entry.file_type().map_err(failed(&entry.path()))?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else {
-                files.push(entry.path());
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }

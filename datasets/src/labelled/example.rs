@@ -1,0 +1,162 @@
+//! What a row of labelled text becomes.
+//!
+//! Spans in text are in bytes, on borders of characters, as Rust slices and the `tokenizers` crate
+//! count them; spans of tagged tokens are in tokens.
+
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// What is said of a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Label {
+    /// One class.
+    Class(String),
+    /// Any number of classes, none among them.
+    Classes(Vec<String>),
+    /// A number: a rating, a similarity.
+    Value(f64),
+}
+
+/// A text, or two, with a label: classification and regression.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Labelled {
+    /// The text.
+    pub text: String,
+    /// A second text, where the label is of two: entailment, question and answer.
+    pub second: Option<String>,
+    /// What is said of it.
+    pub label: Label,
+}
+
+/// A sentence with a tag a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tagged {
+    /// The tokens: words, or characters of a script without spaces.
+    pub tokens: Vec<String>,
+    /// As many tags: BIO (`B-PER`, `I-PER`, `O`), or plain ones such as parts of speech.
+    pub tags: Vec<String>,
+}
+
+/// A question about a text, answered by pieces of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// A name that tells it from the others.
+    pub id: String,
+    /// The text that it is about.
+    pub context: String,
+    /// The question.
+    pub question: String,
+    /// What is accepted as an answer; empty where the text does not say.
+    pub answers: Vec<Answer>,
+}
+
+/// An answer to a [`Question`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Its words.
+    pub text: String,
+    /// Where they stand in the context, in bytes; `None` where they do not stand there.
+    pub span: Option<Range<usize>>,
+}
+
+/// Two texts that belong together, or how much they do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The one: a sentence, a premise, the source of a translation, a query.
+    pub first: String,
+    /// The other: a sentence, a hypothesis, a translation, an answer.
+    pub second: String,
+    /// A similarity or a class; nothing where all pairs are alike, such as translations.
+    pub label: Option<Label>,
+}
+
+/// A text with one that is near to it and others that are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Triplet {
+    /// The text.
+    pub anchor: String,
+    /// One that means the same, or answers it.
+    pub positive: String,
+    /// Those that do not; at least one.
+    pub negatives: Vec<String>,
+}
+
+/// A query or a document of a [`Retrieval`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// A name that tells it from the others.
+    pub id: String,
+    /// What it says; a title, where there is one, stands before it.
+    pub text: String,
+}
+
+/// How well a document answers a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relevance {
+    /// The query's index in [`Retrieval::queries`].
+    pub query: usize,
+    /// The document's index in [`Retrieval::documents`].
+    pub document: usize,
+    /// 0 is irrelevant; more is better.
+    pub grade: u32,
+}
+
+/// Queries, documents, and which answer which.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retrieval {
+    /// What is looked for.
+    pub queries: Vec<Passage>,
+    /// What is looked through.
+    pub documents: Vec<Passage>,
+    /// The judgements, by query; what is not judged is irrelevant.
+    pub relevance: Vec<Relevance>,
+}
+
+/// Who says a [`Message`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions that hold for the whole conversation.
+    System,
+    /// Who asks.
+    User,
+    /// Who answers: what a model learns to say.
+    Assistant,
+    /// What a tool returned.
+    Tool,
+}
+
+/// Something said in a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// By whom.
+    pub role: Role,
+    /// What.
+    pub content: String,
+}
+
+impl Message {
+    /// Something said.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into() }
+    }
+}
+
+/// A conversation, at least one message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// In the order they were said.
+    pub messages: Vec<Message>,
+}
+
+/// Two answers to the same prompt, one better than the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preference {
+    /// What is answered: the conversation up to there.
+    pub prompt: Vec<Message>,
+    /// The better answer.
+    pub chosen: String,
+    /// The worse answer.
+    pub rejected: String,
+}
