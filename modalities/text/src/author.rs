@@ -1,0 +1,184 @@
+//! Texts by a model directory: prompts in, text out, piece by piece.
+
+use crate::{
+    TextModel,
+    generate::{Generation, Verdict},
+    tokenizer::TextTokenizer,
+};
+use kiln_core::{AutodiffBackend, Seed};
+use kiln_train::{
+    dispatch::{self, OnBackend},
+    recipe::Device,
+    task::TaskError,
+};
+use std::path::Path;
+
+/// What is to be written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Request {
+    /// What each text goes on with, or answers.
+    pub prompts: Vec<String>,
+    /// How.
+    pub generation: Generation,
+    /// A text ends before the first of these that it would hold.
+    pub stop: Vec<String>,
+    /// What draws follow from.
+    pub seed: u64,
+}
+
+/// Writes texts, without their prompts; `watch` sees each new piece with the number of its prompt.
+///
+/// # Errors
+/// When the model cannot be read or writes nothing, or a prompt does not fit it.
+pub fn write(
+    model: &Path,
+    device: Device,
+    request: &Request,
+    watch: &mut dyn FnMut(usize, &str),
+) -> Result<Vec<String>, TaskError> {
+    dispatch::on(device, Work { model, request, watch })?
+}
+
+/// Writing that waits for its backend.
+struct Work<'a> {
+    model: &'a Path,
+    request: &'a Request,
+    watch: &'a mut dyn FnMut(usize, &str),
+}
+
+impl OnBackend for Work<'_> {
+    type Output = Result<Vec<String>, TaskError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let Self { model, request, watch } = self;
+        let tokenizer = TextTokenizer::open(model)?;
+        let model = TextModel::<B::InnerBackend>::load(model, &device)?;
+        let reads = model.config().decoder.is_some();
+        let mut prompts = Vec::with_capacity(request.prompts.len());
+        for prompt in &request.prompts {
+            // What is answered is a text of its own; what is gone on with has no end yet.
+            prompts.push(tokenizer.encode(prompt, reads)?.get_ids().to_vec());
+        }
+        let mut texts: Vec<Growing> = vec![Growing::default(); prompts.len()];
+        let mut failure = None;
+        model.generate(
+            &prompts,
+            &request.generation,
+            Seed::new(request.seed),
+            &device,
+            |number, id| {
+                let Some(text) = texts.get_mut(number) else { return Verdict::Stop };
+                text.ids.push(id);
+                match tokenizer.decode(&text.ids, true) {
+                    Ok(decoded) => text.grow(&decoded, &request.stop, |piece| watch(number, piece)),
+                    Err(error) => {
+                        failure = Some(error);
+                        Verdict::Stop
+                    }
+                }
+            },
+        )?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        Ok(texts
+            .into_iter()
+            .enumerate()
+            .map(|(number, text)| text.finish(|piece| watch(number, piece)))
+            .collect())
+    }
+}
+
+/// A text that is being written.
+#[derive(Debug, Clone, Default)]
+struct Growing {
+    ids: Vec<u32>,
+    text: String,
+    /// Bytes of it that were shown.
+    shown: usize,
+    done: bool,
+}
+
+impl Growing {
+    /// Takes over what is written so far, and shows what will not change any more: not half a
+    /// character, nor what may become a stop.
+    fn grow(&mut self, decoded: &str, stop: &[String], show: impl FnMut(&str)) -> Verdict {
+        let end = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| decoded.find(stop));
+        if let Some(end) = end.min() {
+            self.text = decoded[..end].to_owned();
+            self.done = true;
+            self.show(self.text.len(), show);
+            return Verdict::Stop;
+        }
+        self.text = decoded.to_owned();
+        let whole = decoded.trim_end_matches('\u{fffd}').len();
+        let held = stop.iter().map(|stop| beginning_at_end(&decoded[..whole], stop)).max();
+        self.show(whole - held.unwrap_or(0), show);
+        Verdict::GoOn
+    }
+
+    fn show(&mut self, until: usize, mut show: impl FnMut(&str)) {
+        if let Some(piece) = self.text.get(self.shown..until)
+            && !piece.is_empty()
+        {
+            show(piece);
+            self.shown = until;
+        }
+    }
+
+    fn finish(mut self, show: impl FnMut(&str)) -> String {
+        if !self.done {
+            self.show(self.text.len(), show);
+        }
+        self.text
+    }
+}
+
+/// Bytes at the end of a text that a stop may begin with.
+fn beginning_at_end(text: &str, stop: &str) -> usize {
+    let longest = stop.len().saturating_sub(1).min(text.len());
+    (1..=longest)
+        .rev()
+        .find(|length| text.as_bytes().ends_with(&stop.as_bytes()[..*length]))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is shown, piece by piece, of a text that grows by characters.
+    fn shown(text: &str, stop: &[&str]) -> (Vec<String>, String) {
+        let stop: Vec<String> = stop.iter().map(|stop| (*stop).to_owned()).collect();
+        let (mut growing, mut pieces) = (Growing::default(), Vec::new());
+        for (at, character) in text.char_indices() {
+            let decoded = &text[..at + character.len_utf8()];
+            if growing.grow(decoded, &stop, |piece| pieces.push(piece.to_owned())) == Verdict::Stop
+            {
+                break;
+            }
+        }
+        let text = growing.finish(|piece| pieces.push(piece.to_owned()));
+        (pieces, text)
+    }
+
+    #[test]
+    fn stops_are_never_shown() {
+        assert_eq!(shown("ab. cd", &["."]), (vec!["a".into(), "b".into()], "ab".into()));
+        // `\n` may begin the stop, so it waits for what follows.
+        let (pieces, text) = shown("a\nb\n\nc", &["\n\n"]);
+        assert_eq!((pieces.concat(), text), ("a\nb".into(), "a\nb".into()));
+        assert_eq!(pieces, ["a", "\nb"]);
+        assert_eq!(shown("xy\n", &["\n\n"]).0.concat(), "xy\n");
+    }
+
+    #[test]
+    fn half_a_character_waits() {
+        let mut growing = Growing::default();
+        let mut pieces = Vec::new();
+        for decoded in ["a", "a\u{fffd}", "aé"] {
+            growing.grow(decoded, &[], |piece| pieces.push(piece.to_owned()));
+        }
+        assert_eq!(pieces, ["a", "é"]);
+    }
+}

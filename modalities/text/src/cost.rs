@@ -1,0 +1,41 @@
+//! What a model costs to train, from its configuration alone.
+
+use crate::TextModelConfig;
+use kiln_train::{
+    cost::{self, KEPT_A_FEATURE},
+    recipe::{Parts, Stage},
+};
+
+/// Floating-point operations of the forward pass over a sequence of so many tokens: the matrix
+/// products, a multiplication and an addition each; norms and activations are left out.
+pub fn forward_flops(config: &TextModelConfig, tokens: usize) -> f64 {
+    let (tokens, width) = (tokens as f64, config.width as f64);
+    let scores = config.language.map_or(0.0, |head| {
+        let transform = if head.transform.is_some() { width * width } else { 0.0 };
+        2.0 * tokens * (width * config.vocabulary as f64 + transform)
+    });
+    let decoder = config.decoder.as_ref().map_or(0.0, |decoder| {
+        // Attention to what was read costs what attention to itself does.
+        let across = 2.0 * tokens * width * (4.0 * width + 2.0 * tokens);
+        decoder.forward_flops(tokens, width) + decoder.layers as f64 * across
+    });
+    config.backbone.forward_flops(tokens, width) + decoder + scores
+}
+
+/// Operations of one optimizer step: the backward pass costs two forward passes.
+pub fn step_flops<P: Parts>(config: &TextModelConfig, tokens: usize, stage: &Stage<P>) -> f64 {
+    3.0 * stage.accumulate as f64 * stage.batch as f64 * forward_flops(config, tokens)
+}
+
+/// Bytes of weights, gradients, optimizer state and kept activations, an estimate.
+pub fn step_memory<P: Parts>(
+    config: &TextModelConfig,
+    tokens: usize,
+    stage: &Stage<P>,
+    parameters: usize,
+    trainable: usize,
+) -> f64 {
+    let layers = config.backbone.layers + config.decoder.as_ref().map_or(0, |d| d.layers);
+    let blocks = KEPT_A_FEATURE * (layers * tokens * config.width) as f64;
+    cost::step_memory(stage, parameters, trainable, stage.batch as f64 * blocks)
+}

@@ -1,0 +1,261 @@
+//! Examples, and batches of them.
+
+use crate::{
+    batch::{HostText, Text},
+    config::{EmbeddingConfig, SpecialIds},
+};
+use burn::tensor::{Int, Tensor, TensorData};
+use kiln_core::Backend;
+
+/// The label of what is not counted.
+pub const IGNORED: i64 = -100;
+
+/// One text to learn from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Example {
+    /// Its ids, special ones among them.
+    pub ids: Vec<u32>,
+    /// Which of them have a meaning of their own and are never hidden; empty where none has.
+    pub fixed: Vec<bool>,
+    /// Which begin a word; empty where that is not known.
+    pub starts: Vec<bool>,
+    /// The segment of each; empty where all are of the first.
+    pub types: Vec<u32>,
+    /// Where documents begin in it, the first at 0; empty where it is one.
+    pub documents: Vec<u32>,
+    /// What is to be said of it.
+    pub label: Option<Label>,
+    /// What is to be written when it was read, without a beginning, with an end.
+    pub written: Option<Vec<u32>>,
+}
+
+/// What is to be said of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Label {
+    /// Its class.
+    Class(u32),
+    /// For each label whether it has it.
+    Labels(Vec<bool>),
+    /// Numbers.
+    Numbers(Vec<f32>),
+    /// The tag of each token, [`IGNORED`] where none is asked for.
+    Tags(Vec<i64>),
+    /// The first and the last token of the answer in it.
+    Span(u32, u32),
+}
+
+/// A batch on the host.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TextHostBatch {
+    /// What is read.
+    pub text: HostText,
+    /// Tokens that are never hidden, `[batch, tokens]`; empty where none is.
+    pub fixed: Vec<bool>,
+    /// Tokens that begin a word, `[batch, tokens]`; empty where that is not known.
+    pub starts: Vec<bool>,
+    /// What is to be said of each text.
+    pub labels: Option<Labels>,
+    /// What is to be written of each.
+    pub written: Option<Written>,
+}
+
+/// What is to be said of each text of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Labels {
+    /// A class: `[batch]`.
+    Classes(Vec<u32>),
+    /// For each label whether each text has it: `[batch, labels]`.
+    Labels(Vec<Vec<bool>>),
+    /// Numbers: `[batch, numbers]`.
+    Numbers(Vec<Vec<f32>>),
+    /// A tag of each token, [`IGNORED`] where none is asked for: `[batch, tokens]`.
+    Tags(Vec<i64>),
+    /// First and last token of an answer: `[batch]`.
+    Spans(Vec<(u32, u32)>),
+}
+
+/// What is to be written of each text of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// What the decoder sees: the start, then what is to be written but its end.
+    pub seen: HostText,
+    /// What comes next at each place, [`IGNORED`] after the end: `[batch, tokens]`.
+    pub next: Vec<i64>,
+}
+
+/// Puts examples together, padded to the longest.
+pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
+    let pad = special.pad.unwrap_or(0);
+    let ids: Vec<Vec<u32>> = examples.iter().map(|example| example.ids.clone()).collect();
+    let mut text = HostText::of(&ids, pad);
+    let tokens = text.tokens;
+    let flags = |of: fn(&Example) -> &Vec<bool>, missing: bool| {
+        if examples.iter().all(|example| of(example).is_empty()) {
+            return Vec::new();
+        }
+        let row = |example: &Example| {
+            let mut row = of(example).clone();
+            row.resize(tokens, missing);
+            row
+        };
+        examples.iter().flat_map(row).collect()
+    };
+    let fixed = flags(|example| &example.fixed, true);
+    let starts = flags(|example| &example.starts, true);
+    if examples.iter().any(|example| !example.types.is_empty()) {
+        text.types =
+            examples.iter().flat_map(|example| padded(&example.types, tokens, 0)).collect();
+    }
+    if examples.iter().any(|example| example.documents.len() > 1) {
+        for (row, example) in examples.iter().enumerate() {
+            let first = (row * tokens) as u32;
+            text.documents.push(first);
+            let inside = example.documents.iter().filter(|start| **start > 0);
+            text.documents.extend(inside.map(|start| first + start));
+        }
+        text.documents.push((examples.len() * tokens) as u32);
+    }
+    let labels: Option<Vec<&Label>> =
+        examples.iter().map(|example| example.label.as_ref()).collect();
+    let written: Option<Vec<&Vec<u32>>> =
+        examples.iter().map(|example| example.written.as_ref()).collect();
+    let start = special.decoder_start.or(special.bos).unwrap_or(pad);
+    TextHostBatch {
+        labels: labels.and_then(|labels| together(&labels, tokens)),
+        written: written.map(|written| to_write(&written, start, pad)),
+        text,
+        fixed,
+        starts,
+    }
+}
+
+fn padded<T: Copy>(values: &[T], tokens: usize, missing: T) -> Vec<T> {
+    let mut values = values.to_vec();
+    values.resize(tokens, missing);
+    values
+}
+
+/// Labels of one kind; `None` where there are several.
+fn together(labels: &[&Label], tokens: usize) -> Option<Labels> {
+    macro_rules! all {
+        ($kind:path, $found:pat => $value:expr) => {
+            labels
+                .iter()
+                .map(|label| match label {
+                    $found => Some($value),
+                    _ => None,
+                })
+                .collect::<Option<Vec<_>>>()
+                .map($kind)
+        };
+    }
+    match labels.first()? {
+        Label::Class(_) => all!(Labels::Classes, Label::Class(class) => *class),
+        Label::Labels(_) => all!(Labels::Labels, Label::Labels(labels) => labels.clone()),
+        Label::Numbers(_) => all!(Labels::Numbers, Label::Numbers(numbers) => numbers.clone()),
+        Label::Span(..) => all!(Labels::Spans, Label::Span(first, last) => (*first, *last)),
+        Label::Tags(_) => {
+            let rows = labels.iter().map(|label| match label {
+                Label::Tags(tags) => Some(padded(tags, tokens, IGNORED)),
+                _ => None,
+            });
+            let rows: Option<Vec<Vec<i64>>> = rows.collect();
+            rows.map(|rows| Labels::Tags(rows.concat()))
+        }
+    }
+}
+
+fn to_write(written: &[&Vec<u32>], start: u32, pad: u32) -> Written {
+    let seen = |text: &&Vec<u32>| {
+        let before = text.iter().take(text.len().saturating_sub(1));
+        std::iter::once(start).chain(before.copied()).collect::<Vec<u32>>()
+    };
+    let seen = HostText::of(&written.iter().map(seen).collect::<Vec<_>>(), pad);
+    let next = |text: &&Vec<u32>| {
+        let ids: Vec<i64> = text.iter().map(|id| i64::from(*id)).collect();
+        padded(&ids, seen.tokens, IGNORED)
+    };
+    Written { next: written.iter().flat_map(next).collect(), seen }
+}
+
+impl TextHostBatch {
+    /// Tokens that a model sees.
+    pub fn tokens(&self) -> usize {
+        let seen = |text: &HostText| (0..text.batch).map(|row| text.length(row)).sum::<usize>();
+        seen(&self.text) + self.written.as_ref().map_or(0, |written| seen(&written.seen))
+    }
+
+    /// Uploads it for a model with this embedding.
+    pub fn upload<B: Backend>(
+        self,
+        embedding: &EmbeddingConfig,
+        device: &B::Device,
+    ) -> TextBatch<B> {
+        let written = self.written.as_ref().map(|written| written.seen.upload(embedding, device));
+        TextBatch { text: self.text.upload(embedding, device), written, host: self }
+    }
+}
+
+/// A batch on a device.
+#[derive(Debug, Clone)]
+pub struct TextBatch<B: Backend> {
+    /// What is read.
+    pub text: Text<B>,
+    /// What the decoder sees.
+    pub written: Option<Text<B>>,
+    /// The batch on the host.
+    pub host: TextHostBatch,
+}
+
+impl<B: Backend> TextBatch<B> {
+    /// Where it lies.
+    pub fn device(&self) -> B::Device {
+        self.text.ids.device()
+    }
+
+    /// Rows whose label is counted, and their labels.
+    pub(crate) fn counted(&self, labels: &[i64]) -> (Tensor<B, 1, Int>, Tensor<B, 1, Int>, usize) {
+        let rows = (0..labels.len()).filter(|row| labels[*row] != IGNORED);
+        let rows: Vec<i64> = rows.map(|row| row as i64).collect();
+        let kept: Vec<i64> = labels.iter().copied().filter(|label| *label != IGNORED).collect();
+        let count = rows.len();
+        let upload =
+            |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [count]), &self.device());
+        (upload(rows), upload(kept), count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorter_texts_are_padded_and_documents_counted_through() {
+        let special = SpecialIds { pad: Some(9), bos: Some(1), ..SpecialIds::default() };
+        let long = Example {
+            ids: vec![1, 2, 3, 4],
+            fixed: vec![true, false, false, true],
+            documents: vec![0, 3],
+            label: Some(Label::Tags(vec![0, 1, 2, 3])),
+            written: Some(vec![5, 6, 7]),
+            ..Example::default()
+        };
+        let short = Example {
+            ids: vec![5, 6],
+            label: Some(Label::Tags(vec![4, 5])),
+            written: Some(vec![8]),
+            ..Example::default()
+        };
+        let batch = collate(&[long.clone(), short.clone()], &special);
+        assert_eq!(batch.text.ids, [1, 2, 3, 4, 5, 6, 9, 9]);
+        assert_eq!(batch.fixed, [true, false, false, true, true, true, true, true]);
+        assert_eq!(batch.text.documents, [0, 3, 4, 8]);
+        assert_eq!(batch.labels, Some(Labels::Tags(vec![0, 1, 2, 3, 4, 5, IGNORED, IGNORED])));
+        let written = batch.written.clone().unwrap();
+        assert_eq!(written.seen.ids, [1, 5, 6, 1, 9, 9]);
+        assert_eq!(written.next, [5, 6, 7, 8, IGNORED, IGNORED]);
+        assert_eq!(batch.tokens(), 6 + 4);
+        let other = Example { label: Some(Label::Class(0)), ..short };
+        assert_eq!(collate(&[long, other], &special).labels, None);
+    }
+}

@@ -1,0 +1,205 @@
+//! From tokens to what is predicted of them.
+
+use crate::config::{LanguageHeadConfig, PoolerConfig, Pooling, TaskHeadConfig};
+use burn::{
+    module::{Initializer, Module, Param},
+    tensor::{Bool, Int, Tensor},
+};
+use kiln_core::{Backend, Tokens};
+use kiln_kernels::{
+    CrossEntropyOptions, activate, gather_tokens, linear, linear_cross_entropy, linear_tied,
+};
+use kiln_nn::{Activation, Dropout, Embedding, Linear, LinearConfig, Norm, NormConfig};
+
+/// Scores the vocabulary.
+#[derive(Module, Debug)]
+pub struct LanguageHead<B: Backend> {
+    /// Before the scores.
+    pub dense: Option<Linear<B>>,
+    /// After it.
+    pub norm: Option<Norm<B>>,
+    /// Of each id, `[vocabulary]`.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+    /// The vectors of the ids, where they are not the embedding's: `[vocabulary, width]`.
+    pub output: Option<Embedding<B>>,
+    #[module(skip)]
+    config: LanguageHeadConfig,
+}
+
+impl<B: Backend> LanguageHead<B> {
+    pub(crate) fn new(
+        config: LanguageHeadConfig,
+        [vocabulary, width]: [usize; 2],
+        norm: NormConfig,
+        device: &B::Device,
+    ) -> Self {
+        let dense = LinearConfig::new(width, width).with_bias(config.transform_bias);
+        Self {
+            dense: config.transform.map(|_| dense.init(device)),
+            norm: config.transform.map(|_| norm.init(width, device)),
+            bias: config.bias.then(|| Initializer::Zeros.init([vocabulary], device)),
+            output: (!config.tied)
+                .then(|| kiln_nn::EmbeddingConfig::new(vocabulary, width).init(device)),
+            config,
+        }
+    }
+
+    /// `[.., width]` to `[rows, width]`, ready for products with the vectors of the ids.
+    fn features<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, 2> {
+        let width = x.dims()[D - 1];
+        let rows = x.shape().num_elements() / width.max(1);
+        let mut x = x.reshape([rows, width]);
+        if let (Some(dense), Some(activation)) = (&self.dense, self.config.transform) {
+            x = dense_activated(dense, x, activation);
+        }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(x);
+        }
+        if self.config.scale == 1.0 { x } else { x.mul_scalar(self.config.scale) }
+    }
+
+    fn vectors(&self, words: &Embedding<B>) -> Tensor<B, 2> {
+        self.output.as_ref().unwrap_or(words).weight.val()
+    }
+
+    /// Scores before any softmax: `[batch, tokens, width]` to `[batch, tokens, vocabulary]`; `words`
+    /// are the embedding's vectors.
+    pub fn forward(&self, x: Tensor<B, 3>, words: &Embedding<B>) -> Tensor<B, 3> {
+        let [batch, tokens, _] = x.dims();
+        let bias = self.bias.as_ref().map(Param::val);
+        let scores = linear_tied(self.features(x), self.vectors(words), bias);
+        let [_, vocabulary] = scores.dims();
+        scores.reshape([batch, tokens, vocabulary])
+    }
+
+    /// The cross-entropy of an id for each row, `[rows, width]` and `[rows]` to `[rows]`, in nats,
+    /// without keeping the scores.
+    pub fn losses(
+        &self,
+        x: Tensor<B, 2>,
+        ids: Tensor<B, 1, Int>,
+        words: &Embedding<B>,
+    ) -> Tensor<B, 1> {
+        let bias = self.bias.as_ref().map(Param::val);
+        let (x, vectors) = (self.features(x), self.vectors(words));
+        linear_cross_entropy(x, vectors, true, bias, ids, CrossEntropyOptions::default())
+    }
+}
+
+/// Makes one vector of a text.
+#[derive(Module, Debug)]
+pub struct Pooler<B: Backend> {
+    /// After the pooling.
+    pub dense: Option<Linear<B>>,
+    /// After that.
+    pub norm: Option<Norm<B>>,
+    #[module(skip)]
+    config: PoolerConfig,
+}
+
+impl<B: Backend> Pooler<B> {
+    pub(crate) fn new(
+        config: PoolerConfig,
+        width: usize,
+        norm: NormConfig,
+        device: &B::Device,
+    ) -> Self {
+        let dense = LinearConfig::new(width, width).with_bias(config.bias);
+        Self {
+            dense: config.transform.map(|_| dense.init(device)),
+            norm: config.norm.then(|| norm.init(width, device)),
+            config,
+        }
+    }
+
+    /// `[batch, tokens, width]` to `[batch, width]`.
+    pub fn forward(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        let mut x = pool(tokens, self.config.pooling);
+        if let (Some(dense), Some(activation)) = (&self.dense, self.config.transform) {
+            x = dense_activated(dense, x, activation);
+        }
+        match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        }
+    }
+}
+
+fn dense_activated<B: Backend>(
+    dense: &Linear<B>,
+    x: Tensor<B, 2>,
+    activation: Activation,
+) -> Tensor<B, 2> {
+    let (weight, bias) = dense.tensors();
+    activate(linear(x, weight, None, None), bias, activation)
+}
+
+/// One vector of each text: `[batch, tokens, width]` to `[batch, width]`.
+pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
+    let [batch, count, width] = tokens.dims();
+    let x = tokens.values.clone();
+    let seen = |pad: &Tensor<B, 2, Bool>| pad.clone().bool_not();
+    match (pooling, &tokens.mask_pad) {
+        (Pooling::First, None) => x.narrow(1, 0, 1).reshape([batch, width]),
+        (Pooling::Last, None) => x.narrow(1, count - 1, 1).reshape([batch, width]),
+        (Pooling::Mean, None) => x.mean_dim(1).reshape([batch, width]),
+        (Pooling::Mean, Some(pad)) => {
+            let counts = seen(pad).int().sum_dim(1).float().clamp_min(1.0);
+            let blank = pad.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
+            x.mask_fill(blank, 0.0).sum_dim(1).reshape([batch, width]) / counts
+        }
+        (Pooling::First | Pooling::Last, Some(pad)) => {
+            // The place of the first or last token that is no padding.
+            let places = Tensor::<B, 1, Int>::arange(0..count as i64, &x.device());
+            let places = places.unsqueeze::<2>().expand([batch, count]);
+            let at = if pooling == Pooling::First {
+                places.mask_fill(pad.clone(), count as i64 - 1).min_dim(1)
+            } else {
+                places.mask_fill(pad.clone(), 0).max_dim(1)
+            };
+            gather_tokens(x, at).reshape([batch, width])
+        }
+    }
+}
+
+/// A head for a task with labels.
+#[derive(Module, Debug)]
+pub struct TaskHead<B: Backend> {
+    /// To what is predicted.
+    pub output: Linear<B>,
+    dropout: Dropout,
+}
+
+impl<B: Backend> TaskHead<B> {
+    pub(crate) fn new(config: TaskHeadConfig, width: usize, device: &B::Device) -> Self {
+        let output = LinearConfig::new(width, config.kind.outputs()).with_bias(config.bias);
+        Self { output: output.init(device), dropout: Dropout::new(config.dropout) }
+    }
+
+    /// `[.., width]` to `[.., outputs]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        self.output.forward(self.dropout.forward(x))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    #[test]
+    fn pooling_does_not_see_padding() {
+        let device = Default::default();
+        let values = Tensor::<Flex, 3>::from_floats(
+            [[[9.0], [1.0], [3.0]], [[2.0], [4.0], [9.0]], [[1.0], [2.0], [3.0]]],
+            &device,
+        );
+        let pad = [[true, false, false], [false, false, true], [false, false, false]];
+        let pad = Tensor::<Flex, 2, Bool>::from_data(pad, &device);
+        let tokens = Tokens { values, mask_pad: Some(pad), channels: 1 };
+        let found = |pooling| pool(&tokens, pooling).into_data().to_vec::<f32>().unwrap();
+        assert_eq!(found(Pooling::First), [1.0, 2.0, 1.0]);
+        assert_eq!(found(Pooling::Last), [3.0, 4.0, 3.0]);
+        assert_eq!(found(Pooling::Mean), [2.0, 3.0, 2.0]);
+    }
+}

@@ -1,0 +1,385 @@
+//! BERT, RoBERTa (and XLM-R, which is one) and MPNet: encoders with the norm after each block.
+
+use super::{Family, Unreadable, class, refuse};
+use crate::config::{
+    EmbeddingConfig, Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig,
+    TaskKind, TextModelConfig,
+};
+use kiln_hub::{Rule, family::family_json};
+use kiln_nn::{
+    Activation, ConfigError, NormConfig, PositionConfig, RelativeConfig, TransformerConfig,
+    activation_name, activation_named,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub(super) const BERT: Family = Family {
+    format: Format::Bert,
+    model_types: &["bert"],
+    to_ours,
+    to_json: |ours| to_json(ours, &Kind::BERT),
+    rules: |ours| rules(ours, &Kind::BERT),
+};
+
+pub(super) const ROBERTA: Family = Family {
+    format: Format::Roberta,
+    model_types: &["roberta", "xlm-roberta"],
+    to_ours,
+    to_json: |ours| to_json(ours, &Kind::ROBERTA),
+    rules: |ours| rules(ours, &Kind::ROBERTA),
+};
+
+pub(super) const MPNET: Family = Family {
+    format: Format::Mpnet,
+    model_types: &["mpnet"],
+    to_ours,
+    to_json: |ours| to_json(ours, &Kind::MPNET),
+    rules: |ours| rules(ours, &Kind::MPNET),
+};
+
+/// What tells the three apart.
+struct Kind {
+    model_type: &'static str,
+    /// The beginning of its classes' names.
+    class: &'static str,
+    /// Where weights lie in classes with a head.
+    prefix: &'static str,
+    /// Whether positions are counted on from padding's.
+    from_padding: bool,
+    /// Whether a head for texts has a layer of its own, rather than the pooler's.
+    own_transform: bool,
+    relative: bool,
+}
+
+impl Kind {
+    const BERT: Self = Self {
+        model_type: "bert",
+        class: "Bert",
+        prefix: "bert.",
+        from_padding: false,
+        own_transform: false,
+        relative: false,
+    };
+    const ROBERTA: Self = Self {
+        model_type: "roberta",
+        class: "Roberta",
+        prefix: "roberta.",
+        from_padding: true,
+        own_transform: true,
+        relative: false,
+    };
+    const MPNET: Self = Self {
+        model_type: "mpnet",
+        class: "MPNet",
+        prefix: "mpnet.",
+        from_padding: true,
+        own_transform: true,
+        relative: true,
+    };
+
+    fn of(model_type: &str) -> &'static Self {
+        match model_type {
+            "mpnet" => &Self::MPNET,
+            "roberta" | "xlm-roberta" => &Self::ROBERTA,
+            _ => &Self::BERT,
+        }
+    }
+}
+
+/// Their `config.json`, with their names; keys that do not matter here are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Config {
+    model_type: String,
+    #[serde(skip_serializing)]
+    architectures: Option<Vec<String>>,
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    hidden_act: String,
+    hidden_dropout_prob: f64,
+    attention_probs_dropout_prob: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classifier_dropout: Option<f64>,
+    max_position_embeddings: usize,
+    type_vocab_size: usize,
+    layer_norm_eps: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position_embedding_type: Option<String>,
+    is_decoder: bool,
+    tie_word_embeddings: bool,
+    pad_token_id: Option<u32>,
+    bos_token_id: Option<u32>,
+    eos_token_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relative_attention_num_buckets: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id2label: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_labels: Option<usize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            model_type: "bert".into(),
+            architectures: None,
+            vocab_size: 30_522,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: "gelu".into(),
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+            classifier_dropout: None,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+            position_embedding_type: None,
+            is_decoder: false,
+            tie_word_embeddings: true,
+            pad_token_id: None,
+            bos_token_id: None,
+            eos_token_id: None,
+            relative_attention_num_buckets: None,
+            problem_type: None,
+            id2label: None,
+            num_labels: None,
+        }
+    }
+}
+
+const MASKED: &str = "ForMaskedLM";
+const SEQUENCE: &str = "ForSequenceClassification";
+const TOKENS: &str = "ForTokenClassification";
+const SPAN: &str = "ForQuestionAnswering";
+const SINGLE: &str = "single_label_classification";
+const MULTI: &str = "multi_label_classification";
+const REGRESSION: &str = "regression";
+
+fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
+    let theirs: Config = serde_json::from_value(json.clone())?;
+    let kind = Kind::of(&theirs.model_type);
+    let absolute = theirs.position_embedding_type.as_deref();
+    refuse(&[
+        ("is_decoder", !theirs.is_decoder, "false"),
+        ("position_embedding_type", absolute.is_none_or(|kind| kind == "absolute"), "absolute"),
+        ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
+    ])?;
+    let activation = activation_named("hidden_act", &theirs.hidden_act)?;
+    let norm = NormConfig { epsilon: theirs.layer_norm_eps, ..NormConfig::default() };
+    let default = format!("{}Model", kind.class);
+    let name = class(&theirs.architectures, &default);
+    let family = name.strip_prefix("XLM").unwrap_or(name);
+    let Some(class) = family.strip_prefix(kind.class) else {
+        let expected = format!("one of {}'s classes", kind.class);
+        return Err(ConfigError::new("architectures", name, expected).into());
+    };
+    let pad = theirs.pad_token_id.or(kind.from_padding.then_some(1));
+    let task = task(class, &theirs)?;
+    let dense = PoolerConfig::default();
+    Ok(TextModelConfig {
+        vocabulary: theirs.vocab_size,
+        width: theirs.hidden_size,
+        embedding: EmbeddingConfig {
+            positions: theirs.max_position_embeddings,
+            first_position: if kind.from_padding { pad.unwrap_or(1) as usize + 1 } else { 0 },
+            types: if kind.relative { 0 } else { theirs.type_vocab_size },
+            norm: true,
+            dropout: theirs.hidden_dropout_prob,
+        },
+        backbone: TransformerConfig {
+            layers: theirs.num_hidden_layers,
+            heads: theirs.num_attention_heads,
+            hidden: Some(theirs.intermediate_size),
+            activation,
+            norm,
+            pre_norm: false,
+            attention_dropout: theirs.attention_probs_dropout_prob,
+            residual_dropout: theirs.hidden_dropout_prob,
+            positions: kind.relative.then(|| {
+                let buckets = theirs.relative_attention_num_buckets.unwrap_or(32);
+                PositionConfig::Relative(RelativeConfig { buckets, distance: 128 })
+            }),
+            ..TransformerConfig::default()
+        },
+        causal: false,
+        decoder: None,
+        language: (class == MASKED).then_some(LanguageHeadConfig {
+            transform: Some(if kind.from_padding { Activation::Gelu } else { activation }),
+            bias: true,
+            ..LanguageHeadConfig::default()
+        }),
+        pooler: (class == "Model" || class == SEQUENCE).then_some(dense),
+        task,
+        special: SpecialIds {
+            pad,
+            bos: theirs.bos_token_id,
+            eos: theirs.eos_token_id,
+            ..SpecialIds::default()
+        },
+        initial_deviation: Some(0.02),
+        format: None,
+    })
+}
+
+fn task(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, ConfigError> {
+    let labels = theirs.id2label.as_ref().map(Map::len).or(theirs.num_labels).unwrap_or(2);
+    let kind = match class {
+        "Model" | MASKED => return Ok(None),
+        SEQUENCE => match theirs.problem_type.as_deref() {
+            Some(MULTI) => TaskKind::Labels(labels),
+            Some(REGRESSION) => TaskKind::Numbers(labels),
+            None if labels == 1 => TaskKind::Numbers(1),
+            _ => TaskKind::Classes(labels),
+        },
+        TOKENS => TaskKind::Tags(labels),
+        SPAN => TaskKind::Span,
+        other => {
+            let expected = format!("Model, {MASKED}, {SEQUENCE}, {TOKENS} or {SPAN}");
+            return Err(ConfigError::new("architectures", other, expected));
+        }
+    };
+    let dropout = theirs.classifier_dropout.unwrap_or(theirs.hidden_dropout_prob);
+    Ok(Some(TaskHeadConfig { kind, dropout, bias: true }))
+}
+
+fn to_json(ours: &TextModelConfig, kind: &Kind) -> Option<Value> {
+    let backbone = &ours.backbone;
+    let (class, problem, labels) = match (&ours.language, &ours.task) {
+        (Some(_), None) => (MASKED, None, None),
+        (None, None) => ("Model", None, None),
+        (None, Some(task)) => match task.kind {
+            TaskKind::Classes(count) => (SEQUENCE, Some(SINGLE), Some(count)),
+            TaskKind::Labels(count) => (SEQUENCE, Some(MULTI), Some(count)),
+            TaskKind::Numbers(count) => (SEQUENCE, Some(REGRESSION), Some(count)),
+            TaskKind::Tags(count) => (TOKENS, None, Some(count)),
+            TaskKind::Span => (SPAN, None, Some(2)),
+        },
+        _ => return None,
+    };
+    let dropout = ours.task.map(|task| task.dropout).filter(|d| *d != ours.embedding.dropout);
+    let buckets = match &backbone.positions {
+        Some(PositionConfig::Relative(relative)) => Some(relative.buckets),
+        _ => None,
+    };
+    let name = |label: usize| (label.to_string(), json!(format!("LABEL_{label}")));
+    let theirs = Config {
+        model_type: kind.model_type.into(),
+        architectures: None,
+        vocab_size: ours.vocabulary,
+        hidden_size: ours.width,
+        num_hidden_layers: backbone.layers,
+        num_attention_heads: backbone.heads,
+        intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
+        hidden_act: activation_name(backbone.activation).into(),
+        hidden_dropout_prob: ours.embedding.dropout,
+        attention_probs_dropout_prob: backbone.attention_dropout,
+        classifier_dropout: dropout,
+        max_position_embeddings: ours.embedding.positions,
+        type_vocab_size: ours.embedding.types,
+        layer_norm_eps: backbone.norm.epsilon,
+        position_embedding_type: None,
+        is_decoder: false,
+        tie_word_embeddings: true,
+        pad_token_id: ours.special.pad,
+        bos_token_id: ours.special.bos,
+        eos_token_id: ours.special.eos,
+        relative_attention_num_buckets: buckets,
+        problem_type: problem.map(Into::into),
+        id2label: labels.map(|count| (0..count).map(name).collect()),
+        num_labels: None,
+    };
+    family_json(kind.model_type, &format!("{}{class}", kind.class), &theirs)
+}
+
+fn rules(ours: &TextModelConfig, kind: &Kind) -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::OldNames,
+        // Tied to the embedding, and buffers.
+        Rule::Ignored { theirs: r"(^|\.)(cls\.predictions|lm_head)\.decoder\.(weight|bias)$" },
+        Rule::Ignored { theirs: r"embeddings\.(position_ids|token_type_ids)$" },
+        Rule::Ignored { theirs: r"^cls\.seq_relationship\." },
+        // Checkpoints of other classes may lack the prefix or have it.
+        Rule::Regex { load: Some((r"^(bert|roberta|mpnet)\.", "")), save: None },
+    ];
+    if ours.language.is_some() || ours.task.is_some() {
+        let inside = r"^(embeddings|encoder|pooler)\.";
+        let outside = match kind.prefix {
+            "roberta." => "roberta.$1.",
+            "mpnet." => "mpnet.$1.",
+            _ => "bert.$1.",
+        };
+        rules.push(Rule::Regex { load: None, save: Some((inside, outside)) });
+    }
+    if ours.pooler.is_none() {
+        rules.push(Rule::Ignored { theirs: r"(^|\.)pooler\." });
+    }
+    rules.extend(BLOCKS);
+    rules.extend(if kind.relative { MPNET_ATTENTION } else { ATTENTION });
+    let head = if kind.from_padding { ROBERTA_HEAD } else { BERT_HEAD };
+    rules.extend(head);
+    rules.extend(match &ours.task {
+        Some(task) if task.kind == TaskKind::Span => {
+            [Rule::Prefix { theirs: "qa_outputs.", ours: "task.output." }].as_slice()
+        }
+        Some(task) if !task.kind.is_of_tokens() && kind.own_transform => &[
+            Rule::Prefix { theirs: "classifier.dense.", ours: "pooler.dense." },
+            Rule::Prefix { theirs: "classifier.out_proj.", ours: "task.output." },
+        ],
+        Some(_) => &[Rule::Prefix { theirs: "classifier.", ours: "task.output." }],
+        None => &[],
+    });
+    rules
+}
+
+const BLOCKS: &[Rule] = &[
+    Rule::Prefix { theirs: "embeddings.word_embeddings.", ours: "embedding.words." },
+    Rule::Prefix { theirs: "embeddings.position_embeddings.", ours: "embedding.positions." },
+    Rule::Prefix { theirs: "embeddings.token_type_embeddings.", ours: "embedding.types." },
+    Rule::Prefix { theirs: "embeddings.LayerNorm.", ours: "embedding.norm." },
+    Rule::Prefix { theirs: "encoder.layer.", ours: "backbone.layers." },
+    Rule::Regex {
+        load: Some((r"^(backbone\.layers\.\d+)\.output\.LayerNorm\.", "$1.feed_forward_norm.")),
+        save: Some((r"^(backbone\.layers\.\d+)\.feed_forward_norm\.", "$1.output.LayerNorm.")),
+    },
+    Rule::Regex {
+        load: Some((r"^(backbone\.layers\.\d+)\.output\.dense\.", "$1.feed_forward.output.")),
+        save: Some((r"^(backbone\.layers\.\d+)\.feed_forward\.output\.", "$1.output.dense.")),
+    },
+    Rule::Segments { theirs: "intermediate.dense", ours: "feed_forward.hidden" },
+];
+
+const ATTENTION: &[Rule] = &[
+    Rule::Segments { theirs: "attention.output.LayerNorm", ours: "attention_norm" },
+    Rule::Segments { theirs: "attention.output.dense", ours: "attention.output" },
+    Rule::Segments { theirs: "attention.self.query", ours: "attention.query" },
+    Rule::Segments { theirs: "attention.self.key", ours: "attention.key" },
+    Rule::Segments { theirs: "attention.self.value", ours: "attention.value" },
+];
+
+const MPNET_ATTENTION: &[Rule] = &[
+    Rule::Prefix { theirs: "encoder.relative_attention_bias.", ours: "backbone.relative." },
+    Rule::Segments { theirs: "attention.LayerNorm", ours: "attention_norm" },
+    Rule::Segments { theirs: "attention.attn.q", ours: "attention.query" },
+    Rule::Segments { theirs: "attention.attn.k", ours: "attention.key" },
+    Rule::Segments { theirs: "attention.attn.v", ours: "attention.value" },
+    Rule::Segments { theirs: "attention.attn.o", ours: "attention.output" },
+];
+
+const BERT_HEAD: &[Rule] = &[
+    Rule::Prefix { theirs: "cls.predictions.transform.dense.", ours: "language.dense." },
+    Rule::Prefix { theirs: "cls.predictions.transform.LayerNorm.", ours: "language.norm." },
+    Rule::Prefix { theirs: "cls.predictions.bias", ours: "language.bias" },
+];
+
+const ROBERTA_HEAD: &[Rule] = &[
+    Rule::Prefix { theirs: "lm_head.dense.", ours: "language.dense." },
+    Rule::Prefix { theirs: "lm_head.layer_norm.", ours: "language.norm." },
+    Rule::Prefix { theirs: "lm_head.bias", ours: "language.bias" },
+];

@@ -1,0 +1,218 @@
+use super::*;
+use crate::{
+    batch::HostText,
+    config::{TaskHeadConfig, TaskKind},
+};
+use burn::{
+    backend::Autodiff,
+    tensor::{Bool, Tensor, TensorData},
+};
+use burn_flex::Flex;
+use kiln_core::Tokens;
+use kiln_hub::testing::{Gradients, Inputs, compare, each_fixture, values};
+
+type A = Autodiff<Flex>;
+
+fn ids(inputs: &Inputs, name: &str) -> Option<(Vec<usize>, Vec<i64>)> {
+    let weight = inputs.get(&[name])?;
+    Some((weight.shape, weight.values.iter().map(|value| *value as i64).collect()))
+}
+
+/// A text out of the reference's inputs.
+fn host(inputs: &Inputs, prefix: &str) -> HostText {
+    let get = |name: &str| ids(inputs, &format!("{prefix}{name}"));
+    let (shape, found) = get("input_ids").unwrap();
+    let unsigned = |values: Vec<i64>| values.into_iter().map(|id| id as u32).collect::<Vec<u32>>();
+    let all = |name: &str| get(name).map(|(_, values)| unsigned(values)).unwrap_or_default();
+    let pad: Vec<bool> = all("attention_mask").iter().map(|seen| *seen == 0).collect();
+    HostText {
+        batch: shape[0],
+        tokens: shape[1],
+        ids: unsigned(found),
+        pad: if pad.contains(&true) { pad } else { Vec::new() },
+        types: all("token_type_ids"),
+        positions: all("position_ids"),
+        documents: Vec::new(),
+    }
+}
+
+/// The mean cross-entropy of labels that are not -100; `scores` `[rows, classes]`.
+fn loss(scores: Tensor<A, 2>, labels: &[i64]) -> Tensor<A, 1> {
+    let rows: Vec<i64> =
+        (0..labels.len() as i64).filter(|row| labels[*row as usize] >= 0).collect();
+    let kept: Vec<i64> = labels.iter().copied().filter(|label| *label >= 0).collect();
+    let count = rows.len();
+    let device = Default::default();
+    let rows = Tensor::from_data(TensorData::new(rows, [count]), &device);
+    let kept = Tensor::from_data(TensorData::new(kept, [count]), &device);
+    let options = kiln_kernels::CrossEntropyOptions::default();
+    kiln_kernels::cross_entropy(scores.select(0, rows), kept, options).mean()
+}
+
+fn flat(x: Tensor<A, 3>) -> Tensor<A, 2> {
+    let [batch, tokens, outputs] = x.dims();
+    x.reshape([batch * tokens, outputs])
+}
+
+fn without_dropout(mut config: TextModelConfig) -> TextModelConfig {
+    config.embedding.dropout = 0.0;
+    for stack in std::iter::once(&mut config.backbone).chain(&mut config.decoder) {
+        stack.attention_dropout = 0.0;
+        stack.hidden_dropout = 0.0;
+        stack.residual_dropout = 0.0;
+    }
+    if let Some(task) = &mut config.task {
+        task.dropout = 0.0;
+    }
+    config
+}
+
+fn agrees(dir: &Path, failures: &mut Vec<String>) {
+    let device = Default::default();
+    // Gradients are recorded, which is training; the references drop nothing.
+    let (config, weights) = read(dir).unwrap();
+    let config = without_dropout(config);
+    let mut model = TextModel::<A>::new(config.clone(), &device).unwrap();
+    kiln_hub::apply::<A, _>(&mut model, &weights, Mode::Strict).unwrap();
+    let inputs = Inputs::read(dir);
+    let outputs = Inputs::read_file(&dir.join("outputs.safetensors"));
+    let host = host(&inputs, "");
+    let text = host.upload::<A>(&config.embedding, &device);
+    let read = model.encode_text(&text);
+    let readme = std::fs::read_to_string(dir.join("README.txt")).unwrap();
+    let mut check = |name: &str, found: Tensor<A, 3>| {
+        let Some(expected) = outputs.get(&[name]) else { return };
+        // What padding gives is compared only where the reference left it as it was.
+        let found = if readme.contains(&format!("{name} multiplied by")) && !host.pad.is_empty() {
+            let shape = found.dims();
+            let pad = TensorData::new(host.pad.clone(), [host.batch, host.tokens, 1]);
+            found.mask_fill(Tensor::<A, 3, Bool>::from_data(pad, &device).expand(shape), 0.0)
+        } else {
+            found
+        };
+        compare(dir, name, &values(found), &expected.values, 1e-4, 0.0, failures);
+    };
+    check("last_hidden_state", read.values.clone());
+    check("encoder_last_hidden_state", read.values.clone());
+    if config.task.is_none() {
+        let [batch, _, width] = read.dims();
+        if config.pooler.is_some() {
+            check("pooler_output", model.pooled(&read).reshape([batch, 1, width]));
+        }
+    }
+    let labels = ids(&inputs, "labels");
+    let scores = if config.decoder.is_some() {
+        let (shape, written) = ids(&inputs, "decoder_input_ids").unwrap();
+        let written = HostText {
+            batch: shape[0],
+            tokens: shape[1],
+            ids: written.into_iter().map(|id| id as u32).collect(),
+            ..HostText::default()
+        };
+        let written = written.upload::<A>(&config.embedding, &device);
+        let tokens: Tokens<A> = model.write(&written, &read, None).unwrap();
+        Some(flat(model.scores(tokens.values).unwrap()))
+    } else if config.task.is_some() {
+        model.task_of_texts(&read)
+    } else {
+        model.scores(read.values.clone()).map(flat)
+    };
+    let Some(scores) = scores else { return };
+    let [rows, outputs_each] = scores.dims();
+    check(
+        "logits",
+        if rows == host.batch * host.tokens {
+            scores.clone().reshape([host.batch, host.tokens, outputs_each])
+        } else {
+            scores.clone().reshape([1, rows, outputs_each])
+        },
+    );
+    let Some((shape, mut labels)) = labels else { return };
+    if config.causal {
+        // Shifted inside: each token is scored against the next.
+        for row in labels.chunks_mut(shape[1]) {
+            row.rotate_left(1);
+            row[shape[1] - 1] = -100;
+        }
+    }
+    let value = loss(scores, &labels);
+    let expected = outputs.get(&["loss"]).unwrap();
+    compare(dir, "loss", &values(value.clone()), &expected.values, 1e-4, 0.0, failures);
+    let gradients = Gradients::of::<A, _>(&model, &value.backward());
+    let rename =
+        |theirs: &Weights| names(&config).unwrap().to_ours(theirs.clone()).unwrap().tensors;
+    gradients.compare(dir, rename, failures);
+}
+
+/// What is written is what was read.
+fn goes_there_and_back(dir: &Path, failures: &mut Vec<String>) {
+    let model = TextModel::<Flex>::load(dir, &Default::default()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    model.save(out.path()).unwrap();
+    let again = TextModel::<Flex>::load(out.path(), &Default::default()).unwrap();
+    if again.config() != model.config() {
+        failures.push(format!(
+            "{}: {:?} is not {:?}",
+            dir.display(),
+            again.config(),
+            model.config()
+        ));
+    }
+    let weights = |dir: &Path| ModelDir::open(dir).unwrap().weights().unwrap();
+    let (ours, theirs) = (weights(out.path()), weights(dir));
+    let legacy = dir.ends_with("model_legacy_keys");
+    if !legacy && ours.tensors != theirs.tensors {
+        let missing: Vec<_> = theirs.names().filter(|name| !ours.contains(name)).collect();
+        let more: Vec<_> = ours.names().filter(|name| !theirs.contains(name)).collect();
+        failures.push(format!("{}: misses {missing:?}, has {more:?}", dir.display()));
+    }
+}
+
+macro_rules! families {
+    ($($family:ident),*) => {$(
+        #[test]
+        fn $family() {
+            each_fixture(stringify!($family), |dir, failures| {
+                agrees(dir, failures);
+                goes_there_and_back(dir, failures);
+            });
+        }
+    )*};
+}
+
+families!(bert, roberta, mpnet, modernbert, gpt2, llama, qwen2, t5);
+
+#[test]
+fn what_no_family_can_express_is_written_as_ours() {
+    let odd = TextModelConfig {
+        task: Some(TaskHeadConfig { kind: TaskKind::Tags(3), dropout: 0.0, bias: true }),
+        ..TextModelConfig::default()
+    };
+    for (config, expected) in [(odd, KILN), (TextModelConfig::default(), "gpt2")] {
+        let dir = tempfile::tempdir().unwrap();
+        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        model.save(dir.path()).unwrap();
+        assert_eq!(ModelDir::open(dir.path()).unwrap().model_type(), expected);
+        let again = TextModel::<Flex>::load(dir.path(), &Default::default()).unwrap();
+        let weights = |model| kiln_hub::collect::<Flex, _>(model).unwrap();
+        assert_eq!(weights(&model), weights(&again));
+        assert_eq!(comparable(again.config().clone()), comparable(config));
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |json: &str| {
+        std::fs::write(dir.path().join("config.json"), json).unwrap();
+        read_config(dir.path()).unwrap_err().to_string()
+    };
+    let message = error(r#"{"model_type": "wav2vec2"}"#);
+    assert!(message.contains("`wav2vec2`; expected bert or"), "{message}");
+    let message = error(r#"{"model_type": "bert", "is_decoder": true}"#);
+    assert!(message.contains("config.json: `is_decoder`"), "{message}");
+    let message = error(r#"{"model_type": "llama", "rope_scaling": {"type": "yarn"}}"#);
+    assert!(message.contains("`rope_type` is yarn"), "{message}");
+    let message = error(r#"{"model_type": "gpt2", "n_embd": "wide"}"#);
+    assert!(message.contains("config.json"), "{message}");
+}

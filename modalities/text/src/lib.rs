@@ -1,0 +1,43 @@
+//! Text: tokenizers, encoders, decoders, and what they are trained to do.
+//!
+//! - [`tokenizer`] turns text into ids and back, and is trained; [`cache`] keeps the ids of a
+//!   corpus, [`packing`] makes sequences of them, and [`data`] what a recipe trains on.
+//! - [`model`]: [`TextModel`], an embedding, a transformer (or two) and heads, put together by
+//!   [`config`]. BERT, GPT-2, Llama and T5 are presets of it, and [`hub`] their directories.
+//! - [`batch`]: texts as ids; [`head`]: what is made of tokens; [`generate`]: how they are written on.
+//! - [`metrics`] says how good classes, tags, answers, rankings, translations and representations
+//!   are.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod author;
+pub mod batch;
+pub mod cache;
+pub mod config;
+pub mod cost;
+pub mod data;
+mod embedding;
+pub mod evaluate;
+pub mod examples;
+pub mod generate;
+pub mod head;
+pub mod hub;
+pub mod job;
+pub mod metrics;
+pub mod modality;
+pub mod model;
+mod ngram;
+pub mod packing;
+pub mod presets;
+pub mod recipe;
+pub mod task;
+mod token_model;
+pub mod tokenizer;
+
+pub use batch::{HostText, Text};
+pub use cache::{CacheSpec, TokenCache};
+pub use config::TextModelConfig;
+pub use embedding::TextEmbedding;
+pub use model::TextModel;
+pub use packing::{PackedSource, Packing};
+pub use tokenizer::{Role, TextTokenizer, TokenizerSpec};

@@ -1,0 +1,83 @@
+//! How far two lists of numbers agree.
+
+use super::error::{MetricError, same_length};
+
+/// Pearson's correlation, from -1 to 1. `None` below two pairs, where one side is constant, or
+/// where a number is not finite.
+///
+/// # Errors
+/// When the lists are of different lengths.
+pub fn pearson(first: &[f64], second: &[f64]) -> Result<Option<f64>, MetricError> {
+    same_length("numbers", first.len(), second.len())?;
+    let count = first.len() as f64;
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
+    let (mean_first, mean_second) = (mean(first), mean(second));
+    let (mut both, mut own, mut other) = (0.0, 0.0, 0.0);
+    for (a, b) in first.iter().zip(second) {
+        let (a, b) = (a - mean_first, b - mean_second);
+        both += a * b;
+        own += a * a;
+        other += b * b;
+    }
+    // A product of roots, not a root of a product: that might overflow.
+    let correlation = both / (own.sqrt() * other.sqrt());
+    Ok(correlation.is_finite().then(|| correlation.clamp(-1.0, 1.0)))
+}
+
+/// Spearman's correlation: Pearson's of the ranks; equal numbers share the mean of theirs.
+///
+/// # Errors
+/// When the lists are of different lengths.
+pub fn spearman(first: &[f64], second: &[f64]) -> Result<Option<f64>, MetricError> {
+    if first.iter().chain(second).any(|value| value.is_nan()) {
+        return same_length("numbers", first.len(), second.len()).map(|()| None);
+    }
+    pearson(&ranks(first), &ranks(second))
+}
+
+/// The rank of each number, from 1.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut before = 0;
+    for equal in order.chunk_by(|a, b| values[*a] == values[*b]) {
+        let rank = before as f64 + (equal.len() as f64 + 1.0) / 2.0;
+        equal.iter().for_each(|place| ranks[*place] = rank);
+        before += equal.len();
+    }
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::close;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn as_scipy() {
+        let (x, y) = ([1.0, 2.0, 2.0, 3.0, 5.5, 0.0], [2.0, 1.0, 4.0, 4.0, 9.0, -1.0]);
+        assert!(close(pearson(&x, &y).unwrap().unwrap(), 0.9482227424932007));
+        assert!(close(spearman(&x, &y).unwrap().unwrap(), 0.8676470588235294));
+        assert_eq!(ranks(&x), [2.0, 3.5, 3.5, 5.0, 6.0, 1.0]);
+    }
+
+    #[test]
+    fn what_has_none() {
+        assert_eq!(pearson(&[], &[]), Ok(None));
+        assert_eq!(pearson(&[1.0, 1.0], &[1.0, 2.0]), Ok(None));
+        assert_eq!(spearman(&[1.0, f64::NAN], &[1.0, 2.0]), Ok(None));
+        assert!(pearson(&[1.0], &[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn ranks_ignore_the_scale(values in prop::collection::vec(-1e3_f64..1e3, 3..20)) {
+            let cubes: Vec<f64> = values.iter().map(|v| v.powi(3)).collect();
+            if let Some(correlation) = spearman(&values, &cubes).unwrap() {
+                prop_assert!(close(correlation, 1.0));
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How well a language model foresees a text.
+
+use serde::{Deserialize, Serialize};
+use std::{f64::consts::LN_2, ops::AddAssign};
+
+/// The negative log-likelihood of a text.
+///
+/// Perplexities compare models that share a tokenizer; bits per byte compare any, as in the Pile,
+/// Gao et al. 2020, <https://arxiv.org/abs/2101.00027>.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Surprise {
+    /// The sum over all tokens, in nats.
+    pub nats: f64,
+    /// How many tokens were predicted.
+    pub tokens: u64,
+    /// How many bytes of UTF-8 they are.
+    pub bytes: u64,
+}
+
+impl Surprise {
+    /// The exponential of the mean over tokens: among how many equally likely tokens the model
+    /// chooses. `None` without tokens.
+    pub fn perplexity(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| (self.nats / self.tokens as f64).exp())
+    }
+
+    /// Bits a byte of text. `None` without bytes.
+    pub fn bits_per_byte(&self) -> Option<f64> {
+        (self.bytes > 0).then(|| self.nats / LN_2 / self.bytes as f64)
+    }
+}
+
+impl AddAssign for Surprise {
+    fn add_assign(&mut self, other: Self) {
+        self.nats += other.nats;
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::close;
+    use super::*;
+
+    #[test]
+    fn a_fair_die_and_a_coin() {
+        let mut sum = Surprise::default();
+        assert_eq!((sum.perplexity(), sum.bits_per_byte()), (None, None));
+        sum += Surprise { nats: 4.0 * 6_f64.ln(), tokens: 4, bytes: 8 };
+        assert!(close(sum.perplexity().unwrap(), 6.0));
+        assert!(close(sum.bits_per_byte().unwrap(), 6_f64.log2() / 2.0));
+        sum += Surprise { nats: 4.0 * 1.5_f64.ln(), tokens: 4, bytes: 8 };
+        assert!(close(sum.perplexity().unwrap(), 3.0));
+    }
+}

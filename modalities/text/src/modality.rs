@@ -1,0 +1,61 @@
+//! Text among the modalities.
+
+use crate::{hub, job::TextJob, recipe::TextParts};
+use kiln_train::{
+    modality::{Job, Modality, ModelSummary},
+    recipe::{RecipeText, schema},
+    task::TaskError,
+};
+use std::path::Path;
+
+/// Text.
+pub static TEXT: TextModality = TextModality;
+
+/// The modality's entry in the binary's list.
+#[derive(Debug)]
+pub struct TextModality;
+
+impl Modality for TextModality {
+    fn name(&self) -> &'static str {
+        "text"
+    }
+
+    fn job(&self, text: &RecipeText) -> kiln_train::Result<Box<dyn Job>> {
+        Ok(Box::new(TextJob::new(text)?))
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schema::<TextParts>()
+    }
+
+    fn owns(&self, model_type: &str) -> bool {
+        hub::model_types().any(|known| known == model_type)
+    }
+
+    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+        let config = hub::read_config(dir).map_err(TaskError::from)?;
+        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
+        let kind = match (&config.decoder, config.causal) {
+            (Some(_), _) => "encoder and decoder",
+            (None, true) => "decoder",
+            (None, false) => "encoder",
+        };
+        let mut facts = vec![
+            ("kind".into(), kind.to_owned()),
+            ("vocabulary".into(), format!("{} tokens", config.vocabulary)),
+            ("width".into(), config.width.to_string()),
+            ("blocks".into(), config.backbone.layers.to_string()),
+        ];
+        if let Some(longest) = config.longest() {
+            facts.push(("longest text".into(), format!("{longest} tokens")));
+        }
+        if let Some(task) = config.task {
+            facts.push(("head".into(), format!("{:?}", task.kind).to_lowercase()));
+        }
+        Ok(ModelSummary {
+            model_type: opened.model_type().to_owned(),
+            parameters: opened.parameters().map_err(TaskError::from)?,
+            facts,
+        })
+    }
+}

@@ -1,0 +1,296 @@
+//! A text model, put together by its configuration.
+
+use crate::{
+    batch::Text,
+    config::{TaskHeadConfig, TextModelConfig},
+    embedding::TextEmbedding,
+    head::{LanguageHead, Pooler, TaskHead, pool},
+};
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    tensor::{Distribution, Tensor},
+};
+use kiln_core::{Backend, Tokens};
+use kiln_nn::{Cache, ConfigError, Pass, Transformer};
+
+/// A text model.
+#[derive(Module, Debug)]
+pub struct TextModel<B: Backend> {
+    /// From ids to tokens.
+    pub embedding: TextEmbedding<B>,
+    /// From tokens to tokens.
+    pub backbone: Transformer<B>,
+    /// Writes what the backbone read, in encoder-decoders.
+    pub decoder: Option<Transformer<B>>,
+    /// From tokens to scores of the vocabulary.
+    pub language: Option<LanguageHead<B>>,
+    /// From tokens to one vector of a text.
+    pub pooler: Option<Pooler<B>>,
+    /// From tokens or a text's vector to what a task asks for.
+    pub task: Option<TaskHead<B>>,
+    #[module(skip)]
+    config: TextModelConfig,
+}
+
+/// How a text is read.
+#[derive(Debug)]
+pub struct Reading<'a, B: Backend> {
+    /// Whether a token sees only itself and what came before, whatever the model's own way.
+    pub causal: bool,
+    /// What came before, which tokens see and join. The text's padding is then that of all tokens,
+    /// `[batch, tokens seen before and now]`.
+    pub cache: Option<&'a mut Cache<B>>,
+    /// Added to all attention scores, `[batch or 1, heads or 1, tokens, tokens seen]`.
+    pub bias: Option<Tensor<B, 4>>,
+}
+
+impl<B: Backend> Default for Reading<'_, B> {
+    fn default() -> Self {
+        Self { causal: false, cache: None, bias: None }
+    }
+}
+
+impl<B: Backend> TextModel<B> {
+    /// A model with random weights.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    pub fn new(config: TextModelConfig, device: &B::Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let (width, norm) = (config.width, config.backbone.norm);
+        let sizes = [config.vocabulary, width];
+        let model = Self {
+            embedding: TextEmbedding::new(&config, device),
+            backbone: config.backbone.init(width, device),
+            decoder: config.decoder.as_ref().map(|decoder| decoder.init_across(width, device)),
+            language: config.language.map(|head| LanguageHead::new(head, sizes, norm, device)),
+            pooler: config.pooler.map(|pooler| Pooler::new(pooler, width, norm, device)),
+            task: config.task.map(|task| TaskHead::new(task, width, device)),
+            config,
+        };
+        Ok(match model.config.initial_deviation {
+            Some(deviation) => {
+                let mut start = NormalStart::new(deviation, &model.config);
+                model.map(&mut start)
+            }
+            None => model,
+        })
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &TextModelConfig {
+        &self.config
+    }
+
+    /// A text to the backbone's tokens, `[batch, tokens, width]`, in the model's own way.
+    pub fn encode_text(&self, text: &Text<B>) -> Tokens<B> {
+        self.read(text, Reading::default())
+    }
+
+    /// The same, read as asked for.
+    pub fn read(&self, text: &Text<B>, reading: Reading<'_, B>) -> Tokens<B> {
+        let before = reading.cache.as_ref().map_or(0, |cache| cache.len());
+        self.read_tokens(self.embedding.forward(text, before), text, reading)
+    }
+
+    /// The backbone alone, over vectors of a text's tokens, `[batch, tokens, width]`.
+    pub(crate) fn read_tokens(
+        &self,
+        values: Tensor<B, 3>,
+        text: &Text<B>,
+        reading: Reading<'_, B>,
+    ) -> Tokens<B> {
+        let Reading { causal, cache, bias } = reading;
+        let positions = text.positions.clone();
+        let causal = causal || self.config.causal;
+        let pass = Pass { causal, cache, positions, bias, ..Pass::default() };
+        let tokens = through(&self.backbone, values, text, pass);
+        self.after_decoder_family(tokens)
+    }
+
+    /// The decoder of an encoder-decoder: what was written so far, and what was read, to tokens
+    /// `[batch, tokens, width]`. `None` where the model has none.
+    pub fn write(
+        &self,
+        written: &Text<B>,
+        memory: &Tokens<B>,
+        cache: Option<&mut Cache<B>>,
+    ) -> Option<Tokens<B>> {
+        let decoder = self.decoder.as_ref()?;
+        let before = cache.as_ref().map_or(0, |cache| cache.len());
+        let values = self.embedding.forward(written, before);
+        let positions = written.positions.clone();
+        let pass = Pass { causal: true, memory: Some(memory), cache, positions, ..Pass::default() };
+        Some(self.after_decoder_family(through(decoder, values, written, pass)))
+    }
+
+    /// T5 drops of what leaves its stacks, too.
+    fn after_decoder_family(&self, tokens: Tokens<B>) -> Tokens<B> {
+        if self.decoder.is_none() {
+            return tokens;
+        }
+        let values = self.embedding.drop(tokens.values.clone());
+        tokens.with_values(values)
+    }
+
+    /// Scores of the vocabulary for each token, before any softmax: `[batch, tokens, width]` to
+    /// `[batch, tokens, vocabulary]`. `None` without such a head.
+    pub fn scores(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 3>> {
+        let head = self.language.as_ref()?;
+        Some(head.forward(values, &self.embedding.words))
+    }
+
+    /// One vector of each text: `[batch, tokens, width]` to `[batch, width]`.
+    pub fn pooled(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        match &self.pooler {
+            Some(pooler) => pooler.forward(tokens),
+            None => pool(tokens, self.config.default_pooling()),
+        }
+    }
+
+    /// What the head for a task says of each text, `[batch, outputs]`. `None` without one, or where
+    /// it looks at tokens.
+    pub fn task_of_texts(&self, tokens: &Tokens<B>) -> Option<Tensor<B, 2>> {
+        let head = self.task_head(false)?;
+        Some(head.forward(self.pooled(tokens)))
+    }
+
+    /// What the head for a task says of each token, `[batch, tokens, outputs]`. `None` without one,
+    /// or where it looks at texts.
+    pub fn task_of_tokens(&self, tokens: &Tokens<B>) -> Option<Tensor<B, 3>> {
+        let head = self.task_head(true)?;
+        Some(head.forward(tokens.values.clone()))
+    }
+
+    fn task_head(&self, of_tokens: bool) -> Option<&TaskHead<B>> {
+        let TaskHeadConfig { kind, .. } = self.config.task?;
+        self.task.as_ref().filter(|_| kind.is_of_tokens() == of_tokens)
+    }
+}
+
+/// Through a stack; documents in a row are seen as one long sequence with borders.
+fn through<B: Backend>(
+    stack: &Transformer<B>,
+    values: Tensor<B, 3>,
+    text: &Text<B>,
+    mut pass: Pass<'_, B>,
+) -> Tokens<B> {
+    let tokens = Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 };
+    let Some(documents) = &text.documents else { return stack.pass(tokens, pass) };
+    let [batch, count, width] = tokens.dims();
+    let row = batch * count;
+    pass.offsets = Some(documents.clone());
+    pass.positions = pass.positions.map(|mut positions| {
+        positions.ids = positions.ids.reshape([1, row]);
+        positions
+    });
+    let long = Tokens {
+        values: tokens.values.clone().reshape([1, row, width]),
+        mask_pad: tokens.mask_pad.clone().map(|pad| pad.reshape([1, row])),
+        channels: 1,
+    };
+    let values = stack.pass(long, pass).values.reshape([batch, count, width]);
+    tokens.with_values(values)
+}
+
+/// Weights of one deviation, and biases of zero. Where norms come first, what is added to the
+/// residual stream is smaller by the root of how often that is, as in GPT-2.
+struct NormalStart {
+    deviation: f64,
+    added: f64,
+    path: Vec<String>,
+}
+
+impl NormalStart {
+    fn new(deviation: f64, config: &TextModelConfig) -> Self {
+        let often = 2.0 * config.backbone.layers as f64;
+        let added = if config.backbone.pre_norm { deviation / often.sqrt() } else { deviation };
+        Self { deviation, added, path: Vec::new() }
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for NormalStart {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let named = |name: &str| self.path.iter().any(|part| part == name);
+        if D == 2 {
+            let added = named("layers") && named("output");
+            let deviation = if added { self.added } else { self.deviation };
+            let normal = Distribution::Normal(0.0, deviation);
+            renewed(param, |x| Tensor::random(x.shape(), normal, &x.device()))
+        } else if named("bias") {
+            renewed(param, |x| x.zeros_like())
+        } else {
+            param
+        }
+    }
+}
+
+/// A parameter with other values, trained like the one before.
+fn renewed<B: Backend, const D: usize>(
+    param: Param<Tensor<B, D>>,
+    values: impl FnOnce(&Tensor<B, D>) -> Tensor<B, D>,
+) -> Param<Tensor<B, D>> {
+    param.map(|old| values(&old).set_require_grad(old.is_require_grad()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::HostText;
+    use burn_flex::Flex;
+
+    fn values<const D: usize>(x: Tensor<Flex, D>) -> Vec<f32> {
+        x.into_data().to_vec().unwrap()
+    }
+
+    #[test]
+    fn weights_start_with_the_deviation_asked_for() {
+        let config = TextModelConfig { initial_deviation: Some(0.1), ..Default::default() };
+        let model = TextModel::<Flex>::new(config, &Default::default()).unwrap();
+        let deviation = |x: Tensor<Flex, 2>| {
+            let x = values(x);
+            (x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32).sqrt()
+        };
+        let layer = &model.backbone.layers[0];
+        assert!((deviation(layer.attention.query.weight.val()) - 0.1).abs() < 0.005);
+        assert!((deviation(model.embedding.words.weight.val()) - 0.1).abs() < 0.005);
+        let added = deviation(layer.feed_forward.output.weight.val());
+        assert!((added - 0.1 / 8f32.sqrt()).abs() < 0.002);
+        assert!(
+            values(layer.attention.query.bias.as_ref().unwrap().val()).iter().all(|x| *x == 0.0)
+        );
+        assert!(
+            values(layer.attention_norm.as_ref().unwrap().weight.val()).iter().all(|x| *x == 1.0)
+        );
+    }
+
+    #[test]
+    fn documents_in_a_row_do_not_see_each_other() {
+        let device = Default::default();
+        let config = TextModelConfig::default();
+        let model = TextModel::<Flex>::new(config.clone(), &device).unwrap();
+        let packed = HostText {
+            batch: 2,
+            tokens: 3,
+            ids: vec![1, 2, 3, 4, 5, 6],
+            documents: vec![0, 2, 3, 6],
+            ..HostText::default()
+        };
+        let upload = |host: &HostText| host.upload::<Flex>(&config.embedding, &device);
+        let together = values(model.encode_text(&upload(&packed)).values);
+        let alone =
+            |ids: Vec<u32>| values(model.encode_text(&upload(&HostText::of(&[ids], 0))).values);
+        let expected = [alone(vec![1, 2]), alone(vec![3]), alone(vec![4, 5, 6])].concat();
+        for (one, other) in together.iter().zip(&expected) {
+            assert!((one - other).abs() < 1e-5);
+        }
+    }
+}

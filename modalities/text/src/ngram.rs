@@ -1,0 +1,88 @@
+//! Counts of tokens in a row: what a language model has to beat.
+
+use rustc_hash::FxHashMap;
+
+/// The longest context, tokens.
+const CONTEXT: usize = 2;
+/// How many imaginary tokens the shorter context adds to the counts of a longer one.
+const PRIOR: f64 = 4.0;
+
+/// Counts of one, two and three tokens in a row. Each order is smoothed towards the one below by a
+/// Dirichlet prior (MacKay and Peto, 1995), and the lowest towards all ids alike.
+#[derive(Debug)]
+pub struct Ngrams {
+    vocabulary: usize,
+    /// By context, at most [`CONTEXT`] ids: how often each id followed, and all together.
+    followers: FxHashMap<Vec<u32>, (FxHashMap<u32, u64>, u64)>,
+}
+
+impl Ngrams {
+    /// No counts yet.
+    pub fn new(vocabulary: usize) -> Self {
+        Self { vocabulary, followers: FxHashMap::default() }
+    }
+
+    /// Counts a sequence.
+    pub fn count(&mut self, ids: &[u32]) {
+        for (at, id) in ids.iter().enumerate() {
+            for length in 0..=CONTEXT.min(at) {
+                let (counts, total) =
+                    self.followers.entry(ids[at - length..at].to_vec()).or_default();
+                *counts.entry(*id).or_default() += 1;
+                *total += 1;
+            }
+        }
+    }
+
+    /// How likely `id` is after `context`.
+    fn probability(&self, context: &[u32], id: u32) -> f64 {
+        let below = match context.split_first() {
+            Some((_, shorter)) => self.probability(shorter, id),
+            None => 1.0 / self.vocabulary.max(1) as f64,
+        };
+        match self.followers.get(context) {
+            Some((counts, total)) => {
+                let count = counts.get(&id).copied().unwrap_or(0) as f64;
+                (count + PRIOR * below) / (*total as f64 + PRIOR)
+            }
+            None => below,
+        }
+    }
+
+    /// The mean cross-entropy of all tokens but the first of each sequence, in nats, by contexts of
+    /// at most `order - 1` tokens.
+    pub fn nats<'a>(&self, sequences: impl Iterator<Item = &'a [u32]>, order: usize) -> f64 {
+        let (mut sum, mut count) = (0.0, 0usize);
+        for ids in sequences {
+            for at in 1..ids.len() {
+                let context = &ids[at - (order.saturating_sub(1)).min(at).min(CONTEXT)..at];
+                sum -= self.probability(context, ids[at]).ln();
+                count += 1;
+            }
+        }
+        sum / count.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_by_hand_and_in_sum() {
+        let mut ngrams = Ngrams::new(3);
+        ngrams.count(&[0, 1, 0, 1, 2]);
+        // 2 of 5 are 0, with four imaginary ones spread over three ids.
+        let zero = (2.0 + 4.0 / 3.0) / 9.0;
+        assert!((ngrams.probability(&[], 0) - zero).abs() < 1e-12);
+        // After 1 came 0 and 2, once each.
+        assert!((ngrams.probability(&[1], 0) - (1.0 + 4.0 * zero) / 6.0).abs() < 1e-12);
+        for context in [&[][..], &[1], &[0, 1], &[2, 2]] {
+            let sum: f64 = (0..3).map(|id| ngrams.probability(context, id)).sum();
+            assert!((sum - 1.0).abs() < 1e-12);
+        }
+        let sequence = [0, 1, 0, 1, 0, 1];
+        let nats = |order| ngrams.nats([&sequence[..]].into_iter(), order);
+        assert!(nats(3) < nats(2) && nats(2) < nats(1));
+    }
+}

@@ -1,0 +1,165 @@
+//! What a text recipe is made of.
+
+use crate::{
+    config::TextModelConfig,
+    generate::Generation,
+    packing::{Held, Packing},
+    presets::Preset,
+    tokenizer::TokenizerSpec,
+};
+use kiln_datasets::{Documents, stories::Stories};
+use kiln_objectives::Objective;
+use kiln_train::recipe::Parts;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The parts of text recipes.
+#[derive(Debug, Clone)]
+pub struct TextParts;
+
+impl Parts for TextParts {
+    type Data = TextData;
+    type Model = ModelSpec;
+    type Objective = Objective;
+    type Evaluation = TextEvaluation;
+}
+
+/// A text model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelSpec {
+    /// A named configuration.
+    Preset(Preset),
+    /// A run, a model directory or a hub id, with its weights and its tokenizer.
+    Directory(String),
+    /// Put together from parts. The vocabulary and its special ids are the tokenizer's, whatever
+    /// stands here.
+    Parts(Box<TextModelConfig>),
+}
+
+/// Texts to train on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextData {
+    /// How text becomes ids; as the model's directory says if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerSource>,
+    /// Where documents come from.
+    pub sources: Vec<TextSource>,
+    /// How often each source is seen beside the others; as often as it is large if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<f64>,
+    /// Other weights of the sources, from later steps on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<WeightPhase>,
+    /// How they become sequences.
+    pub packing: Packing,
+    /// Which sequences an epoch has.
+    pub windows: Windows,
+    /// What is kept for validation.
+    pub validation: Validation,
+}
+
+/// A tokenizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenizerSource {
+    /// Of a run, a model directory, a hub id, or a `tokenizer.json`.
+    Directory(String),
+    /// Trained on the sources, of the documents that are trained on and those kept for validation.
+    Train(TokenizerSpec),
+}
+
+/// Documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextSource {
+    /// Of files.
+    Documents(Documents),
+    /// Small English stories that come with Kiln, told anew by the recipe's seed.
+    Stories(Stories),
+    /// The same in Chinese.
+    ChineseStories(Stories),
+}
+
+/// Weights of the sources from a step on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightPhase {
+    /// The first step of the stage that has them.
+    pub step: u64,
+    /// One for each source.
+    pub weights: Vec<f64>,
+}
+
+/// Which sequences an epoch has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Windows {
+    /// The text cut into sequences, each once, in an order drawn anew each epoch.
+    #[default]
+    Cut,
+    /// Sequences that begin anywhere, drawn without end: for little text, so that each is another.
+    Anywhere,
+}
+
+/// What is kept for validation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validation {
+    /// Documents, drawn by the recipe's seed.
+    Documents(Held),
+    /// The last share of the tokens, 0 to below 1: where there are few documents.
+    Tail(f64),
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self::Documents(Held::default())
+    }
+}
+
+/// How a finished model is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TextEvaluation {
+    /// As the table names it.
+    pub name: String,
+    /// What is measured.
+    pub kind: EvaluationKind,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvaluationKind {
+    /// How well a decoder knows what comes next in the text kept for validation: cross-entropy in
+    /// nats a token, perplexity, and bits a byte.
+    Language(LanguageEvaluation),
+    /// Texts that a decoder goes on with, for the report.
+    Samples(SampleEvaluation),
+}
+
+/// A measure of a language model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LanguageEvaluation {
+    /// Sequences at most.
+    pub limit: usize,
+}
+
+impl Default for LanguageEvaluation {
+    fn default() -> Self {
+        Self { limit: 1000 }
+    }
+}
+
+/// Texts for the report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SampleEvaluation {
+    /// What the model goes on with.
+    pub prompts: Vec<String>,
+    /// How.
+    pub generation: Generation,
+}

@@ -1,0 +1,111 @@
+//! A stage of training on text, as the trainer sees it.
+
+use crate::{
+    TextModel, TextModelConfig,
+    examples::{Example, TextHostBatch, collate},
+    tokenizer::TextTokenizer,
+};
+use burn::module::AutodiffModule;
+use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext};
+use kiln_objectives::Objective;
+use kiln_train::task::{Measure, Task, TaskError, TaskSource};
+use std::{path::Path, sync::Arc};
+
+/// Sequences looked at in a validation, at most.
+const VALIDATED: usize = 256;
+
+/// A stage of training on text.
+pub struct TextTask {
+    /// Training sequences.
+    pub train: TaskSource<Example>,
+    /// Whether their order is drawn anew each epoch.
+    pub shuffle: bool,
+    /// Sequences kept for validation.
+    pub validation: Vec<Example>,
+    /// What is optimised.
+    pub objective: Objective,
+    /// The model's configuration.
+    pub config: TextModelConfig,
+    /// How text became ids; written beside the model.
+    pub tokenizer: Arc<TextTokenizer>,
+    /// Sequences of a batch.
+    pub batch: usize,
+    /// What random numbers of validation follow from.
+    pub seed: Seed,
+}
+
+impl TextTask {
+    /// The mean loss over validation sequences, with the same random numbers each time.
+    fn measure<B: Backend>(&self, model: &TextModel<B>, device: &B::Device) -> f64 {
+        let (mut sum, mut count) = (0.0, 0usize);
+        // Spread over all, so that each source has its part.
+        let step = self.validation.len().div_ceil(VALIDATED).max(1);
+        let chosen: Vec<Example> = self.validation.iter().step_by(step).cloned().collect();
+        for (number, examples) in chosen.chunks(self.batch.max(1)).enumerate() {
+            let host = collate(examples, &self.config.special);
+            let batch = host.upload::<B>(&self.config.embedding, device);
+            let mut rng = self.seed.part("validation").at(number as u64).rng();
+            let loss = self.objective.loss(model, &batch, &mut StepContext::new(&mut rng));
+            let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
+            sum += value * loss.count as f64;
+            count += loss.count;
+        }
+        sum / count.max(1) as f64
+    }
+}
+
+impl<B: AutodiffBackend> Task<B> for TextTask {
+    type Model = TextModel<B>;
+    type Example = Example;
+    type HostBatch = TextHostBatch;
+
+    fn source(&self) -> TaskSource<Example> {
+        self.train.clone()
+    }
+
+    fn shuffle(&self) -> bool {
+        self.shuffle
+    }
+
+    fn collate(&self, examples: Vec<Example>) -> Result<TextHostBatch, TaskError> {
+        Ok(collate(&examples, &self.config.special))
+    }
+
+    fn tokens(&self, batch: &TextHostBatch) -> usize {
+        batch.tokens()
+    }
+
+    fn loss(
+        &self,
+        model: &TextModel<B>,
+        batch: TextHostBatch,
+        context: &mut StepContext<'_>,
+        device: &B::Device,
+    ) -> Loss<B> {
+        self.objective.loss(model, &batch.upload::<B>(&self.config.embedding, device), context)
+    }
+
+    fn validate(
+        &self,
+        model: &<TextModel<B> as AutodiffModule<B>>::InnerModule,
+        device: &B::Device,
+    ) -> Result<Vec<Measure>, TaskError> {
+        if self.validation.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Measure { name: "loss".into(), value: self.measure(model, device) }])
+    }
+
+    fn write_model(
+        &self,
+        model: &<TextModel<B> as AutodiffModule<B>>::InnerModule,
+        dir: &Path,
+    ) -> Result<(), TaskError> {
+        model.save(dir)?;
+        Ok(self.tokenizer.write(dir)?)
+    }
+
+    fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+        self.config.depth(parameter)
+    }
+}

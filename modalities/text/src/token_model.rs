@@ -1,0 +1,308 @@
+//! The text model as objectives see it, and its losses with labels.
+
+use crate::{
+    config::TaskKind,
+    examples::{Labels, TextBatch},
+    model::{Reading, TextModel},
+};
+use burn::tensor::{Int, Tensor, TensorData};
+use kiln_core::{
+    Backend, Disguise, Layout, Loss, Sign, StepContext, Targets, TokenModel, Tokens, View,
+};
+use kiln_kernels::{CrossEntropyOptions, cross_entropy};
+use kiln_objectives::losses;
+use rand::RngExt as _;
+
+/// What is added to a score that is not to count.
+const UNSEEN: f32 = -1e9;
+
+impl<B: Backend> TokenModel<B> for TextModel<B> {
+    type Batch = TextBatch<B>;
+
+    fn layout(&self, batch: &TextBatch<B>) -> Layout {
+        let text = &batch.host.text;
+        let flags = |flags: &Vec<bool>| (!flags.is_empty()).then(|| flags.clone());
+        Layout {
+            lengths: (!text.pad.is_empty())
+                .then(|| (0..text.batch).map(|row| text.length(row)).collect()),
+            fixed: flags(&batch.host.fixed),
+            starts: flags(&batch.host.starts),
+            documents: (!text.documents.is_empty())
+                .then(|| text.documents.iter().map(|start| *start as usize).collect()),
+            ..Layout::new(text.batch, text.tokens)
+        }
+    }
+
+    fn device(&self, batch: &TextBatch<B>) -> B::Device {
+        batch.device()
+    }
+
+    fn encode(&self, batch: &TextBatch<B>, view: View<B>) -> Tokens<B> {
+        let mut text = batch.text.clone();
+        if let Some(Disguise { tokens, seed }) = view.disguise {
+            let shape = text.dims();
+            let mut rng = seed.rng();
+            let vocabulary = self.config().vocabulary as i64;
+            let ids = (0..shape[0] * shape[1]).map(|_| rng.random_range(0..vocabulary));
+            let ids = TensorData::new(ids.collect::<Vec<i64>>(), shape);
+            text.ids = text.ids.mask_where(tokens, Tensor::from_data(ids, &batch.device()));
+        }
+        // A recipe that hides tokens of a model without a mask is refused; without one nothing is
+        // hidden.
+        if let (Some(hide), Some(mask)) = (view.hide, self.config().special.mask) {
+            text.ids = text.ids.mask_fill(hide, i64::from(mask));
+        }
+        let bias = view
+            .prefix
+            .filter(|_| view.causal)
+            .map(|prefix| prefix_bias::<B>(&prefix, text.dims()[1], &batch.device()));
+        let causal = view.causal && bias.is_none();
+        self.read(&text, Reading { causal, bias, cache: None })
+    }
+
+    fn encode_each(&self, batch: &TextBatch<B>) -> Vec<Tensor<B, 3>> {
+        let values = self.embedding.forward(&batch.text, 0);
+        let tokens = Tokens { values, mask_pad: batch.text.mask_pad.clone(), channels: 1 };
+        self.backbone.forward_each(tokens, self.config().causal)
+    }
+
+    fn targets(&self, batch: &TextBatch<B>) -> Targets<B> {
+        Targets::Ids { ids: batch.text.ids.clone(), vocabulary: self.config().vocabulary }
+    }
+
+    /// Without a head for the vocabulary, what comes in goes out.
+    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.scores(values.clone()).unwrap_or(values)
+    }
+
+    fn losses(&self, values: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Option<Tensor<B, 1>> {
+        let head = self.language.as_ref()?;
+        Some(head.losses(values, ids, &self.embedding.words))
+    }
+
+    /// What the model's head for a task is for; for an encoder-decoder the mean cross-entropy of
+    /// what is to be written. A batch without the labels that this needs counts nothing.
+    fn supervised(&self, batch: &TextBatch<B>, context: &mut StepContext<'_>) -> Loss<B> {
+        let tokens = self.encode(batch, View::default());
+        let found = match (&batch.host.written, &batch.host.labels) {
+            (Some(written), _) if self.decoder.is_some() => {
+                self.loss_of_written(batch, &tokens, &written.next)
+            }
+            (_, Some(labels)) => self.loss_of_labels(batch, &tokens, labels, context.observe),
+            _ => None,
+        };
+        found.unwrap_or_else(|| Loss::new(tokens.values.sum().mul_scalar(0.0), 0))
+    }
+}
+
+/// What keeps tokens from seeing those after them, but for a prefix that all see:
+/// `[batch, 1, tokens, tokens]`.
+fn prefix_bias<B: Backend>(prefix: &[usize], tokens: usize, device: &B::Device) -> Tensor<B, 4> {
+    let mut bias = Vec::with_capacity(prefix.len() * tokens * tokens);
+    for prefix in prefix {
+        for query in 0..tokens {
+            let seen = (query + 1).max(*prefix);
+            bias.extend((0..tokens).map(|key| if key < seen { 0.0 } else { UNSEEN }));
+        }
+    }
+    Tensor::from_data(TensorData::new(bias, [prefix.len(), 1, tokens, tokens]), device)
+}
+
+impl<B: Backend> TextModel<B> {
+    fn loss_of_written(
+        &self,
+        batch: &TextBatch<B>,
+        memory: &Tokens<B>,
+        next: &[i64],
+    ) -> Option<Loss<B>> {
+        let written = self.write(batch.written.as_ref()?, memory, None)?;
+        let (rows, ids, count) = batch.counted(next);
+        if count == 0 {
+            return None;
+        }
+        let [items, tokens, width] = written.dims();
+        let rows = written.values.reshape([items * tokens, width]).select(0, rows);
+        Some(Loss::new(self.losses(rows, ids)?.mean(), count))
+    }
+
+    fn loss_of_labels(
+        &self,
+        batch: &TextBatch<B>,
+        tokens: &Tokens<B>,
+        labels: &Labels,
+        observe: bool,
+    ) -> Option<Loss<B>> {
+        let device = batch.device();
+        let kind = self.config().task?.kind;
+        let classified = |scores: Tensor<B, 2>, classes: Tensor<B, 1, Int>, count| {
+            let options = CrossEntropyOptions::default();
+            let value = cross_entropy(scores.clone(), classes.clone(), options).mean();
+            let loss = Loss::new(value, count);
+            if observe {
+                loss.with_sign(Sign::Accuracy, losses::accuracy(scores.detach(), classes, None))
+            } else {
+                loss
+            }
+        };
+        match (kind, labels) {
+            (TaskKind::Classes(_), Labels::Classes(classes)) => {
+                let count = classes.len();
+                let classes: Vec<i64> = classes.iter().map(|class| i64::from(*class)).collect();
+                let classes = Tensor::from_data(TensorData::new(classes, [count]), &device);
+                Some(classified(self.task_of_texts(tokens)?, classes, count))
+            }
+            (TaskKind::Tags(_), Labels::Tags(tags)) => {
+                let (rows, tags, count) = batch.counted(tags);
+                let scores = self.task_of_tokens(tokens)?;
+                let [items, length, outputs] = scores.dims();
+                let scores = scores.reshape([items * length, outputs]);
+                (count > 0).then(|| classified(scores.select(0, rows), tags, count))
+            }
+            (TaskKind::Labels(_), Labels::Labels(rows)) => {
+                let scores = self.task_of_texts(tokens)?;
+                let [items, count] = scores.dims();
+                let wanted = rows.iter().flatten().map(|has| f32::from(u8::from(*has)));
+                let wanted = TensorData::new(wanted.collect::<Vec<f32>>(), [items, count]);
+                let wanted = Tensor::<B, 2>::from_data(wanted, &device);
+                // max(s, 0) - s·t + ln(1 + e^-|s|): the cross-entropy of a sigmoid, without overflow.
+                let value = scores.clone().clamp_min(0.0) - scores.clone() * wanted
+                    + scores.abs().neg().exp().log1p();
+                Some(Loss::new(value.mean(), items * count))
+            }
+            (TaskKind::Numbers(_), Labels::Numbers(rows)) => {
+                let scores = self.task_of_texts(tokens)?;
+                let [items, count] = scores.dims();
+                let wanted = TensorData::new(rows.concat(), [items, count]);
+                let wanted = Tensor::<B, 2>::from_data(wanted, &device);
+                Some(Loss::new((scores - wanted).square().mean(), items * count))
+            }
+            (TaskKind::Span, Labels::Spans(spans)) => {
+                // Scores over the tokens of each text, for the beginning and for the end.
+                let scores = self.task_of_tokens(tokens)?;
+                let [items, length, _] = scores.dims();
+                let end = |side: usize, ends: Vec<i64>| {
+                    let scores = scores.clone().narrow(2, side, 1).reshape([items, length]);
+                    let scores = match &tokens.mask_pad {
+                        Some(pad) => scores.mask_fill(pad.clone(), UNSEEN),
+                        None => scores,
+                    };
+                    let ends = Tensor::from_data(TensorData::new(ends, [items]), &device);
+                    cross_entropy(scores, ends, CrossEntropyOptions::default()).mean()
+                };
+                let first = end(0, spans.iter().map(|(first, _)| i64::from(*first)).collect());
+                let last = end(1, spans.iter().map(|(_, last)| i64::from(*last)).collect());
+                Some(Loss::new((first + last).mul_scalar(0.5), items))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{SpecialIds, TaskHeadConfig, TextModelConfig},
+        examples::{Example, Label, collate},
+    };
+    use burn::tensor::Bool;
+    use burn_flex::Flex;
+    use kiln_core::Seed;
+
+    fn batch(config: &TextModelConfig, examples: &[Example]) -> TextBatch<Flex> {
+        collate(examples, &config.special).upload(&config.embedding, &Default::default())
+    }
+
+    fn text(ids: &[u32]) -> Example {
+        Example { ids: ids.to_vec(), ..Example::default() }
+    }
+
+    fn encoder(task: Option<TaskKind>) -> TextModelConfig {
+        TextModelConfig {
+            causal: false,
+            task: task.map(|kind| TaskHeadConfig { kind, dropout: 0.0, bias: true }),
+            special: SpecialIds { mask: Some(9), ..SpecialIds::default() },
+            ..TextModelConfig::default()
+        }
+    }
+
+    fn values<const D: usize>(x: Tensor<Flex, D>) -> Vec<f32> {
+        x.into_data().to_vec().unwrap()
+    }
+
+    #[test]
+    fn hidden_tokens_are_masked_and_disguised_ones_are_others() {
+        let config = encoder(None);
+        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        let hide = Tensor::<Flex, 2, Bool>::from_data([[false, true, false]], &Default::default());
+        let one = batch(&config, &[text(&[1, 2, 3])]);
+        let hidden = values(model.encode(&one, View::hiding(hide.clone())).values);
+        let masked = batch(&config, &[text(&[1, 9, 3])]);
+        assert_eq!(hidden, values(model.encode(&masked, View::default()).values));
+        let disguise = Disguise { tokens: hide, seed: Seed::new(4) };
+        let view = || View { disguise: Some(disguise.clone()), ..View::default() };
+        let found = values(model.encode(&one, view()).values);
+        assert_eq!(found, values(model.encode(&one, view()).values));
+        assert_ne!(found, values(model.encode(&one, View::default()).values));
+    }
+
+    #[test]
+    fn a_prefix_is_seen_by_all() {
+        let config = encoder(None);
+        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        let read = |ids: &[u32], prefix: Option<usize>| {
+            let view = View { prefix: prefix.map(|prefix| vec![prefix]), ..View::causal() };
+            values(model.encode(&batch(&config, &[text(ids)]), view).values.narrow(1, 0, 1))
+        };
+        // The first token sees the second within the prefix, but never the last.
+        assert_eq!(read(&[1, 2, 3], Some(2)), read(&[1, 2, 4], Some(2)));
+        assert_ne!(read(&[1, 2, 3], Some(2)), read(&[1, 5, 3], Some(2)));
+        assert_eq!(read(&[1, 2, 3], None), read(&[1, 5, 3], None));
+        for (one, other) in read(&[1, 2, 3], Some(1)).iter().zip(read(&[1, 2, 3], None)) {
+            assert!((one - other).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn each_task_has_a_loss_that_knows_right_from_wrong() {
+        use burn::backend::Autodiff;
+        type A = Autodiff<Flex>;
+        let device = Default::default();
+        let tasks = [
+            (TaskKind::Classes(3), Label::Class(2), 3f32.ln()),
+            (TaskKind::Labels(2), Label::Labels(vec![true, false]), 2f32.ln()),
+            (TaskKind::Numbers(1), Label::Numbers(vec![2.0]), 4.0),
+            (TaskKind::Tags(4), Label::Tags(vec![-100, 1, 0]), 4f32.ln()),
+            (TaskKind::Span, Label::Span(1, 2), 3f32.ln()),
+        ];
+        for (kind, label, guess) in tasks {
+            let config = encoder(Some(kind));
+            let model = TextModel::<A>::new(config.clone(), &device).unwrap();
+            let example = Example { label: Some(label), ..text(&[1, 2, 3]) };
+            let host = collate(&[example], &config.special);
+            let batch = host.upload::<A>(&config.embedding, &device);
+            let mut rng = Seed::new(0).rng();
+            let loss = model.supervised(&batch, &mut StepContext::new(&mut rng));
+            assert!(loss.count > 0, "{kind:?}");
+            let value: f32 = loss.value.clone().into_scalar();
+            // Small random weights guess.
+            assert!((value - guess).abs() < 0.6, "{kind:?}: {value} is not about {guess}");
+            let gradients = loss.value.backward();
+            let head = model.task.as_ref().unwrap().output.weight.val();
+            assert!(head.grad(&gradients).unwrap().abs().sum().into_scalar() > 0.0);
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_written_is_scored_against_the_vocabulary() {
+        let config =
+            TextModelConfig { decoder: Some(TextModelConfig::default().backbone), ..encoder(None) };
+        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        let example = Example { written: Some(vec![5, 6, 7]), ..text(&[1, 2]) };
+        let mut rng = Seed::new(0).rng();
+        let one = batch(&config, &[example]);
+        let loss = model.supervised(&one, &mut StepContext::new(&mut rng));
+        assert_eq!(loss.count, 3);
+        assert!((loss.value.into_scalar() - 256f32.ln()).abs() < 0.3);
+    }
+}

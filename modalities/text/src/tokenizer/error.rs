@@ -1,0 +1,75 @@
+//! Why a tokenizer cannot be read, trained or used.
+
+use super::Role;
+use kiln_datasets::DataError;
+use kiln_hub::HubError;
+use std::path::PathBuf;
+
+/// What went wrong with a tokenizer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Documents could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file is not what it should be.
+    #[error("{}: not a tokenizer: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no tokenizer.
+    #[error(
+        "{}: no tokenizer.json there; `kiln data tokenizer` trains one, and those of models come \
+         with them", path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A special token is needed that the tokenizer lacks.
+    #[error(
+        "the tokenizer has no {role} token: {purpose} needs one; name it as `{}` in \
+         tokenizer_config.json, or train a tokenizer with it", role.key()
+    )]
+    NoSpecial {
+        /// What it stands for.
+        role: Role,
+        /// What needs it.
+        purpose: &'static str,
+    },
+    /// A special token that no token of the vocabulary is.
+    #[error("{}: `{}` is `{token}`, which the vocabulary lacks", path.display(), role.key())]
+    UnknownSpecial {
+        /// The file that names it.
+        path: PathBuf,
+        /// What it stands for.
+        role: Role,
+        /// Its text.
+        token: String,
+    },
+    /// A setting makes no sense.
+    #[error("`{key}` is {found}, expected {expected}")]
+    Setting {
+        /// Which.
+        key: &'static str,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// Training came to nothing.
+    #[error("training the tokenizer failed: {0}")]
+    Training(String),
+    /// A text could not be encoded, or ids not decoded.
+    #[error("the tokenizer failed: {0}")]
+    Encoding(String),
+}
+
+/// A result of tokenizers.
+pub type Result<T> = std::result::Result<T, TokenizerError>;

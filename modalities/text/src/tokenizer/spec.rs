@@ -1,0 +1,260 @@
+//! Which tokenizer to train.
+
+use super::{Result, Role, TokenizerError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// A pattern that any one character matches, line breaks too, in all of the engines that read it.
+pub(super) const CHARACTER: &str = r"[\s\S]";
+
+/// A tokenizer to train.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenizerSpec {
+    /// How words are cut into tokens.
+    pub model: Model,
+    /// Special tokens by role, in place of the model's own; an empty text leaves one out.
+    pub special: BTreeMap<Role, String>,
+    /// More special tokens.
+    pub additional: Vec<String>,
+    /// How often two tokens must stand side by side to become one.
+    pub min_count: u64,
+}
+
+impl Default for TokenizerSpec {
+    fn default() -> Self {
+        let model = Model::default();
+        Self { model, special: BTreeMap::new(), additional: Vec::new(), min_count: 2 }
+    }
+}
+
+/// How words are cut into tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Model {
+    /// Byte-pair encoding of bytes, as in GPT-2: nothing is unknown. Radford et al., 2019.
+    ByteBpe {
+        /// Tokens, with the special ones.
+        #[serde(default = "vocabulary")]
+        vocabulary: usize,
+    },
+    /// Byte-pair encoding of characters; `▁` stands for a space.
+    /// <https://arxiv.org/abs/1508.07909>
+    Bpe {
+        /// Tokens, with the special ones.
+        #[serde(default = "vocabulary")]
+        vocabulary: usize,
+    },
+    /// WordPiece as in BERT: words divided at white space, punctuation and Chinese characters.
+    /// <https://arxiv.org/abs/1810.04805>
+    WordPiece {
+        /// Tokens, with the special ones.
+        #[serde(default = "vocabulary")]
+        vocabulary: usize,
+        /// Whether case and accents are dropped.
+        #[serde(default)]
+        lowercase: bool,
+    },
+    /// A unigram language model of pieces; `▁` stands for a space.
+    /// <https://arxiv.org/abs/1804.10959>
+    Unigram {
+        /// Tokens, with the special ones.
+        #[serde(default = "vocabulary")]
+        vocabulary: usize,
+    },
+    /// Each character is a token.
+    Characters {
+        /// Tokens, with the special ones, at most; the most frequent are kept.
+        #[serde(default = "vocabulary")]
+        vocabulary: usize,
+    },
+    /// Each byte is a token; nothing is trained.
+    Bytes {},
+}
+
+fn vocabulary() -> usize {
+    8000
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::ByteBpe { vocabulary: vocabulary() }
+    }
+}
+
+impl Model {
+    /// The special tokens of models of this kind.
+    fn special(&self) -> &'static [(Role, &'static str)] {
+        use Role::{Bos, Cls, Eos, Mask, Pad, Sep, Unk};
+        match self {
+            Self::ByteBpe { .. } | Self::Bytes {} => &[
+                (Bos, "<|endoftext|>"),
+                (Eos, "<|endoftext|>"),
+                (Pad, "<|pad|>"),
+                (Mask, "<|mask|>"),
+            ],
+            Self::WordPiece { .. } => {
+                &[(Pad, "[PAD]"), (Unk, "[UNK]"), (Cls, "[CLS]"), (Sep, "[SEP]"), (Mask, "[MASK]")]
+            }
+            Self::Bpe { .. } | Self::Unigram { .. } | Self::Characters { .. } => {
+                &[(Pad, "<pad>"), (Unk, "<unk>"), (Bos, "<s>"), (Eos, "</s>"), (Mask, "<mask>")]
+            }
+        }
+    }
+
+    /// Whether tokens are made of bytes.
+    pub(super) fn is_bytes(&self) -> bool {
+        matches!(self, Self::ByteBpe { .. } | Self::Bytes {})
+    }
+}
+
+/// What surrounds a model in a `tokenizer.json`.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings<'a> {
+    spec: &'a TokenizerSpec,
+    /// The special tokens; their ids count from 0 in this order.
+    pub special: Vec<String>,
+    /// Which of them have a role.
+    pub roles: BTreeMap<Role, String>,
+}
+
+impl TokenizerSpec {
+    /// A tokenizer of this kind with its usual special tokens.
+    pub fn new(model: Model) -> Self {
+        Self { model, ..Self::default() }
+    }
+
+    /// The special tokens that the tokenizer will have.
+    pub(super) fn surroundings(&self) -> Result<Surroundings<'_>> {
+        let mut roles: BTreeMap<Role, String> = BTreeMap::new();
+        let own = self.model.special().iter().map(|(role, text)| (*role, (*text).to_owned()));
+        roles.extend(own);
+        roles.extend(self.special.clone());
+        roles.retain(|_, text| !text.is_empty());
+        let mut special: Vec<String> = Vec::new();
+        for text in roles.values().chain(&self.additional) {
+            if text.is_empty() {
+                let found = "an empty text".to_owned();
+                let expected = "special tokens of at least a character".to_owned();
+                return Err(TokenizerError::Setting { key: "additional", found, expected });
+            }
+            if !special.contains(text) {
+                special.push(text.clone());
+            }
+        }
+        if !self.model.is_bytes() && !roles.contains_key(&Role::Unk) {
+            return Err(TokenizerError::Setting {
+                key: "special.unk",
+                found: "left out".to_owned(),
+                expected: "a token for characters that the vocabulary lacks".to_owned(),
+            });
+        }
+        Ok(Surroundings { spec: self, special, roles })
+    }
+}
+
+impl Surroundings<'_> {
+    /// The `tokenizer.json` around a model.
+    pub fn file(&self, model: &Value) -> Value {
+        let added: Vec<Value> = (0..)
+            .zip(&self.special)
+            .map(|(id, content): (u32, _)| {
+                json!({
+                    "id": id, "content": content, "single_word": false, "lstrip": false,
+                    "rstrip": false, "normalized": false, "special": true,
+                })
+            })
+            .collect();
+        let [normalizer, pre_tokenizer, decoder] = self.parts();
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+            "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
+            "post_processor": self.post_processor(), "decoder": decoder, "model": model,
+        })
+    }
+
+    /// What is done before and behind the model: normaliser, division into words, decoder.
+    fn parts(&self) -> [Value; 3] {
+        match &self.spec.model {
+            Model::ByteBpe { .. } | Model::Bytes {} => [Value::Null, byte_level(), byte_level()],
+            // SentencePiece takes NFKC, after which Chinese punctuation cannot be written any more.
+            Model::Bpe { .. } | Model::Unigram { .. } => {
+                [json!({"type": "NFC"}), metaspace_words(), metaspace()]
+            }
+            Model::WordPiece { lowercase, .. } => [
+                json!({
+                    "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                    "strip_accents": null, "lowercase": lowercase,
+                }),
+                json!({"type": "BertPreTokenizer"}),
+                json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+            ],
+            Model::Characters { .. } => [
+                json!({"type": "NFC"}),
+                split(&json!({"Regex": CHARACTER})),
+                json!({"type": "Fuse"}),
+            ],
+        }
+    }
+
+    fn post_processor(&self) -> Value {
+        let role = |role| self.roles.get(&role);
+        let pair = match (role(Role::Cls), role(Role::Sep)) {
+            (Some(cls), Some(sep)) => Some((cls, sep)),
+            // GPT-2 adds nothing around a text.
+            _ if self.spec.model.is_bytes() => None,
+            _ => role(Role::Bos).zip(role(Role::Eos)),
+        };
+        let template = pair.map(|(begin, end)| self.template(begin, end));
+        match (self.spec.model.is_bytes(), template) {
+            (true, None) => byte_level(),
+            (true, Some(template)) => {
+                json!({"type": "Sequence", "processors": [byte_level(), template]})
+            }
+            (false, template) => template.unwrap_or_default(),
+        }
+    }
+
+    /// `begin A end`, and `begin A end B end` of a pair, B being of type 1.
+    fn template(&self, begin: &str, end: &str) -> Value {
+        let special = |id: &str, kind: u32| json!({"SpecialToken": {"id": id, "type_id": kind}});
+        let sequence = |id: &str, kind: u32| json!({"Sequence": {"id": id, "type_id": kind}});
+        let single = vec![special(begin, 0), sequence("A", 0), special(end, 0)];
+        let mut pair = single.clone();
+        pair.extend([sequence("B", 1), special(end, 1)]);
+        let id = |text: &str| self.special.iter().position(|special| special == text);
+        let tokens: Map<String, Value> = [begin, end]
+            .into_iter()
+            .map(|text| {
+                let entry = json!({"id": text, "ids": [id(text)], "tokens": [text]});
+                (text.to_owned(), entry)
+            })
+            .collect();
+        json!({
+            "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens,
+        })
+    }
+}
+
+fn byte_level() -> Value {
+    json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+    })
+}
+
+/// The first word of a text is written like the others: with a space before it.
+fn metaspace() -> Value {
+    json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true})
+}
+
+/// Words begin at spaces; a line break is one of its own.
+fn metaspace_words() -> Value {
+    let pretokenizers = [split(&json!({"String": "\n"})), metaspace()];
+    json!({"type": "Sequence", "pretokenizers": pretokenizers})
+}
+
+fn split(pattern: &Value) -> Value {
+    json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
+}
