@@ -8,3 +8,4 @@ mod matrix;
 mod recipes;
 mod speech;
 mod support;
+mod text;

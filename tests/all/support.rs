@@ -37,6 +37,7 @@ impl Place {
             .args(words)
             .current_dir(self.dir.path())
             .env("HF_HOME", self.path("hub"))
+            .env("KILN_CACHE", self.path("cache"))
             .env("HF_HUB_OFFLINE", "1")
             .env("NO_COLOR", "1")
             .env_remove("KILN_RECIPES");

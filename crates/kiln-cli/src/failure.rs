@@ -1,11 +1,11 @@
 //! What went wrong, rendered, and the exit code that says whose it is.
 
 use kiln_datasets::DataError;
-use kiln_hub::HubError;
+use kiln_hub::{HubError, ModelError};
 use kiln_speech::{SpeechError, transcribe::TranscribeError};
+use kiln_text::{generate::GenerationError, tokenizer::TokenizerError};
 use kiln_timeseries::{
-    data::StageDataError, forecast::RequestError, forecaster::ForecastError, hub::ModelError,
-    measure::MeasureError,
+    data::StageDataError, forecast::RequestError, forecaster::ForecastError, measure::MeasureError,
 };
 use kiln_train::{recipe::RecipeError, task::TaskSourceError};
 use miette::{Diagnostic, MietteHandlerOpts, Report};
@@ -172,6 +172,16 @@ impl From<SpeechError> for Failure {
     }
 }
 
+impl From<TokenizerError> for Failure {
+    fn from(error: TokenizerError) -> Self {
+        match error {
+            TokenizerError::Hub(error) => error.into(),
+            TokenizerError::Data(error) => error.into(),
+            other => Self::of(None, Box::new(other), USER),
+        }
+    }
+}
+
 impl From<TranscribeError> for Failure {
     fn from(error: TranscribeError) -> Self {
         match error {
@@ -244,10 +254,12 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
         if let Some(TaskSourceError(error)) = error.downcast_ref::<TaskSourceError>() {
             return is_users(error.as_ref());
         }
-        let speech = error.is::<SpeechError>()
-            || error.is::<kiln_speech::data::StageDataError>()
-            || error.is::<kiln_speech::ModelError>();
+        let speech = error.is::<SpeechError>() || error.is::<kiln_speech::data::StageDataError>();
+        let text = error.is::<kiln_text::data::StageDataError>()
+            || error.is::<TokenizerError>()
+            || error.is::<GenerationError>();
         if speech
+            || text
             || error.is::<RecipeError>()
             || error.is::<DataError>()
             || error.is::<StageDataError>()

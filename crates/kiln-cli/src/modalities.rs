@@ -7,6 +7,7 @@ use crate::{
 };
 use kiln_hub::ModelDir;
 use kiln_speech::SPEECH;
+use kiln_text::modality::TEXT;
 use kiln_timeseries::{TIMESERIES, forecaster::Forecaster, job::open_forecaster};
 use kiln_train::{
     modality::{Job, Modality},
@@ -17,7 +18,7 @@ use kiln_train::{
 const NO_CUDA: &str = "build it with `--features cuda`, or compute on the `cpu`";
 
 /// Every modality, in the order in which they are listed.
-const MODALITIES: &[&dyn Modality] = &[&TIMESERIES, &SPEECH];
+const MODALITIES: &[&dyn Modality] = &[&TIMESERIES, &SPEECH, &TEXT];
 
 /// Every modality.
 pub fn all() -> &'static [&'static dyn Modality] {

@@ -1,20 +1,97 @@
 //! `kiln data`: what is made of data before training.
 
 use crate::{
-    cli::{Data, Ngram},
+    cli::{Data, Ngram, TextSplit, Tokenizer, TokenizerKind},
     failure::{Failure, Result},
 };
+use indicatif::{ProgressBar, ProgressStyle};
+use kiln_datasets::{Documents, documents::Split};
 use kiln_speech::{ngram::KneserNey, transcript::Normalisation};
+use kiln_text::{Role, TokenizerSpec, tokenizer::Model};
 use std::{
+    collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, IsTerminal, Write},
+    time::Duration,
 };
 
 /// Does what was asked for.
-pub fn run(args: &Data, out: &mut dyn Write) -> Result<()> {
+pub fn run(args: &Data, quiet: bool, out: &mut dyn Write) -> Result<()> {
     match args {
         Data::Ngram(args) => ngram(args, out),
+        Data::Tokenizer(args) => tokenizer(args, quiet, out),
     }
+}
+
+fn tokenizer(args: &Tokenizer, quiet: bool, out: &mut dyn Write) -> Result<()> {
+    let vocabulary = args.vocabulary;
+    if args.lowercase && args.kind != TokenizerKind::WordPiece {
+        return Err(Failure::user(
+            "only word-piece can drop case and accents",
+            "add `--kind word-piece`, or leave `--lowercase` out",
+        ));
+    }
+    let model = match args.kind {
+        TokenizerKind::ByteBpe => Model::ByteBpe { vocabulary },
+        TokenizerKind::Bpe => Model::Bpe { vocabulary },
+        TokenizerKind::WordPiece => Model::WordPiece { vocabulary, lowercase: args.lowercase },
+        TokenizerKind::Unigram => Model::Unigram { vocabulary },
+        TokenizerKind::Characters => Model::Characters { vocabulary },
+        TokenizerKind::Bytes => Model::Bytes {},
+    };
+    let split = match args.split {
+        TextSplit::File => Split::File,
+        TextSplit::Lines => Split::Lines,
+        TextSplit::BlankLines => Split::BlankLines,
+    };
+    let additional = args.additional.clone();
+    let spec =
+        TokenizerSpec { special: special(&args.special)?, additional, ..TokenizerSpec::new(model) };
+    let documents = Documents { field: args.field.clone(), ..Documents::new(&args.files) };
+    let mut reader = documents.with_split(split).read()?;
+    let bar = bar(quiet);
+    let trained = spec.train(&mut reader, &mut |done| {
+        bar.set_message(format!("{}, {:.1} MB", done.stage, done.bytes as f64 / 1e6));
+    });
+    bar.finish_and_clear();
+    let tokenizer = trained?;
+    tokenizer.write(&args.out)?;
+    writeln!(
+        out,
+        "{}\n{} tokens in the vocabulary\nwrote {}",
+        reader.tally(),
+        tokenizer.vocabulary(),
+        args.out.display()
+    )?;
+    Ok(())
+}
+
+/// Special tokens as they were typed: `mask=<mask>`.
+fn special(typed: &[String]) -> Result<BTreeMap<Role, String>> {
+    let pair = |text: &String| {
+        let (name, token) = text.split_once('=')?;
+        let role = Role::ALL.into_iter().find(|role| role.to_string() == name.trim())?;
+        Some((role, token.to_owned()))
+    };
+    let wrong = |text: &String| {
+        let roles = Role::ALL.map(|role| role.to_string()).join(", ");
+        let help = format!("write ROLE=TOKEN, such as mask=<mask>; roles are {roles}");
+        Failure::user(format!("`{text}` is no special token"), help)
+    };
+    typed.iter().map(|text| pair(text).ok_or_else(|| wrong(text))).collect()
+}
+
+/// What is being done, on a terminal.
+fn bar(quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 fn ngram(args: &Ngram, out: &mut dyn Write) -> Result<()> {
@@ -44,4 +121,17 @@ fn ngram(args: &Ngram, out: &mut dyn Write) -> Result<()> {
         args.out.display()
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_tokens_are_typed_by_role() {
+        let typed = special(&["mask=<hide>".into(), "pad=".into()]).unwrap();
+        let expected = [(Role::Mask, "<hide>".to_owned()), (Role::Pad, String::new())];
+        assert_eq!(typed, BTreeMap::from(expected));
+        assert_eq!(special(&["musk=<m>".into()]).unwrap_err().code(), crate::failure::USER);
+    }
 }

@@ -6,6 +6,7 @@ mod data;
 mod doctor;
 mod evaluate;
 mod forecast;
+mod generate;
 mod inspect;
 mod recipes;
 mod run;
@@ -27,8 +28,9 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {
         Command::Recipes(args) => recipes::run(args, out),
         Command::Evaluate(args) => evaluate::run(args, out),
         Command::Forecast(args) => forecast::run(args, out),
+        Command::Generate(args) => generate::run(args, out),
         Command::Transcribe(args) => transcribe::run(args, cli.quiet, out),
-        Command::Data(args) => data::run(args, out),
+        Command::Data(args) => data::run(args, cli.quiet, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Doctor(args) => doctor::run(args, out),
         Command::Completions(args) => completions::run(args, out),

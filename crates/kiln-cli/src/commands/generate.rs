@@ -1,0 +1,99 @@
+//! `kiln generate`: goes on with a text, or answers it.
+
+use super::write_file;
+use crate::{
+    cli::Generate,
+    failure::{Failure, Result},
+    modalities, models,
+};
+use kiln_text::{
+    author::{self, Request},
+    generate::{Beam, Choice, Generation, Sampling},
+    modality::TEXT,
+};
+use kiln_train::modality::Modality as _;
+use std::io::{IsTerminal, Read, Write};
+
+/// Writes after each prompt; on a terminal piece by piece where there is one.
+pub fn run(args: &Generate, out: &mut dyn Write) -> Result<()> {
+    let model = models::find(&args.model)?;
+    let modality = models::owner(&model)?;
+    if modality.name() != TEXT.name() {
+        return Err(Failure::user(
+            format!("{} writes nothing: it is for {}", model.path.display(), modality.name()),
+            "name a model that was trained on text",
+        ));
+    }
+    let request = Request {
+        prompts: prompts(args)?,
+        generation: Generation { most: args.most, choice: choice(args), cache: true },
+        stop: args.stop.clone(),
+        seed: args.seed,
+    };
+    let device = modalities::device(args.device)?;
+    let streams = request.prompts.len() == 1 && args.out.is_none() && !args.json;
+    let mut failed = None;
+    let mut watch = |_: usize, piece: &str| {
+        if streams && failed.is_none() {
+            failed = out.write_all(piece.as_bytes()).and_then(|()| out.flush()).err();
+        }
+    };
+    let texts = author::write(&model.path, device, &request, &mut watch)
+        .map_err(kiln_train::Error::from)?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if streams {
+        return Ok(writeln!(out)?);
+    }
+    let mut lines = String::new();
+    for (prompt, text) in request.prompts.iter().zip(&texts) {
+        if args.json {
+            lines += &serde_json::json!({ "prompt": prompt, "text": text }).to_string();
+        } else {
+            lines += &text.replace('\n', " ");
+        }
+        lines.push('\n');
+    }
+    match &args.out {
+        Some(path) => write_file(path, &lines),
+        None => Ok(out.write_all(lines.as_bytes())?),
+    }
+}
+
+/// One prompt as it stands, or each line of a file; without either what comes in.
+fn prompts(args: &Generate) -> Result<Vec<String>> {
+    if let Some(path) = &args.prompts {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, error))?;
+        return Ok(text.lines().map(str::to_owned).collect());
+    }
+    if let Some(prompt) = &args.prompt {
+        return Ok(vec![prompt.clone()]);
+    }
+    let mut text = String::new();
+    if !std::io::stdin().is_terminal() {
+        std::io::stdin().read_to_string(&mut text)?;
+    }
+    Ok(vec![text.trim_end_matches('\n').to_owned()])
+}
+
+fn choice(args: &Generate) -> Choice {
+    let sampled = args.temperature.is_some()
+        || args.top_k.is_some()
+        || args.top_p.is_some()
+        || args.min_p.is_some()
+        || args.repetition_penalty.is_some();
+    let plain = Sampling::default();
+    match args.beam {
+        Some(width) => Choice::Beam(Beam { width: width as usize, ..Beam::default() }),
+        None if sampled => Choice::Sample(Sampling {
+            temperature: args.temperature.unwrap_or(plain.temperature),
+            top_k: args.top_k,
+            top_p: args.top_p,
+            min_p: args.min_p,
+            repetition_penalty: args.repetition_penalty.unwrap_or(plain.repetition_penalty),
+        }),
+        None => Choice::Greedy,
+    }
+}
