@@ -125,6 +125,9 @@ fn mistakes_are_answered() {
     let without =
         "tokenizer.train = { model.byte-bpe = { vocabulary = 400 }, special.mask = \"\" }";
     let encoder = encoder.replace("tokenizer.train.model.byte-bpe.vocabulary = 400", without);
-    place.file("bad.toml", &encoder.replace("objective.autoregressive = {}\n", hides));
-    place.fails(&["run", "bad.toml"], 2, &["mask"]);
+    let encoder = encoder.replace("objective.autoregressive = {}\n", hides);
+    place.file("bad.toml", &encoder);
+    place.fails(&["run", "bad.toml"], 2, &["evaluation", "writes on"]);
+    place.file("bad.toml", &encoder[..encoder.find("[[evaluation]]").unwrap()]);
+    place.fails(&["run", "bad.toml", "--overwrite"], 2, &["mask"]);
 }

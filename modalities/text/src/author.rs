@@ -56,8 +56,12 @@ impl OnBackend for Work<'_> {
         let reads = model.config().decoder.is_some();
         let mut prompts = Vec::with_capacity(request.prompts.len());
         for prompt in &request.prompts {
+            let mut ids = tokenizer.encode(prompt, true)?.get_ids().to_vec();
             // What is answered is a text of its own; what is gone on with has no end yet.
-            prompts.push(tokenizer.encode(prompt, reads)?.get_ids().to_vec());
+            if !reads && ids.last().copied() == tokenizer.end() {
+                ids.pop();
+            }
+            prompts.push(ids);
         }
         let mut texts: Vec<Growing> = vec![Growing::default(); prompts.len()];
         let mut failure = None;

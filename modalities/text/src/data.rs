@@ -318,6 +318,19 @@ fn documents(source: &TextSource, seed: Seed) -> Result<Documents, StageDataErro
     Ok(Documents::new([path]))
 }
 
+/// Looks whether the documents of a stage are there, without reading them.
+///
+/// # Errors
+/// When some are not.
+pub fn find(data: &TextData) -> Result<(), StageDataError> {
+    for source in &data.sources {
+        if let TextSource::Documents(documents) = source {
+            documents.files()?;
+        }
+    }
+    Ok(())
+}
+
 /// Bytes of documents' files.
 fn size(documents: &Documents) -> Result<u64, DataError> {
     let files = documents.files()?;

@@ -6,7 +6,7 @@ use crate::{
     cost, data,
     evaluate::evaluate,
     hub,
-    recipe::{ModelSpec, TextData, TextParts},
+    recipe::{EvaluationKind, ModelSpec, TextData, TextParts, TokenizerSource},
     task::TextTask,
     tokenizer::{Role, TextTokenizer},
 };
@@ -77,6 +77,18 @@ impl TextJob {
                 return Err(wrong("data.packing.length", problem));
             }
         }
+        for (number, evaluation) in recipe.evaluation.iter().enumerate() {
+            let writes = config.causal || config.decoder.is_some();
+            let fine = match evaluation.kind {
+                EvaluationKind::Language(_) => config.causal,
+                EvaluationKind::Samples(_) => writes,
+            };
+            if !fine {
+                let problem = "wants a model that writes on, token by token; this one sees all of a \
+                               text at once (`model.*.causal`)";
+                return Err(wrong(&format!("evaluation.{number}.kind"), problem.into()));
+            }
+        }
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
 
@@ -86,6 +98,22 @@ impl TextJob {
 
     fn data_seed(&self) -> Seed {
         Seed::new(self.recipe.seed).part("data")
+    }
+
+    /// The model of a stage, before anything is read at length: a tokenizer that is to be trained has
+    /// the vocabulary that was asked for.
+    fn planned_config(&self, stage: &Stage<TextParts>) -> Result<TextModelConfig, TaskError> {
+        let data = self.data_of(stage);
+        data::find(data)?;
+        match (&data.tokenizer, &self.directory) {
+            (Some(TokenizerSource::Train(spec)), None) => {
+                let mut config = with_head(&self.config, &stage.objective);
+                config.vocabulary = spec.model.vocabulary().unwrap_or(config.vocabulary);
+                config.special = SpecialIds::default();
+                Ok(config)
+            }
+            _ => stage_config(&self.config, &stage.objective, &*self.tokenizer(data, None)?),
+        }
     }
 
     /// The tokenizer of a stage that starts from a directory or from nothing.
@@ -98,6 +126,16 @@ impl TextJob {
     }
 }
 
+/// With the head that an objective trains.
+fn with_head(config: &TextModelConfig, objective: &Objective) -> TextModelConfig {
+    let mut config = config.clone();
+    if !matches!(objective, Objective::Supervised(_)) || config.decoder.is_some() {
+        config.task = None;
+        config.language.get_or_insert_with(LanguageHeadConfig::default);
+    }
+    config
+}
+
 /// The model of a stage: its vocabulary is the tokenizer's, and it has the head that its objective
 /// trains.
 fn stage_config(
@@ -105,7 +143,7 @@ fn stage_config(
     objective: &Objective,
     tokenizer: &TextTokenizer,
 ) -> Result<TextModelConfig, TaskError> {
-    let mut config = config.clone();
+    let mut config = with_head(config, objective);
     let id = |role: Role| tokenizer.special().get(role).map(|token| token.id);
     config.special = SpecialIds {
         pad: id(Role::Pad),
@@ -117,10 +155,6 @@ fn stage_config(
     // A published model may have more rows than its tokenizer has tokens, but not fewer.
     if config.format.is_none() || config.vocabulary < tokenizer.vocabulary() {
         config.vocabulary = tokenizer.vocabulary();
-    }
-    if !matches!(objective, Objective::Supervised(_)) || config.decoder.is_some() {
-        config.task = None;
-        config.language.get_or_insert_with(LanguageHeadConfig::default);
     }
     if let Objective::Masked(_) = objective {
         tokenizer.need(Role::Mask, "masked training, to stand for what is hidden")?;
@@ -173,8 +207,7 @@ impl Job for TextJob {
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         for stage in &self.recipe.stage {
             let data = self.data_of(stage);
-            let tokenizer = self.tokenizer(data, None).map_err(boxed)?;
-            let config = stage_config(&self.config, &stage.objective, &tokenizer)?;
+            let config = self.planned_config(stage)?;
             let model =
                 TextModel::<Trained>::new(config.clone(), &Default::default()).map_err(boxed)?;
             let [parameters, trainable] = start::count(&model, stage)?;

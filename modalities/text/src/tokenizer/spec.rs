@@ -85,6 +85,17 @@ impl Default for Model {
 }
 
 impl Model {
+    /// Tokens that are asked for, with the special ones; `None` where the text decides.
+    pub fn vocabulary(&self) -> Option<usize> {
+        match *self {
+            Self::ByteBpe { vocabulary }
+            | Self::Bpe { vocabulary }
+            | Self::WordPiece { vocabulary, .. }
+            | Self::Unigram { vocabulary } => Some(vocabulary),
+            Self::Characters { .. } | Self::Bytes {} => None,
+        }
+    }
+
     /// The special tokens of models of this kind.
     fn special(&self) -> &'static [(Role, &'static str)] {
         use Role::{Bos, Cls, Eos, Mask, Pad, Sep, Unk};
