@@ -205,13 +205,21 @@ impl<B: AutodiffBackend, M: Trainable<B>> Task<B> for Repeated<B, M> {
         0
     }
 
-    fn loss(&self, model: &M, _: (), _: &mut StepContext<'_>, _: &B::Device) -> Loss<B> {
+    fn loss(
+        &self,
+        model: &M,
+        _: Option<&M>,
+        _: (),
+        _: &mut StepContext<'_>,
+        _: &B::Device,
+    ) -> Loss<B> {
         Loss::new(model.loss(&self.batch), 1)
     }
 
     fn validate(
         &self,
         _model: &M::InnerModule,
+        _teacher: Option<&M::InnerModule>,
         _device: &B::Device,
     ) -> std::result::Result<Vec<Measure>, TaskError> {
         Ok(Vec::new())

@@ -65,6 +65,12 @@ pub struct Layout {
     /// Where documents begin, counted through the batch's tokens, rising: several in a sequence.
     /// `None` when each sequence is one.
     pub documents: Option<Vec<usize>>,
+    /// Tokens that are worth predicting, `[batch, tokens]` in row-major order: answers, not
+    /// questions. `None` when all are.
+    pub counted: Option<Vec<bool>>,
+    /// How many consecutive sequences are said to belong together: a query and its answer, a text
+    /// with one like it and others unlike it. 1 where each stands for itself.
+    pub views: usize,
 }
 
 impl Layout {
@@ -78,6 +84,8 @@ impl Layout {
             fixed: None,
             starts: None,
             documents: None,
+            counted: None,
+            views: 1,
         }
     }
 
@@ -109,6 +117,25 @@ impl Layout {
             .and_then(|lengths| lengths.get(sequence))
             .map_or(self.tokens, |length| *length.min(&self.tokens))
     }
+}
+
+/// A sequence of ids that is read, and what is to be written of it, without a beginning, with an
+/// end where the model's texts have one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// What is read.
+    pub read: Vec<u32>,
+    /// What is written.
+    pub write: Vec<u32>,
+}
+
+/// A model that an objective learns from beside the batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Teacher {
+    /// The model under training with weights averaged over its steps, with this decay.
+    Average(f64),
+    /// The model as the stage began.
+    Start,
 }
 
 /// A model of any modality: a frontend that makes tokens, a backbone, and a head a token.
@@ -147,6 +174,50 @@ pub trait TokenModel<B: Backend> {
     /// targets are no ids.
     fn losses(&self, values: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Option<Tensor<B, 1>> {
         let _ = (values, ids);
+        None
+    }
+
+    /// One vector of each item, `[batch, tokens, width]` to `[batch / channels, width]`: the mean of
+    /// all that is no padding, where a model has no other way.
+    fn pooled(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        tokens.mean()
+    }
+
+    /// From the backbone's output, `[batch, tokens, width]`, to what a teacher's blocks give, see
+    /// [`Self::encode_each`]: the same shape.
+    fn predict_blocks(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
+        values
+    }
+
+    /// How alike the sequences of each item are said to be ([`Layout::views`] of them), a number an
+    /// item. `None` where nothing is said.
+    fn grades(&self, batch: &Self::Batch) -> Option<Vec<f32>> {
+        let _ = batch;
+        None
+    }
+
+    /// The ids of each sequence, without padding. `None` where sequences are not made of ids.
+    fn sequences(&self, batch: &Self::Batch) -> Option<Vec<Vec<u32>>> {
+        let _ = batch;
+        None
+    }
+
+    /// Ids that stand for something taken out of a sequence, in the order of their use.
+    fn sentinels(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// What it costs to write one sequence when another was read, the mean over what is written: by
+    /// the decoder of an encoder-decoder, or else by going on after what was read, all of which is
+    /// seen at once where `whole`. `None` where sequences are not made of ids.
+    fn write_loss(
+        &self,
+        batch: &Self::Batch,
+        rewrites: Vec<Rewrite>,
+        whole: bool,
+        context: &mut StepContext<'_>,
+    ) -> Option<Loss<B>> {
+        let _ = (batch, rewrites, whole, context);
         None
     }
 
@@ -203,6 +274,13 @@ impl<'a> StepContext<'a> {
 
 /// Turns a model and a batch into a loss.
 pub trait Objective<B: Backend, M: TokenModel<B>>: Send + Sync {
-    /// The loss of `model` on `batch`.
-    fn loss(&self, model: &M, batch: &M::Batch, context: &mut StepContext<'_>) -> Loss<B>;
+    /// The loss of `model` on `batch`. `teacher` is what the objective asked for, see [`Teacher`];
+    /// where it is missing the model teaches itself.
+    fn loss(
+        &self,
+        model: &M,
+        teacher: Option<&M>,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B>;
 }

@@ -1,7 +1,7 @@
 //! What stands between frontend and head: one enum over the architectures.
 
 use crate::{ConfigError, Mixer, MixerConfig, Transformer, TransformerConfig};
-use burn::module::Module;
+use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,14 @@ impl BackboneConfig {
     /// Whether the weights fix how many channels an item has.
     pub fn fixes_channels(&self) -> bool {
         matches!(self, Self::Mixer(mixer) if mixer.channel_mixing)
+    }
+
+    /// Whether anything is dropped while training.
+    pub fn drops(&self) -> bool {
+        match self {
+            Self::Transformer(transformer) => transformer.drops(),
+            Self::Mixer(mixer) => mixer.dropout > 0.0,
+        }
     }
 
     /// Checks the settings for tokens of `shape`, causal or not.
@@ -93,6 +101,15 @@ impl<B: Backend> Backbone<B> {
         match self {
             Self::Transformer(transformer) => transformer.forward(tokens, causal),
             Self::Mixer(mixer) => mixer.forward(tokens),
+        }
+    }
+
+    /// What comes out of each block, `[batch, tokens, width]` each, from the input up; nothing of a
+    /// mixer, whose levels differ in shape.
+    pub fn forward_each(&self, tokens: Tokens<B>, causal: bool) -> Vec<Tensor<B, 3>> {
+        match self {
+            Self::Transformer(transformer) => transformer.forward_each(tokens, causal),
+            Self::Mixer(_) => Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@
 use crate::{
     ObjectiveError, Spans,
     losses::{accuracy, cross_entropy},
+    paired::unit,
     signs::with_token_signs,
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
@@ -321,12 +322,6 @@ impl<B: Backend> Places<B> {
             same.bool_and(row.equal(column))
         })
     }
-}
-
-/// Rows of length one.
-fn unit<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
-    let length = x.clone().square().sum_dim(1).add_scalar(1e-16).sqrt();
-    x / length
 }
 
 /// The perplexity of codebooks, summed over groups, and the share of their entries that are not in

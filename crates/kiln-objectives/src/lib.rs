@@ -8,9 +8,15 @@
 
 mod autoregressive;
 pub mod contrastive;
+mod denoising;
+mod fit;
 pub mod losses;
 mod masked;
+mod mixture;
+mod paired;
+mod preference;
 mod pretext;
+mod ranked;
 mod score;
 mod self_distillation;
 mod signs;
@@ -21,13 +27,19 @@ mod toy;
 
 pub use autoregressive::Autoregressive;
 pub use contrastive::{Contrastive, Gumbel};
+pub use denoising::{Denoiser, DenoiserKind, Denoising, SpanNoise};
+pub use fit::{Offer, Offers};
 pub use masked::{Masked, MaskedKind};
+pub use mixture::{Mixture, Part};
+pub use paired::{Paired, Views};
+pub use preference::Preference;
 pub use pretext::Pretext;
+pub use ranked::{Cosent, Ranked};
 pub use self_distillation::SelfDistillation;
 pub use spans::Spans;
 pub use supervised::Supervised;
 
-use kiln_core::{Backend, Loss, StepContext, TokenModel};
+use kiln_core::{Backend, Loss, StepContext, Teacher, TokenModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +55,20 @@ pub enum Objective {
     Autoregressive(Autoregressive),
     /// Hidden tokens are told from distractors, as a quantiser codes them.
     Contrastive(Contrastive),
+    /// Sequences that belong together are told from all others.
+    Paired(Paired),
+    /// Pairs of sequences are ordered as they are graded.
+    Ranked(Ranked),
+    /// Hidden tokens are predicted as the model's own average sees them that sees all.
+    SelfDistillation(SelfDistillation),
+    /// What was taken out of a sequence is written anew.
+    Denoising(Denoising),
+    /// The better of two answers becomes likelier than the worse.
+    Preference(Preference),
     /// Tasks of the modality's own whose labels cost nothing.
     Pretext(Pretext),
+    /// Several of these.
+    Mixture(Mixture),
 }
 
 /// A setting that makes no sense.
@@ -75,13 +99,31 @@ impl Objective {
             Self::Masked(_) => "masked",
             Self::Autoregressive(_) => "autoregressive",
             Self::Contrastive(_) => "contrastive",
+            Self::Paired(_) => "paired",
+            Self::Ranked(_) => "ranked",
+            Self::SelfDistillation(_) => "self-distillation",
+            Self::Denoising(_) => "denoising",
+            Self::Preference(_) => "preference",
             Self::Pretext(_) => "pretext",
+            Self::Mixture(_) => "mixture",
         }
     }
 
-    /// Whether tokens must not see those after them.
-    pub fn causal(&self) -> bool {
-        matches!(self, Self::Autoregressive(_))
+    /// The objectives that it is made of: itself, or the parts of a mixture.
+    pub fn each(&self) -> Vec<&Self> {
+        match self {
+            Self::Mixture(mixture) => mixture.parts.iter().map(|part| &part.objective).collect(),
+            other => vec![other],
+        }
+    }
+
+    /// The teacher that it needs, if any.
+    pub fn teacher(&self) -> Option<Teacher> {
+        self.each().into_iter().find_map(|objective| match objective {
+            Self::SelfDistillation(distillation) => Some(Teacher::Average(distillation.decay)),
+            Self::Preference(_) => Some(Teacher::Start),
+            _ => None,
+        })
     }
 
     /// Checks the settings.
@@ -93,22 +135,40 @@ impl Objective {
             Self::Masked(masked) => masked.validate(),
             Self::Contrastive(contrastive) => contrastive.validate(),
             Self::Pretext(pretext) => pretext.validate(),
-            Self::Autoregressive(autoregressive) => {
-                check_huber("autoregressive.huber", autoregressive.huber)
-            }
+            Self::Autoregressive(autoregressive) => autoregressive.validate(),
+            Self::Paired(paired) => paired.validate(),
+            Self::Ranked(ranked) => ranked.validate(),
+            Self::SelfDistillation(distillation) => distillation.validate(),
+            Self::Denoising(denoising) => denoising.validate(),
+            Self::Preference(preference) => preference.validate(),
+            Self::Mixture(mixture) => mixture.validate(),
             Self::Supervised(_) => Ok(()),
         }
     }
 }
 
 impl<B: Backend, M: TokenModel<B>> kiln_core::Objective<B, M> for Objective {
-    fn loss(&self, model: &M, batch: &M::Batch, context: &mut StepContext<'_>) -> Loss<B> {
+    fn loss(
+        &self,
+        model: &M,
+        teacher: Option<&M>,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
         match self {
             Self::Supervised(supervised) => supervised.loss(model, batch, context),
             Self::Masked(masked) => masked.loss(model, batch, context),
             Self::Autoregressive(autoregressive) => autoregressive.loss(model, batch, context),
             Self::Contrastive(contrastive) => contrastive.loss(model, batch, context),
+            Self::Paired(paired) => paired.loss(model, batch, context),
+            Self::Ranked(ranked) => ranked.loss(model, batch, context),
+            Self::SelfDistillation(distillation) => {
+                distillation.loss(model, teacher, batch, context)
+            }
+            Self::Denoising(denoising) => denoising.loss(model, batch, context),
+            Self::Preference(preference) => preference.loss(model, teacher, batch, context),
             Self::Pretext(pretext) => pretext.loss(model, batch, context),
+            Self::Mixture(mixture) => mixture.loss(model, teacher, batch, context),
         }
     }
 }

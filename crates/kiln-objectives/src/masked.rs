@@ -123,28 +123,24 @@ impl Masked {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
-        self.loss_against(model.targets(batch), model, batch, context)
+        self.loss_against(model.targets(batch), |x| model.decode(x), model, batch, context)
     }
 
-    /// The same with targets from elsewhere.
+    /// The same with targets from elsewhere; where they are values, `head` makes them of the
+    /// backbone's output.
     pub(crate) fn loss_against<B: Backend, M: TokenModel<B>>(
         &self,
         targets: Targets<B>,
+        head: impl Fn(Tensor<B, 3>) -> Tensor<B, 3>,
         model: &M,
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
         let layout = model.layout(batch);
-        let chosen = self.at(context.step).sample(&layout, context.rng);
+        let (view, chosen) = self.hide(model, batch, context);
         let visible: usize = (0..layout.batch).map(|sequence| layout.length(sequence)).sum();
         let share = chosen.iter().filter(|h| **h).count() as f32 / visible.max(1) as f32;
         let device = model.device(batch);
-        let upload = |tokens: Vec<bool>| {
-            let data = TensorData::new(tokens, [layout.batch, layout.tokens]);
-            Tensor::<B, 2, Bool>::from_data(data, &device)
-        };
-        let view = self.view(&chosen, upload, context.rng);
-        let ignore = upload(chosen.iter().map(|chosen| !chosen).collect());
         let encoded = model.encode(batch, view);
         let loss = match targets {
             Targets::Ids { ids, .. } => {
@@ -152,11 +148,13 @@ impl Masked {
                 score_ids(model, values, ids, &chosen, context.observe)
             }
             targets => {
+                let ignore =
+                    uploaded(chosen.iter().map(|chosen| !chosen).collect(), &layout, &device);
                 let ignore = match encoded.mask_pad.clone() {
                     Some(pad) => ignore.bool_or(pad),
                     None => ignore,
                 };
-                let decoded = model.decode(encoded.values.clone());
+                let decoded = head(encoded.values.clone());
                 score(decoded, targets, Some(ignore), self.huber, context.observe)
             }
         };
@@ -166,6 +164,30 @@ impl Masked {
         } else {
             loss
         }
+    }
+
+    /// A view of a batch with tokens hidden.
+    pub(crate) fn view_of<B: Backend, M: TokenModel<B>>(
+        &self,
+        model: &M,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> View<B> {
+        self.hide(model, batch, context).0
+    }
+
+    /// A view of a batch, and which tokens were chosen, `[batch, tokens]` in row-major order.
+    fn hide<B: Backend, M: TokenModel<B>>(
+        &self,
+        model: &M,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> (View<B>, Vec<bool>) {
+        let layout = model.layout(batch);
+        let device = model.device(batch);
+        let chosen = self.at(context.step).sample(&layout, context.rng);
+        let view = self.view(&chosen, |tokens| uploaded(tokens, &layout, &device), context.rng);
+        (view, chosen)
     }
 
     /// With the ratio of a step.
@@ -251,6 +273,15 @@ impl Masked {
     }
 }
 
+/// `[batch, tokens]` on a device.
+fn uploaded<B: Backend>(
+    tokens: Vec<bool>,
+    layout: &Layout,
+    device: &B::Device,
+) -> Tensor<B, 2, Bool> {
+    Tensor::from_data(TensorData::new(tokens, [layout.batch, layout.tokens]), device)
+}
+
 /// Hides `hide` of a row in runs whose lengths are drawn.
 fn fill_runs(row: &mut [bool], hide: usize, rng: &mut Rng, length: impl Fn(&mut Rng) -> usize) {
     let mut left = hide;
@@ -321,7 +352,7 @@ mod tests {
         let batch = Tensor::<Flex, 3>::from_floats([[[7.0], [7.0], [2.0]]], &Default::default());
         let tail = Masked { ratio: 0.34, kind: MaskedKind::Tail, ..Masked::default() };
         let mut rng = Seed::new(0).rng();
-        let loss = tail.loss(&Toy, &batch, &mut context(&mut rng));
+        let loss = tail.loss(&Toy, &batch.into(), &mut context(&mut rng));
         assert_eq!((loss.value.into_scalar(), loss.count), (4.0, 1));
     }
 

@@ -2,7 +2,11 @@
 //! which group the series belongs to, its moving average (as in pre-training on stock data,
 //! <https://arxiv.org/abs/2506.16746>).
 
-use crate::{ObjectiveError, signs::with_token_signs};
+use crate::{
+    ObjectiveError,
+    mixture::{together, weighted},
+    signs::with_token_signs,
+};
 use burn::tensor::Tensor;
 use kiln_core::{Backend, Loss, StepContext, TokenModel, View};
 use schemars::JsonSchema;
@@ -44,27 +48,10 @@ impl Pretext {
         let mut total: Option<Loss<B>> = None;
         for (task, weight) in &self.tasks {
             let Some(loss) = model.pretext(task, batch, context) else { continue };
-            let value = loss.value.mul_scalar(*weight);
-            let signs = loss.signs.into_iter().map(|(sign, sign_value)| match sign {
-                kiln_core::Sign::GuessLoss => (sign, sign_value.mul_scalar(*weight)),
-                _ => (sign, sign_value),
-            });
+            let loss = weighted(loss, *weight);
             total = Some(match total {
-                None => Loss { value, count: loss.count, signs: signs.collect() },
-                Some(mut sum) => {
-                    sum.value = sum.value + value;
-                    // The sum of the guesses is what guessing all tasks would score.
-                    for (sign, value) in signs {
-                        if sign == kiln_core::Sign::GuessLoss {
-                            for (held, held_value) in &mut sum.signs {
-                                if *held == sign {
-                                    *held_value = held_value.clone() + value.clone();
-                                }
-                            }
-                        }
-                    }
-                    sum
-                }
+                None => loss,
+                Some(sum) => together(sum, loss),
             });
         }
         let tokens = |model: &M| model.encode(batch, View::default());

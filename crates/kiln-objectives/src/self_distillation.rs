@@ -10,8 +10,7 @@ use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of self-distillation. It is no [`crate::Objective`], since those know no teacher: a task
-/// that keeps one calls [`Self::teach`] with it and [`Self::loss`] with the model.
+/// Settings of self-distillation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelfDistillation {
@@ -19,13 +18,15 @@ pub struct SelfDistillation {
     pub masked: Masked,
     /// Blocks whose outputs are averaged, from the last down.
     pub blocks: usize,
+    /// The decay of the teacher's average, a step.
+    pub decay: f64,
 }
 
 impl Default for SelfDistillation {
     /// The published settings for speech.
     fn default() -> Self {
         let kind = crate::MaskedKind::Spans(10);
-        Self { masked: Masked { ratio: 0.65, kind, ..Masked::default() }, blocks: 8 }
+        Self { masked: Masked { ratio: 0.65, kind, ..Masked::default() }, blocks: 8, decay: 0.999 }
     }
 }
 
@@ -39,12 +40,32 @@ impl SelfDistillation {
             let problem = "is 0; expected at least 1".into();
             return Err(ObjectiveError { key: "self-distillation.blocks", problem });
         }
+        if !(0.0..1.0).contains(&self.decay) {
+            let problem = format!("is {}; expected 0 to below 1", self.decay);
+            return Err(ObjectiveError { key: "self-distillation.decay", problem });
+        }
         self.masked.validate()
+    }
+
+    /// The mean error over hidden tokens of what `model` predicts of what the teacher makes of
+    /// them; a model without one teaches itself. A model that does not show its blocks counts
+    /// nothing.
+    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+        &self,
+        model: &M,
+        teacher: Option<&M>,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
+        match self.teach(teacher.unwrap_or(model), batch) {
+            Some(taught) => self.loss_against(model, batch, taught, context),
+            None => Loss::new(Tensor::zeros([1], &model.device(batch)), 0),
+        }
     }
 
     /// What a teacher makes of each token, `[batch, tokens, width]`; `None` where the model does not
     /// give its blocks' outputs.
-    pub fn teach<B: Backend, M: TokenModel<B>>(
+    fn teach<B: Backend, M: TokenModel<B>>(
         &self,
         teacher: &M,
         batch: &M::Batch,
@@ -61,7 +82,7 @@ impl SelfDistillation {
 
     /// The mean error over hidden tokens of what `model` predicts of `taught`,
     /// `[batch, tokens, width]`.
-    pub fn loss<B: Backend, M: TokenModel<B>>(
+    fn loss_against<B: Backend, M: TokenModel<B>>(
         &self,
         model: &M,
         batch: &M::Batch,
@@ -69,7 +90,7 @@ impl SelfDistillation {
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
         let targets = Targets::Values { values: taught, mask_missing: None };
-        self.masked.loss_against(targets, model, batch, context)
+        self.masked.loss_against(targets, |x| model.predict_blocks(x), model, batch, context)
     }
 }
 
@@ -113,7 +134,7 @@ mod tests {
     #[test]
     fn the_last_blocks_are_averaged_and_only_hidden_tokens_count() {
         let device = Default::default();
-        let batch = Tensor::<Flex, 3>::from_floats([[[0.0], [0.0], [6.0]]], &device);
+        let batch = Tensor::<Flex, 3>::from_floats([[[0.0], [0.0], [6.0]]], &device).into();
         // The toy's blocks give the batch and its negative: the last alone, and both together.
         let last = SelfDistillation { blocks: 1, ..Default::default() };
         let both = SelfDistillation { blocks: 2, ..Default::default() };
@@ -124,11 +145,14 @@ mod tests {
         assert!(none.abs().max().into_scalar() < 1e-6);
         // Hidden tokens are zero in the toy, so the error is the target squared: two.
         let masked = Masked { ratio: 0.34, kind: MaskedKind::Tail, ..Masked::default() };
-        let tail = SelfDistillation { masked, blocks: 1 };
+        let tail = SelfDistillation { masked, blocks: 1, ..Default::default() };
         let mut rng = Seed::new(0).rng();
-        let loss = tail.loss(&Toy, &batch, taught, &mut StepContext::new(&mut rng));
+        let loss = tail.loss_against(&Toy, &batch, taught, &mut StepContext::new(&mut rng));
         assert_eq!(loss.count, 1);
-        assert!((loss.value.into_scalar() - 2.0).abs() < 1e-3);
+        assert!((loss.value.clone().into_scalar() - 2.0).abs() < 1e-3);
+        let mut rng = Seed::new(0).rng();
+        let own = tail.loss(&Toy, None, &batch, &mut StepContext::new(&mut rng));
+        assert_eq!(own.value.into_scalar(), loss.value.into_scalar());
         assert!(SelfDistillation { blocks: 0, ..tail }.validate().is_err());
     }
 }

@@ -42,7 +42,7 @@ pub struct HostTensor {
 }
 
 /// Everything that changes while a stage trains, by name: `model.<path>`, `ema.<path>`,
-/// `optimizer.<state>.<path>`. The position in the data and all random numbers follow from the
+/// `teacher.<path>`, `optimizer.<state>.<path>`. The position in the data and all random numbers follow from the
 /// step, so nothing else needs saving.
 pub type LearnerState = BTreeMap<String, HostTensor>;
 

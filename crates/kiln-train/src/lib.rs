@@ -35,6 +35,7 @@ pub mod schedule;
 pub mod start;
 pub mod task;
 pub mod task_learner;
+mod teacher;
 #[cfg(test)]
 mod testing;
 pub mod trainer;

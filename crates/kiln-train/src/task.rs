@@ -1,7 +1,7 @@
 //! What a modality gives the trainer for one stage: a model, data, and a loss.
 
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Loss, Source, StepContext};
+use kiln_core::{AutodiffBackend, Loss, Source, StepContext, Teacher};
 use std::{error::Error, path::Path, sync::Arc};
 
 /// Why a modality's own code failed: the trainer adds the stage and the step.
@@ -50,10 +50,17 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     /// How many tokens the model sees in this batch, for throughput.
     fn tokens(&self, batch: &Self::HostBatch) -> usize;
 
-    /// Uploads a batch and computes its loss.
+    /// The teacher that the loss needs, if any.
+    fn teacher(&self) -> Option<Teacher> {
+        None
+    }
+
+    /// Uploads a batch and computes its loss; `teacher` is the model of [`Self::teacher`], which
+    /// gets no gradients.
     fn loss(
         &self,
         model: &Self::Model,
+        teacher: Option<&Self::Model>,
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
@@ -67,6 +74,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     fn validate(
         &self,
         model: &<Self::Model as AutodiffModule<B>>::InnerModule,
+        teacher: Option<&<Self::Model as AutodiffModule<B>>::InnerModule>,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError>;
 

@@ -13,6 +13,7 @@ use crate::{
     optim::Optimizer,
     recipe::{Bare, Common, Precision, Stage},
     task::{Measure, Task, TaskError},
+    teacher::Taught,
 };
 use burn::{
     module::AutodiffModule,
@@ -39,6 +40,7 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     groups: Groups,
     optimizer: Optimizer<B::InnerBackend>,
     average: Option<Average<B::InnerBackend>>,
+    teacher: Option<Taught<B, T::Model>>,
     clip: Option<f64>,
     /// Whether blocks compute in half precision.
     half: bool,
@@ -77,11 +79,13 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         let role = |name: &str| groups.get(name).map(|parameter| parameter.role);
         let model = named::freeze::<B, _>(model, |name| role(name) == Some(Role::Frozen));
 
-        let average = stage.ema.map(|decay| {
+        let averaged = |decay| {
             let mut weights = named::weights(&model.valid());
             weights.retain(|name, _| role(name) == Some(Role::Trained));
             Average::new(decay, weights)
-        });
+        };
+        let average = stage.ema.map(averaged);
+        let teacher = task.teacher().map(|teacher| Taught::new(teacher, &model, averaged));
         let task = Arc::new(task);
         let collate = {
             let task = task.clone();
@@ -102,6 +106,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             groups,
             optimizer: Optimizer::new(stage.optimizer.clone()),
             average,
+            teacher,
             clip: stage.clip,
             half: stage.precision == Precision::Bf16,
             batch: stage.batch,
@@ -127,9 +132,26 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         }
     }
 
+    fn teacher(&self) -> Option<T::Model> {
+        self.teacher.as_ref().map(|teacher| teacher.model(&self.model, &self.groups))
+    }
+
     /// What is done with each parameter.
     pub fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// The averages that are kept, by the names under which they are saved.
+    fn averages(&self) -> impl Iterator<Item = (&'static str, &Average<B::InnerBackend>)> {
+        let taught = self.teacher.as_ref().and_then(Taught::average);
+        let kept = [("ema", self.average.as_ref()), ("teacher", taught)];
+        kept.into_iter().filter_map(|(name, average)| Some((name, average?)))
+    }
+
+    /// The same in the same order, to be changed.
+    fn averages_mut(&mut self) -> impl Iterator<Item = &mut Average<B::InnerBackend>> {
+        let taught = self.teacher.as_mut().and_then(Taught::average_mut);
+        self.average.iter_mut().chain(taught)
     }
 
     fn role(&self, name: &str) -> Option<Role> {
@@ -202,7 +224,9 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             named::cast::<B, _>(self.model.clone(), FloatDType::BF16, block)
         });
         let model = cast.as_ref().unwrap_or(&self.model);
-        let loss = self.task.loss(model, waited.batch, &mut context, &self.device);
+        let teacher = self.teacher();
+        let loss =
+            self.task.loss(model, teacher.as_ref(), waited.batch, &mut context, &self.device);
 
         let mut numbers = vec![loss.value.clone().inner()];
         numbers.extend(loss.signs.iter().map(|(_, value)| value.clone().inner()));
@@ -247,8 +271,9 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             named::take::<B, _>(self.model.clone(), |name| gradients.contains_key(name));
         self.model = emptied;
         let weights = self.optimizer.step(&self.groups, weights, gradients, scale, learning_rate);
-        if let Some(average) = &mut self.average {
-            average.update(&weights, self.optimizer.updates());
+        let updates = self.optimizer.updates();
+        for average in self.averages_mut() {
+            average.update(&weights, updates);
         }
         self.put_all(weights);
         Ok(UpdateReport { gradient_norm, clipped: factor < 1.0, applied: true })
@@ -264,7 +289,8 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
     fn validate(&mut self) -> Result<Vec<Measure>> {
         // Training seeds anew at each micro-batch, so this does not disturb it.
         B::seed(&self.device, self.seed.part("validate").value());
-        Ok(self.task.validate(&self.averaged(), &self.device)?)
+        let teacher = self.teacher().map(|teacher| teacher.valid());
+        Ok(self.task.validate(&self.averaged(), teacher.as_ref(), &self.device)?)
     }
 
     fn state(&self) -> Result<LearnerState> {
@@ -278,8 +304,10 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         for (name, tensor) in &named::weights(&self.model.valid()) {
             put(format!("model.{name}"), name, tensor)?;
         }
-        for (name, tensor) in self.average.iter().flat_map(Average::weights) {
-            put(format!("ema.{name}"), name, tensor)?;
+        for (prefix, average) in self.averages() {
+            for (name, tensor) in average.weights() {
+                put(format!("{prefix}.{name}"), name, tensor)?;
+            }
         }
         for (key, name, tensor) in self.optimizer.states(&self.groups) {
             put(format!("optimizer.{key}"), name, tensor)?;
@@ -292,10 +320,11 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
 
     fn restore(&mut self, state: &LearnerState) -> Result<()> {
         let model = self.upload(state, "model", Role::Buffer)?;
-        let average = match &self.average {
-            Some(_) => Some(self.upload(state, "ema", Role::Trained)?),
-            None => None,
-        };
+        let kept: Vec<&str> = self.averages().map(|(prefix, _)| prefix).collect();
+        let averages = kept
+            .iter()
+            .map(|prefix| self.upload(state, prefix, Role::Trained))
+            .collect::<Result<Vec<_>>>()?;
         let mut moments = BTreeMap::new();
         for (name, parameter) in &self.groups {
             for key in self.optimizer.state_names(name, parameter) {
@@ -305,7 +334,8 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
                 }
             }
         }
-        let known = model.len() + average.as_ref().map_or(0, BTreeMap::len) + moments.len() + 1;
+        let averaged = averages.iter().map(BTreeMap::len).sum::<usize>();
+        let known = model.len() + averaged + moments.len() + 1;
         let updates = match find(state, "optimizer.updates", &[2])?.values[..] {
             [high, low] => high as u64 * HALF + low as u64,
             _ => 0,
@@ -315,7 +345,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             return Err(Error::State { problem });
         }
         self.optimizer.restore(updates, moments, &self.groups)?;
-        if let (Some(ours), Some(saved)) = (&mut self.average, average) {
+        for (ours, saved) in self.averages_mut().zip(averages) {
             ours.restore(saved);
         }
         self.held.clear();

@@ -184,6 +184,7 @@ impl Task<Cpu> for Toy {
     fn loss(
         &self,
         model: &Net<Cpu>,
+        _teacher: Option<&Net<Cpu>>,
         batch: ToyBatch,
         context: &mut StepContext<'_>,
         device: &<Cpu as burn::tensor::backend::BackendTypes>::Device,
@@ -203,6 +204,7 @@ impl Task<Cpu> for Toy {
     fn validate(
         &self,
         model: &Net<Flex>,
+        _teacher: Option<&Net<Flex>>,
         device: &<Cpu as burn::tensor::backend::BackendTypes>::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         let mut scripted = self.scripted.lock().unwrap();

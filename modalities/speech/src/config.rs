@@ -26,6 +26,9 @@ pub struct SpeechModelConfig {
     /// What tokens pass through. With the norms after its blocks, tokens are normalised before the
     /// first.
     pub backbone: TransformerConfig,
+    /// Whether a frame sees only itself and those before it, but for what the frontend's stem sees:
+    /// for transcription as speech comes in.
+    pub causal: bool,
     /// A head that transcribes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ctc: Option<CtcConfig>,
@@ -171,6 +174,7 @@ impl Default for SpeechModelConfig {
                 layer_drop: 0.1,
                 ..TransformerConfig::default()
             },
+            causal: false,
             ctc: None,
             quantiser: None,
             token: None,
@@ -193,6 +197,11 @@ impl SpeechModelConfig {
         Some((block.parse().ok()?, self.backbone.layers))
     }
 
+    /// Whether frames learn nothing of those after them from where they stand.
+    pub(crate) fn is_one_way(&self) -> bool {
+        self.frontend.positions.kernel == 1
+    }
+
     /// Values that a token head gives for each token.
     pub(crate) fn token_outputs(&self) -> Option<usize> {
         self.token.map(|token| match token {
@@ -213,6 +222,12 @@ impl SpeechModelConfig {
         ConfigError::positive("width", self.width)?;
         self.frontend.validate(self.width).map_err(|error| error.within("frontend"))?;
         self.backbone.validate(self.width).map_err(|error| error.within("backbone"))?;
+        if self.causal && !self.is_one_way() {
+            let expected = "1 where `causal`: convolutions tell frames of those after them; let \
+                            `backbone.positions` tell where frames stand";
+            let found = self.frontend.positions.kernel;
+            return Err(ConfigError::new("frontend.positions.kernel", found, expected));
+        }
         if self.backbone.channel_attention {
             let expected = "false: speech has one channel";
             return Err(ConfigError::new("backbone.channel_attention", true, expected));

@@ -3,7 +3,7 @@
 use crate::{
     SpeechModel, SpeechModelConfig,
     batch::Collator,
-    config::CtcConfig,
+    config::{CtcConfig, TokenHeadConfig},
     cost, data,
     distortion::DistortionConfig,
     evaluate::evaluate,
@@ -17,7 +17,7 @@ use crate::{
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_hub::Weights;
-use kiln_objectives::Objective;
+use kiln_objectives::{Objective, Offers};
 use kiln_train::{
     dispatch::{self, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -64,9 +64,10 @@ impl SpeechJob {
             stage.objective.validate().map_err(|error| {
                 wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
             })?;
-            if let Some(problem) = mismatch(&config, &stage.objective) {
-                return Err(wrong(&format!("stage.{number}.objective"), problem));
-            }
+            stage
+                .objective
+                .fits(&offers(&config))
+                .map_err(|problem| wrong(&format!("stage.{number}.objective"), problem))?;
             let data = stage.data.as_ref().unwrap_or(&recipe.data);
             if data.sources.is_empty() {
                 let problem = "names no recordings: `spoken`, `espeak` or `manifest`".into();
@@ -127,27 +128,54 @@ impl SpeechJob {
                 config.token = None;
                 config.quantiser = Some(config.quantiser.unwrap_or_default());
             }
+            Objective::SelfDistillation(_) => {
+                config.token = Some(TokenHeadConfig::Teacher);
+                config.quantiser = None;
+            }
             _ => config.quantiser = None,
         }
         config
     }
 }
 
-/// Why a model cannot be trained for an objective, if so.
-fn mismatch(config: &SpeechModelConfig, objective: &Objective) -> Option<String> {
-    match objective {
-        Objective::Supervised(_) | Objective::Contrastive(_) => None,
-        Objective::Masked(_) if config.token.is_some() => None,
-        Objective::Masked(_) => Some(
-            "`masked` trains a head that predicts units or spectrograms, and the model has none: \
-             set `model.*.token`"
-                .into(),
+/// What a speech model offers to objectives. Heads that transcribe and quantisers are made where
+/// they are needed.
+fn offers(config: &SpeechModelConfig) -> Offers {
+    let offer = |there: bool, reason: &str| if there { Ok(()) } else { Err(reason.to_owned()) };
+    let mel = matches!(config.frontend.stem, StemConfig::LogMel(_));
+    Offers {
+        labels: Ok(()),
+        targets: offer(
+            config.token.is_some_and(|token| token != TokenHeadConfig::Teacher),
+            "trains a head that predicts units or spectrograms, and the model has none: set \
+             `model.*.token`",
         ),
-        other => Some(format!(
-            "`{}` does not fit speech models, whose frames see all of a recording; there are \
-             `contrastive`, `masked` and `supervised`",
-            other.name()
-        )),
+        hiding: Ok(()),
+        both_sides: offer(
+            !config.causal,
+            "needs a model that sees both sides of what is hidden; this one is causal: use \
+             `autoregressive`, or set `model.*.causal` to false",
+        ),
+        next: offer(
+            mel && config.is_one_way(),
+            "needs frames that do not hear what follows them: a stem of log-mel spectrograms \
+             (`model.parts.frontend.stem.log-mel`), and no convolution over positions \
+             (`model.parts.frontend.positions.kernel` of 1)",
+        ),
+        // The stem's second layer hears half of the next frame.
+        ahead: 2,
+        quantiser: Ok(()),
+        blocks: Ok(()),
+        pairs: offer(false, "needs pairs of recordings, of which the data says nothing"),
+        grades: offer(false, "needs graded pairs of texts; recordings have none"),
+        dropout: offer(
+            config.backbone.drops() || config.frontend.dropout > 0.0,
+            "hears a recording twice, which is the same without dropout: set some in \
+             `model.parts.backbone`, or `views.hidden`",
+        ),
+        writing: offer(false, "writes ids of a vocabulary; speech is sound"),
+        preferences: offer(false, "needs better answers beside worse; recordings have none"),
+        tasks: Vec::new(),
     }
 }
 

@@ -97,6 +97,7 @@ impl<B: Backend> SpeechModel<B> {
         causal: bool,
     ) -> Encoded<B> {
         let (features, tokens) = self.embed(batch, hidden);
+        let causal = causal || self.config.causal;
         Encoded { features, tokens: self.backbone.forward(tokens, causal) }
     }
 

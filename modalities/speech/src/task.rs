@@ -11,7 +11,7 @@ use crate::{
     vocabulary::Vocabulary,
 };
 use burn::{module::AutodiffModule, tensor::Tensor};
-use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext};
+use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
@@ -43,6 +43,7 @@ impl SpeechTask {
     fn measure<B: Backend>(
         &self,
         model: &SpeechModel<B>,
+        teacher: Option<&SpeechModel<B>>,
         device: &B::Device,
     ) -> Result<(f64, ErrorRates), TaskError> {
         let (mut sum, mut count) = (0.0, 0usize);
@@ -52,7 +53,7 @@ impl SpeechTask {
             let batch = host.upload::<B>(device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
             let mut context = StepContext { rng: &mut rng, observe: false, step: 0 };
-            let loss = self.objective.loss(model, &batch, &mut context);
+            let loss = self.objective.loss(model, teacher, &batch, &mut context);
             let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
             sum += value * loss.count as f64;
             count += loss.count;
@@ -107,15 +108,20 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
         samples.map(|samples| self.config.frames(*samples)).sum()
     }
 
+    fn teacher(&self) -> Option<Teacher> {
+        self.objective.teacher()
+    }
+
     fn loss(
         &self,
         model: &SpeechModel<B>,
+        teacher: Option<&SpeechModel<B>>,
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
     ) -> Loss<B> {
         match batch {
-            Some(batch) => self.objective.loss(model, &batch.upload::<B>(device), context),
+            Some(batch) => self.objective.loss(model, teacher, &batch.upload::<B>(device), context),
             None => Loss::new(Tensor::zeros([1], device), 0),
         }
     }
@@ -123,12 +129,13 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
     fn validate(
         &self,
         model: &<SpeechModel<B> as AutodiffModule<B>>::InnerModule,
+        teacher: Option<&<SpeechModel<B> as AutodiffModule<B>>::InnerModule>,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         if self.validation.is_empty() {
             return Ok(Vec::new());
         }
-        let (loss, rates) = self.measure(model, device)?;
+        let (loss, rates) = self.measure(model, teacher, device)?;
         let named = |name: &str, value| Measure { name: name.into(), value };
         let mut measures = Vec::new();
         if let (Some(wer), Some(cer)) = (rates.wer(), rates.cer()) {

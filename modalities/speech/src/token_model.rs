@@ -38,7 +38,7 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
     }
 
     fn encode_each(&self, batch: &SpeechBatch<B>) -> Vec<Tensor<B, 3>> {
-        self.backbone.forward_each(self.embed(batch, Hidden::nothing()).1, false)
+        self.backbone.forward_each(self.embed(batch, Hidden::nothing()).1, self.config().causal)
     }
 
     /// Units as ids, or frames of a spectrogram as values, `[batch, frames, values]`; what a batch
@@ -67,6 +67,13 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
         match &self.token_head {
             Some(head) => head.forward(values),
             None => values,
+        }
+    }
+
+    fn predict_blocks(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
+        match self.config().token {
+            Some(TokenHeadConfig::Teacher) => self.decode(values),
+            _ => values,
         }
     }
 

@@ -127,7 +127,7 @@ pub enum Pooling {
 }
 
 /// A head for a task with labels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskHeadConfig {
     /// What it predicts.
@@ -138,6 +138,21 @@ pub struct TaskHeadConfig {
     /// Whether it has biases.
     #[serde(default = "yes")]
     pub bias: bool,
+    /// What its outputs are called, in their order; nothing if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+impl TaskHeadConfig {
+    /// A head without dropout.
+    pub fn new(kind: TaskKind, names: Vec<String>) -> Self {
+        Self { kind, dropout: 0.0, bias: true, names }
+    }
+
+    /// What an output is called.
+    pub fn name(&self, output: usize) -> String {
+        self.names.get(output).cloned().unwrap_or_else(|| format!("LABEL_{output}"))
+    }
 }
 
 fn yes() -> bool {
@@ -195,6 +210,21 @@ pub struct SpecialIds {
     /// What an encoder-decoder begins to write after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_start: Option<u32>,
+    /// The first and the last of the ids that stand for what was taken out of a text, in the order
+    /// of their use, rising or falling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinels: Option<[u32; 2]>,
+}
+
+impl SpecialIds {
+    /// The ids that stand for what was taken out of a text, in the order of their use.
+    pub fn sentinels(&self) -> Vec<u32> {
+        match self.sentinels {
+            Some([first, last]) if first <= last => (first..=last).collect(),
+            Some([first, last]) => (last..=first).rev().collect(),
+            None => Vec::new(),
+        }
+    }
 }
 
 /// How a model directory names and orders things, by its `model_type`.
@@ -301,19 +331,25 @@ impl TextModelConfig {
         if let Some(task) = &self.task {
             ConfigError::positive("task.kind", task.kind.outputs())?;
             ConfigError::dropout("task.dropout", task.dropout)?;
+            let (names, outputs) = (task.names.len(), task.kind.outputs());
+            if names > 0 && names != outputs {
+                let expected = format!("{outputs}, one for each output");
+                return Err(ConfigError::new("task.names", names, expected));
+            }
         }
         if let Some(deviation) = self.initial_deviation
             && !(deviation > 0.0 && deviation.is_finite())
         {
             return Err(ConfigError::new("initial_deviation", deviation, "above 0"));
         }
-        let SpecialIds { pad, bos, eos, mask, decoder_start } = self.special;
+        let SpecialIds { pad, bos, eos, mask, decoder_start, sentinels } = self.special;
         let special = [
             ("pad", pad),
             ("bos", bos),
             ("eos", eos),
             ("mask", mask),
             ("decoder_start", decoder_start),
+            ("sentinels", sentinels.map(|[first, last]| first.max(last))),
         ];
         for (key, id) in special {
             if let Some(id) = id.filter(|id| *id as usize >= self.vocabulary) {

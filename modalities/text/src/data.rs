@@ -3,12 +3,13 @@
 use crate::{
     cache::{CacheError, CacheSpec, TokenCache},
     examples::Example,
+    labelled::{Aim, ChatTemplate, EncodeError, Encoder, LabelledData, Row, Rows},
     packing::{Packed, PackedSource, PackingError},
     recipe::{TextData, TextSource, TokenizerSource, Validation, Windows},
     tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{MixtureError, MixtureSource, Phase, Seed, Size, Source};
-use kiln_datasets::{DataError, Documents, stories::Stories};
+use kiln_datasets::{DataError, Document, Documents, stories::Stories};
 use kiln_hub::HubError;
 use kiln_train::{
     progress::Progress,
@@ -16,6 +17,7 @@ use kiln_train::{
     task::{TaskError, TaskSource, TaskSourceError},
 };
 use rand::RngExt as _;
+use rayon::prelude::*;
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -61,6 +63,12 @@ pub enum StageDataError {
     /// Files that cannot be written.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// A labelled row that cannot be used.
+    #[error("`data.labelled`: {0}")]
+    Encode(#[from] EncodeError),
+    /// Labelled rows that an objective does not learn from.
+    #[error("`data.labelled` {0}")]
+    Aim(String),
     /// A share that is none.
     #[error("`data.validation.tail` is {0}; expected 0 to below 1")]
     Tail(f64),
@@ -103,10 +111,15 @@ pub fn tokenizer(
                 TextTokenizer::open(&resolve(name).map_err(StageDataError::Directory)?)?
             }
         }
+        (Some(TokenizerSource::Train(spec)), _) if data.sources.is_empty() => {
+            let Some(labelled) = &data.labelled else { return Err(StageDataError::NoSources) };
+            let rows = labelled.rows(seed.part("labelled"))?;
+            let texts = rows.train.iter().flat_map(Row::texts);
+            let documents =
+                texts.map(|text| Ok(Document { text: text.into(), ..Document::default() }));
+            spec.train(documents, &mut |_| {})?
+        }
         (Some(TokenizerSource::Train(spec)), _) => {
-            if data.sources.is_empty() {
-                return Err(StageDataError::NoSources);
-            }
             let mut readers = Vec::with_capacity(data.sources.len());
             let mut bytes = 0;
             for source in &data.sources {
@@ -155,10 +168,62 @@ pub fn open(
     let one = if sources.len() == 1 { sources.pop() } else { None };
     let train: TaskSource<Example> = match one {
         Some(only) => Arc::new(only),
-        None => Arc::new(Mixed(MixtureSource::new(sources, &phases, seed.part("mixture"))?)),
+        None => Arc::new(MixtureSource::new(sources, &phases, seed.part("mixture"))?),
     };
     let shuffle = !anywhere && train.size() != Size::Endless;
     Ok(StageData { train, shuffle, validation, tokenizer })
+}
+
+/// Makes examples of the labelled rows of a stage.
+///
+/// # Errors
+/// When some cannot be used.
+pub fn open_labelled(
+    labelled: &LabelledData,
+    rows: &Rows,
+    aim: &Aim,
+    tokenizer: Arc<TextTokenizer>,
+) -> Result<StageData, StageDataError> {
+    let train = encode(labelled, &rows.train, aim, &tokenizer)?;
+    let validation = encode(labelled, &rows.validation, aim, &tokenizer)?;
+    Ok(StageData { train: Arc::new(Listed(train)), shuffle: true, validation, tokenizer })
+}
+
+/// Rows as examples, on all cores, in their order.
+///
+/// # Errors
+/// When some cannot be used.
+pub fn encode(
+    labelled: &LabelledData,
+    rows: &[Row],
+    aim: &Aim,
+    tokenizer: &Arc<TextTokenizer>,
+) -> Result<Vec<Example>, EncodeError> {
+    let encoder = Encoder::new(tokenizer.clone(), labelled.length);
+    let talks = matches!(aim, Aim::Answer | Aim::Prefer);
+    let chat = if talks { Some(ChatTemplate::of(tokenizer)?) } else { None };
+    let rows = rows.par_iter().enumerate();
+    let examples: Vec<Vec<Example>> = rows
+        .map(|(number, row)| encoder.row(number, row, aim, labelled, chat.as_ref()))
+        .collect::<Result<_, _>>()?;
+    Ok(examples.into_iter().flatten().collect())
+}
+
+/// Examples that are all there.
+struct Listed(Vec<Example>);
+
+impl Source for Listed {
+    type Example = Example;
+    type Error = TaskSourceError;
+
+    fn size(&self) -> Size {
+        Size::Known(self.0.len() as u64)
+    }
+
+    fn example(&self, index: u64) -> Result<Example, TaskSourceError> {
+        let found = usize::try_from(index).ok().and_then(|index| self.0.get(index)).cloned();
+        found.ok_or_else(|| TaskSourceError(format!("there is no example {index}").into()))
+    }
 }
 
 /// The weights of the sources, and when they change: steps have `batch` sequences.
@@ -260,22 +325,6 @@ impl Source for Sequences {
     }
 }
 
-/// A mixture as a task's source.
-struct Mixed(MixtureSource<Sequences>);
-
-impl Source for Mixed {
-    type Example = Example;
-    type Error = TaskSourceError;
-
-    fn size(&self) -> Size {
-        self.0.size()
-    }
-
-    fn example(&self, index: u64) -> Result<Example, TaskSourceError> {
-        self.0.example(index)
-    }
-}
-
 /// A packed sequence as an example, special tokens fixed.
 fn example(packed: Packed, special: &[u32]) -> Example {
     let documents = packed.segments().iter().map(|segment| segment.start as u32).collect();
@@ -293,18 +342,18 @@ fn documents(source: &TextSource, seed: Seed) -> Result<Documents, StageDataErro
         TextSource::Stories(stories) => (stories, false),
         TextSource::ChineseStories(stories) => (stories, true),
     };
-    let stories = Stories { size: Some(stories.size.unwrap_or(STORIES)), ..stories.clone() };
     let size = stories.size.unwrap_or(STORIES);
+    let stories = Stories { size: Some(size), ..stories.clone() };
     let told = format!("{}\n{stories:?}\n{chinese}\n{}", env!("CARGO_PKG_VERSION"), seed.value());
     let name = format!("{:016x}.jsonl", Seed::new(0).part(&told).value());
     let path = cache_dir().join("stories").join(name);
     if !path.is_file() {
-        let english = if chinese { None } else { Some(stories.source(seed)?) };
-        let other = if chinese { Some(stories.chinese(seed)?) } else { None };
-        let tell = |index: u64| match (&english, &other) {
-            (Some(source), _) => source.document(index).text,
-            (None, Some(source)) => source.document(index).text,
-            (None, None) => String::new(),
+        let tell: Box<dyn Fn(u64) -> String> = if chinese {
+            let source = stories.chinese(seed)?;
+            Box::new(move |index| source.document(index).text)
+        } else {
+            let source = stories.source(seed)?;
+            Box::new(move |index| source.document(index).text)
         };
         let failed = |error: std::io::Error| StageDataError::Stories(path.clone(), error);
         let folder = path.parent().unwrap_or(Path::new("."));

@@ -23,7 +23,12 @@ pub struct Example {
     pub types: Vec<u32>,
     /// Where documents begin in it, the first at 0; empty where it is one.
     pub documents: Vec<u32>,
-    /// What is to be said of it.
+    /// Which are worth predicting; empty where all are.
+    pub counted: Vec<bool>,
+    /// Texts that belong to it: an answer to it, one like it, others unlike it. Of them ids,
+    /// segments and what counts are used.
+    pub others: Vec<Example>,
+    /// What is to be said of it, or of it and the other.
     pub label: Option<Label>,
     /// What is to be written when it was read, without a beginning, with an end.
     pub written: Option<Vec<u32>>,
@@ -53,7 +58,11 @@ pub struct TextHostBatch {
     pub fixed: Vec<bool>,
     /// Tokens that begin a word, `[batch, tokens]`; empty where that is not known.
     pub starts: Vec<bool>,
-    /// What is to be said of each text.
+    /// Tokens that are worth predicting, `[batch, tokens]`; empty where all are.
+    pub counted: Vec<bool>,
+    /// How many consecutive texts belong together; 0 or 1 where each stands for itself.
+    pub views: usize,
+    /// What is to be said of each text, or of those that belong together.
     pub labels: Option<Labels>,
     /// What is to be written of each.
     pub written: Option<Written>,
@@ -86,34 +95,42 @@ pub struct Written {
 /// Puts examples together, padded to the longest.
 pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
     let pad = special.pad.unwrap_or(0);
-    let ids: Vec<Vec<u32>> = examples.iter().map(|example| example.ids.clone()).collect();
+    // As many others of each.
+    let others = examples.iter().map(|example| example.others.len()).min().unwrap_or(0);
+    let rows: Vec<&Example> = examples
+        .iter()
+        .flat_map(|example| std::iter::once(example).chain(example.others.iter().take(others)))
+        .collect();
+    let ids: Vec<Vec<u32>> = rows.iter().map(|row| row.ids.clone()).collect();
     let mut text = HostText::of(&ids, pad);
     let tokens = text.tokens;
-    let flags = |of: fn(&Example) -> &Vec<bool>, missing: bool| {
-        if examples.iter().all(|example| of(example).is_empty()) {
+    let flags = |of: fn(&Example) -> &Vec<bool>, own: bool, missing: bool| {
+        if rows.iter().all(|row| of(row).is_empty()) {
             return Vec::new();
         }
-        let row = |example: &Example| {
-            let mut row = of(example).clone();
-            row.resize(tokens, missing);
-            row
+        let row = |row: &&Example| {
+            let mut flags = of(row).clone();
+            if flags.is_empty() {
+                flags.resize(row.ids.len(), own);
+            }
+            padded(&flags, tokens, missing)
         };
-        examples.iter().flat_map(row).collect()
+        rows.iter().flat_map(row).collect()
     };
-    let fixed = flags(|example| &example.fixed, true);
-    let starts = flags(|example| &example.starts, true);
-    if examples.iter().any(|example| !example.types.is_empty()) {
-        text.types =
-            examples.iter().flat_map(|example| padded(&example.types, tokens, 0)).collect();
+    let fixed = flags(|example| &example.fixed, false, true);
+    let starts = flags(|example| &example.starts, true, true);
+    let counted = flags(|example| &example.counted, true, false);
+    if rows.iter().any(|row| !row.types.is_empty()) {
+        text.types = rows.iter().flat_map(|row| padded(&row.types, tokens, 0)).collect();
     }
-    if examples.iter().any(|example| example.documents.len() > 1) {
-        for (row, example) in examples.iter().enumerate() {
-            let first = (row * tokens) as u32;
+    if rows.iter().any(|row| row.documents.len() > 1) {
+        for (number, row) in rows.iter().enumerate() {
+            let first = (number * tokens) as u32;
             text.documents.push(first);
-            let inside = example.documents.iter().filter(|start| **start > 0);
+            let inside = row.documents.iter().filter(|start| **start > 0);
             text.documents.extend(inside.map(|start| first + start));
         }
-        text.documents.push((examples.len() * tokens) as u32);
+        text.documents.push((rows.len() * tokens) as u32);
     }
     let labels: Option<Vec<&Label>> =
         examples.iter().map(|example| example.label.as_ref()).collect();
@@ -126,6 +143,8 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         text,
         fixed,
         starts,
+        counted,
+        views: others + 1,
     }
 }
 
@@ -248,7 +267,7 @@ mod tests {
         };
         let batch = collate(&[long.clone(), short.clone()], &special);
         assert_eq!(batch.text.ids, [1, 2, 3, 4, 5, 6, 9, 9]);
-        assert_eq!(batch.fixed, [true, false, false, true, true, true, true, true]);
+        assert_eq!(batch.fixed, [true, false, false, true, false, false, true, true]);
         assert_eq!(batch.text.documents, [0, 3, 4, 8]);
         assert_eq!(batch.labels, Some(Labels::Tags(vec![0, 1, 2, 3, 4, 5, IGNORED, IGNORED])));
         let written = batch.written.clone().unwrap();

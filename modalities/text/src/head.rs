@@ -3,7 +3,7 @@
 use crate::config::{LanguageHeadConfig, PoolerConfig, Pooling, TaskHeadConfig};
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Bool, Int, Tensor},
+    tensor::{Int, Tensor},
 };
 use kiln_core::{Backend, Tokens};
 use kiln_kernels::{
@@ -138,16 +138,10 @@ fn dense_activated<B: Backend>(
 pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
     let [batch, count, width] = tokens.dims();
     let x = tokens.values.clone();
-    let seen = |pad: &Tensor<B, 2, Bool>| pad.clone().bool_not();
     match (pooling, &tokens.mask_pad) {
         (Pooling::First, None) => x.narrow(1, 0, 1).reshape([batch, width]),
         (Pooling::Last, None) => x.narrow(1, count - 1, 1).reshape([batch, width]),
-        (Pooling::Mean, None) => x.mean_dim(1).reshape([batch, width]),
-        (Pooling::Mean, Some(pad)) => {
-            let counts = seen(pad).int().sum_dim(1).float().clamp_min(1.0);
-            let blank = pad.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
-            x.mask_fill(blank, 0.0).sum_dim(1).reshape([batch, width]) / counts
-        }
+        (Pooling::Mean, _) => tokens.mean(),
         (Pooling::First | Pooling::Last, Some(pad)) => {
             // The place of the first or last token that is no padding.
             let places = Tensor::<B, 1, Int>::arange(0..count as i64, &x.device());
@@ -171,7 +165,7 @@ pub struct TaskHead<B: Backend> {
 }
 
 impl<B: Backend> TaskHead<B> {
-    pub(crate) fn new(config: TaskHeadConfig, width: usize, device: &B::Device) -> Self {
+    pub(crate) fn new(config: &TaskHeadConfig, width: usize, device: &B::Device) -> Self {
         let output = LinearConfig::new(width, config.kind.outputs()).with_bias(config.bias);
         Self { output: output.init(device), dropout: Dropout::new(config.dropout) }
     }
@@ -185,6 +179,7 @@ impl<B: Backend> TaskHead<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Bool;
     use burn_flex::Flex;
 
     #[test]

@@ -2,16 +2,18 @@
 
 use crate::{
     TextModel, TextModelConfig,
-    config::{LanguageHeadConfig, SpecialIds},
+    config::{Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig},
     cost, data,
     evaluate::evaluate,
     hub,
+    labelled::{Aim, Rows},
     recipe::{EvaluationKind, ModelSpec, TextData, TextParts, TokenizerSource},
     task::TextTask,
     tokenizer::{Role, TextTokenizer},
 };
 use kiln_core::{AutodiffBackend, Seed};
-use kiln_objectives::Objective;
+use kiln_nn::Activation;
+use kiln_objectives::{Objective, Offers, Views};
 use kiln_train::{
     dispatch::{self, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -62,32 +64,37 @@ impl TextJob {
                 wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
             })?;
             let data = stage.data.as_ref().unwrap_or(&recipe.data);
-            if let Some(problem) = mismatch(&config, &stage.objective) {
-                return Err(wrong(&format!("stage.{number}.objective"), problem));
-            }
-            if data.sources.is_empty() {
+            stage
+                .objective
+                .fits(&offers(&config, data))
+                .map_err(|problem| wrong(&format!("stage.{number}.objective"), problem))?;
+            if data.sources.is_empty() && data.labelled.is_none() {
                 let problem = data::StageDataError::NoSources.to_string();
                 return Err(wrong("data.sources", problem));
             }
-            if let Some(longest) = config.longest().filter(|most| data.packing.length > *most) {
-                let problem = format!(
-                    "is {}, but the model has positions for {longest} tokens",
-                    data.packing.length
-                );
-                return Err(wrong("data.packing.length", problem));
+            let (key, length) = match &data.labelled {
+                Some(labelled) => ("data.labelled.length", labelled.length),
+                None => ("data.packing.length", data.packing.length),
+            };
+            if let Some(longest) = config.longest().filter(|most| length > *most) {
+                let problem =
+                    format!("is {length}, but the model has positions for {longest} tokens");
+                return Err(wrong(key, problem));
             }
         }
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
             let writes = config.causal || config.decoder.is_some();
-            let fine = match evaluation.kind {
-                EvaluationKind::Language(_) => config.causal,
-                EvaluationKind::Samples(_) => writes,
+            let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
+            let labelled = last.unwrap_or(&recipe.data).labelled.is_some();
+            let problem = match evaluation.kind {
+                EvaluationKind::Language(_) if !config.causal => WRITES,
+                EvaluationKind::Samples(_) if !writes => WRITES,
+                EvaluationKind::Task(_) if !labelled => {
+                    "measures what `data.labelled` of the last stage asks for; there is none"
+                }
+                _ => continue,
             };
-            if !fine {
-                let problem = "wants a model that writes on, token by token; this one sees all of a \
-                               text at once (`model.*.causal`)";
-                return Err(wrong(&format!("evaluation.{number}.kind"), problem.into()));
-            }
+            return Err(wrong(&format!("evaluation.{number}.kind"), problem.into()));
         }
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
@@ -101,19 +108,41 @@ impl TextJob {
     }
 
     /// The model of a stage, before anything is read at length: a tokenizer that is to be trained has
-    /// the vocabulary that was asked for.
-    fn planned_config(&self, stage: &Stage<TextParts>) -> Result<TextModelConfig, TaskError> {
+    /// the vocabulary that was asked for, and one that is missing is that of the stage before.
+    fn planned_config(
+        &self,
+        stage: &Stage<TextParts>,
+        aim: Option<&Aim>,
+        before: Option<&TextModelConfig>,
+    ) -> Result<TextModelConfig, TaskError> {
         let data = self.data_of(stage);
         data::find(data)?;
         match (&data.tokenizer, &self.directory) {
+            (None, None) if before.is_some() => {
+                let mut config = with_heads(&self.config, &stage.objective, aim);
+                config.vocabulary = before.map_or(config.vocabulary, |before| before.vocabulary);
+                Ok(config)
+            }
             (Some(TokenizerSource::Train(spec)), None) => {
-                let mut config = with_head(&self.config, &stage.objective);
+                let mut config = with_heads(&self.config, &stage.objective, aim);
                 config.vocabulary = spec.model.vocabulary().unwrap_or(config.vocabulary);
                 config.special = SpecialIds::default();
                 Ok(config)
             }
-            _ => stage_config(&self.config, &stage.objective, &*self.tokenizer(data, None)?),
+            _ => {
+                let tokenizer = self.tokenizer(data, None)?;
+                stage_config(&self.config, &stage.objective, aim, &tokenizer)
+            }
         }
+    }
+
+    /// The labelled rows of a stage, and what is learnt of them.
+    fn labelled(&self, stage: &Stage<TextParts>) -> Result<Option<(Rows, Aim)>, TaskError> {
+        let Some(labelled) = &self.data_of(stage).labelled else { return Ok(None) };
+        let rows = labelled.rows(self.data_seed().part("labelled"))?;
+        let writes = self.config.decoder.is_some();
+        let aim = Aim::of(&stage.objective, &rows.train, &labelled.names, writes);
+        Ok(Some((rows, aim.map_err(data::StageDataError::Aim)?)))
     }
 
     /// The tokenizer of a stage that starts from a directory or from nothing.
@@ -126,12 +155,49 @@ impl TextJob {
     }
 }
 
-/// With the head that an objective trains.
-fn with_head(config: &TextModelConfig, objective: &Objective) -> TextModelConfig {
+/// What evaluations of writers want.
+const WRITES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
+                      once (`model.*.causal`)";
+
+/// With the heads that an objective trains.
+fn with_heads(
+    config: &TextModelConfig,
+    objective: &Objective,
+    aim: Option<&Aim>,
+) -> TextModelConfig {
     let mut config = config.clone();
-    if !matches!(objective, Objective::Supervised(_)) || config.decoder.is_some() {
-        config.task = None;
+    let vocabulary = |objective: &&Objective| {
+        use Objective::{Autoregressive, Denoising, Masked, Preference};
+        matches!(objective, Masked(_) | Autoregressive(_) | Denoising(_) | Preference(_))
+    };
+    if objective.each().iter().any(vocabulary) || aim == Some(&Aim::Write) {
         config.language.get_or_insert_with(LanguageHeadConfig::default);
+    } else {
+        config.language = None;
+    }
+    let before = config.task.take();
+    if let Some(Aim::Head(kind, labels)) = aim {
+        let names = labels.names().to_vec();
+        let dropout = before.map_or(config.embedding.dropout, |task| task.dropout);
+        config.task = Some(TaskHeadConfig { dropout, ..TaskHeadConfig::new(*kind, names) });
+        config.pooler = config.pooler.filter(|_| !kind.is_of_tokens());
+        // What published classifiers of these families have.
+        let published = match config.format {
+            Some(Format::Bert | Format::Roberta | Format::Mpnet) => Some(PoolerConfig::default()),
+            Some(Format::ModernBert) => Some(PoolerConfig {
+                transform: config
+                    .language
+                    .and_then(|head| head.transform)
+                    .or(Some(Activation::Gelu)),
+                bias: false,
+                norm: true,
+                ..PoolerConfig::default()
+            }),
+            _ => None,
+        };
+        if !kind.is_of_tokens() {
+            config.pooler = config.pooler.or(published);
+        }
     }
     config
 }
@@ -141,9 +207,10 @@ fn with_head(config: &TextModelConfig, objective: &Objective) -> TextModelConfig
 fn stage_config(
     config: &TextModelConfig,
     objective: &Objective,
+    aim: Option<&Aim>,
     tokenizer: &TextTokenizer,
 ) -> Result<TextModelConfig, TaskError> {
-    let mut config = with_head(config, objective);
+    let mut config = with_heads(config, objective, aim);
     let id = |role: Role| tokenizer.special().get(role).map(|token| token.id);
     config.special = SpecialIds {
         pad: id(Role::Pad),
@@ -151,40 +218,74 @@ fn stage_config(
         eos: tokenizer.end(),
         mask: id(Role::Mask),
         decoder_start: config.special.decoder_start.or(id(Role::Pad)).or(tokenizer.begin()),
+        sentinels: tokenizer.special().sentinels(),
     };
     // A published model may have more rows than its tokenizer has tokens, but not fewer.
     if config.format.is_none() || config.vocabulary < tokenizer.vocabulary() {
         config.vocabulary = tokenizer.vocabulary();
     }
-    if let Objective::Masked(_) = objective {
-        tokenizer.need(Role::Mask, "masked training, to stand for what is hidden")?;
+    for objective in objective.each() {
+        let hides = match objective {
+            Objective::Masked(_) | Objective::SelfDistillation(_) => true,
+            Objective::Paired(paired) => aim.is_none() && paired.views != Views::Dropout,
+            _ => false,
+        };
+        if hides {
+            tokenizer.need(Role::Mask, "training on hidden tokens, to stand for them")?;
+        }
+        if let Objective::Denoising(_) = objective
+            && config.special.sentinels.is_none()
+        {
+            let problem = "`denoising` needs sentinels that stand for what is taken out, and the \
+                           tokenizer has none (`<extra_id_0>` and on): train one with \
+                           `data.tokenizer.train.sentinels = 100`";
+            return Err(problem.into());
+        }
     }
     config.validate()?;
     Ok(config)
 }
 
-/// Why a model cannot be trained for an objective, if so.
-fn mismatch(config: &TextModelConfig, objective: &Objective) -> Option<String> {
-    let kind = match (config.causal, &config.decoder) {
-        (true, _) => "decoder",
-        (false, Some(_)) => "encoder-decoder",
-        (false, None) => "encoder",
-    };
-    let needs =
-        |what: &str| Some(format!("`{}` trains {what}; this model is an {kind}", objective.name()));
-    match objective {
-        Objective::Autoregressive(_) if kind == "encoder-decoder" => needs("decoders"),
-        Objective::Autoregressive(_) => None,
-        Objective::Masked(_) if config.causal => Some(
-            "`masked` needs a model that sees both sides of what is hidden; this one is causal: \
-             use `autoregressive`, or set `model.*.causal` to false"
-                .into(),
+/// What a text model and its data offer to objectives. Heads are made where they are needed.
+fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
+    let offer = |there: bool, reason: &str| if there { Ok(()) } else { Err(reason.to_owned()) };
+    let labelled = offer(
+        data.labelled.is_some(),
+        "learns from labelled examples: name them in `data.labelled.train`",
+    );
+    Offers {
+        labels: labelled.clone(),
+        targets: Ok(()),
+        hiding: Ok(()),
+        both_sides: offer(
+            !config.causal,
+            "needs a model that sees both sides of what is hidden; this one is causal: use \
+             `autoregressive`, or set `model.*.causal` to false",
         ),
-        Objective::Masked(_) => None,
-        other => Some(format!(
-            "`{}` does not fit text models yet; there are `autoregressive` and `masked`",
-            other.name()
-        )),
+        next: offer(
+            config.decoder.is_none(),
+            "trains decoders; this model is an encoder-decoder: use `denoising`, or `supervised` \
+             with pairs",
+        ),
+        ahead: 1,
+        quantiser: offer(
+            false,
+            "needs a quantiser of what tokens are made of; words are ids already: use `paired`",
+        ),
+        blocks: offer(
+            config.decoder.is_none(),
+            "predicts what a teacher's blocks give; this model is an encoder-decoder",
+        ),
+        pairs: labelled.clone(),
+        grades: labelled.clone(),
+        dropout: offer(
+            config.backbone.drops() || config.embedding.dropout > 0.0,
+            "sees a text twice, which is the same without dropout: set some in \
+             `model.parts.backbone`, use `views.hidden`, or name pairs in `data.labelled.train`",
+        ),
+        writing: Ok(()),
+        preferences: labelled,
+        tasks: Vec::new(),
     }
 }
 
@@ -205,24 +306,29 @@ impl Job for TextJob {
         // Only where gradients are recorded do parameters know whether they are trained.
         type Trained = burn::backend::Autodiff<burn_flex::Flex>;
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
+        let mut before: Option<TextModelConfig> = None;
         for stage in &self.recipe.stage {
             let data = self.data_of(stage);
-            let config = self.planned_config(stage)?;
+            let labelled = self.labelled(stage)?;
+            let aim = labelled.as_ref().map(|(_, aim)| aim);
+            let config = self.planned_config(stage, aim, before.as_ref())?;
             let model =
                 TextModel::<Trained>::new(config.clone(), &Default::default()).map_err(boxed)?;
             let [parameters, trainable] = start::count(&model, stage)?;
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
             }
-            let length = data.packing.length;
+            let length =
+                data.labelled.as_ref().map_or(data.packing.length, |labelled| labelled.length);
             plans.push(StagePlan {
                 name: stage.name.clone(),
                 parameters,
                 trainable,
                 flops_per_step: cost::step_flops(&config, length, stage),
                 memory: cost::step_memory(&config, length, stage, parameters, trainable),
-                examples: None,
+                examples: labelled.map(|(rows, _)| rows.train.len() as u64),
             });
+            before = Some(config);
         }
         Ok(plans)
     }
@@ -234,9 +340,17 @@ impl Job for TextJob {
         let data = self.data_of(settings);
         let tokenizer = self.tokenizer(data, start.as_ref().map(|start| start.dir.as_path()));
         let tokenizer = tokenizer.map_err(boxed)?;
-        let config = stage_config(&self.config, &settings.objective, &tokenizer)?;
+        let labelled = self.labelled(settings)?;
+        let aim = labelled.as_ref().map(|(_, aim)| aim);
+        let config = stage_config(&self.config, &settings.objective, aim, &tokenizer)?;
         let batch = settings.batch as u64 * settings.accumulate;
-        let data = data::open(data, tokenizer, batch, self.data_seed()).map_err(boxed)?;
+        let data = match (&data.labelled, &labelled) {
+            (Some(labelled), Some((rows, aim))) => {
+                data::open_labelled(labelled, rows, aim, tokenizer)
+            }
+            _ => data::open(data, tokenizer, batch, self.data_seed()),
+        }
+        .map_err(boxed)?;
         let seed = stage_seed(&self.common, stage);
         let task = TextTask {
             train: data.train,

@@ -4,6 +4,7 @@
 //!   corpus, [`packing`] makes sequences of them, and [`data`] what a recipe trains on.
 //! - [`model`]: [`TextModel`], an embedding, a transformer (or two) and heads, put together by
 //!   [`config`]. BERT, GPT-2, Llama and T5 are presets of it, and [`hub`] their directories.
+//! - [`labelled`] makes examples of labelled text, and [`predict`] what a model says of new text.
 //! - [`batch`]: texts as ids; [`head`]: what is made of tokens; [`generate`]: how they are written on.
 //! - [`metrics`] says how good classes, tags, answers, rankings, translations and representations
 //!   are.
@@ -23,11 +24,13 @@ pub mod generate;
 pub mod head;
 pub mod hub;
 pub mod job;
+pub mod labelled;
 pub mod metrics;
 pub mod modality;
 pub mod model;
 mod ngram;
 pub mod packing;
+pub mod predict;
 pub mod presets;
 pub mod recipe;
 pub mod task;

@@ -49,8 +49,11 @@ impl Modality for TextModality {
         if let Some(longest) = config.longest() {
             facts.push(("longest text".into(), format!("{longest} tokens")));
         }
-        if let Some(task) = config.task {
+        if let Some(task) = &config.task {
             facts.push(("head".into(), format!("{:?}", task.kind).to_lowercase()));
+            if !task.names.is_empty() {
+                facts.push(("labels".into(), task.names.join(", ")));
+            }
         }
         Ok(ModelSummary {
             model_type: opened.model_type().to_owned(),

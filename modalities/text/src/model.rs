@@ -2,7 +2,7 @@
 
 use crate::{
     batch::Text,
-    config::{TaskHeadConfig, TextModelConfig},
+    config::TextModelConfig,
     embedding::TextEmbedding,
     head::{LanguageHead, Pooler, TaskHead, pool},
 };
@@ -35,8 +35,8 @@ pub struct TextModel<B: Backend> {
 /// How a text is read.
 #[derive(Debug)]
 pub struct Reading<'a, B: Backend> {
-    /// Whether a token sees only itself and what came before, whatever the model's own way.
-    pub causal: bool,
+    /// Whether a token sees only itself and what came before; the model's own way if absent.
+    pub causal: Option<bool>,
     /// What came before, which tokens see and join. The text's padding is then that of all tokens,
     /// `[batch, tokens seen before and now]`.
     pub cache: Option<&'a mut Cache<B>>,
@@ -46,7 +46,7 @@ pub struct Reading<'a, B: Backend> {
 
 impl<B: Backend> Default for Reading<'_, B> {
     fn default() -> Self {
-        Self { causal: false, cache: None, bias: None }
+        Self { causal: None, cache: None, bias: None }
     }
 }
 
@@ -65,7 +65,7 @@ impl<B: Backend> TextModel<B> {
             decoder: config.decoder.as_ref().map(|decoder| decoder.init_across(width, device)),
             language: config.language.map(|head| LanguageHead::new(head, sizes, norm, device)),
             pooler: config.pooler.map(|pooler| Pooler::new(pooler, width, norm, device)),
-            task: config.task.map(|task| TaskHead::new(task, width, device)),
+            task: config.task.as_ref().map(|task| TaskHead::new(task, width, device)),
             config,
         };
         Ok(match model.config.initial_deviation {
@@ -102,10 +102,10 @@ impl<B: Backend> TextModel<B> {
     ) -> Tokens<B> {
         let Reading { causal, cache, bias } = reading;
         let positions = text.positions.clone();
-        let causal = causal || self.config.causal;
+        let causal = causal.unwrap_or(self.config.causal);
         let pass = Pass { causal, cache, positions, bias, ..Pass::default() };
         let tokens = through(&self.backbone, values, text, pass);
-        self.after_decoder_family(tokens)
+        self.drop_of_stack(tokens)
     }
 
     /// The decoder of an encoder-decoder: what was written so far, and what was read, to tokens
@@ -121,11 +121,11 @@ impl<B: Backend> TextModel<B> {
         let values = self.embedding.forward(written, before);
         let positions = written.positions.clone();
         let pass = Pass { causal: true, memory: Some(memory), cache, positions, ..Pass::default() };
-        Some(self.after_decoder_family(through(decoder, values, written, pass)))
+        Some(self.drop_of_stack(through(decoder, values, written, pass)))
     }
 
-    /// T5 drops of what leaves its stacks, too.
-    fn after_decoder_family(&self, tokens: Tokens<B>) -> Tokens<B> {
+    /// Encoder-decoders (T5) drop of what leaves their stacks, too.
+    fn drop_of_stack(&self, tokens: Tokens<B>) -> Tokens<B> {
         if self.decoder.is_none() {
             return tokens;
         }
@@ -163,7 +163,7 @@ impl<B: Backend> TextModel<B> {
     }
 
     fn task_head(&self, of_tokens: bool) -> Option<&TaskHead<B>> {
-        let TaskHeadConfig { kind, .. } = self.config.task?;
+        let kind = self.config.task.as_ref()?.kind;
         self.task.as_ref().filter(|_| kind.is_of_tokens() == of_tokens)
     }
 }

@@ -3,11 +3,12 @@
 use crate::{
     config::TextModelConfig,
     generate::Generation,
+    labelled::{LabelledData, LabelledSource},
     packing::{Held, Packing},
     presets::Preset,
     tokenizer::TokenizerSpec,
 };
-use kiln_datasets::{Documents, stories::Stories};
+use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
 use kiln_objectives::Objective;
 use kiln_train::recipe::Parts;
 use schemars::JsonSchema;
@@ -45,7 +46,12 @@ pub struct TextData {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<TokenizerSource>,
     /// Where documents come from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<TextSource>,
+    /// Labelled examples, for objectives that learn from them in place of documents; of the latter
+    /// a tokenizer may still be trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labelled: Option<LabelledData>,
     /// How often each source is seen beside the others; as often as it is large if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<f64>,
@@ -138,6 +144,50 @@ pub enum EvaluationKind {
     Language(LanguageEvaluation),
     /// Texts that a decoder goes on with, for the report.
     Samples(SampleEvaluation),
+    /// How well the model does what `data.labelled` of the last stage asks for, by the measures of
+    /// that task, on its test examples.
+    Task(TaskEvaluation),
+    /// How much of some labels a linear classifier finds in the vectors that the model makes of
+    /// texts, beside those of the same model with random weights.
+    Probe(ProbeEvaluation),
+}
+
+/// A measure of what a model was fine-tuned for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskEvaluation {
+    /// Test examples at most.
+    pub limit: usize,
+    /// How an encoder-decoder writes.
+    pub generation: Generation,
+}
+
+impl Default for TaskEvaluation {
+    fn default() -> Self {
+        Self { limit: 10_000, generation: Generation::default() }
+    }
+}
+
+/// A measure of the vectors that a model makes of texts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeEvaluation {
+    /// Texts with classes: a classifier is fitted to most, and measured on those held out.
+    pub data: LabelledSource,
+    /// The part that is held out.
+    #[serde(default = "quarter")]
+    pub held: Holdout,
+    /// Tokens of a text at most.
+    #[serde(default = "probed")]
+    pub length: usize,
+}
+
+fn quarter() -> Holdout {
+    Holdout::Share(0.25)
+}
+
+fn probed() -> usize {
+    128
 }
 
 /// A measure of a language model.

@@ -6,7 +6,7 @@ use crate::{
     tokenizer::TextTokenizer,
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext};
+use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
@@ -36,7 +36,12 @@ pub struct TextTask {
 
 impl TextTask {
     /// The mean loss over validation sequences, with the same random numbers each time.
-    fn measure<B: Backend>(&self, model: &TextModel<B>, device: &B::Device) -> f64 {
+    fn measure<B: Backend>(
+        &self,
+        model: &TextModel<B>,
+        teacher: Option<&TextModel<B>>,
+        device: &B::Device,
+    ) -> f64 {
         let (mut sum, mut count) = (0.0, 0usize);
         // Spread over all, so that each source has its part.
         let step = self.validation.len().div_ceil(VALIDATED).max(1);
@@ -45,7 +50,7 @@ impl TextTask {
             let host = collate(examples, &self.config.special);
             let batch = host.upload::<B>(&self.config.embedding, device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
-            let loss = self.objective.loss(model, &batch, &mut StepContext::new(&mut rng));
+            let loss = self.objective.loss(model, teacher, &batch, &mut StepContext::new(&mut rng));
             let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
             sum += value * loss.count as f64;
             count += loss.count;
@@ -75,25 +80,36 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         batch.tokens()
     }
 
+    fn teacher(&self) -> Option<Teacher> {
+        self.objective.teacher()
+    }
+
     fn loss(
         &self,
         model: &TextModel<B>,
+        teacher: Option<&TextModel<B>>,
         batch: TextHostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
     ) -> Loss<B> {
-        self.objective.loss(model, &batch.upload::<B>(&self.config.embedding, device), context)
+        self.objective.loss(
+            model,
+            teacher,
+            &batch.upload::<B>(&self.config.embedding, device),
+            context,
+        )
     }
 
     fn validate(
         &self,
         model: &<TextModel<B> as AutodiffModule<B>>::InnerModule,
+        teacher: Option<&<TextModel<B> as AutodiffModule<B>>::InnerModule>,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         if self.validation.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(vec![Measure { name: "loss".into(), value: self.measure(model, device) }])
+        Ok(vec![Measure { name: "loss".into(), value: self.measure(model, teacher, device) }])
     }
 
     fn write_model(

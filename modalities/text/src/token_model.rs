@@ -2,15 +2,15 @@
 
 use crate::{
     config::TaskKind,
-    examples::{Labels, TextBatch},
+    examples::{Example, Labels, TextBatch, collate},
     model::{Reading, TextModel},
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Disguise, Layout, Loss, Sign, StepContext, Targets, TokenModel, Tokens, View,
+    Backend, Disguise, Layout, Loss, Rewrite, Sign, StepContext, Targets, TokenModel, Tokens, View,
 };
 use kiln_kernels::{CrossEntropyOptions, cross_entropy};
-use kiln_objectives::losses;
+use kiln_objectives::{Autoregressive, losses};
 use rand::RngExt as _;
 
 /// What is added to a score that is not to count.
@@ -29,6 +29,8 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
             starts: flags(&batch.host.starts),
             documents: (!text.documents.is_empty())
                 .then(|| text.documents.iter().map(|start| *start as usize).collect()),
+            counted: flags(&batch.host.counted),
+            views: batch.host.views.max(1),
             ..Layout::new(text.batch, text.tokens)
         }
     }
@@ -56,7 +58,8 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
             .prefix
             .filter(|_| view.causal)
             .map(|prefix| prefix_bias::<B>(&prefix, text.dims()[1], &batch.device()));
-        let causal = view.causal && bias.is_none();
+        // A bias says it all.
+        let causal = view.causal.then_some(bias.is_none());
         self.read(&text, Reading { causal, bias, cache: None })
     }
 
@@ -78,6 +81,56 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     fn losses(&self, values: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Option<Tensor<B, 1>> {
         let head = self.language.as_ref()?;
         Some(head.losses(values, ids, &self.embedding.words))
+    }
+
+    fn pooled(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        self.pooled(tokens)
+    }
+
+    fn grades(&self, batch: &TextBatch<B>) -> Option<Vec<f32>> {
+        match &batch.host.labels {
+            Some(Labels::Numbers(rows)) => rows.iter().map(|row| row.first().copied()).collect(),
+            _ => None,
+        }
+    }
+
+    fn sequences(&self, batch: &TextBatch<B>) -> Option<Vec<Vec<u32>>> {
+        let text = &batch.host.text;
+        Some((0..text.batch).map(|row| text.text(row).collect()).collect())
+    }
+
+    fn sentinels(&self) -> Vec<u32> {
+        self.config().special.sentinels()
+    }
+
+    fn write_loss(
+        &self,
+        batch: &TextBatch<B>,
+        rewrites: Vec<Rewrite>,
+        whole: bool,
+        context: &mut StepContext<'_>,
+    ) -> Option<Loss<B>> {
+        let config = self.config();
+        let across = config.decoder.is_some();
+        let prefixes = rewrites.iter().map(|one| one.read.len()).collect();
+        let example = |Rewrite { read, mut write }: Rewrite| {
+            write.extend(config.special.eos);
+            if across {
+                return Example { ids: read, written: Some(write), ..Example::default() };
+            }
+            let counted = [vec![false; read.len()], vec![true; write.len()]].concat();
+            Example { ids: [read, write].concat(), counted, ..Example::default() }
+        };
+        let examples: Vec<Example> = rewrites.into_iter().map(example).collect();
+        let host = collate(&examples, &config.special);
+        let counted = host.counted.clone();
+        let batch = host.upload::<B>(&config.embedding, &batch.device());
+        if across {
+            return Some(self.supervised(&batch, context));
+        }
+        let view = View { prefix: whole.then_some(prefixes), ..View::causal() };
+        let next = Autoregressive::default();
+        Some(next.loss_of_next(self, &batch, view, &counted, context.observe))
     }
 
     /// What the model's head for a task is for; for an encoder-decoder the mean cross-entropy of
@@ -133,7 +186,7 @@ impl<B: Backend> TextModel<B> {
         observe: bool,
     ) -> Option<Loss<B>> {
         let device = batch.device();
-        let kind = self.config().task?.kind;
+        let kind = self.config().task.as_ref()?.kind;
         let classified = |scores: Tensor<B, 2>, classes: Tensor<B, 1, Int>, count| {
             let options = CrossEntropyOptions::default();
             let value = cross_entropy(scores.clone(), classes.clone(), options).mean();
@@ -203,7 +256,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{SpecialIds, TaskHeadConfig, TextModelConfig},
-        examples::{Example, Label, collate},
+        examples::Label,
     };
     use burn::tensor::Bool;
     use burn_flex::Flex;
@@ -220,7 +273,7 @@ mod tests {
     fn encoder(task: Option<TaskKind>) -> TextModelConfig {
         TextModelConfig {
             causal: false,
-            task: task.map(|kind| TaskHeadConfig { kind, dropout: 0.0, bias: true }),
+            task: task.map(|kind| TaskHeadConfig::new(kind, Vec::new())),
             special: SpecialIds { mask: Some(9), ..SpecialIds::default() },
             ..TextModelConfig::default()
         }
@@ -267,7 +320,9 @@ mod tests {
     fn each_task_has_a_loss_that_knows_right_from_wrong() {
         use burn::backend::Autodiff;
         type A = Autodiff<Flex>;
+        use burn::tensor::backend::Backend as _;
         let device = Default::default();
+        A::seed(&device, 1);
         let tasks = [
             (TaskKind::Classes(3), Label::Class(2), 3f32.ln()),
             (TaskKind::Labels(2), Label::Labels(vec![true, false]), 2f32.ln()),

@@ -12,7 +12,7 @@ use crate::{
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_nn::BackboneConfig;
-use kiln_objectives::Objective;
+use kiln_objectives::{Objective, Offers};
 use kiln_train::{
     dispatch::{self, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -62,9 +62,10 @@ impl SeriesJob {
             stage.objective.validate().map_err(|error| {
                 wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
             })?;
-            if let Some(problem) = mismatch(&config, &stage.objective) {
-                return Err(wrong(&format!("stage.{number}.objective"), problem));
-            }
+            stage
+                .objective
+                .fits(&offers(&config))
+                .map_err(|problem| wrong(&format!("stage.{number}.objective"), problem))?;
         }
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
@@ -95,44 +96,56 @@ fn trains_forecast_head(recipe: &Recipe<SeriesParts>) -> bool {
         .any(|stage| matches!(stage.objective, Objective::Supervised(_)) || stage.init.is_some())
 }
 
-/// Why a model cannot be trained for an objective, if so.
-fn mismatch(config: &SeriesModelConfig, objective: &Objective) -> Option<String> {
-    match objective {
-        Objective::Supervised(_) if config.forecast.is_none() => Some(
-            "`supervised` trains a forecast head, and the model has none (`model.parts.forecast`)"
-                .into(),
+/// What a model of series offers to objectives.
+fn offers(config: &SeriesModelConfig) -> Offers {
+    let offer = |there: bool, reason: &str| if there { Ok(()) } else { Err(reason.to_owned()) };
+    Offers {
+        labels: offer(
+            config.forecast.is_some(),
+            "trains a forecast head, and the model has none (`model.parts.forecast`)",
         ),
-        Objective::Masked(_) | Objective::Autoregressive(_) if config.token.is_none() => {
-            Some(format!(
-                "`{}` trains a token head, and the model has none (`model.parts.token`, or \
-                 `model.preset.token_head = true`)",
-                objective.name()
+        targets: offer(
+            config.token.is_some(),
+            "trains a token head, and the model has none (`model.parts.token`, or \
+             `model.preset.token_head = true`)",
+        ),
+        hiding: Ok(()),
+        both_sides: offer(
+            !config.causal,
+            "needs a model that sees both sides of what is hidden; this one is causal: use \
+             `autoregressive`, or set `model.parts.causal` to false",
+        ),
+        next: if !config.backbone.supports_causal() {
+            Err(format!(
+                "needs a backbone whose tokens can be kept from seeing later ones; a {} sees all of \
+                 them",
+                config.backbone.name()
             ))
-        }
-        Objective::Autoregressive(_) if !config.backbone.supports_causal() => Some(format!(
-            "`autoregressive` needs a backbone whose tokens can be kept from seeing later ones; a \
-             {} sees all of them",
-            config.backbone.name()
-        )),
-        Objective::Autoregressive(_) if !config.scaler.is_causal() => Some(
-            "`autoregressive` needs a scaler that does not look ahead: set \
-             `model.parts.scaler.kind.prefix` to the number of patches it may look at"
-                .into(),
+        } else {
+            offer(
+                config.scaler.is_causal(),
+                "needs a scaler that does not look ahead: set `model.parts.scaler.kind.prefix` to \
+                 the number of patches it may look at",
+            )
+        },
+        ahead: 1,
+        quantiser: offer(false, "needs a quantiser, which models of series do not have"),
+        blocks: offer(
+            matches!(config.backbone, BackboneConfig::Transformer(_)),
+            "predicts what a teacher's blocks give, which only transformers show \
+             (`model.parts.backbone.transformer`)",
         ),
-        Objective::Contrastive(_) => {
-            Some("`contrastive` needs a quantiser, which models of series do not have".into())
-        }
-        Objective::Pretext(pretext) => {
-            let known = |task: &String| config.labels.iter().any(|label| label.task() == task);
-            pretext.tasks.keys().find(|task| !known(task)).map(|task| {
-                let heads: Vec<_> = config.labels.iter().map(|label| label.task()).collect();
-                format!(
-                    "the model has no head for the task `{task}`; it has {} (`model.*.labels`)",
-                    if heads.is_empty() { "none".into() } else { heads.join(", ") }
-                )
-            })
-        }
-        _ => None,
+        // Windows bring no pairs: they are seen twice.
+        pairs: offer(false, "needs pairs of series, of which the data says nothing"),
+        grades: offer(false, "needs graded pairs of texts; series have none"),
+        dropout: offer(
+            config.backbone.drops(),
+            "sees a window twice, which are the same without dropout: set some in \
+             `model.parts.backbone`, or `views.hidden`",
+        ),
+        writing: offer(false, "writes ids of a vocabulary; series are numbers"),
+        preferences: offer(false, "needs better answers beside worse; series have none"),
+        tasks: config.labels.iter().map(|label| label.task().to_owned()).collect(),
     }
 }
 

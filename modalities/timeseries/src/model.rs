@@ -171,12 +171,27 @@ impl<B: Backend> SeriesModel<B> {
         batch: &SeriesBatch<B>,
         view: View<B>,
     ) -> Encoded<B> {
-        let [_, _, channels] = batch.dims();
         let patches = self.frontend.patches(scaled.values.clone());
-        let tokens =
-            self.frontend.forward(patches.clone(), view.hide, batch.resolution.clone(), channels);
-        let tokens = Tokens { values: tokens, mask_pad: None, channels };
+        let tokens = self.patches_to_tokens(patches.clone(), batch, view.hide);
         Encoded { tokens: self.backbone.forward(tokens, view.causal), patches, scaled }
+    }
+
+    /// What the backbone takes.
+    pub(crate) fn embed(&self, batch: &SeriesBatch<B>) -> Tokens<B> {
+        let patch = self.config.frontend.patch;
+        let scaled = self.config.scaler.scale(batch.past.clone(), batch.missing.as_ref(), patch);
+        self.patches_to_tokens(self.frontend.patches(scaled.values), batch, None)
+    }
+
+    fn patches_to_tokens(
+        &self,
+        patches: Tensor<B, 3>,
+        batch: &SeriesBatch<B>,
+        hide: Option<Tensor<B, 2, Bool>>,
+    ) -> Tokens<B> {
+        let [_, _, channels] = batch.dims();
+        let values = self.frontend.forward(patches, hide, batch.resolution.clone(), channels);
+        Tokens { values, mask_pad: None, channels }
     }
 
     /// Without the tokens in front of the patches.

@@ -5,7 +5,7 @@ use crate::{
     windows::{Window, collate},
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext};
+use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
 use ndarray::Axis;
@@ -60,13 +60,18 @@ impl SeriesTask {
     }
 
     /// The mean loss of the objective, with the same random numbers each time.
-    fn validate_objective<B: Backend>(&self, model: &SeriesModel<B>, device: &B::Device) -> f64 {
+    fn validate_objective<B: Backend>(
+        &self,
+        model: &SeriesModel<B>,
+        teacher: Option<&SeriesModel<B>>,
+        device: &B::Device,
+    ) -> f64 {
         let (mut sum, mut count) = (0.0, 0usize);
         for (number, windows) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
             let batch = collate(windows, self.config.frontend.resolutions).upload::<B>(device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
             let mut context = StepContext::new(&mut rng);
-            let loss = self.objective.loss(model, &batch, &mut context);
+            let loss = self.objective.loss(model, teacher, &batch, &mut context);
             let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
             sum += value * loss.count as f64;
             count += loss.count;
@@ -96,25 +101,32 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
         batch.past.len()
     }
 
+    fn teacher(&self) -> Option<Teacher> {
+        self.objective.teacher()
+    }
+
     fn loss(
         &self,
         model: &SeriesModel<B>,
+        teacher: Option<&SeriesModel<B>>,
         batch: SeriesHostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
     ) -> Loss<B> {
-        self.objective.loss(model, &batch.upload::<B>(device), context)
+        self.objective.loss(model, teacher, &batch.upload::<B>(device), context)
     }
 
     fn validate(
         &self,
         model: &<SeriesModel<B> as AutodiffModule<B>>::InnerModule,
+        teacher: Option<&<SeriesModel<B> as AutodiffModule<B>>::InnerModule>,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         if self.validation.is_empty() {
             return Ok(Vec::new());
         }
-        let loss = Measure { name: "loss".into(), value: self.validate_objective(model, device) };
+        let value = self.validate_objective(model, teacher, device);
+        let loss = Measure { name: "loss".into(), value };
         if !matches!(self.objective, Objective::Supervised(_)) || !self.comparable {
             return Ok(vec![loss]);
         }

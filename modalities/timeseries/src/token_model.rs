@@ -27,6 +27,7 @@ impl<B: Backend> TokenModel<B> for SeriesModel<B> {
     }
 
     fn encode(&self, batch: &SeriesBatch<B>, view: View<B>) -> Tokens<B> {
+        let view = View { causal: view.causal || self.config().causal, ..view };
         self.patch_tokens(self.encode_all(batch, view).tokens)
     }
 
@@ -46,6 +47,13 @@ impl<B: Backend> TokenModel<B> for SeriesModel<B> {
             Some(head) => head.forward(values),
             None => values,
         }
+    }
+
+    fn encode_each(&self, batch: &SeriesBatch<B>) -> Vec<Tensor<B, 3>> {
+        let tokens = self.embed(batch);
+        let blocks = self.backbone.forward_each(tokens.clone(), self.config().causal);
+        let patches = |values| self.patch_tokens(tokens.clone().with_values(values)).values;
+        blocks.into_iter().map(patches).collect()
     }
 
     /// The forecast loss of the configuration. Models without a forecast head, and batches without

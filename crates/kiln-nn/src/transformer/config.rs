@@ -145,6 +145,13 @@ impl TransformerConfig {
         self.layers as f64 * (projections + attention + feed_forward)
     }
 
+    /// Whether anything is dropped while training.
+    pub fn drops(&self) -> bool {
+        let shares =
+            [self.attention_dropout, self.hidden_dropout, self.residual_dropout, self.layer_drop];
+        shares.iter().any(|share| *share > 0.0)
+    }
+
     /// Checks the settings for tokens of `width` features.
     ///
     /// # Errors

@@ -102,7 +102,7 @@ fn a_model_without_a_quantiser_counts_nothing() {
     use crate::toy::Toy;
     let batch = Tensor::<Flex, 3>::ones([2, 40, 1], &Default::default());
     let mut rng = Seed::new(0).rng();
-    let loss = Contrastive::default().loss(&Toy, &batch, &mut StepContext::new(&mut rng));
+    let loss = Contrastive::default().loss(&Toy, &batch.into(), &mut StepContext::new(&mut rng));
     assert_eq!((loss.value.into_scalar(), loss.count), (0.0, 0));
 }
 

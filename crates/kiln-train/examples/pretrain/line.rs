@@ -56,6 +56,7 @@ impl<B: AutodiffBackend> Task<B> for Line {
     fn loss(
         &self,
         model: &Linear<B>,
+        _teacher: Option<&Linear<B>>,
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
@@ -69,6 +70,7 @@ impl<B: AutodiffBackend> Task<B> for Line {
     fn validate(
         &self,
         model: &<Linear<B> as AutodiffModule<B>>::InnerModule,
+        _teacher: Option<&<Linear<B> as AutodiffModule<B>>::InnerModule>,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         let points = (0..20).map(|i| i as f32 / 20.0).map(|x| (x, 3.0 * x - 1.0)).collect();

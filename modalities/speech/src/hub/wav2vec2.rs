@@ -240,6 +240,7 @@ pub fn to_ours(theirs: &Wav2Vec2Config) -> Result<SpeechModelConfig, ConfigError
             layer_drop: theirs.layerdrop,
             ..TransformerConfig::default()
         },
+        causal: false,
         ctc: if class == CTC { Some(theirs.ctc()?) } else { None },
         quantiser: (class == PRETRAINING).then_some(QuantiserConfig {
             groups: theirs.num_codevector_groups,
@@ -259,6 +260,7 @@ pub fn to_json(ours: &SpeechModelConfig) -> Option<Value> {
     let StemConfig::Wave(wave) = &ours.frontend.stem else { return None };
     let backbone = &ours.backbone;
     let plain = ours.token.is_none()
+        && !ours.causal
         && !(ours.ctc.is_some() && ours.quantiser.is_some())
         && backbone.is_plain()
         && backbone.pre_norm == backbone.final_norm

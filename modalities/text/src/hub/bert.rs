@@ -1,6 +1,6 @@
 //! BERT, RoBERTa (and XLM-R, which is one) and MPNet: encoders with the norm after each block.
 
-use super::{Family, Unreadable, class, refuse};
+use super::{Family, Unreadable, class, refuse, task};
 use crate::config::{
     EmbeddingConfig, Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig,
     TaskKind, TextModelConfig,
@@ -11,7 +11,7 @@ use kiln_nn::{
     activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub(super) const BERT: Family = Family {
     format: Format::Bert,
@@ -120,6 +120,8 @@ struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     id2label: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    label2id: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     num_labels: Option<usize>,
 }
 
@@ -149,6 +151,7 @@ impl Default for Config {
             relative_attention_num_buckets: None,
             problem_type: None,
             id2label: None,
+            label2id: None,
             num_labels: None,
         }
     }
@@ -158,9 +161,6 @@ const MASKED: &str = "ForMaskedLM";
 const SEQUENCE: &str = "ForSequenceClassification";
 const TOKENS: &str = "ForTokenClassification";
 const SPAN: &str = "ForQuestionAnswering";
-const SINGLE: &str = "single_label_classification";
-const MULTI: &str = "multi_label_classification";
-const REGRESSION: &str = "regression";
 
 fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     let theirs: Config = serde_json::from_value(json.clone())?;
@@ -181,7 +181,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         return Err(ConfigError::new("architectures", name, expected).into());
     };
     let pad = theirs.pad_token_id.or(kind.from_padding.then_some(1));
-    let task = task(class, &theirs)?;
+    let task = task_head(class, &theirs)?;
     let dense = PoolerConfig::default();
     Ok(TextModelConfig {
         vocabulary: theirs.vocab_size,
@@ -228,16 +228,11 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     })
 }
 
-fn task(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, ConfigError> {
-    let labels = theirs.id2label.as_ref().map(Map::len).or(theirs.num_labels).unwrap_or(2);
+fn task_head(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, ConfigError> {
+    let (labels, names) = task::names(theirs.id2label.as_ref(), theirs.num_labels);
     let kind = match class {
         "Model" | MASKED => return Ok(None),
-        SEQUENCE => match theirs.problem_type.as_deref() {
-            Some(MULTI) => TaskKind::Labels(labels),
-            Some(REGRESSION) => TaskKind::Numbers(labels),
-            None if labels == 1 => TaskKind::Numbers(1),
-            _ => TaskKind::Classes(labels),
-        },
+        SEQUENCE => task::of_texts(theirs.problem_type.as_deref(), labels),
         TOKENS => TaskKind::Tags(labels),
         SPAN => TaskKind::Span,
         other => {
@@ -246,29 +241,26 @@ fn task(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, ConfigEr
         }
     };
     let dropout = theirs.classifier_dropout.unwrap_or(theirs.hidden_dropout_prob);
-    Ok(Some(TaskHeadConfig { kind, dropout, bias: true }))
+    let names = if kind == TaskKind::Span { Vec::new() } else { names };
+    Ok(Some(TaskHeadConfig { dropout, ..TaskHeadConfig::new(kind, names) }))
 }
 
 fn to_json(ours: &TextModelConfig, kind: &Kind) -> Option<Value> {
     let backbone = &ours.backbone;
-    let (class, problem, labels) = match (&ours.language, &ours.task) {
-        (Some(_), None) => (MASKED, None, None),
-        (None, None) => ("Model", None, None),
-        (None, Some(task)) => match task.kind {
-            TaskKind::Classes(count) => (SEQUENCE, Some(SINGLE), Some(count)),
-            TaskKind::Labels(count) => (SEQUENCE, Some(MULTI), Some(count)),
-            TaskKind::Numbers(count) => (SEQUENCE, Some(REGRESSION), Some(count)),
-            TaskKind::Tags(count) => (TOKENS, None, Some(count)),
-            TaskKind::Span => (SPAN, None, Some(2)),
-        },
+    let head = ours.task.as_ref();
+    let class = match (&ours.language, head.map(|head| head.kind)) {
+        (Some(_), None) => MASKED,
+        (None, None) => "Model",
+        (None, Some(TaskKind::Tags(_))) => TOKENS,
+        (None, Some(TaskKind::Span)) => SPAN,
+        (None, Some(_)) => SEQUENCE,
         _ => return None,
     };
-    let dropout = ours.task.map(|task| task.dropout).filter(|d| *d != ours.embedding.dropout);
+    let dropout = head.map(|head| head.dropout).filter(|d| *d != ours.embedding.dropout);
     let buckets = match &backbone.positions {
         Some(PositionConfig::Relative(relative)) => Some(relative.buckets),
         _ => None,
     };
-    let name = |label: usize| (label.to_string(), json!(format!("LABEL_{label}")));
     let theirs = Config {
         model_type: kind.model_type.into(),
         architectures: None,
@@ -291,8 +283,9 @@ fn to_json(ours: &TextModelConfig, kind: &Kind) -> Option<Value> {
         bos_token_id: ours.special.bos,
         eos_token_id: ours.special.eos,
         relative_attention_num_buckets: buckets,
-        problem_type: problem.map(Into::into),
-        id2label: labels.map(|count| (0..count).map(name).collect()),
+        problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
+        id2label: head.map(task::id2label),
+        label2id: head.map(task::label2id),
         num_labels: None,
     };
     family_json(kind.model_type, &format!("{}{class}", kind.class), &theirs)

@@ -9,6 +9,7 @@ mod gpt2;
 mod llama;
 mod modernbert;
 mod t5;
+mod task;
 
 use crate::{
     config::{Format, SpecialIds, TextModelConfig},

@@ -1,6 +1,6 @@
 //! ModernBERT: <https://arxiv.org/abs/2412.13663>.
 
-use super::{Family, Unreadable, class, refuse};
+use super::{Family, Unreadable, class, refuse, task};
 use crate::config::{
     EmbeddingConfig, Format, LanguageHeadConfig, PoolerConfig, Pooling, SpecialIds, TaskHeadConfig,
     TaskKind, TextModelConfig,
@@ -11,7 +11,7 @@ use kiln_nn::{
     TransformerConfig, activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub(super) const FAMILY: Family =
     Family { format: Format::ModernBert, model_types: &["modernbert"], to_ours, to_json, rules };
@@ -57,6 +57,8 @@ struct Config {
     problem_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id2label: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label2id: Option<Map<String, Value>>,
 }
 
 /// Rotary positions in the newer spelling.
@@ -113,6 +115,7 @@ impl Default for Config {
             sep_token_id: Some(50_282),
             problem_type: None,
             id2label: None,
+            label2id: None,
         }
     }
 }
@@ -139,14 +142,12 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
     ])?;
     let bias = if theirs.attention_bias { AttentionBias::All } else { AttentionBias::None };
-    let labels = theirs.id2label.as_ref().map_or(2, Map::len);
-    let kind = match (class, theirs.problem_type.as_deref()) {
-        (MODEL | MASKED, _) => None,
-        (TOKENS, _) => Some(TaskKind::Tags(labels)),
-        (SEQUENCE, Some("multi_label_classification")) => Some(TaskKind::Labels(labels)),
-        (SEQUENCE, Some("regression")) => Some(TaskKind::Numbers(labels)),
-        (SEQUENCE, _) => Some(TaskKind::Classes(labels)),
-        (other, _) => {
+    let (labels, names) = task::names(theirs.id2label.as_ref(), None);
+    let kind = match class {
+        MODEL | MASKED => None,
+        TOKENS => Some(TaskKind::Tags(labels)),
+        SEQUENCE => Some(task::of_texts(theirs.problem_type.as_deref(), labels)),
+        other => {
             let expected = format!("{MODEL}, {MASKED}, {SEQUENCE} or {TOKENS}");
             return Err(ConfigError::new("architectures", other, expected).into());
         }
@@ -218,9 +219,8 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             norm: true,
         }),
         task: kind.map(|kind| TaskHeadConfig {
-            kind,
             dropout: theirs.classifier_dropout,
-            bias: true,
+            ..TaskHeadConfig::new(kind, names)
         }),
         special: SpecialIds {
             pad: theirs.pad_token_id,
@@ -237,23 +237,16 @@ fn to_json(ours: &TextModelConfig) -> Option<Value> {
     let backbone = &ours.backbone;
     let Some(PositionConfig::Rotary(rotary)) = &backbone.positions else { return None };
     let local = backbone.local?;
-    let (class, problem, labels) = match (&ours.language, &ours.task) {
-        (Some(_), None) => (MASKED, None, None),
-        (None, None) => (MODEL, None, None),
-        (None, Some(task)) => match task.kind {
-            TaskKind::Classes(count) => {
-                (SEQUENCE, Some("single_label_classification"), Some(count))
-            }
-            TaskKind::Labels(count) => (SEQUENCE, Some("multi_label_classification"), Some(count)),
-            TaskKind::Numbers(count) => (SEQUENCE, Some("regression"), Some(count)),
-            TaskKind::Tags(_) | TaskKind::Span => return None,
-        },
+    let head = ours.task.as_ref();
+    let class = match (&ours.language, head.map(|head| head.kind)) {
+        (Some(_), None) => MASKED,
+        (None, None) => MODEL,
+        (None, Some(kind)) if !kind.is_of_tokens() => SEQUENCE,
         _ => return None,
     };
     let transform = ours.language.and_then(|head| head.transform);
     let transform = transform.or(ours.pooler.and_then(|pooler| pooler.transform));
     let default = Config::default();
-    let name = |label: usize| (label.to_string(), json!(format!("LABEL_{label}")));
     let theirs = Config {
         vocab_size: ours.vocabulary,
         hidden_size: ours.width,
@@ -277,7 +270,7 @@ fn to_json(ours: &TextModelConfig) -> Option<Value> {
             Some(Pooling::Mean) => "mean".into(),
             _ => "cls".into(),
         },
-        classifier_dropout: ours.task.map_or(0.0, |task| task.dropout),
+        classifier_dropout: head.map_or(0.0, |head| head.dropout),
         classifier_bias: ours.language.map(|head| head.transform_bias).unwrap_or_default()
             || ours.pooler.is_some_and(|pooler| pooler.bias),
         classifier_activation: transform
@@ -287,8 +280,9 @@ fn to_json(ours: &TextModelConfig) -> Option<Value> {
         cls_token_id: ours.special.bos,
         eos_token_id: ours.special.eos,
         sep_token_id: ours.special.eos,
-        problem_type: problem.map(Into::into),
-        id2label: labels.map(|count| (0..count).map(name).collect()),
+        problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
+        id2label: head.map(task::id2label),
+        label2id: head.map(task::label2id),
         ..default
     };
     family_json("modernbert", class, &theirs)

@@ -185,7 +185,7 @@ families!(bert, roberta, mpnet, modernbert, gpt2, llama, qwen2, t5);
 #[test]
 fn what_no_family_can_express_is_written_as_ours() {
     let odd = TextModelConfig {
-        task: Some(TaskHeadConfig { kind: TaskKind::Tags(3), dropout: 0.0, bias: true }),
+        task: Some(TaskHeadConfig::new(TaskKind::Tags(3), Vec::new())),
         ..TextModelConfig::default()
     };
     for (config, expected) in [(odd, KILN), (TextModelConfig::default(), "gpt2")] {

@@ -48,6 +48,7 @@ pub use probe::{LogisticProbe, NeighbourProbe, ProbeConfig};
 pub use ranking::{Gain, Ranked, rank};
 pub use rouge::{RougeScore, rouge_l};
 pub use tagging::TagScores;
+pub(crate) use words::{is_unspaced, segments};
 
 /// Whether two numbers are equal but for rounding.
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Words of scripts with spaces, characters of those without.
 
 /// Whether a character belongs to a script that puts no spaces between words: Han, kana.
-pub(super) fn is_unspaced(c: char) -> bool {
+pub(crate) fn is_unspaced(c: char) -> bool {
     matches!(c,
         '\u{3041}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' // kana
         | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
@@ -10,7 +10,7 @@ pub(super) fn is_unspaced(c: char) -> bool {
 
 /// Splits text into words and single characters of scripts without spaces, in small letters.
 /// `symbol` says which other characters become pieces of their own; the rest only divides.
-pub(super) fn segments(text: &str, symbol: impl Fn(char) -> bool) -> Vec<String> {
+pub(crate) fn segments(text: &str, symbol: impl Fn(char) -> bool) -> Vec<String> {
     let (mut pieces, mut word) = (Vec::new(), String::new());
     for c in text.chars().flat_map(char::to_lowercase) {
         if c.is_alphanumeric() && !is_unspaced(c) {

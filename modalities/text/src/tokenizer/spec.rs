@@ -1,6 +1,6 @@
 //! Which tokenizer to train.
 
-use super::{Result, Role, TokenizerError};
+use super::{Result, Role, TokenizerError, special::sentinel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -19,6 +19,9 @@ pub struct TokenizerSpec {
     pub special: BTreeMap<Role, String>,
     /// More special tokens.
     pub additional: Vec<String>,
+    /// So many sentinels, `<extra_id_0>` and on: what stands for spans that are taken out of a text
+    /// and written anew.
+    pub sentinels: usize,
     /// How often two tokens must stand side by side to become one.
     pub min_count: u64,
 }
@@ -26,7 +29,7 @@ pub struct TokenizerSpec {
 impl Default for TokenizerSpec {
     fn default() -> Self {
         let model = Model::default();
-        Self { model, special: BTreeMap::new(), additional: Vec::new(), min_count: 2 }
+        Self { model, special: BTreeMap::new(), additional: Vec::new(), sentinels: 0, min_count: 2 }
     }
 }
 
@@ -145,7 +148,8 @@ impl TokenizerSpec {
         roles.extend(self.special.clone());
         roles.retain(|_, text| !text.is_empty());
         let mut special: Vec<String> = Vec::new();
-        for text in roles.values().chain(&self.additional) {
+        let sentinels: Vec<String> = (0..self.sentinels).map(sentinel).collect();
+        for text in roles.values().chain(&self.additional).chain(&sentinels) {
             if text.is_empty() {
                 let found = "an empty text".to_owned();
                 let expected = "special tokens of at least a character".to_owned();

@@ -96,6 +96,20 @@ impl SpecialTokens {
         &self.additional
     }
 
+    /// The first and the last id of T5's sentinels, `<extra_id_0>` and on, where there are any and
+    /// their ids follow each other.
+    pub fn sentinels(&self) -> Option<[u32; 2]> {
+        let id = |number: usize| {
+            let text = sentinel(number);
+            Some(self.additional.iter().find(|token| token.text == text)?.id)
+        };
+        let ids: Vec<u32> = (0..).map_while(id).collect();
+        let (first, last) = (*ids.first()?, *ids.last()?);
+        let step = |pair: &[u32]| pair[0].abs_diff(pair[1]) == 1;
+        (ids.windows(2).all(step) && first.abs_diff(last) as usize + 1 == ids.len())
+            .then_some([first, last])
+    }
+
     /// All ids, sorted.
     pub fn ids(&self) -> Vec<u32> {
         let tokens = self.roles.values().chain(&self.additional);
@@ -150,6 +164,11 @@ impl SpecialTokens {
         additional.sort_by_key(|token| token.id);
         Ok(Self { roles, additional })
     }
+}
+
+/// What stands for the span of this number that was taken out of a text, as in T5.
+pub(super) fn sentinel(number: usize) -> String {
+    format!("<extra_id_{number}>")
 }
 
 /// A token is its text, or an object that holds it.

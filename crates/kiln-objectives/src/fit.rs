@@ -1,0 +1,138 @@
+//! Whether a model and its data offer what an objective needs.
+
+use crate::{Objective, Views};
+
+/// Something that an objective may need, or why it is not there and how to get it.
+pub type Offer = Result<(), String>;
+
+/// What a model and its data offer to objectives. A modality fills it in from a recipe, so that a
+/// combination that makes no sense is refused before anything is computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offers {
+    /// Labels, and a head that predicts them.
+    pub labels: Offer,
+    /// Something that each token stands for, and a head that predicts it.
+    pub targets: Offer,
+    /// Something that stands for the content of tokens that are hidden.
+    pub hiding: Offer,
+    /// Tokens that see those after them, too.
+    pub both_sides: Offer,
+    /// Tokens that can be kept from seeing those after them.
+    pub next: Offer,
+    /// How many tokens ahead a token does not show through the frontend.
+    pub ahead: usize,
+    /// A quantiser of what tokens are made of.
+    pub quantiser: Offer,
+    /// Blocks whose outputs can be taught and predicted.
+    pub blocks: Offer,
+    /// Sequences that belong together.
+    pub pairs: Offer,
+    /// Pairs with grades.
+    pub grades: Offer,
+    /// Dropout, which makes two views of a sequence differ.
+    pub dropout: Offer,
+    /// Sequences of ids that can be written anew, with sentinels for what was taken out.
+    pub writing: Offer,
+    /// Better answers beside worse.
+    pub preferences: Offer,
+    /// Tasks of the modality's own, by name.
+    pub tasks: Vec<String>,
+}
+
+impl Objective {
+    /// Checks that it is offered what it needs.
+    ///
+    /// # Errors
+    /// What is missing, and how to get it.
+    pub fn fits(&self, offers: &Offers) -> Result<(), String> {
+        for objective in self.each() {
+            let needs: &[&Offer] = match objective {
+                Self::Supervised(_) => &[&offers.labels],
+                Self::Masked(_) => &[&offers.targets, &offers.hiding, &offers.both_sides],
+                Self::Autoregressive(_) => &[&offers.targets, &offers.next],
+                Self::Contrastive(_) => &[&offers.quantiser, &offers.both_sides],
+                Self::Paired(paired) => match (&offers.pairs, &paired.views) {
+                    (Ok(()), _) => &[],
+                    (_, Views::Dropout) => &[&offers.dropout],
+                    (_, Views::Hidden(_)) => &[&offers.hiding],
+                },
+                Self::Ranked(_) => &[&offers.grades],
+                Self::SelfDistillation(_) => &[&offers.blocks, &offers.hiding, &offers.both_sides],
+                Self::Denoising(_) => &[&offers.targets, &offers.writing],
+                Self::Preference(_) => &[&offers.targets, &offers.next, &offers.preferences],
+                Self::Pretext(pretext) => {
+                    let unknown = pretext.tasks.keys().find(|task| !offers.tasks.contains(task));
+                    let Some(task) = unknown else { continue };
+                    let heads = offers.tasks.join(", ");
+                    let heads = if heads.is_empty() { "none" } else { &heads };
+                    return Err(format!(
+                        "the model has no head for the task `{task}`; it has {heads}"
+                    ));
+                }
+                Self::Mixture(_) => &[],
+            };
+            for need in needs {
+                if let Err(reason) = need {
+                    return Err(format!("`{}` {reason}", objective.name()));
+                }
+            }
+            if let Self::Autoregressive(settings) = objective
+                && settings.ahead < offers.ahead
+            {
+                return Err(format!(
+                    "`autoregressive.ahead` is {}; a token of this model shows what the next stands \
+                     for: expected {} or more",
+                    settings.ahead, offers.ahead
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Autoregressive, Masked, Mixture, Paired, Part, Pretext};
+
+    fn offers() -> Offers {
+        let none = || Err("needs what is not there".to_owned());
+        Offers {
+            labels: none(),
+            targets: Ok(()),
+            hiding: Ok(()),
+            both_sides: Ok(()),
+            next: Ok(()),
+            ahead: 2,
+            quantiser: none(),
+            blocks: none(),
+            pairs: none(),
+            grades: none(),
+            dropout: none(),
+            writing: none(),
+            preferences: none(),
+            tasks: vec!["order".into()],
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let offers = offers();
+        let hidden = Paired { views: Views::Hidden(Masked::default()), ..Paired::default() };
+        assert_eq!(Objective::Paired(hidden).fits(&offers), Ok(()));
+        let dropped = Objective::Paired(Paired::default());
+        let reason = dropped.fits(&offers).unwrap_err();
+        assert_eq!(reason, "`paired` needs what is not there");
+        let next = |ahead| {
+            Objective::Autoregressive(Autoregressive { ahead, ..Autoregressive::default() })
+        };
+        assert!(next(2).fits(&offers).is_ok());
+        assert!(next(1).fits(&offers).unwrap_err().contains("expected 2 or more"));
+        let part = |objective| Part { objective, weight: 1.0, from: 0 };
+        let parts = vec![part(Objective::Masked(Masked::default())), part(dropped)];
+        assert!(Objective::Mixture(Mixture { parts, sum: true }).fits(&offers).is_err());
+        let task = |name: &str| Objective::Pretext(Pretext { tasks: [(name.into(), 1.0)].into() });
+        assert!(task("order").fits(&offers).is_ok());
+        assert!(task("other").fits(&offers).unwrap_err().contains("it has order"));
+    }
+}

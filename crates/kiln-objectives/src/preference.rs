@@ -1,0 +1,119 @@
+//! The better of two answers becomes likelier than the worse, as seen from where training began:
+//! direct preference optimisation, <https://arxiv.org/abs/2305.18290>.
+
+use crate::{
+    ObjectiveError,
+    autoregressive::{next_ids, predicted},
+};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, View};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of training by preferences. Batches have the better answer before the worse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preference {
+    /// How far the model may go from where it began: the smaller, the further.
+    pub beta: f64,
+    /// The share of preferences that are taken to be the wrong way round,
+    /// <https://arxiv.org/abs/2305.18290v3>, appendix.
+    pub smoothing: f64,
+    /// The weight of the better answer's own mean loss a token, which keeps it likely
+    /// (<https://arxiv.org/abs/2404.19733>).
+    pub likelihood: f64,
+}
+
+impl Default for Preference {
+    fn default() -> Self {
+        Self { beta: 0.1, smoothing: 0.0, likelihood: 0.0 }
+    }
+}
+
+impl Preference {
+    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
+        let wrong = |key, problem| Err(ObjectiveError { key, problem });
+        if !(self.beta > 0.0 && self.beta.is_finite()) {
+            return wrong("preference.beta", format!("is {}; expected above 0", self.beta));
+        }
+        if !(0.0..0.5).contains(&self.smoothing) {
+            let problem = format!("is {}; expected 0 to below 0.5", self.smoothing);
+            return wrong("preference.smoothing", problem);
+        }
+        if !(self.likelihood >= 0.0 && self.likelihood.is_finite()) {
+            let problem = format!("is {}; expected 0 or more", self.likelihood);
+            return wrong("preference.likelihood", problem);
+        }
+        Ok(())
+    }
+
+    /// The mean over the pairs of a batch; one without pairs or ids counts nothing.
+    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+        &self,
+        model: &M,
+        teacher: Option<&M>,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
+        let device = model.device(batch);
+        let layout = model.layout(batch);
+        let counted = predicted(&layout, None, 1);
+        let own = (layout.views == 2).then(|| answers(model, batch, &counted)).flatten();
+        let Some(own) = own else { return Loss::new(Tensor::zeros([1], &device), 0) };
+        let pairs = layout.batch / 2;
+        let begun = teacher.and_then(|teacher| answers(teacher, batch, &counted));
+        let begun = begun.map_or_else(|| own.clone().detach(), Tensor::detach);
+        // Losses are negative log-likelihoods: the worse answer's gain is the better one's.
+        let gain = (begun - own.clone()).reshape([pairs, 2]);
+        let margin = (gain.clone().narrow(1, 0, 1) - gain.narrow(1, 1, 1)).mul_scalar(self.beta);
+        let surprise = |x: Tensor<B, 2>| {
+            // -ln sigmoid(x), without overflow.
+            x.clone().neg().clamp_min(0.0) + x.abs().neg().exp().log1p()
+        };
+        let mut value = surprise(margin.clone()).mul_scalar(1.0 - self.smoothing);
+        if self.smoothing > 0.0 {
+            value = value + surprise(margin.clone().neg()).mul_scalar(self.smoothing);
+        }
+        let mut value = value.mean();
+        if self.likelihood > 0.0 {
+            let better = counted.chunks(layout.tokens).step_by(2);
+            let tokens: usize = better.map(|row| row.iter().filter(|on| **on).count()).sum();
+            let sum = own.reshape([pairs, 2]).narrow(1, 0, 1).sum();
+            value = value + sum.mul_scalar(self.likelihood / tokens.max(1) as f64);
+        }
+        let loss = Loss::new(value, pairs);
+        if !context.observe {
+            return loss;
+        }
+        let one = |value: f32| Tensor::from_floats([value], &device);
+        let right = margin.detach().greater_elem(0.0).float().mean();
+        let loss = loss.with_sign(Sign::Accuracy, right).with_sign(Sign::ChanceAccuracy, one(0.5));
+        if self.likelihood == 0.0 { loss.with_sign(Sign::GuessLoss, one(2f32.ln())) } else { loss }
+    }
+}
+
+/// The summed loss of the tokens counted of each sequence, `[batch]`; `None` where tokens are no
+/// ids.
+fn answers<B: Backend, M: TokenModel<B>>(
+    model: &M,
+    batch: &M::Batch,
+    counted: &[bool],
+) -> Option<Tensor<B, 1>> {
+    let Targets::Ids { ids, .. } = model.targets(batch) else { return None };
+    let values = model.encode(batch, View::causal()).values;
+    let [sequences, tokens, width] = values.dims();
+    let device = values.device();
+    let (next, chosen) = next_ids(ids, counted, 1);
+    let rows: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
+    let owners: Vec<i64> = rows.iter().map(|row| row / tokens as i64).collect();
+    let count = rows.len();
+    let upload = |values: Vec<i64>| {
+        Tensor::<B, 1, Int>::from_data(TensorData::new(values, [count]), &device)
+    };
+    let (rows, owners) = (upload(rows), upload(owners));
+    let picked = values.reshape([sequences * tokens, width]).select(0, rows.clone());
+    let ids = next.reshape([sequences * tokens]).select(0, rows);
+    let losses = model.losses(picked, ids)?;
+    let sums = Tensor::zeros([sequences], &device);
+    Some(sums.select_assign(0, owners, losses, IndexingUpdateOp::Add))
+}

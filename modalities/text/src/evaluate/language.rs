@@ -1,0 +1,80 @@
+//! How well a decoder knows what comes next.
+
+use super::Subject;
+use crate::{
+    data,
+    examples::{Example, collate},
+    ngram::Ngrams,
+    recipe::LanguageEvaluation,
+};
+use kiln_core::{Backend, Objective as _, Size, StepContext};
+use kiln_objectives::{Autoregressive, Objective};
+use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
+
+/// Sequences of a batch.
+const BATCH: usize = 16;
+/// Training sequences that n-grams are counted in, at most.
+const COUNTED: u64 = 20_000;
+
+impl<B: Backend> Subject<'_, B> {
+    /// Cross-entropy, perplexity and bits a byte of the text kept for validation.
+    pub(super) fn language(
+        &self,
+        settings: &LanguageEvaluation,
+    ) -> Result<Vec<ResultRow>, TaskError> {
+        let Self { model, seed, device, .. } = *self;
+        let data = data::open(self.data(), self.tokenizer.clone(), 1, seed)?;
+        let step = data.validation.len().div_ceil(settings.limit.max(1)).max(1);
+        let kept: Vec<&Example> = data.validation.iter().step_by(step).collect();
+        if kept.is_empty() {
+            let name = &self.evaluation.name;
+            let problem =
+                format!("evaluation `{name}`: `data.validation` keeps nothing to measure on");
+            return Err(problem.into());
+        }
+        let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
+        let objective = Objective::Autoregressive(Autoregressive::default());
+        let (mut nats, mut tokens, mut bytes) = (0.0, 0usize, 0usize);
+        for examples in kept.chunks(BATCH) {
+            let examples: Vec<Example> = examples.iter().map(|one| (*one).clone()).collect();
+            let host = collate(&examples, &model.config().special);
+            let batch = host.upload::<B>(&model.config().embedding, device);
+            let mut rng = seed.rng();
+            let loss = objective.loss(model, None, &batch, &mut StepContext::new(&mut rng));
+            let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
+            nats += value * loss.count as f64;
+            tokens += loss.count;
+            for example in &examples {
+                // The first token is never predicted.
+                let predicted = example.ids.get(1..).unwrap_or_default();
+                bytes += data.tokenizer.decode(predicted, true)?.len();
+            }
+            progress.advance(examples.len());
+        }
+        progress.finish();
+
+        let counted = match data.train.size() {
+            Size::Known(size) => size.min(COUNTED),
+            Size::Endless => COUNTED.min(2000),
+        };
+        let mut ngrams = Ngrams::new(model.config().vocabulary);
+        for index in 0..counted {
+            ngrams.count(&data.train.example(index)?.ids);
+        }
+        let guesses: Vec<(&str, f64)> = [("unigram", 1), ("trigram", 3)]
+            .map(|(name, order)| (name, ngrams.nats(kept.iter().map(|one| &one.ids[..]), order)))
+            .to_vec();
+        let mean = nats / tokens.max(1) as f64;
+        let a_byte = tokens as f64 / bytes.max(1) as f64 / std::f64::consts::LN_2;
+        let row = |metric: &str, of: &dyn Fn(f64) -> f64| {
+            let guesses: Vec<(&str, f64)> =
+                guesses.iter().map(|(name, nats)| (*name, of(*nats))).collect();
+            self.row("language", "validation", metric, of(mean), &guesses)
+        };
+        Ok(vec![
+            row("cross-entropy", &|nats| nats),
+            row("perplexity", &f64::exp),
+            row("bits-per-byte", &|nats| nats * a_byte),
+        ])
+    }
+}

@@ -1,0 +1,74 @@
+//! What a linear classifier finds in the vectors that a model makes of texts.
+
+use super::Subject;
+use crate::{
+    TextModel, TextModelConfig,
+    labelled::{Encoder, Row},
+    metrics::{Confusion, LogisticProbe, ProbeConfig},
+    recipe::ProbeEvaluation,
+};
+use kiln_core::Backend;
+use kiln_datasets::labelled::{Label, Labelled, Labels};
+use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
+use ndarray::Array2;
+
+impl<B: Backend> Subject<'_, B> {
+    /// Accuracy on held-out texts, beside that of the same model with random weights and of the
+    /// most frequent class.
+    pub(super) fn probe(&self, settings: &ProbeEvaluation) -> Result<Vec<ResultRow>, TaskError> {
+        let name = &self.evaluation.name;
+        let seed = self.seed.part("probe");
+        let rows: Vec<Labelled> = settings
+            .data
+            .rows(seed)?
+            .into_iter()
+            .filter_map(|row| match row {
+                Row::Labelled(row @ Labelled { label: Label::Class(_), .. }) => Some(row),
+                _ => None,
+            })
+            .collect();
+        if rows.is_empty() {
+            let problem = format!("evaluation `{name}`: a probe wants texts with one class each");
+            return Err(problem.into());
+        }
+        let labels = Labels::of_labels(rows.iter().map(|row| &row.label));
+        let class = |row: &Labelled| match &row.label {
+            Label::Class(name) => labels.id(name).unwrap_or(0),
+            _ => 0,
+        };
+        let (train, test) = settings.held.split(rows, seed)?;
+        let [train_classes, test_classes] =
+            [&train, &test].map(|rows| rows.iter().map(class).collect::<Vec<_>>());
+
+        let encoder = Encoder::new(self.tokenizer.clone(), settings.length);
+        let examples = |rows: &[Labelled]| {
+            rows.iter()
+                .map(|row| encoder.text(&row.text, row.second.as_deref()))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let (train, test) = (examples(&train)?, examples(&test)?);
+        B::seed(self.device, seed.value());
+        let config = TextModelConfig { format: None, ..self.model.config().clone() };
+        let random = TextModel::new(config, self.device)?;
+        let progress = Progress::new(name, 2 * (train.len() + test.len()), "texts");
+        let accuracy = |model: &TextModel<B>| -> Result<f64, TaskError> {
+            let vectors = |examples: &[_]| {
+                let rows = model.vectors(examples, self.device, |count| progress.advance(count));
+                let width = rows.first().map_or(0, Vec::len);
+                Array2::from_shape_vec((rows.len(), width), rows.concat())
+            };
+            let settings = ProbeConfig::default();
+            let (seen, held) = (vectors(&train)?, vectors(&test)?);
+            let probe = LogisticProbe::fit(seen.view(), &train_classes, labels.len(), &settings)?;
+            let found = probe.predict(held.view())?;
+            Ok(Confusion::of(&test_classes, &found)?.accuracy().unwrap_or(f64::NAN))
+        };
+        let (trained, untrained) = (accuracy(self.model)?, accuracy(&random)?);
+        progress.finish();
+        let frequent = super::baseline::most_frequent(train_classes.iter().copied());
+        let often = test_classes.iter().filter(|class| Some(**class) == frequent).count();
+        let share = often as f64 / test_classes.len().max(1) as f64;
+        let beside = [("random weights", untrained), ("most frequent", share)];
+        Ok(vec![self.row("probe", "held out", "accuracy", trained, &beside)])
+    }
+}

@@ -1,0 +1,128 @@
+//! What is to be learnt of labelled rows.
+
+use super::Row;
+use crate::config::TaskKind;
+use kiln_datasets::labelled::{Label, Labels, to_bio};
+use kiln_objectives::Objective;
+
+/// What a model learns of labelled rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Aim {
+    /// A head for a task, and what its outputs are called.
+    Head(TaskKind, Labels),
+    /// To write the other text when one was read.
+    Write,
+    /// To go on as the assistant does.
+    Answer,
+    /// Which texts belong together, or how alike they are.
+    Alike,
+    /// Which answer is better.
+    Prefer,
+}
+
+impl Aim {
+    /// What an objective makes of rows, by the first of them; with `names` of labels, or those that
+    /// occur. `writes` says whether the model is an encoder-decoder.
+    ///
+    /// # Errors
+    /// When the objective does not learn from such rows: what it learns from.
+    pub fn of(
+        objective: &Objective,
+        rows: &[Row],
+        names: &[String],
+        writes: bool,
+    ) -> Result<Self, String> {
+        let mut found: Option<Self> = None;
+        for objective in objective.each() {
+            let aim = Self::of_one(objective, rows, names, writes)?;
+            if found.as_ref().is_some_and(|found| *found != aim) {
+                return Err("holds rows for one part of the mixture, but not for another".into());
+            }
+            found = Some(aim);
+        }
+        found.ok_or_else(|| "has an objective without parts".into())
+    }
+
+    fn of_one(
+        objective: &Objective,
+        rows: &[Row],
+        names: &[String],
+        writes: bool,
+    ) -> Result<Self, String> {
+        let Some(first) = rows.first() else { return Err("holds no examples".into()) };
+        let learns =
+            |what: &str| Err(format!("is not what `{}` learns from: {what}", objective.name()));
+        match (objective, first) {
+            (Objective::Supervised(_), Row::Pair(pair)) if pair.label.is_none() => {
+                if writes {
+                    Ok(Self::Write)
+                } else {
+                    learns(
+                        "texts without labels are for encoder-decoders, `paired`, or, where a \
+                            decoder is to answer, `autoregressive`",
+                    )
+                }
+            }
+            (Objective::Supervised(_), Row::Conversation(_)) if writes => Ok(Self::Write),
+            (Objective::Supervised(_), Row::Labelled(_) | Row::Pair(_)) => {
+                let labels = rows.iter().filter_map(|row| match row {
+                    Row::Labelled(row) => Some(&row.label),
+                    Row::Pair(pair) => pair.label.as_ref(),
+                    _ => None,
+                });
+                let named = named(names, || Labels::of_labels(labels))?;
+                let first = match first {
+                    Row::Labelled(row) => Some(&row.label),
+                    Row::Pair(pair) => pair.label.as_ref(),
+                    _ => None,
+                };
+                Ok(match first {
+                    Some(Label::Classes(_)) => Self::Head(TaskKind::Labels(named.len()), named),
+                    Some(Label::Value(_)) => Self::Head(TaskKind::Numbers(1), Labels::default()),
+                    _ => Self::Head(TaskKind::Classes(named.len()), named),
+                })
+            }
+            (Objective::Supervised(_), Row::Tagged(_)) => {
+                let tags = rows.iter().flat_map(|row| match row {
+                    Row::Tagged(row) => to_bio(&row.tags),
+                    _ => Vec::new(),
+                });
+                let tags: Vec<String> = tags.collect();
+                let named = named(names, || Labels::of_tags(tags.iter().map(String::as_str)))?;
+                Ok(Self::Head(TaskKind::Tags(named.len()), named))
+            }
+            (Objective::Supervised(_), Row::Question(_)) => {
+                Ok(Self::Head(TaskKind::Span, Labels::default()))
+            }
+            (Objective::Supervised(_), _) => {
+                learns("it wants texts with labels, tags, questions, or pairs to translate")
+            }
+            (Objective::Autoregressive(_), Row::Conversation(_) | Row::Pair(_)) => Ok(Self::Answer),
+            (Objective::Paired(_), Row::Pair(_) | Row::Triplet(_)) => Ok(Self::Alike),
+            (Objective::Ranked(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Alike),
+            (Objective::Ranked(_), Row::Labelled(row)) if row.second.is_some() => Ok(Self::Alike),
+            (Objective::Preference(_), Row::Preference(_)) => Ok(Self::Prefer),
+            (Objective::Autoregressive(_), _) => learns("it wants conversations or pairs"),
+            (Objective::Paired(_), _) => learns("it wants pairs or triplets"),
+            (Objective::Ranked(_), _) => learns("it wants pairs with grades"),
+            (Objective::Preference(_), _) => learns("it wants preferences"),
+            _ => learns("it wants plain text, `data.sources`"),
+        }
+    }
+
+    /// What the outputs of the head are called.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Head(_, labels) => labels.names().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn named(names: &[String], found: impl FnOnce() -> Labels) -> Result<Labels, String> {
+    if names.is_empty() {
+        Ok(found())
+    } else {
+        Labels::new(names.iter().cloned()).map_err(|error| error.to_string())
+    }
+}

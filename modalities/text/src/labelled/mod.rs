@@ -1,0 +1,270 @@
+//! Labelled text: from files to what a model is fine-tuned on.
+//!
+//! [`LabelledData`] says where it is, [`Row`]s are what the readers give, an [`Encoder`] makes
+//! [`Example`](crate::examples::Example)s of them, and [`Aim`] says which head learns them.
+
+mod aim;
+mod chat;
+mod encode;
+
+pub use aim::Aim;
+pub use chat::{ChatError, ChatTemplate};
+pub use encode::{EncodeError, Encoder, Piece};
+
+use kiln_core::Seed;
+use kiln_datasets::{
+    DataError,
+    labelled::{
+        Conversation, ConversationSpec, ExampleSpec as _, Holdout, Labelled, LabelledSpec, Pair,
+        PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec, Triplet,
+        TripletSpec,
+    },
+    stories::{Stories, StoryLabel},
+};
+use rand::seq::index::sample;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Labelled examples of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelledData {
+    /// What is trained on.
+    pub train: LabelledSource,
+    /// What is validated with; of what is trained on a part, `held`, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<LabelledSource>,
+    /// What finished models are measured on; what is validated with if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<LabelledSource>,
+    /// The part of what is trained on that is held out for validation.
+    #[serde(default = "tenth")]
+    pub held: Holdout,
+    /// How many examples are trained on, drawn by the recipe's seed; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Tokens of an example at most. Longer texts are cut; questions are asked of each part of a
+    /// longer context.
+    #[serde(default = "length")]
+    pub length: usize,
+    /// Tokens of what an encoder-decoder writes, at most.
+    #[serde(default = "length")]
+    pub written: usize,
+    /// What an encoder-decoder reads before each text, such as `translate English to Chinese: `.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// Names of the labels in the order of their ids; those that occur if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+fn tenth() -> Holdout {
+    Holdout::Share(0.1)
+}
+
+fn length() -> usize {
+    256
+}
+
+/// Where labelled examples come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LabelledSource {
+    /// Texts, or two, with a class, several, or a number.
+    Texts(LabelledSpec),
+    /// Sentences with a tag a token.
+    Tagged(TaggedSpec),
+    /// Questions answered by a piece of a text.
+    Questions(QuestionSpec),
+    /// Two texts that belong together: a translation, a query and its answer.
+    Pairs(PairSpec),
+    /// A text with one like it and others unlike it.
+    Triplets(TripletSpec),
+    /// Conversations, of which the assistant's part is learnt.
+    Conversations(ConversationSpec),
+    /// A better and a worse answer.
+    Preferences(PreferenceSpec),
+    /// Tasks about the small stories that come with Kiln, with exact labels.
+    Stories(StoryTask),
+}
+
+/// A task about stories.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoryTask {
+    /// Which.
+    pub task: StoryTaskKind,
+    /// About which stories; 2000 of them if no number is given.
+    #[serde(default)]
+    pub stories: Stories,
+}
+
+/// Tasks about stories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoryTaskKind {
+    /// The class of a story.
+    Class(StoryLabel),
+    /// The class of a Chinese story.
+    ChineseClass(StoryLabel),
+    /// Who, what and where, as tags.
+    Tags,
+    /// The same of Chinese stories.
+    ChineseTags,
+    /// Questions.
+    Questions,
+    /// How much two sentences say the same.
+    Similarity,
+    /// Whether one text follows from another.
+    Entailment,
+    /// A text, the same in other words, and so many others.
+    Paraphrase(usize),
+    /// Into a language of their own.
+    Translation,
+    /// Instructions and their answers.
+    Conversations,
+    /// A better and a worse answer.
+    Preferences,
+}
+
+/// How many stories a task has that says nothing of their number.
+const STORIES: u64 = 2000;
+
+/// What a reader gives.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "named as what they hold")]
+pub enum Row {
+    Labelled(Labelled),
+    Tagged(Tagged),
+    Question(Question),
+    Pair(Pair),
+    Triplet(Triplet),
+    Conversation(Conversation),
+    Preference(Preference),
+}
+
+impl Row {
+    /// Its texts.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Labelled(row) => {
+                std::iter::once(&row.text[..]).chain(row.second.as_deref()).collect()
+            }
+            Self::Tagged(row) => row.tokens.iter().map(String::as_str).collect(),
+            Self::Question(row) => vec![&row.question, &row.context],
+            Self::Pair(row) => vec![&row.first, &row.second],
+            Self::Triplet(row) => [&row.anchor, &row.positive]
+                .into_iter()
+                .chain(&row.negatives)
+                .map(String::as_str)
+                .collect(),
+            Self::Conversation(row) => {
+                row.messages.iter().map(|message| &message.content[..]).collect()
+            }
+            Self::Preference(row) => row
+                .prompt
+                .iter()
+                .map(|message| &message.content[..])
+                .chain([&row.chosen[..], &row.rejected[..]])
+                .collect(),
+        }
+    }
+}
+
+impl LabelledSource {
+    /// All examples.
+    ///
+    /// # Errors
+    /// When files are missing or hold something else.
+    pub fn rows(&self, seed: Seed) -> Result<Vec<Row>, DataError> {
+        fn all<T>(rows: Vec<T>, of: fn(T) -> Row) -> Vec<Row> {
+            rows.into_iter().map(of).collect()
+        }
+        Ok(match self {
+            Self::Texts(spec) => all(spec.read()?, Row::Labelled),
+            Self::Tagged(spec) => all(spec.read()?, Row::Tagged),
+            Self::Questions(spec) => all(spec.read()?.questions, Row::Question),
+            Self::Pairs(spec) => all(spec.read()?, Row::Pair),
+            Self::Triplets(spec) => all(spec.read()?, Row::Triplet),
+            Self::Conversations(spec) => all(spec.read()?, Row::Conversation),
+            Self::Preferences(spec) => all(spec.read()?, Row::Preference),
+            Self::Stories(task) => task.rows(seed)?,
+        })
+    }
+}
+
+impl StoryTask {
+    fn rows(&self, seed: Seed) -> Result<Vec<Row>, DataError> {
+        let count = self.stories.size.unwrap_or(STORIES);
+        let english = || self.stories.source(seed);
+        let chinese = || self.stories.chinese(seed);
+        let each = |row: &dyn Fn(u64) -> Row| (0..count).map(row).collect();
+        Ok(match self.task {
+            StoryTaskKind::Class(label) => {
+                let source = english()?;
+                each(&|index| Row::Labelled(source.document(index).labelled(label)))
+            }
+            StoryTaskKind::ChineseClass(label) => {
+                let source = chinese()?;
+                each(&|index| Row::Labelled(source.document(index).labelled(label)))
+            }
+            StoryTaskKind::Tags => {
+                let source = english()?;
+                each(&|index| Row::Tagged(source.document(index).tagged()))
+            }
+            StoryTaskKind::ChineseTags => {
+                let source = chinese()?;
+                each(&|index| Row::Tagged(source.document(index).tagged()))
+            }
+            other => {
+                let source = english()?;
+                each(&|index| match other {
+                    StoryTaskKind::Questions => Row::Question(source.question(index)),
+                    StoryTaskKind::Similarity => Row::Pair(source.similarity(index)),
+                    StoryTaskKind::Paraphrase(negatives) => {
+                        Row::Triplet(source.paraphrase(index, negatives))
+                    }
+                    StoryTaskKind::Translation => Row::Pair(source.translation(index)),
+                    StoryTaskKind::Conversations => Row::Conversation(source.conversation(index)),
+                    StoryTaskKind::Preferences => Row::Preference(source.preference(index)),
+                    _ => Row::Pair(source.entailment(index)),
+                })
+            }
+        })
+    }
+}
+
+/// The rows of a stage.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// What is trained on.
+    pub train: Vec<Row>,
+    /// What is validated with.
+    pub validation: Vec<Row>,
+    /// What finished models are measured on.
+    pub test: Vec<Row>,
+}
+
+impl LabelledData {
+    /// Reads all rows.
+    ///
+    /// # Errors
+    /// When files are missing or hold something else, or nothing would be held out or left.
+    pub fn rows(&self, seed: Seed) -> Result<Rows, DataError> {
+        let all = self.train.rows(seed.part("train"))?;
+        let (mut train, validation) = match &self.validation {
+            Some(source) => (all, source.rows(seed.part("validation"))?),
+            None => self.held.split(all, seed)?,
+        };
+        if let Some(limit) = self.limit.filter(|limit| *limit < train.len()) {
+            let mut rng = seed.part("limit").rng();
+            let chosen = sample(&mut rng, train.len(), limit);
+            train = chosen.into_iter().map(|index| train[index].clone()).collect();
+        }
+        let test = match &self.test {
+            Some(source) => source.rows(seed.part("test"))?,
+            None => validation.clone(),
+        };
+        Ok(Rows { train, validation, test })
+    }
+}

@@ -1,0 +1,138 @@
+//! What a model says of new text: scores of its head, and vectors.
+
+use crate::{
+    TextModel,
+    examples::{Example, TextBatch, collate},
+};
+use kiln_core::{Backend, Loss, Objective as _, StepContext, TokenModel as _, Tokens, View};
+use kiln_objectives::{Autoregressive, Objective};
+use ndarray::{Array2, Axis, s};
+
+/// Tokens of a batch, with its padding.
+const BATCH: usize = 8192;
+
+/// What a model says of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// A number for each output of its head; its vector where it has none.
+    Text(Vec<f32>),
+    /// A number for each output of its head and each token, `[tokens, outputs]`.
+    Tokens(Array2<f32>),
+}
+
+impl<B: Backend> TextModel<B> {
+    /// What the head for a task says of each text, before any softmax, in their order; `watch`
+    /// hears how many are done.
+    pub fn say(
+        &self,
+        texts: &[Example],
+        device: &B::Device,
+        watch: impl FnMut(usize),
+    ) -> Vec<Said> {
+        let of_tokens = self.config().task.as_ref().is_some_and(|task| task.kind.is_of_tokens());
+        self.each(texts, device, watch, |tokens, batch| {
+            if of_tokens && let Some(scores) = self.task_of_tokens(tokens) {
+                let [rows, longest, outputs] = scores.dims();
+                let values: Vec<f32> = scores.into_data().iter::<f32>().collect();
+                let all = ndarray::Array3::from_shape_vec((rows, longest, outputs), values);
+                let all = all.unwrap_or_default();
+                let row = |(row, scores): (usize, ndarray::ArrayView2<'_, f32>)| {
+                    Said::Tokens(scores.slice(s![..batch.host.text.length(row), ..]).to_owned())
+                };
+                return all.axis_iter(Axis(0)).enumerate().map(row).collect();
+            }
+            let scores = self.task_of_texts(tokens).unwrap_or_else(|| self.pooled(tokens));
+            rows(scores).into_iter().map(Said::Text).collect()
+        })
+    }
+
+    /// One vector of each text, in their order.
+    pub fn vectors(
+        &self,
+        texts: &[Example],
+        device: &B::Device,
+        watch: impl FnMut(usize),
+    ) -> Vec<Vec<f32>> {
+        self.each(texts, device, watch, |tokens, _| rows(self.pooled(tokens)))
+    }
+
+    /// Reads texts in batches of similar length, and puts what is made of them in their order.
+    fn each<T: Clone>(
+        &self,
+        texts: &[Example],
+        device: &B::Device,
+        mut watch: impl FnMut(usize),
+        make: impl Fn(&Tokens<B>, &TextBatch<B>) -> Vec<T>,
+    ) -> Vec<T> {
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(texts[*index].ids.len()));
+        let mut found: Vec<(usize, T)> = Vec::with_capacity(texts.len());
+        let mut left = &order[..];
+        while let Some(longest) = left.first() {
+            let count = (BATCH / texts[*longest].ids.len().max(1)).clamp(1, left.len());
+            let (now, later) = left.split_at(count);
+            let examples: Vec<Example> = now.iter().map(|index| texts[*index].clone()).collect();
+            let host = collate(&examples, &self.config().special);
+            let batch = host.upload::<B>(&self.config().embedding, device);
+            let made = make(&self.encode(&batch, View::default()), &batch);
+            found.extend(now.iter().copied().zip(made));
+            watch(count);
+            left = later;
+        }
+        found.sort_by_key(|(index, _)| *index);
+        found.into_iter().map(|(_, made)| made).collect()
+    }
+
+    /// The mean loss of the tokens of texts that count, each from those before it, in nats.
+    pub fn next_token_loss(&self, texts: &[Example], device: &B::Device) -> Loss<B> {
+        let host = collate(texts, &self.config().special);
+        let batch = host.upload::<B>(&self.config().embedding, device);
+        let mut rng = kiln_core::Seed::new(0).rng();
+        let next = Objective::Autoregressive(Autoregressive::default());
+        next.loss(self, None, &batch, &mut StepContext::new(&mut rng))
+    }
+}
+
+/// `[rows, values]` on the host.
+fn rows<B: Backend>(x: burn::tensor::Tensor<B, 2>) -> Vec<Vec<f32>> {
+    let [_, width] = x.dims();
+    let values: Vec<f32> = x.into_data().iter::<f32>().collect();
+    values.chunks(width.max(1)).map(<[f32]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{TaskHeadConfig, TaskKind, TextModelConfig};
+    use burn_flex::Flex;
+
+    #[test]
+    fn company_and_order_change_nothing() {
+        let device = Default::default();
+        let texts: Vec<Example> = [vec![1, 2, 3], vec![4], vec![5, 6], vec![1, 2, 3]]
+            .map(|ids| Example { ids, ..Example::default() })
+            .to_vec();
+        for kind in [TaskKind::Classes(3), TaskKind::Tags(2)] {
+            let task = Some(TaskHeadConfig::new(kind, Vec::new()));
+            let config = TextModelConfig { causal: false, task, ..TextModelConfig::default() };
+            let model = TextModel::<Flex>::new(config, &device).unwrap();
+            let mut done = 0;
+            let together = model.say(&texts, &device, |count| done += count);
+            assert_eq!((together.len(), done), (4, 4));
+            for (text, said) in texts.iter().zip(&together) {
+                let alone = model.say(std::slice::from_ref(text), &device, |_| {});
+                match (said, &alone[0]) {
+                    (Said::Text(one), Said::Text(other)) => {
+                        assert_eq!(one.len(), 3);
+                        assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-5));
+                    }
+                    (Said::Tokens(one), Said::Tokens(other)) => {
+                        assert_eq!(one.dim(), (text.ids.len(), 2));
+                        assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-5));
+                    }
+                    _ => panic!("one head, one kind"),
+                }
+            }
+        }
+    }
+}
