@@ -5,6 +5,7 @@
 //! as several, the later ones marked as going on. [`Documents::parts`] divides the files for readers
 //! that work in parallel.
 
+mod before;
 mod format;
 mod json;
 mod parquet;
@@ -14,6 +15,7 @@ mod reader;
 mod shard;
 mod table;
 
+pub use before::{Before, ScoreText};
 pub use format::{Format, Invalid, Split};
 pub use part::Part;
 pub use reader::DocumentReader;
@@ -48,7 +50,7 @@ pub struct Document {
 }
 
 /// Which documents to read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Documents {
     /// Files, folders, or patterns with `*`. They are looked for here, then in the folder that
@@ -65,6 +67,9 @@ pub struct Documents {
     pub metadata: Vec<String>,
     /// What happens to text that is not UTF-8.
     pub invalid: Invalid,
+    /// What is said before each document.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Before>,
 }
 
 impl Default for Documents {
@@ -76,6 +81,7 @@ impl Default for Documents {
             field: "text".to_owned(),
             metadata: Vec::new(),
             invalid: Invalid::Replace,
+            before: Vec::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The stream of documents.
 
 use super::{
-    Document, Documents, Format, Invalid, PIECE, Part, Split, Tally,
+    Before, Document, Documents, Format, Invalid, PIECE, Part, Split, Tally,
     json::JsonLines,
     line_at,
     parquet::ParquetRows,
@@ -62,7 +62,14 @@ enum Source {
 
 impl DocumentReader {
     pub(super) fn new(spec: &Documents, parts: Vec<Part>) -> Self {
-        let context = Context { spec: spec.clone(), path: PathBuf::new(), tally: Tally::default() };
+        let mut spec = spec.clone();
+        let Documents { before, metadata, .. } = &mut spec;
+        for field in before.iter().flat_map(Before::fields) {
+            if !metadata.iter().any(|known| known == field) {
+                metadata.push(field.to_owned());
+            }
+        }
+        let context = Context { spec, path: PathBuf::new(), tally: Tally::default() };
         Self {
             context,
             parts: parts.into(),
@@ -131,6 +138,9 @@ impl DocumentReader {
         }
         self.counted = open;
         self.begun = open && (continues || !blank);
+        let before = self.context.spec.before.iter().filter(|_| !continues);
+        let said: String = before.filter_map(|before| before.text(&metadata)).collect();
+        let text = if said.is_empty() { text } else { said + &text };
         (!blank).then_some(Document { text, metadata, continues })
     }
 }

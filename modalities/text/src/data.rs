@@ -4,6 +4,7 @@ use crate::{
     cache::{CacheError, CacheSpec, TokenCache},
     examples::Example,
     labelled::{Aim, ChatTemplate, EncodeError, Encoder, LabelledData, Row, Rows},
+    order::Ordered,
     packing::{Packed, PackedSource, PackingError},
     recipe::{TextData, TextSource, TokenizerSource, Validation, Windows},
     tokenizer::{TextTokenizer, TokenizerError},
@@ -63,6 +64,9 @@ pub enum StageDataError {
     /// Files that cannot be written.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// A sequence that cannot be read.
+    #[error(transparent)]
+    Source(#[from] TaskSourceError),
     /// A labelled row that cannot be used.
     #[error("`data.labelled`: {0}")]
     Encode(#[from] EncodeError),
@@ -164,13 +168,18 @@ pub fn open(
         sources.push(Sequences { train, special: special.clone() });
     }
     let phases = phases(data, &sources, batch);
-    let anywhere = data.windows == Windows::Anywhere;
     let one = if sources.len() == 1 { sources.pop() } else { None };
     let train: TaskSource<Example> = match one {
         Some(only) => Arc::new(only),
         None => Arc::new(MixtureSource::new(sources, &phases, seed.part("mixture"))?),
     };
-    let shuffle = !anywhere && train.size() != Size::Endless;
+    let (train, shuffle): (TaskSource<Example>, bool) = match (data.order, train.size()) {
+        (_, Size::Endless) => (train, false),
+        (None, Size::Known(_)) => (train, true),
+        (Some(order), Size::Known(size)) => {
+            (Arc::new(Ordered::new(train, size, order, seed.part("order"))?), false)
+        }
+    };
     Ok(StageData { train, shuffle, validation, tokenizer })
 }
 
@@ -336,7 +345,7 @@ fn example(packed: Packed, special: &[u32]) -> Example {
 const STORIES: u64 = 4000;
 
 /// The files of a source; stories are told into one first, once.
-fn documents(source: &TextSource, seed: Seed) -> Result<Documents, StageDataError> {
+pub(crate) fn documents(source: &TextSource, seed: Seed) -> Result<Documents, StageDataError> {
     let (stories, chinese) = match source {
         TextSource::Documents(documents) => return Ok(documents.clone()),
         TextSource::Stories(stories) => (stories, false),

@@ -7,7 +7,7 @@ use crate::{
     evaluate::evaluate,
     hub,
     labelled::{Aim, Rows},
-    recipe::{EvaluationKind, ModelSpec, TextData, TextParts, TokenizerSource},
+    recipe::{EvaluationKind, ModelSpec, TextData, TextParts, TokenizerSource, Windows},
     task::TextTask,
     tokenizer::{Role, TextTokenizer},
 };
@@ -71,6 +71,12 @@ impl TextJob {
             if data.sources.is_empty() && data.labelled.is_none() {
                 let problem = data::StageDataError::NoSources.to_string();
                 return Err(wrong("data.sources", problem));
+            }
+            if data.order.is_some() && (data.windows == Windows::Anywhere || data.sources.len() > 1)
+            {
+                let problem = "orders the sequences of one source, each of which is seen once: give \
+                               one of `data.sources`, and `data.windows = \"cut\"`";
+                return Err(wrong("data.order", problem.into()));
             }
             let (key, length) = match &data.labelled {
                 Some(labelled) => ("data.labelled.length", labelled.length),

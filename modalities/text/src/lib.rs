@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod modality;
 pub mod model;
 mod ngram;
+pub mod order;
 pub mod packing;
 pub mod predict;
 pub mod presets;

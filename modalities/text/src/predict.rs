@@ -71,7 +71,9 @@ impl<B: Backend> TextModel<B> {
         while let Some(longest) = left.first() {
             let count = (BATCH / texts[*longest].ids.len().max(1)).clamp(1, left.len());
             let (now, later) = left.split_at(count);
-            let examples: Vec<Example> = now.iter().map(|index| texts[*index].clone()).collect();
+            // Each by itself, whatever belongs to it.
+            let alone = |index: &usize| Example { others: Vec::new(), ..texts[*index].clone() };
+            let examples: Vec<Example> = now.iter().map(alone).collect();
             let host = collate(&examples, &self.config().special);
             let batch = host.upload::<B>(&self.config().embedding, device);
             let made = make(&self.encode(&batch, View::default()), &batch);

@@ -4,6 +4,7 @@ use crate::{
     config::TextModelConfig,
     generate::Generation,
     labelled::{LabelledData, LabelledSource},
+    order::Order,
     packing::{Held, Packing},
     presets::Preset,
     tokenizer::TokenizerSpec,
@@ -62,6 +63,10 @@ pub struct TextData {
     pub packing: Packing,
     /// Which sequences an epoch has.
     pub windows: Windows,
+    /// Easy sequences before hard ones; an order drawn anew each epoch if absent. Wants windows that
+    /// are `cut`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// What is kept for validation.
     pub validation: Validation,
 }

@@ -17,23 +17,11 @@ pub fn number(value: f64) -> String {
 
 /// Whether a higher number is the better one.
 pub(super) fn higher_is_better(metric: &str) -> bool {
-    const HIGHER: [&str; 12] = [
-        "accuracy",
-        "auc",
-        "bleu",
-        "cumulative_return",
-        "f1",
-        "map",
-        "ndcg",
-        "r2",
-        "recall",
-        "return",
-        "rouge",
-        "sharpe",
+    const HIGHER: [&str; 15] = [
+        "accuracy", "auc", "bleu", "chrf", "exact", "f1", "map", "mrr", "ndcg", "r2", "recall",
+        "return", "rouge", "sharpe", "spearman",
     ];
-    HIGHER.iter().any(|name| {
-        metric.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    })
+    metric.split(['_', '-', '@']).any(|word| HIGHER.contains(&word))
 }
 
 /// The best of a row: `None` for the model, or the name of a baseline. The model wins ties.

@@ -73,7 +73,7 @@ pub enum CacheError {
 pub type Result<T> = std::result::Result<T, CacheError>;
 
 /// What a cache is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CacheSpec {
     /// The documents. What they keep beside their text is not cached.
     pub documents: Documents,

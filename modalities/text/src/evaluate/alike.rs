@@ -61,8 +61,8 @@ impl<B: Backend> Subject<'_, B> {
             self.row("retrieval", "test", metric, mean(&model), &[("BM25", mean(&words))])
         };
         Ok(vec![
-            row("MRR@10", &|ranked| ranked.reciprocal_rank(TOP)),
-            row("nDCG@10", &|ranked| ranked.ndcg(TOP, Gain::default())),
+            row("mrr@10", &|ranked| ranked.reciprocal_rank(TOP)),
+            row("ndcg@10", &|ranked| ranked.ndcg(TOP, Gain::default())),
         ])
     }
 

@@ -95,7 +95,7 @@ impl<B: Backend> Subject<'_, B> {
         };
         Ok(vec![
             measure("accuracy", &Confusion::accuracy),
-            measure("macro-F1", &|of| Some(of.scores(Average::Macro)?.f1)),
+            measure("macro-f1", &|of| Some(of.scores(Average::Macro)?.f1)),
         ])
     }
 
@@ -129,7 +129,7 @@ impl<B: Backend> Subject<'_, B> {
         }
         let f1 = |of: &MultiLabel| of.scores(Average::Micro).map_or(0.0, |scores| scores.f1);
         let beside = [("labels of most", f1(&same))];
-        Ok(vec![self.row("labels", "test", "micro-F1", f1(&model), &beside)])
+        Ok(vec![self.row("labels", "test", "micro-f1", f1(&model), &beside)])
     }
 
     /// A number of each text: whether the order is right.
@@ -222,7 +222,7 @@ impl<B: Backend> Subject<'_, B> {
         let row = |metric: &str, of: &dyn Fn(&TagScores) -> f64| {
             self.row("tagging", "test", metric, of(&model), &[("usual tag", of(&lookup))])
         };
-        Ok(vec![row("entity-F1", &f1), row("accuracy", &token)])
+        Ok(vec![row("entity-f1", &f1), row("accuracy", &token)])
     }
 
     /// Questions: exact answers and common words, beside the sentence most like the question.
@@ -275,7 +275,7 @@ impl<B: Backend> Subject<'_, B> {
                 &[("likest sentence", mean(&sentence))],
             )
         };
-        Ok(vec![row("exact", |score| score.exact), row("F1", |score| score.f1)])
+        Ok(vec![row("exact", |score| score.exact), row("f1", |score| score.f1)])
     }
 
     /// Translations and answers: BLEU and chrF, beside the source as it is.
@@ -331,11 +331,11 @@ impl<B: Backend> Subject<'_, B> {
         let score = |bleu: &Bleu| bleu.score().map_or(f64::NAN, |score| score.score);
         let chrf_of = |chrf: &Chrf| chrf.score().unwrap_or(f64::NAN);
         Ok(vec![
-            self.row("writing", "test", "BLEU", score(&bleu), &[("source", score(&copied))]),
+            self.row("writing", "test", "bleu", score(&bleu), &[("source", score(&copied))]),
             self.row(
                 "writing",
                 "test",
-                "chrF",
+                "chrf",
                 chrf_of(&chrf),
                 &[("source", chrf_of(&copied_chrf))],
             ),

@@ -5,12 +5,15 @@
 
 mod aim;
 mod chat;
+mod derived;
 mod encode;
 
 pub use aim::Aim;
 pub use chat::{ChatError, ChatTemplate};
+pub use derived::{Derived, DerivedTask};
 pub use encode::{EncodeError, Encoder, Piece};
 
+use crate::data::StageDataError;
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
@@ -86,6 +89,8 @@ pub enum LabelledSource {
     Preferences(PreferenceSpec),
     /// Tasks about the small stories that come with Kiln, with exact labels.
     Stories(StoryTask),
+    /// Tasks that are made of plain documents.
+    Derived(Derived),
 }
 
 /// A task about stories.
@@ -176,7 +181,7 @@ impl LabelledSource {
     ///
     /// # Errors
     /// When files are missing or hold something else.
-    pub fn rows(&self, seed: Seed) -> Result<Vec<Row>, DataError> {
+    pub fn rows(&self, seed: Seed) -> Result<Vec<Row>, StageDataError> {
         fn all<T>(rows: Vec<T>, of: fn(T) -> Row) -> Vec<Row> {
             rows.into_iter().map(of).collect()
         }
@@ -189,6 +194,7 @@ impl LabelledSource {
             Self::Conversations(spec) => all(spec.read()?, Row::Conversation),
             Self::Preferences(spec) => all(spec.read()?, Row::Preference),
             Self::Stories(task) => task.rows(seed)?,
+            Self::Derived(task) => task.rows(seed)?,
         })
     }
 }
@@ -250,7 +256,7 @@ impl LabelledData {
     ///
     /// # Errors
     /// When files are missing or hold something else, or nothing would be held out or left.
-    pub fn rows(&self, seed: Seed) -> Result<Rows, DataError> {
+    pub fn rows(&self, seed: Seed) -> Result<Rows, StageDataError> {
         let all = self.train.rows(seed.part("train"))?;
         let (mut train, validation) = match &self.validation {
             Some(source) => (all, source.rows(seed.part("validation"))?),
