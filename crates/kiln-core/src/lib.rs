@@ -29,7 +29,9 @@ pub use bootstrap::{Interval, bootstrap, bootstrap_mean};
 pub use kiln_kernels::{AutodiffBackend, Backend};
 pub use loss::{Loss, Sign, SignValue};
 pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
-pub use objective::{Disguise, Layout, Objective, Rewrite, StepContext, Teacher, TokenModel, View};
+pub use objective::{
+    Arrangement, Disguise, Layout, Objective, Rewrite, StepContext, Teacher, TokenModel, View,
+};
 pub use seed::{Rng, Seed};
 pub use source::{Sampler, Size, Source};
 pub use tokens::{Quantised, Targets, Tokens};

@@ -129,6 +129,16 @@ pub struct Rewrite {
     pub write: Vec<u32>,
 }
 
+/// Tokens of a batch in another order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// For each sequence, and each of as many places, which of its tokens stands there, and whether
+    /// its content is hidden.
+    pub places: Vec<Vec<(usize, bool)>>,
+    /// Whether a place sees another, `[batch, places, places]` in row-major order.
+    pub sees: Vec<bool>,
+}
+
 /// A model that an objective learns from beside the batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Teacher {
@@ -218,6 +228,40 @@ pub trait TokenModel<B: Backend> {
         context: &mut StepContext<'_>,
     ) -> Option<Loss<B>> {
         let _ = (batch, rewrites, whole, context);
+        None
+    }
+
+    /// Frontend and backbone over tokens put in another order, some of them several times:
+    /// `[batch, places, width]`. `None` where a model cannot tell tokens where they stand.
+    fn arranged(&self, batch: &Self::Batch, arrangement: &Arrangement) -> Option<Tensor<B, 3>> {
+        let _ = (batch, arrangement);
+        None
+    }
+
+    /// The batch with other ids, `[batch, tokens]`, in the place of its own. `None` where sequences
+    /// are not made of ids.
+    fn with_ids(&self, batch: &Self::Batch, ids: Tensor<B, 2, Int>) -> Option<Self::Batch> {
+        let _ = (batch, ids);
+        None
+    }
+
+    /// How surely each token is not the one that stood there, before any sigmoid:
+    /// `[batch, tokens, width]` to `[batch, tokens]`. `None` without a head for that.
+    fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
+        let _ = values;
+        None
+    }
+
+    /// A second, small backbone over the tokens of a view and one vector of each sequence,
+    /// `[batch, width]`, which has to say what the view hides: `[batch, tokens, width]`. `None`
+    /// where a model has none.
+    fn reconstruct(
+        &self,
+        batch: &Self::Batch,
+        vectors: Tensor<B, 2>,
+        view: View<B>,
+    ) -> Option<Tensor<B, 3>> {
+        let _ = (batch, vectors, view);
         None
     }
 

@@ -35,6 +35,12 @@ pub struct Offers {
     pub writing: Offer,
     /// Better answers beside worse.
     pub preferences: Offer,
+    /// Tokens that can be told where they stand one by one.
+    pub places: Offer,
+    /// A head that tells tokens that were replaced.
+    pub judge: Offer,
+    /// A second backbone that tells a sequence again from one vector.
+    pub reconstruction: Offer,
     /// Tasks of the modality's own, by name.
     pub tasks: Vec<String>,
 }
@@ -59,6 +65,15 @@ impl Objective {
                 Self::Ranked(_) => &[&offers.grades],
                 Self::SelfDistillation(_) => &[&offers.blocks, &offers.hiding, &offers.both_sides],
                 Self::Denoising(_) => &[&offers.targets, &offers.writing],
+                Self::Permuted(_) => {
+                    &[&offers.writing, &offers.targets, &offers.both_sides, &offers.places]
+                }
+                Self::Replaced(_) => {
+                    &[&offers.writing, &offers.targets, &offers.both_sides, &offers.judge]
+                }
+                Self::Bottleneck(_) => {
+                    &[&offers.writing, &offers.targets, &offers.both_sides, &offers.reconstruction]
+                }
                 Self::Preference(_) => &[&offers.targets, &offers.next, &offers.preferences],
                 Self::Pretext(pretext) => {
                     let unknown = pretext.tasks.keys().find(|task| !offers.tasks.contains(task));
@@ -111,6 +126,9 @@ mod tests {
             dropout: none(),
             writing: none(),
             preferences: none(),
+            places: none(),
+            judge: none(),
+            reconstruction: none(),
             tasks: vec!["order".into()],
         }
     }

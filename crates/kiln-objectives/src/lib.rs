@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod autoregressive;
+mod bottleneck;
 pub mod contrastive;
 mod denoising;
 mod fit;
@@ -14,9 +15,11 @@ pub mod losses;
 mod masked;
 mod mixture;
 mod paired;
+mod permuted;
 mod preference;
 mod pretext;
 mod ranked;
+mod replaced;
 mod score;
 mod self_distillation;
 mod signs;
@@ -26,15 +29,18 @@ mod supervised;
 mod toy;
 
 pub use autoregressive::Autoregressive;
+pub use bottleneck::Bottleneck;
 pub use contrastive::{Contrastive, Gumbel};
 pub use denoising::{Denoiser, DenoiserKind, Denoising, SpanNoise};
 pub use fit::{Offer, Offers};
 pub use masked::{Masked, MaskedKind};
 pub use mixture::{Mixture, Part};
 pub use paired::{Paired, Views};
+pub use permuted::Permuted;
 pub use preference::Preference;
 pub use pretext::Pretext;
 pub use ranked::{Cosent, Ranked};
+pub use replaced::Replaced;
 pub use self_distillation::SelfDistillation;
 pub use spans::Spans;
 pub use supervised::Supervised;
@@ -63,6 +69,12 @@ pub enum Objective {
     SelfDistillation(SelfDistillation),
     /// What was taken out of a sequence is written anew.
     Denoising(Denoising),
+    /// Some tokens are predicted one after the other in any order, from all others.
+    Permuted(Permuted),
+    /// Tokens that a model itself put in the place of others are told from those that stood there.
+    Replaced(Replaced),
+    /// A sequence is told again from one vector of it.
+    Bottleneck(Bottleneck),
     /// The better of two answers becomes likelier than the worse.
     Preference(Preference),
     /// Tasks of the modality's own whose labels cost nothing.
@@ -103,6 +115,9 @@ impl Objective {
             Self::Ranked(_) => "ranked",
             Self::SelfDistillation(_) => "self-distillation",
             Self::Denoising(_) => "denoising",
+            Self::Permuted(_) => "permuted",
+            Self::Replaced(_) => "replaced",
+            Self::Bottleneck(_) => "bottleneck",
             Self::Preference(_) => "preference",
             Self::Pretext(_) => "pretext",
             Self::Mixture(_) => "mixture",
@@ -140,6 +155,9 @@ impl Objective {
             Self::Ranked(ranked) => ranked.validate(),
             Self::SelfDistillation(distillation) => distillation.validate(),
             Self::Denoising(denoising) => denoising.validate(),
+            Self::Permuted(permuted) => permuted.validate(),
+            Self::Replaced(replaced) => replaced.validate(),
+            Self::Bottleneck(bottleneck) => bottleneck.validate(),
             Self::Preference(preference) => preference.validate(),
             Self::Mixture(mixture) => mixture.validate(),
             Self::Supervised(_) => Ok(()),
@@ -166,6 +184,9 @@ impl<B: Backend, M: TokenModel<B>> kiln_core::Objective<B, M> for Objective {
                 distillation.loss(model, teacher, batch, context)
             }
             Self::Denoising(denoising) => denoising.loss(model, batch, context),
+            Self::Permuted(permuted) => permuted.loss(model, batch, context),
+            Self::Replaced(replaced) => replaced.loss(model, batch, context),
+            Self::Bottleneck(bottleneck) => bottleneck.loss(model, batch, context),
             Self::Preference(preference) => preference.loss(model, teacher, batch, context),
             Self::Pretext(pretext) => pretext.loss(model, batch, context),
             Self::Mixture(mixture) => mixture.loss(model, teacher, batch, context),

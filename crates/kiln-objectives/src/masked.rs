@@ -166,18 +166,8 @@ impl Masked {
         }
     }
 
-    /// A view of a batch with tokens hidden.
-    pub(crate) fn view_of<B: Backend, M: TokenModel<B>>(
-        &self,
-        model: &M,
-        batch: &M::Batch,
-        context: &mut StepContext<'_>,
-    ) -> View<B> {
-        self.hide(model, batch, context).0
-    }
-
     /// A view of a batch, and which tokens were chosen, `[batch, tokens]` in row-major order.
-    fn hide<B: Backend, M: TokenModel<B>>(
+    pub(crate) fn hide<B: Backend, M: TokenModel<B>>(
         &self,
         model: &M,
         batch: &M::Batch,

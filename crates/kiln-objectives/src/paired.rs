@@ -65,7 +65,7 @@ impl Paired {
             let mut see = || {
                 let view = match &self.views {
                     Views::Dropout => View::default(),
-                    Views::Hidden(masked) => masked.view_of(model, batch, context),
+                    Views::Hidden(masked) => masked.hide(model, batch, context).0,
                 };
                 unit(model.pooled(&model.encode(batch, view)))
             };

@@ -175,6 +175,9 @@ fn offers(config: &SpeechModelConfig) -> Offers {
         ),
         writing: offer(false, "writes ids of a vocabulary; speech is sound"),
         preferences: offer(false, "needs better answers beside worse; recordings have none"),
+        places: Ok(()),
+        judge: Ok(()),
+        reconstruction: Ok(()),
         tasks: Vec::new(),
     }
 }

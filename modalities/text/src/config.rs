@@ -33,6 +33,12 @@ pub struct TextModelConfig {
     /// A head for a task with labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskHeadConfig>,
+    /// A head that tells tokens that were replaced, for `replaced`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub judge: bool,
+    /// A small backbone that tells a text again from its vector, for `bottleneck`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<TransformerConfig>,
     /// Ids with a meaning of their own.
     pub special: SpecialIds,
     /// The deviation of random weights, and biases of zero, as BERT and GPT-2 have them; what each
@@ -263,6 +269,8 @@ impl Default for TextModelConfig {
             language: Some(LanguageHeadConfig::default()),
             pooler: None,
             task: None,
+            judge: false,
+            bottleneck: None,
             special: SpecialIds::default(),
             initial_deviation: Some(0.02),
             format: None,
@@ -310,6 +318,9 @@ impl TextModelConfig {
             return Err(ConfigError::new("embedding.first_position", found, expected));
         }
         self.backbone.validate(self.width).map_err(|error| error.within("backbone"))?;
+        if let Some(bottleneck) = &self.bottleneck {
+            bottleneck.validate(self.width).map_err(|error| error.within("bottleneck"))?;
+        }
         if let Some(decoder) = &self.decoder {
             decoder.validate(self.width).map_err(|error| error.within("decoder"))?;
             if self.causal {

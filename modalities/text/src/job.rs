@@ -12,7 +12,7 @@ use crate::{
     tokenizer::{Role, TextTokenizer},
 };
 use kiln_core::{AutodiffBackend, Seed};
-use kiln_nn::Activation;
+use kiln_nn::{Activation, PositionConfig, TransformerConfig};
 use kiln_objectives::{Objective, Offers, Views};
 use kiln_train::{
     dispatch::{self, OnBackend},
@@ -173,13 +173,24 @@ fn with_heads(
 ) -> TextModelConfig {
     let mut config = config.clone();
     let vocabulary = |objective: &&Objective| {
-        use Objective::{Autoregressive, Denoising, Masked, Preference};
-        matches!(objective, Masked(_) | Autoregressive(_) | Denoising(_) | Preference(_))
+        use Objective::{
+            Autoregressive, Bottleneck, Denoising, Masked, Permuted, Preference, Replaced,
+        };
+        let of_ids = matches!(objective, Permuted(_) | Replaced(_) | Bottleneck(_));
+        of_ids || matches!(objective, Masked(_) | Autoregressive(_) | Denoising(_) | Preference(_))
     };
     if objective.each().iter().any(vocabulary) || aim == Some(&Aim::Write) {
         config.language.get_or_insert_with(LanguageHeadConfig::default);
     } else {
         config.language = None;
+    }
+    let trains = |kind: fn(&Objective) -> bool| objective.each().into_iter().any(kind);
+    config.judge = trains(|one| matches!(one, Objective::Replaced(_)));
+    if !trains(|one| matches!(one, Objective::Bottleneck(_))) {
+        config.bottleneck = None;
+    } else if config.bottleneck.is_none() {
+        // One block of the backbone's kind.
+        config.bottleneck = Some(TransformerConfig { layers: 1, ..config.backbone.clone() });
     }
     let before = config.task.take();
     if let Some(Aim::Head(kind, labels)) = aim {
@@ -232,7 +243,11 @@ fn stage_config(
     }
     for objective in objective.each() {
         let hides = match objective {
-            Objective::Masked(_) | Objective::SelfDistillation(_) => true,
+            Objective::Masked(_)
+            | Objective::SelfDistillation(_)
+            | Objective::Permuted(_)
+            | Objective::Replaced(_)
+            | Objective::Bottleneck(_) => true,
             Objective::Paired(paired) => aim.is_none() && paired.views != Views::Dropout,
             _ => false,
         };
@@ -291,6 +306,18 @@ fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
         ),
         writing: Ok(()),
         preferences: labelled,
+        places: offer(
+            config.decoder.is_none()
+                && config.backbone.local.is_none()
+                && matches!(&config.backbone.positions, None | Some(PositionConfig::Rotary(_))),
+            "tells tokens where they stand one by one, which learnt and rotary positions can: not \
+             ALiBi, relative buckets or local windows (`model.parts.backbone.positions`)",
+        ),
+        judge: Ok(()),
+        reconstruction: offer(
+            config.decoder.is_none(),
+            "trains encoders; this model is an encoder-decoder",
+        ),
         tasks: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use burn::{
     tensor::{Distribution, Tensor},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_nn::{Cache, ConfigError, Pass, Transformer};
+use kiln_nn::{Cache, ConfigError, Linear, LinearConfig, Pass, Transformer};
 
 /// A text model.
 #[derive(Module, Debug)]
@@ -28,6 +28,10 @@ pub struct TextModel<B: Backend> {
     pub pooler: Option<Pooler<B>>,
     /// From tokens or a text's vector to what a task asks for.
     pub task: Option<TaskHead<B>>,
+    /// From tokens to how surely each was replaced.
+    pub judge: Option<Linear<B>>,
+    /// Tells a text again from its vector.
+    pub bottleneck: Option<Transformer<B>>,
     #[module(skip)]
     config: TextModelConfig,
 }
@@ -66,6 +70,8 @@ impl<B: Backend> TextModel<B> {
             language: config.language.map(|head| LanguageHead::new(head, sizes, norm, device)),
             pooler: config.pooler.map(|pooler| Pooler::new(pooler, width, norm, device)),
             task: config.task.as_ref().map(|task| TaskHead::new(task, width, device)),
+            judge: config.judge.then(|| LinearConfig::new(width, 1).init(device)),
+            bottleneck: config.bottleneck.as_ref().map(|stack| stack.init(width, device)),
             config,
         };
         Ok(match model.config.initial_deviation {

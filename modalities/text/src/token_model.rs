@@ -1,13 +1,15 @@
 //! The text model as objectives see it, and its losses with labels.
 
 use crate::{
+    batch::{HostText, Text},
     config::TaskKind,
     examples::{Example, Labels, TextBatch, collate},
     model::{Reading, TextModel},
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Disguise, Layout, Loss, Rewrite, Sign, StepContext, Targets, TokenModel, Tokens, View,
+    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Sign, StepContext, Targets, TokenModel,
+    Tokens, View,
 };
 use kiln_kernels::{CrossEntropyOptions, cross_entropy};
 use kiln_objectives::{Autoregressive, losses};
@@ -40,26 +42,13 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 
     fn encode(&self, batch: &TextBatch<B>, view: View<B>) -> Tokens<B> {
-        let mut text = batch.text.clone();
-        if let Some(Disguise { tokens, seed }) = view.disguise {
-            let shape = text.dims();
-            let mut rng = seed.rng();
-            let vocabulary = self.config().vocabulary as i64;
-            let ids = (0..shape[0] * shape[1]).map(|_| rng.random_range(0..vocabulary));
-            let ids = TensorData::new(ids.collect::<Vec<i64>>(), shape);
-            text.ids = text.ids.mask_where(tokens, Tensor::from_data(ids, &batch.device()));
-        }
-        // A recipe that hides tokens of a model without a mask is refused; without one nothing is
-        // hidden.
-        if let (Some(hide), Some(mask)) = (view.hide, self.config().special.mask) {
-            text.ids = text.ids.mask_fill(hide, i64::from(mask));
-        }
-        let bias = view
-            .prefix
-            .filter(|_| view.causal)
+        let (causal, prefix) = (view.causal, view.prefix.clone());
+        let text = self.seen(batch, view);
+        let bias = prefix
+            .filter(|_| causal)
             .map(|prefix| prefix_bias::<B>(&prefix, text.dims()[1], &batch.device()));
         // A bias says it all.
-        let causal = view.causal.then_some(bias.is_none());
+        let causal = causal.then_some(bias.is_none());
         self.read(&text, Reading { causal, bias, cache: None })
     }
 
@@ -85,6 +74,63 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
 
     fn pooled(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
         self.pooled(tokens)
+    }
+
+    fn arranged(&self, batch: &TextBatch<B>, arrangement: &Arrangement) -> Option<Tensor<B, 3>> {
+        let mask = self.config().special.mask?;
+        let tokens = batch.host.text.tokens;
+        let places = arrangement.places.first().map_or(0, Vec::len);
+        let rows = arrangement.places.iter().enumerate();
+        let ids = rows.flat_map(|(row, places)| {
+            let ids = &batch.host.text.ids;
+            let id = move |at: usize| ids.get(row * tokens + at).copied().unwrap_or(mask);
+            places.iter().map(move |(at, hidden)| if *hidden { mask } else { id(*at) })
+        });
+        let positions = arrangement.places.iter().flatten().map(|(at, _)| *at as u32);
+        let host = HostText {
+            batch: arrangement.places.len(),
+            tokens: places,
+            ids: ids.collect(),
+            positions: positions.collect(),
+            ..HostText::default()
+        };
+        let device = batch.device();
+        let sees = arrangement.sees.iter().map(|sees| if *sees { 0.0 } else { UNSEEN });
+        let shape = [host.batch, 1, places, places];
+        let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);
+        let bias = Some(Tensor::from_data(bias, &device));
+        let text = host.upload::<B>(&self.config().embedding, &device);
+        Some(self.read(&text, Reading { causal: Some(false), bias, cache: None }).values)
+    }
+
+    fn with_ids(&self, batch: &TextBatch<B>, ids: Tensor<B, 2, Int>) -> Option<TextBatch<B>> {
+        let mut batch = batch.clone();
+        batch.host.text.ids = ids.to_data().iter::<i64>().map(|id| id as u32).collect();
+        batch.text.ids = ids;
+        Some(batch)
+    }
+
+    fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
+        Some(self.judge.as_ref()?.forward(values).squeeze_dim(2))
+    }
+
+    fn reconstruct(
+        &self,
+        batch: &TextBatch<B>,
+        vectors: Tensor<B, 2>,
+        view: View<B>,
+    ) -> Option<Tensor<B, 3>> {
+        let stack = self.bottleneck.as_ref()?;
+        let values = self.embedding.forward(&self.seen(batch, view), 0);
+        let [rows, tokens, width] = values.dims();
+        let values = Tensor::cat(vec![vectors.reshape([rows, 1, width]), values], 1);
+        let mask_pad = batch.text.mask_pad.clone().map(|pad| {
+            let first =
+                pad.clone().narrow(1, 0, 1).bool_and(pad.clone().narrow(1, 0, 1).bool_not());
+            Tensor::cat(vec![first, pad], 1)
+        });
+        let told = stack.forward(Tokens { values, mask_pad, channels: 1 }, false);
+        Some(told.values.narrow(1, 1, tokens))
     }
 
     fn grades(&self, batch: &TextBatch<B>) -> Option<Vec<f32>> {
@@ -162,6 +208,25 @@ fn prefix_bias<B: Backend>(prefix: &[usize], tokens: usize, device: &B::Device) 
 }
 
 impl<B: Backend> TextModel<B> {
+    /// A batch's texts with tokens hidden or exchanged.
+    fn seen(&self, batch: &TextBatch<B>, view: View<B>) -> Text<B> {
+        let mut text = batch.text.clone();
+        if let Some(Disguise { tokens, seed }) = view.disguise {
+            let shape = text.dims();
+            let mut rng = seed.rng();
+            let vocabulary = self.config().vocabulary as i64;
+            let ids = (0..shape[0] * shape[1]).map(|_| rng.random_range(0..vocabulary));
+            let ids = TensorData::new(ids.collect::<Vec<i64>>(), shape);
+            text.ids = text.ids.mask_where(tokens, Tensor::from_data(ids, &batch.device()));
+        }
+        // A recipe that hides tokens of a model without a mask is refused; without one nothing is
+        // hidden.
+        if let (Some(hide), Some(mask)) = (view.hide, self.config().special.mask) {
+            text.ids = text.ids.mask_fill(hide, i64::from(mask));
+        }
+        text
+    }
+
     fn loss_of_written(
         &self,
         batch: &TextBatch<B>,

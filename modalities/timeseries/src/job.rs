@@ -145,6 +145,9 @@ fn offers(config: &SeriesModelConfig) -> Offers {
         ),
         writing: offer(false, "writes ids of a vocabulary; series are numbers"),
         preferences: offer(false, "needs better answers beside worse; series have none"),
+        places: Ok(()),
+        judge: Ok(()),
+        reconstruction: Ok(()),
         tasks: config.labels.iter().map(|label| label.task().to_owned()).collect(),
     }
 }

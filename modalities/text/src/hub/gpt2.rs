@@ -111,6 +111,8 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             ..SpecialIds::default()
         },
         initial_deviation: Some(0.02),
+        judge: false,
+        bottleneck: None,
         format: None,
     })
 }

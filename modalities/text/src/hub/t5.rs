@@ -125,6 +125,8 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         }),
         pooler: None,
         task: None,
+        judge: false,
+        bottleneck: None,
         special: SpecialIds {
             pad: theirs.pad_token_id,
             eos: theirs.eos_token_id,

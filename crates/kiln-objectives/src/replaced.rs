@@ -1,0 +1,104 @@
+//! Tokens that a generator put in the place of others are told from those that stood there:
+//! ELECTRA, <https://arxiv.org/abs/2003.10555>.
+//!
+//! The generator is the model itself with its head for hidden tokens, all weights shared (the
+//! paper's section 3.2): one model learns both.
+
+use crate::{Masked, ObjectiveError, score::score_ids, signs::with_token_signs};
+use burn::tensor::{Bool, Distribution, Int, Tensor, TensorData};
+use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, View};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of telling replaced tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replaced {
+    /// Which tokens are hidden and replaced.
+    pub masked: Masked,
+    /// The weight of telling them beside predicting them.
+    pub weight: f64,
+}
+
+impl Default for Replaced {
+    /// The published settings.
+    fn default() -> Self {
+        Self { masked: Masked { ratio: 0.15, ..Masked::default() }, weight: 50.0 }
+    }
+}
+
+impl Replaced {
+    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
+        if !(self.weight >= 0.0 && self.weight.is_finite()) {
+            let problem = format!("is {}; expected 0 or more", self.weight);
+            return Err(ObjectiveError { key: "replaced.weight", problem });
+        }
+        self.masked.validate()
+    }
+
+    /// The mean loss of hidden tokens, and of telling which of all were replaced; a model without a
+    /// head for the latter counts nothing.
+    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+        &self,
+        model: &M,
+        batch: &M::Batch,
+        context: &mut StepContext<'_>,
+    ) -> Loss<B> {
+        let device = model.device(batch);
+        let nothing = || Loss::new(Tensor::zeros([1], &device), 0);
+        let Targets::Ids { ids, .. } = model.targets(batch) else { return nothing() };
+        let layout = model.layout(batch);
+        let (view, chosen) = self.masked.hide(model, batch, context);
+        let count = chosen.iter().filter(|chosen| **chosen).count();
+        if count == 0 {
+            return nothing();
+        }
+        let encoded = model.encode(batch, view);
+        let [rows, tokens, width] = encoded.dims();
+        let told = score_ids(model, encoded.values.clone(), ids.clone(), &chosen, false);
+
+        // What the generator draws: the largest score after Gumbel noise.
+        let at: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
+        let at = Tensor::<B, 1, Int>::from_data(TensorData::new(at, [count]), &device);
+        let picked = encoded.values.detach().reshape([rows * tokens, width]).select(0, at.clone());
+        let scores = model.decode(picked.unsqueeze_dim(0)).detach();
+        let noise = Tensor::random(scores.shape(), Distribution::Uniform(1e-9, 1.0), &device);
+        let drawn = (scores - noise.log().neg().log()).argmax(2).reshape([count]);
+        let flat = ids.clone().reshape([rows * tokens]);
+        let old = flat.clone().select(0, at.clone());
+        let new = flat.select_assign(0, at, drawn - old, burn::tensor::IndexingUpdateOp::Add);
+        let new = new.reshape([rows, tokens]);
+        let replaced = new.clone().not_equal(ids);
+        let Some(exchanged) = model.with_ids(batch, new) else { return nothing() };
+        let seen = model.encode(&exchanged, View::default());
+        let Some(doubts) = model.judge(seen.values.clone()) else { return nothing() };
+
+        let ignored: Vec<bool> = (0..rows)
+            .flat_map(|row| {
+                let fixed = layout.fixed.as_ref();
+                (0..tokens).map(move |at| (row, at, fixed))
+            })
+            .map(|(row, at, fixed)| {
+                at >= layout.length(row)
+                    || fixed.and_then(|fixed| fixed.get(row * tokens + at)) == Some(&true)
+            })
+            .collect();
+        let ignored = TensorData::new(ignored, [rows, tokens]);
+        let ignored = Tensor::<B, 2, Bool>::from_data(ignored, &device);
+        // max(s, 0) - s t + ln(1 + e^-|s|): the cross-entropy of a sigmoid, without overflow.
+        let surprise = doubts.clone().clamp_min(0.0) - doubts.clone() * replaced.clone().float()
+            + doubts.clone().abs().neg().exp().log1p();
+        let (judged, _) = crate::losses::masked_mean(surprise, Some(ignored.clone()));
+        let loss = Loss::new(told.value + judged.mul_scalar(self.weight), told.count);
+        if !context.observe {
+            return loss;
+        }
+        let right = doubts.greater_elem(0.0).equal(replaced.clone()).float();
+        let share = crate::losses::masked_mean(right.detach(), Some(ignored.clone())).0;
+        let (gone, _) = crate::losses::masked_mean(replaced.float(), Some(ignored));
+        let chance = gone.neg().add_scalar(1.0);
+        with_token_signs(loss, &seen)
+            .with_sign(Sign::Accuracy, share)
+            .with_sign(Sign::ChanceAccuracy, chance)
+    }
+}
