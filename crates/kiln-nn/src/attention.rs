@@ -1,13 +1,16 @@
 //! Multi-head attention, <https://arxiv.org/abs/1706.03762>.
 
-use crate::{ConfigError, Dropout, Linear, LinearConfig};
+use crate::{
+    ConfigError, Dropout, Linear, LinearConfig,
+    adapt::{Adapt, BranchAdapters, Place, Prefix, Walk},
+};
 use burn::{
     module::Module,
     tensor::{Bool, Int, Tensor},
 };
 use kiln_core::{Backend, Tokens};
 use kiln_kernels::{
-    AttentionOptions, RotaryOptions, alibi_slopes, attention, linear_packed, rotary, self_attention,
+    AttentionOptions, RotaryOptions, alibi_slopes, attention, rotary, self_attention,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,6 +104,8 @@ impl AttentionConfig {
             heads: self.heads,
             kv_heads,
             scale: self.scale,
+            prefix: None,
+            adapters: BranchAdapters::none(),
         }
     }
 }
@@ -120,6 +125,10 @@ pub struct Attention<B: Backend> {
     heads: usize,
     kv_heads: usize,
     scale: Option<f64>,
+    /// Keys and values that all tokens see, where it is adapted so.
+    pub prefix: Option<Prefix<B>>,
+    /// Beside and after it, where it is adapted so.
+    pub adapters: BranchAdapters<B>,
 }
 
 /// Keys and values of tokens that were seen before, for decoding token by token.
@@ -161,7 +170,7 @@ impl<B: Backend> KeysValues<B> {
 impl<B: Backend> Attention<B> {
     /// `[batch, tokens, width]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
-        self.output.forward(self.gather(x, sees, None))
+        self.forward_onto(x, sees, None, None)
     }
 
     /// The same, added to `residual`, `[batch, tokens, width]`, on the way; with a `cache`, tokens
@@ -173,7 +182,8 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut KeysValues<B>>,
         residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
-        self.put_out(self.gather(x, sees, cache), residual)
+        let kept = self.adapters.keep(&x);
+        self.put_out(kept, self.gather(x, sees, cache), residual)
     }
 
     /// Cross-attention: each token to all tokens of `memory`, `[batch, others, width]`, but its
@@ -191,11 +201,24 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut KeysValues<B>>,
         residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
-        self.put_out(self.gather_across(x, memory, cache), residual)
+        let kept = self.adapters.keep(&x);
+        self.put_out(kept, self.gather_across(x, memory, cache), residual)
     }
 
-    fn put_out(&self, gathered: Tensor<B, 3>, residual: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
+    fn put_out(
+        &self,
+        kept: Option<Tensor<B, 3>>,
+        gathered: Tensor<B, 3>,
+        residual: Option<Tensor<B, 3>>,
+    ) -> Tensor<B, 3> {
         match residual {
+            residual if !self.adapters.is_empty() => {
+                let out = self.adapters.forward(kept, self.output.forward(gathered));
+                match residual {
+                    Some(residual) => residual + out,
+                    None => out,
+                }
+            }
             Some(residual) => self.output.forward_onto(gathered, residual),
             None => self.output.forward(gathered),
         }
@@ -221,13 +244,17 @@ impl<B: Backend> Attention<B> {
             Some(cache) => cache.seen.get_or_insert_with(compute).clone(),
             None => compute(),
         };
-        let options = AttentionOptions {
+        let mut options = AttentionOptions {
             scale: self.scale,
             mask_pad: memory.mask_pad.clone(),
             dropout: self.dropout.for_attention::<B>(&device),
             ..AttentionOptions::default()
         };
         let queries = Self::heads(self.query.forward(x), self.heads);
+        let [keys, values] = match &self.prefix {
+            Some(prefix) => prefix.join([keys, values], queries.dims()[1], &mut options),
+            None => [keys, values],
+        };
         attention(queries, keys, values, options).flatten(2, 3)
     }
 
@@ -239,19 +266,13 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut KeysValues<B>>,
     ) -> Tensor<B, 3> {
         let device = x.device();
-        let mut layers = [&self.query, &self.key, &self.value].map(Linear::tensors).to_vec();
-        // One packed product has biases everywhere or nowhere.
-        if layers.iter().any(|(_, bias)| bias.is_some()) {
-            for (weight, bias) in &mut layers {
-                bias.get_or_insert_with(|| Tensor::zeros([weight.dims()[1]], &device));
-            }
-        }
         let (heads, kv_heads) = (self.heads, self.kv_heads);
-        let mut packed = Self::heads(linear_packed(x, layers), heads + 2 * kv_heads);
+        let packed = Linear::forward_packed(&[&self.query, &self.key, &self.value], x);
+        let mut packed = Self::heads(packed, heads + 2 * kv_heads);
         if let Some(rotation) = &sees.rotation {
             packed = rotation.turn(packed, heads + kv_heads);
         }
-        let options = AttentionOptions {
+        let mut options = AttentionOptions {
             causal: sees.causal,
             window: sees.window,
             scale: self.scale,
@@ -262,16 +283,39 @@ impl<B: Backend> Attention<B> {
             dropout: self.dropout.for_attention::<B>(&device),
             offsets: sees.offsets.clone(),
         };
-        let gathered = match cache {
-            None => self_attention(packed, options),
-            Some(cache) => {
-                let part = |from, count| packed.clone().narrow(2, from, count);
-                let new = [part(heads, kv_heads), part(heads + kv_heads, kv_heads)];
-                let [keys, values] = cache.extend(new);
-                attention(part(0, heads), keys, values, options)
-            }
+        if cache.is_none() && self.prefix.is_none() {
+            return self_attention(packed, options).flatten(2, 3);
+        }
+        let part = |from, count| packed.clone().narrow(2, from, count);
+        let (queries, new) =
+            (part(0, heads), [part(heads, kv_heads), part(heads + kv_heads, kv_heads)]);
+        let mut seen = match cache {
+            Some(cache) => cache.extend(new),
+            None => new,
         };
-        gathered.flatten(2, 3)
+        if let Some(prefix) = &self.prefix {
+            seen = prefix.join(seen, queries.dims()[1], &mut options);
+        }
+        let [keys, values] = seen;
+        attention(queries, keys, values, options).flatten(2, 3)
+    }
+}
+
+impl<B: Backend> Attention<B> {
+    /// Heads of keys and values, and the features of each.
+    pub(crate) fn shared(&self) -> [usize; 2] {
+        let [_, gathered] = self.query.weight.dims();
+        [self.kv_heads, gathered / self.heads.max(1)]
+    }
+}
+
+impl<B: Backend> Adapt<B> for Attention<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.show(Place::Attention(self));
+        walk.enter("query", &mut self.query);
+        walk.enter("key", &mut self.key);
+        walk.enter("value", &mut self.value);
+        walk.enter("output", &mut self.output);
     }
 }
 

@@ -1,6 +1,9 @@
 //! What stands between frontend and head: one enum over the architectures.
 
-use crate::{ConfigError, Mixer, MixerConfig, Transformer, TransformerConfig};
+use crate::{
+    ConfigError, Mixer, MixerConfig, Transformer, TransformerConfig,
+    adapt::{Adapt, Walk},
+};
 use burn::module::Module;
 use kiln_core::{Backend, Tokens};
 use schemars::JsonSchema;
@@ -93,6 +96,15 @@ impl<B: Backend> Backbone<B> {
         match self {
             Self::Transformer(transformer) => transformer.forward(tokens, causal),
             Self::Mixer(mixer) => mixer.forward(tokens),
+        }
+    }
+}
+
+impl<B: Backend> Adapt<B> for Backbone<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        match self {
+            Self::Transformer(transformer) => transformer.places(walk),
+            Self::Mixer(mixer) => mixer.places(walk),
         }
     }
 }

@@ -9,10 +9,12 @@
 //! - [`Embedding`], [`WaveEncoder`]: from ids and waves to tokens; [`Conv1d`], [`GroupNorm`].
 //! - [`sinusoids`], [`sinusoid_halves`]: fixed positions; [`PositionalConv`], [`PositionConfig`]:
 //!   relative ones.
+//! - [`adapt`]: few parameters that are trained in the place of all.
 //! - [`ConfigError`]: a setting that makes no sense, by its key.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod adapt;
 mod attention;
 mod backbone;
 mod conv;

@@ -5,6 +5,7 @@
 //! left alone, as in nanoGPT and timm.
 
 use crate::{Error, Result, named::NamedShape};
+use kiln_core::pattern::{matches, nearest};
 use std::collections::BTreeMap;
 
 /// One parameter of a stage.
@@ -54,7 +55,7 @@ pub fn plan(
         if !parameters.iter().any(|parameter| matches(pattern, &parameter.path)) {
             return Err(Error::NothingToFreeze {
                 pattern: pattern.clone(),
-                near: nearest(pattern, parameters),
+                near: nearest(pattern, parameters.iter().map(|one| one.path.as_str())),
             });
         }
     }
@@ -103,36 +104,6 @@ fn names(path: &str, words: &[&str]) -> bool {
             .iter()
             .any(|word| part.starts_with(word) || (*word == "norm" && part.ends_with("norm")))
     })
-}
-
-/// Whether `name` fits `pattern`, in which `*` stands for anything, dots included.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
-        return false;
-    };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or(""),
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
-/// The three names that look most like the pattern.
-fn nearest(pattern: &str, parameters: &[NamedShape]) -> Vec<String> {
-    let wanted = pattern.replace('*', "");
-    let mut scored: Vec<(f64, &str)> = parameters
-        .iter()
-        .map(|parameter| (strsim::jaro_winkler(&wanted, &parameter.path), parameter.path.as_str()))
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -186,18 +157,6 @@ mod tests {
         assert_eq!(groups["blocks.1.mlp.weight"].share, 1.0);
         assert_eq!(groups["head.weight"].share, 1.0);
         assert_eq!(groups["blocks.1.norm.running_mean"].role, Role::Buffer);
-    }
-
-    #[test]
-    fn patterns() {
-        assert!(matches("blocks.*", "blocks.0.mlp.weight"));
-        assert!(matches("*.weight", "head.weight"));
-        assert!(matches("blocks.*.weight", "blocks.0.mlp.weight"));
-        assert!(matches("*", "anything"));
-        assert!(matches("head.weight", "head.weight"));
-        assert!(!matches("head", "head.weight"));
-        assert!(!matches("blocks.*.bias", "blocks.0.mlp.weight"));
-        assert!(!matches("a*a", "a"), "a character is used once");
     }
 
     #[test]
