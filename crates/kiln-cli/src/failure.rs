@@ -212,7 +212,7 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
             match error {
                 Error::Recipe(_)
                 | Error::Setting { .. }
-                | Error::NothingToFreeze { .. }
+                | Error::NoSuchParameter { .. }
                 | Error::NothingToTrain
                 | Error::NoExamples
                 | Error::RunExists { .. }

@@ -43,17 +43,21 @@ pub type Groups = BTreeMap<String, Parameter>;
 /// `layer_decay` multiplies the rate once for each block between a parameter's block and the last;
 /// `depth` gives the block's index and the number of blocks.
 ///
+/// What `held` says is held fixed, too.
+///
 /// # Errors
 /// When a freeze pattern matches nothing, or nothing is left to train.
 pub fn plan(
     parameters: &[NamedShape],
     freeze: &[String],
+    held: impl Fn(&str) -> bool,
     layer_decay: Option<f64>,
     depth: impl Fn(&str) -> Option<(usize, usize)>,
 ) -> Result<Groups> {
     for pattern in freeze {
         if !parameters.iter().any(|parameter| matches(pattern, &parameter.path)) {
-            return Err(Error::NothingToFreeze {
+            return Err(Error::NoSuchParameter {
+                key: "freeze",
                 pattern: pattern.clone(),
                 near: nearest(pattern, parameters.iter().map(|one| one.path.as_str())),
             });
@@ -64,7 +68,7 @@ pub fn plan(
         .map(|NamedShape { path, shape, trainable }| {
             let role = if !trainable {
                 Role::Buffer
-            } else if freeze.iter().any(|pattern| matches(pattern, path)) {
+            } else if held(path) || freeze.iter().any(|pattern| matches(pattern, path)) {
                 Role::Frozen
             } else {
                 Role::Trained
@@ -138,7 +142,7 @@ mod tests {
 
     #[test]
     fn who_is_decayed_and_who_is_a_hidden_matrix() {
-        let groups = plan(&sample(), &[], Some(0.5), depth).unwrap();
+        let groups = plan(&sample(), &[], |_| false, Some(0.5), depth).unwrap();
         let decayed: Vec<_> = groups.iter().filter(|(_, p)| p.decayed).map(|(n, _)| n).collect();
         assert_eq!(
             decayed,
@@ -161,14 +165,14 @@ mod tests {
 
     #[test]
     fn freezing() {
-        let groups = plan(&sample(), &["blocks.*".into()], None, depth).unwrap();
+        let groups = plan(&sample(), &["blocks.*".into()], |_| false, None, depth).unwrap();
         assert_eq!(groups["blocks.0.mlp.weight"].role, Role::Frozen);
         assert_eq!(groups["head.weight"].role, Role::Trained);
-        let error = plan(&sample(), &["blokcs.0.*".into()], None, depth).unwrap_err();
+        let error = plan(&sample(), &["blokcs.0.*".into()], |_| false, None, depth).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("`blokcs.0.*`"), "{message}");
         assert!(message.contains("blocks.0."), "{message}");
-        let error = plan(&sample(), &["*".into()], None, depth).unwrap_err();
+        let error = plan(&sample(), &["*".into()], |_| false, None, depth).unwrap_err();
         assert!(matches!(error, Error::NothingToTrain));
     }
 }

@@ -11,7 +11,10 @@ use burn::{
     tensor::{Distribution, Tensor},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_nn::{Cache, ConfigError, Pass, Transformer};
+use kiln_nn::{
+    Cache, ConfigError, Pass, Transformer,
+    adapt::{Adapt, Walk},
+};
 
 /// A text model.
 #[derive(Module, Debug)]
@@ -165,6 +168,13 @@ impl<B: Backend> TextModel<B> {
     fn task_head(&self, of_tokens: bool) -> Option<&TaskHead<B>> {
         let TaskHeadConfig { kind, .. } = self.config.task?;
         self.task.as_ref().filter(|_| kind.is_of_tokens() == of_tokens)
+    }
+}
+
+impl<B: Backend> Adapt<B> for TextModel<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("backbone", &mut self.backbone);
+        walk.enter("decoder", &mut self.decoder);
     }
 }
 

@@ -68,14 +68,19 @@ impl<B: Backend> Lora<B> {
 /// Factors of the features that enter or leave a linear layer, <https://arxiv.org/abs/2205.05638>.
 #[derive(Module, Debug)]
 pub struct Ia3<B: Backend> {
-    /// `[inputs]` or `[outputs]`
-    pub factors: Param<Tensor<B, 1>>,
-    inputs: bool,
+    /// `[inputs]`
+    pub inputs: Option<Param<Tensor<B, 1>>>,
+    /// `[outputs]`
+    pub outputs: Option<Param<Tensor<B, 1>>>,
 }
 
-impl<B: Backend> Ia3<B> {
-    fn multiply<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        x * self.factors.val().unsqueeze()
+fn multiply<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    factors: Option<&Param<Tensor<B, 1>>>,
+) -> Tensor<B, D> {
+    match factors {
+        Some(factors) => x * factors.val().unsqueeze(),
+        None => x,
     }
 }
 
@@ -85,27 +90,23 @@ impl<B: Backend> Linear<B> {
         self.lora = Some(Lora::new(config, self.weight.dims(), device));
     }
 
-    /// Gives the layer factors of its `inputs`, or else of its outputs, all one.
-    pub(super) fn add_ia3(&mut self, inputs: bool, device: &B::Device) {
+    /// Gives the layer factors of its `inputs`, of its `outputs`, or of both, all one.
+    pub(super) fn add_ia3(&mut self, [inputs, outputs]: [bool; 2], device: &B::Device) {
         let [from, to] = self.weight.dims();
-        let features = if inputs { from } else { to };
-        self.ia3 = Some(Ia3 { factors: Initializer::Ones.init([features], device), inputs });
+        let ones = |features| Initializer::Ones.init([features], device);
+        let (inputs, outputs) = (inputs.then(|| ones(from)), outputs.then(|| ones(to)));
+        self.ia3 = Some(Ia3 { inputs, outputs });
     }
 
     /// The layer with what was put into it, `[.., inputs]` to `[.., outputs]`.
-    pub(crate) fn adapted<const D: usize>(&self, mut x: Tensor<B, D>) -> Tensor<B, D> {
+    pub(crate) fn adapted<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         let own = self.tensors();
-        if let Some(ia3) = self.ia3.as_ref().filter(|ia3| ia3.inputs) {
-            x = ia3.multiply(x);
-        }
+        let x = multiply(x, self.ia3.as_ref().and_then(|ia3| ia3.inputs.as_ref()));
         let out = match &self.lora {
             Some(lora) => lora.forward(x, own),
             None => linear(x, own.0, own.1, None),
         };
-        match self.ia3.as_ref().filter(|ia3| !ia3.inputs) {
-            Some(ia3) => ia3.multiply(out),
-            None => out,
-        }
+        multiply(out, self.ia3.as_ref().and_then(|ia3| ia3.outputs.as_ref()))
     }
 
     /// Adds the low-rank update to the weight, from which it is no longer apart.
@@ -133,14 +134,15 @@ impl<B: Backend> Linear<B> {
     pub(super) fn fold(&mut self) {
         self.merge();
         self.lora = None;
-        let Some(ia3) = self.ia3.take() else { return };
-        let factors = ia3.factors.val();
-        let inputs = ia3.inputs;
-        let of_bias = factors.clone();
-        let factors = if inputs { factors.unsqueeze_dim(1) } else { factors.unsqueeze_dim(0) };
-        change(&mut self.weight, |weight| weight * factors);
-        if let Some(bias) = self.bias.as_mut().filter(|_| !inputs) {
-            change(bias, |bias| bias * of_bias);
+        let Some(Ia3 { inputs, outputs }) = self.ia3.take() else { return };
+        if let Some(factors) = inputs {
+            change(&mut self.weight, |weight| weight * factors.val().unsqueeze_dim(1));
+        }
+        if let Some(factors) = outputs {
+            change(&mut self.weight, |weight| weight * factors.val().unsqueeze_dim(0));
+            if let Some(bias) = &mut self.bias {
+                change(bias, |bias| bias * factors.val());
+            }
         }
     }
 }

@@ -214,11 +214,10 @@ impl Plan {
                     free("lora", linear.lora.is_none())?;
                     linear.add_lora(lora, device);
                 }
-                for (names, inputs) in [(&self.ia3_outputs, false), (&self.ia3_inputs, true)] {
-                    if chosen(names) {
-                        free("ia3", linear.ia3.is_none())?;
-                        linear.add_ia3(inputs, device);
-                    }
+                let factors = [chosen(&self.ia3_inputs), chosen(&self.ia3_outputs)];
+                if factors.contains(&true) {
+                    free("ia3", linear.ia3.is_none())?;
+                    linear.add_ia3(factors, device);
                 }
                 Ok(())
             }

@@ -52,7 +52,7 @@ fn everywhere() -> AdaptConfig {
     AdaptConfig {
         lora: Some(LoraConfig { rank: 2, modules: all(), ..LoraConfig::default() }),
         ia3: Some(Ia3Config {
-            modules: vec!["*.query".into(), "*.value".into(), "*.hidden".into()],
+            modules: vec!["*.query".into(), "*.value".into(), "*.output".into()],
             feed_forward: vec!["*.output".into()],
         }),
         bottleneck: Some(BottleneckConfig { width: 3, modules: all(), ..Default::default() }),
