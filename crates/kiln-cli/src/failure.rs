@@ -211,6 +211,7 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
             use kiln_train::Error;
             match error {
                 Error::Recipe(_)
+                | Error::Adapt(_)
                 | Error::Setting { .. }
                 | Error::NoSuchParameter { .. }
                 | Error::NothingToTrain

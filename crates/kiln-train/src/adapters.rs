@@ -192,3 +192,6 @@ pub(crate) fn sizes(listed: &[NamedShape], groups: &Groups) -> [usize; 2] {
         trained.map(|parameter| size(&parameter.shape)).sum(),
     ]
 }
+
+#[cfg(test)]
+mod tests;

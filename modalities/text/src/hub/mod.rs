@@ -247,4 +247,6 @@ fn class<'a>(architectures: &'a Option<Vec<String>>, default: &'a str) -> &'a st
 }
 
 #[cfg(test)]
+mod adapter_tests;
+#[cfg(test)]
 mod tests;
