@@ -28,11 +28,12 @@ mod norm;
 mod position;
 mod positional_conv;
 mod precision;
+mod sees;
 mod spelling;
 mod transformer;
 mod wave;
 
-pub use attention::{Attention, AttentionBias, AttentionConfig, KeysValues, Rotation, Sees};
+pub use attention::{Attention, AttentionBias, AttentionConfig, KeysValues};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
 pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
 pub use dropout::Dropout;
@@ -48,6 +49,7 @@ pub use position::{
     RotaryScaling, sinusoid_halves, sinusoids,
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
+pub use sees::{Rotation, Sees};
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{
     AcrossBlock, Cache, LocalConfig, Pass, Transformer, TransformerBlock, TransformerConfig,

@@ -37,6 +37,10 @@ pub fn write_peft(
     };
     let others = others(weights);
     if !others.tensors.is_empty() {
+        // PEFT knows whole modules beside changed layers only.
+        if adapt.prefix.is_some() || adapt.prompt.is_some() {
+            return Ok(false);
+        }
         // Layers that the family holds as one must have been trained as one.
         let Ok(others) = published.names.to_theirs(others) else { return Ok(false) };
         let mut modules: Vec<String> = others.tensors.keys().map(|name| module(name)).collect();

@@ -135,7 +135,7 @@ fn adapters_are_attached_in_full_or_not_at_all() {
     assert!(attach(&mut new()).unwrap().is_empty());
     write(dir.path(), vec![adapt.clone()], &own).unwrap();
     let mut again = new();
-    assert_eq!(attach(&mut again).unwrap(), [adapt.clone()]);
+    assert_eq!(attach(&mut again).unwrap(), std::slice::from_ref(&adapt));
     assert_eq!(collect_where(&again, |name| !bare.contains(name)).unwrap(), own);
     let mut part = own.clone();
     let (lost, _) = part.tensors.pop_first().unwrap();

@@ -1,7 +1,7 @@
-"""Loads an adapter upon its base with `peft` and compares its scores with those expected.
+"""Loads adapters upon their bases with `peft` and compares its scores with those expected.
 
-Usage: check_adapter.py WRITTEN. The directory holds `adapter/` and `scores.safetensors`. Exits with
-0 when every weight was used and the scores agree, with 77 where there is no `peft`.
+Usage: check_adapter.py WRITTEN... Each directory holds `adapter/` and `scores.safetensors`. Exits
+with 0 when every weight was used and the scores agree, with 77 where there is no `peft`.
 """
 
 import json
@@ -21,8 +21,8 @@ import transformers
 IDS = [[3, 5, 7, 9, 11], [4, 6, 8, 10, 12]]
 
 
-def main():
-    written = pathlib.Path(sys.argv[1])
+def check(written):
+    """What is wrong, if anything is."""
     adapter = written / "adapter"
     base = pathlib.Path(
         json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
@@ -36,7 +36,7 @@ def main():
     known = set(peft.get_peft_model_state_dict(model))
     found = set(load_file(adapter / "adapter_model.safetensors"))
     if known != found:
-        sys.exit(f"names differ: {sorted(known ^ found)}")
+        return f"names differ: {sorted(known ^ found)}"
     ids = torch.tensor(IDS)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if config.get("is_encoder_decoder"):
@@ -45,8 +45,19 @@ def main():
         scores = model(**inputs).logits[:, -ids.shape[1] :]
     expected = load_file(written / "scores.safetensors")["scores"]
     worst = (scores - expected).abs().max().item()
-    if not worst < 1e-4:
-        sys.exit(f"scores differ by {worst}")
+    return None if worst < 1e-4 else f"scores differ by {worst}"
+
+
+def main():
+    problems = []
+    for written in map(pathlib.Path, sys.argv[1:]):
+        try:
+            problem = check(written)
+        except Exception as error:
+            problem = repr(error)
+        if problem:
+            problems.append(f"{written}: {problem}")
+    sys.exit("\n".join(problems) or 0)
 
 
 if __name__ == "__main__":

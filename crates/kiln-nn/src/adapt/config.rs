@@ -202,9 +202,9 @@ impl AdaptConfig {
             ("bitfit.parameters", bitfit.as_ref().map(|one| one.parameters.len())),
         ];
         if modules.iter().all(|(_, count)| count.is_none()) && train.is_none() {
-            let expected = "a method: `lora`, `ia3`, `bottleneck`, `parallel`, `prefix`, `prompt` \
+            let expected = "it or another method: `ia3`, `bottleneck`, `parallel`, `prefix`, `prompt` \
                             or `bitfit`";
-            return Err(ConfigError::new("adapt", "empty", expected));
+            return Err(ConfigError::new("lora", "absent", expected));
         }
         if let Some((key, _)) = modules.iter().find(|(_, count)| *count == Some(0)) {
             return Err(ConfigError::new(*key, "empty", "a pattern of names"));

@@ -2,9 +2,8 @@
 
 use super::pass::Layer;
 use crate::{
-    Attention, Dropout, FeedForward, KeysValues, Norm,
+    Attention, Dropout, FeedForward, KeysValues, Norm, Sees,
     adapt::{Adapt, Walk},
-    attention::Sees,
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};

@@ -1,10 +1,7 @@
 //! What a pass through a transformer looks at beside its tokens.
 
 use super::Transformer;
-use crate::{
-    KeysValues, PositionConfig, Positions,
-    attention::{Rotation, Sees},
-};
+use crate::{KeysValues, PositionConfig, Positions, Rotation, Sees};
 use burn::tensor::{Int, Tensor};
 use kiln_core::{Backend, Tokens};
 use kiln_kernels::rotary_table;

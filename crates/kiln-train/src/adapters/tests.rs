@@ -139,15 +139,20 @@ fn prepare(
 /// A directory with random weights.
 fn base() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
+    <Flex as burn::tensor::backend::Backend>::seed(&Default::default(), 1);
     Mean.write_model(&Model::<Flex>::new(&Default::default()), dir.path()).unwrap();
     dir
 }
 
 /// Trains a few steps; the loss of each.
 fn train(learner: &mut dyn Learner, steps: std::ops::Range<u64>) -> Vec<f64> {
+    train_at(0.02, learner, steps)
+}
+
+fn train_at(rate: f64, learner: &mut dyn Learner, steps: std::ops::Range<u64>) -> Vec<f64> {
     let step = |step| {
         let loss = learner.accumulate(step, 0, false).unwrap().loss;
-        learner.update(0.02).unwrap();
+        learner.update(rate).unwrap();
         loss
     };
     steps.map(step).collect()
@@ -182,7 +187,9 @@ fn only_adapters_are_trained_and_they_learn() {
         let stage = stage(&format!("adapt.{adapt}\nbatch = 16\nprecision = 'f32'"));
         let (mut learner, _) = prepare(&stage, Some(base.path()), true).unwrap();
         let before = learner.state().unwrap();
-        let losses = train(learner.as_mut(), 0..60);
+        // Prompts want high rates, 0.3 in the paper.
+        let rate = if mark == ".prompt." { 0.3 } else { 0.02 };
+        let losses = train_at(rate, learner.as_mut(), 0..60);
         let changed = changed(&before, &learner.state().unwrap());
         assert!(
             !changed.is_empty() && changed.iter().all(|name| name.contains(mark)),
@@ -296,6 +303,7 @@ fn heads_that_are_new_and_what_is_named_are_trained_too() {
 
 #[test]
 fn mistakes_are_named() {
+    let _turn = alone();
     let base = base();
     let refused = |settings: &str, from: Option<&Path>| {
         let error = prepare(&stage(settings), from, true).err().unwrap();

@@ -104,10 +104,7 @@ impl Check {
         }
         if let Some(Err(error)) = stage.adapt.as_ref().map(AdaptConfig::validate) {
             let message = format!("is {}, expected {}", error.found, error.expected);
-            self.add(
-                format!("{at}.adapt.{}", error.key).replace(".adapt.adapt", ".adapt"),
-                message,
-            );
+            self.add(format!("{at}.adapt.{}", error.key), message);
         }
         if let Some(init) = &stage.init
             && init.model.trim().is_empty()
@@ -223,7 +220,7 @@ mod tests {
             ("steps=1\nbatch=1\npatience=2", "stage.0.patience needs validations"),
             ("steps=1\nbatch=1\ntake_best=true", "stage.0.take_best needs validations"),
             ("steps=1\nbatch=1\nfreeze=['a', '']", "stage.0.freeze.1 is empty"),
-            ("steps=1\nbatch=1\nadapt={}", "stage.0.adapt is empty, expected a method"),
+            ("steps=1\nbatch=1\nadapt={}", "stage.0.adapt.lora is absent, expected it or"),
             ("steps=1\nbatch=1\nadapt.lora={rank=0}", "stage.0.adapt.lora.rank is 0, expected"),
             ("steps=1\nbatch=1\ninit.model=''", "stage.0.init.model is empty"),
             (
