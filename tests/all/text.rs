@@ -1,7 +1,7 @@
 //! Text from a recipe to new text, and what is made of bad files.
 
 use crate::support::Place;
-use std::fs;
+use std::{fs, process::Stdio, thread::sleep, time::Duration};
 
 const RECIPE: &str = r#"
 name = "tiny"
@@ -130,4 +130,64 @@ fn mistakes_are_answered() {
     place.fails(&["run", "bad.toml"], 2, &["evaluation", "writes on"]);
     place.file("bad.toml", &encoder[..encoder.find("[[evaluation]]").unwrap()]);
     place.fails(&["run", "bad.toml", "--overwrite"], 2, &["mask"]);
+}
+
+/// A second stage that trains adapters of the first stage's model.
+fn adapted(adapt: &str) -> String {
+    let stage = format!(
+        "[[stage]]\nname = \"adapt\"\nobjective.autoregressive = {{}}\nsteps = 30\nbatch = 8\n\
+         optimizer.adamw = {{ learning_rate = 1e-2 }}\ncheckpoint_every = 4\nlog_every = 1\n\
+         adapt = {adapt}\n\n[[evaluation]]"
+    );
+    RECIPE.replace("steps = 60", "steps = 10").replacen("[[evaluation]]", &stage, 1)
+}
+
+#[test]
+fn adapters_are_trained_written_and_read() {
+    let place = Place::new();
+    let adapt = "{ lora = { rank = 4, dropout = 0.1 }, bottleneck = { width = 4 }, \
+                 prefix = { tokens = 2 }, prompt = { tokens = 2 } }";
+    place.file("tiny.toml", &adapted(adapt));
+    let plan = place.succeeds(&["check", "tiny.toml"]);
+    assert!(plan.contains("adapt"), "{plan}");
+    place.succeeds(&["run", "tiny.toml", "--dir", "whole"]);
+    let files =
+        ["model.safetensors", "adapter/kiln_adapter.json", "adapter/kiln_adapter.safetensors"];
+    for file in files {
+        assert!(place.path("whole/model").join(file).exists(), "{file}");
+    }
+    // Killed while it trains the adapters, a run goes on to the same bits.
+    let words = ["run", "tiny.toml", "--resume", "--dir", "killed"];
+    let mut child =
+        place.command(&words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    while !place.path("killed/checkpoints/step-18").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.succeeds(&words);
+    for file in files {
+        let [whole, killed] = ["whole", "killed"]
+            .map(|run| fs::read(place.path(run).join("model").join(file)).unwrap());
+        assert!(whole == killed, "{file}");
+    }
+    place.succeeds(&["generate", "--model", "whole", "--most", "12", "--prompt", "One"]);
+    let evaluate = |run: &str| place.succeeds(&["evaluate", "--model", run, "tiny.toml"]);
+    assert_eq!(evaluate("whole"), evaluate("killed"));
+    fs::remove_dir_all(place.path("killed/model/adapter")).unwrap();
+    assert_ne!(evaluate("whole"), evaluate("killed"), "what lies beside the model is read");
+}
+
+#[test]
+fn an_adapter_is_given_as_a_model() {
+    let place = Place::new();
+    place.file("tiny.toml", &adapted("{ lora = { rank = 4, modules = [\"*.attention.*\"] } }"));
+    place.succeeds(&["run", "tiny.toml"]);
+    let generate = |model: &str| {
+        place.succeeds(&["generate", "--model", model, "--most", "12", "--prompt", "One"])
+    };
+    assert_eq!(generate("runs/tiny"), generate("runs/tiny/model/adapter"));
+    place.file("bad.toml", &adapted("{ lora = { modules = [\"*.quary\"] } }"));
+    place.fails(&["check", "bad.toml"], 2, &["*.quary", "attention.query"]);
 }

@@ -211,8 +211,9 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
             use kiln_train::Error;
             match error {
                 Error::Recipe(_)
+                | Error::Adapt(_)
                 | Error::Setting { .. }
-                | Error::NothingToFreeze { .. }
+                | Error::NoSuchParameter { .. }
                 | Error::NothingToTrain
                 | Error::NoExamples
                 | Error::RunExists { .. }

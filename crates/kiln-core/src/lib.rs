@@ -13,6 +13,7 @@
 //! - [`TokenModel`] is a model as objectives see it, whatever its modality.
 //! - [`Objective`] turns a model and a batch into a [`Loss`] with its vital [`Sign`]s.
 //! - [`Seed`] derives every random number of a run from one.
+//! - [`pattern`] chooses parameters and modules by name.
 //! - [`bootstrap()`] says how sure a corpus's number is.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -21,6 +22,7 @@ mod bootstrap;
 mod loss;
 mod mixture;
 mod objective;
+pub mod pattern;
 mod seed;
 mod source;
 mod tokens;

@@ -1,6 +1,9 @@
 //! Linear layers that a checkpoint family stores otherwise than one by one, `[out, in]`.
 
-use crate::{HubError, Result, Weight, Weights, names::compile};
+use crate::{
+    HubError, Result, Weight, Weights,
+    names::{Place, compile},
+};
 use regex::Regex;
 use std::collections::BTreeMap;
 
@@ -35,6 +38,25 @@ impl Layout {
                     }
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// Follows a name of ours on its way to theirs.
+    pub(crate) fn place(&self, place: &mut Place) {
+        match self {
+            Self::Transposed { theirs } => place.transposed |= theirs.is_match(&place.theirs),
+            Self::Fused { joined, parts, .. } => {
+                for (number, part) in parts.iter().enumerate() {
+                    // Known to be a pattern: the layout was made of it.
+                    let Ok(pattern) = segment(part) else { continue };
+                    if pattern.is_match(&place.theirs) {
+                        let whole = format!("${{1}}{joined}${{2}}");
+                        place.theirs = pattern.replace(&place.theirs, whole.as_str()).into_owned();
+                        place.part = Some((number, parts.len()));
+                        return;
+                    }
+                }
             }
         }
     }
@@ -150,6 +172,9 @@ mod tests {
         assert_eq!(ours.tensors["layers.0.key.weight"], weight(&[2, 2], &[3., 7., 4., 8.]));
         assert_eq!(ours.tensors["layers.0.key.bias"], weight(&[2], &[3., 4.]));
         theirs.tensors.remove("h.0.masked_bias");
+        let place = names.place("layers.0.key.weight");
+        assert_eq!((&place.theirs[..], place.part), ("h.0.c_attn.weight", Some((1, 2))));
+        assert!(place.transposed && !names.place("layers.0.value.weight").transposed);
         assert_eq!(names.to_theirs(ours).unwrap(), theirs);
     }
 

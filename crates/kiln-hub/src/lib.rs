@@ -5,6 +5,7 @@
 //! - [`module`]: named tensors into a Burn module and out of it.
 //! - [`model_dir`]: `config.json`, weights and the rest; finding a model by run, path or hub id.
 //! - [`family`]: `config.json` of a published family.
+//! - [`adapter`]: adapters beside a model, PEFT's among them.
 //! - [`download`]: hub ids into the hub's own cache.
 //!
 //! A weight's way in is [`ModelDir::weights`], [`NameMap::to_ours`], [`apply`]; its way out is
@@ -12,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod adapter;
 mod atomic;
 pub mod download;
 mod error;
@@ -32,6 +34,6 @@ pub use download::{Hub, HubId};
 pub use error::{HubError, Result};
 pub use model_dir::{ModelDir, resolve};
 pub use model_error::ModelError;
-pub use module::{LoadReport, Mismatch, Mode, apply, collect};
-pub use names::{NameMap, Rule};
+pub use module::{LoadReport, Mismatch, Mode, apply, collect, collect_where};
+pub use names::{NameMap, Place, Rule};
 pub use weights::{Raw, Weight, Weights};

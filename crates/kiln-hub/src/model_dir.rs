@@ -1,7 +1,9 @@
 //! Model directories: `config.json`, weights, and what else belongs to a model.
 
 use crate::{
-    Hub, HubError, HubId, Result, Weights, safetensors_file,
+    Hub, HubError, HubId, Result, Weights,
+    adapter::{Peft, is_peft},
+    safetensors_file,
     weights::{Index, PYTORCH, SAFETENSORS, SAFETENSORS_INDEX},
     write_atomic,
 };
@@ -22,20 +24,29 @@ pub struct ModelDir {
     pub path: PathBuf,
     /// Its `config.json`.
     pub config: Value,
+    /// The directory of the model that it adapts, where it holds an adapter of PEFT's.
+    pub base: Option<PathBuf>,
 }
 
 impl ModelDir {
-    /// Opens a model directory and reads its `config.json`.
+    /// Opens a model directory and reads its `config.json`. An adapter of PEFT's (LoRA) is its base
+    /// with the adapter merged.
     ///
     /// # Errors
-    /// When there is no `config.json`, or it is no JSON object.
+    /// When there is no `config.json`, or it is no JSON object; when an adapter is of another
+    /// method, or its base cannot be found.
     pub fn open(path: &Path) -> Result<Self> {
+        if is_peft(path) {
+            let base = Peft::read(path)?.base(path)?;
+            let opened = Self::open(&base)?;
+            return Ok(Self { path: path.to_path_buf(), config: opened.config, base: Some(base) });
+        }
         let config: Value = read_json(&path.join(CONFIG))?;
         if !config.is_object() {
             let cause = "expected a JSON object".to_owned();
             return Err(HubError::Config { path: path.join(CONFIG), cause });
         }
-        Ok(Self { path: path.to_path_buf(), config })
+        Ok(Self { path: path.to_path_buf(), config, base: None })
     }
 
     /// Writes `config.json` and the weights, in their names, into an existing directory.
@@ -68,7 +79,10 @@ impl ModelDir {
     /// # Errors
     /// As [`Weights::read_dir`].
     pub fn weights(&self) -> Result<Weights> {
-        Weights::read_dir(&self.path)
+        let Some(base) = &self.base else { return Weights::read_dir(&self.path) };
+        let mut weights = Weights::read_dir(base)?;
+        Peft::read(&self.path)?.merge(&self.path, &mut weights)?;
+        Ok(weights)
     }
 
     /// How many floating-point numbers the weights hold; reads headers only, where it can.
@@ -76,16 +90,13 @@ impl ModelDir {
     /// # Errors
     /// As [`Weights::read_dir`].
     pub fn parameters(&self) -> Result<usize> {
-        let index = self.path.join(SAFETENSORS_INDEX);
-        if self.path.join(SAFETENSORS).exists() {
-            safetensors_file::count(&self.path.join(SAFETENSORS))
+        let path = self.base.as_ref().unwrap_or(&self.path);
+        let index = path.join(SAFETENSORS_INDEX);
+        if path.join(SAFETENSORS).exists() {
+            safetensors_file::count(&path.join(SAFETENSORS))
         } else if index.exists() {
             let index = Index::read(&index)?;
-            index
-                .shards()
-                .into_iter()
-                .map(|shard| safetensors_file::count(&self.path.join(shard)))
-                .sum()
+            index.shards().into_iter().map(|shard| safetensors_file::count(&path.join(shard))).sum()
         } else {
             Ok(self.weights()?.parameters())
         }
@@ -96,7 +107,7 @@ impl ModelDir {
     /// # Errors
     /// When it is there and is not what was expected.
     pub fn extra<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let path = self.path.join(name);
+        let path = Self::home(&self.path, name).join(name);
         if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
     }
 }
@@ -168,7 +179,7 @@ pub fn resolve_with(
 
 /// A directory that is there: a model, or a run with one.
 fn local(path: &Path, spec: &str) -> Result<ModelDir> {
-    if path.join(CONFIG).exists() {
+    if path.join(CONFIG).exists() || is_peft(path) {
         return ModelDir::open(path);
     }
     if path.join("model").join(CONFIG).exists() {

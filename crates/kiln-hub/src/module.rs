@@ -7,7 +7,7 @@ use crate::{HubError, Result, Weight, Weights};
 use burn::{module::Module, tensor::DType, tensor::TensorData};
 use burn_store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, TensorSnapshot};
 use kiln_core::Backend;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// What to do about tensors that do not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,12 +143,23 @@ pub fn apply<B: Backend, M: Module<B>>(
 /// # Errors
 /// When the device fails.
 pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Result<Weights> {
+    collect_where(module, |_| true)
+}
+
+/// The same of the tensors whose names are wanted.
+///
+/// # Errors
+/// When the device fails.
+pub fn collect_where<B: Backend, M: Module<B>>(
+    module: &M,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Weights> {
     let mut weights = Weights::default();
     for snapshot in module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true) {
-        if !is_float(snapshot.dtype) {
+        let tensor = snapshot.full_path();
+        if !is_float(snapshot.dtype) || !wanted(&tensor) {
             continue;
         }
-        let tensor = snapshot.full_path();
         let wrong = |cause: String| HubError::Tensor { tensor: tensor.clone(), cause };
         let data = snapshot.to_data().map_err(|error| wrong(error.to_string()))?;
         let shape = data.shape.to_vec();
@@ -157,6 +168,13 @@ pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Result<Weights> {
         weights.tensors.insert(tensor, Weight { shape, values });
     }
     Ok(weights)
+}
+
+/// The names of a module's floating-point tensors.
+pub fn names<B: Backend, M: Module<B>>(module: &M) -> BTreeSet<String> {
+    let all = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    let floats = all.iter().filter(|snapshot| is_float(snapshot.dtype));
+    floats.map(TensorSnapshot::full_path).collect()
 }
 
 fn is_float(dtype: DType) -> bool {

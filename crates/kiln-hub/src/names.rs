@@ -157,6 +157,15 @@ impl NameMap {
         rename(&self.save, ours)
     }
 
+    /// Where their file holds a parameter of ours.
+    pub fn place(&self, ours: &str) -> Place {
+        let mut place = Place { theirs: self.save(ours), part: None, transposed: false };
+        for layout in self.layouts.iter().rev() {
+            layout.place(&mut place);
+        }
+        place
+    }
+
     /// Renames every tensor for loading into our module, and gives it our layout.
     ///
     /// # Errors
@@ -182,6 +191,17 @@ impl NameMap {
         }
         Ok(weights)
     }
+}
+
+/// Where a file of theirs holds a parameter of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub theirs: String,
+    /// Which part of theirs it is, and of how many, where they hold several layers as one.
+    pub part: Option<(usize, usize)>,
+    /// Whether they hold it the other way round, `[in, out]`.
+    pub transposed: bool,
 }
 
 pub(crate) fn compile(pattern: &str) -> Result<Regex> {

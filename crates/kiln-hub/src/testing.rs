@@ -302,3 +302,23 @@ pub fn python_reads(original: &Path, written: &Path, failures: &mut Vec<String>)
             .push(format!("{}: Python refuses what was written: {message}", original.display()));
     }
 }
+
+/// Lets `peft`, if `KILN_PYTHON` names a Python that has it, load the adapters of written model
+/// directories upon their bases, and compare its scores with those beside them,
+/// `scores.safetensors`.
+///
+/// # Panics
+/// When Python cannot be started.
+pub fn python_adapts(written: &[PathBuf], failures: &mut Vec<String>) {
+    let Ok(python) = std::env::var("KILN_PYTHON") else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_adapter.py");
+    let output = Command::new(python).arg(script).args(written).output().unwrap();
+    match output.status.code() {
+        Some(0) => {}
+        Some(77) => eprintln!("skipped: this Python has no peft"),
+        _ => {
+            let message = String::from_utf8_lossy(&output.stderr);
+            failures.push(format!("PEFT disagrees: {message}"));
+        }
+    }
+}

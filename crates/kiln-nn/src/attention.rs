@@ -1,14 +1,15 @@
 //! Multi-head attention, <https://arxiv.org/abs/1706.03762>.
 
-use crate::{ConfigError, Dropout, Linear, LinearConfig};
+use crate::{
+    ConfigError, Dropout, Linear, LinearConfig, Sees,
+    adapt::{Adapt, BranchAdapters, Place, Prefix, Walk},
+};
 use burn::{
     module::Module,
-    tensor::{Bool, Int, Tensor},
+    tensor::{Int, Tensor},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_kernels::{
-    AttentionOptions, RotaryOptions, alibi_slopes, attention, linear_packed, rotary, self_attention,
-};
+use kiln_kernels::{AttentionOptions, alibi_slopes, attention, self_attention};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +102,8 @@ impl AttentionConfig {
             heads: self.heads,
             kv_heads,
             scale: self.scale,
+            prefix: None,
+            adapters: BranchAdapters::none(),
         }
     }
 }
@@ -120,6 +123,10 @@ pub struct Attention<B: Backend> {
     heads: usize,
     kv_heads: usize,
     scale: Option<f64>,
+    /// Keys and values that all tokens see, where it is adapted so.
+    pub prefix: Option<Prefix<B>>,
+    /// Beside and after it, where it is adapted so.
+    pub adapters: BranchAdapters<B>,
 }
 
 /// Keys and values of tokens that were seen before, for decoding token by token.
@@ -161,7 +168,7 @@ impl<B: Backend> KeysValues<B> {
 impl<B: Backend> Attention<B> {
     /// `[batch, tokens, width]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
-        self.output.forward(self.gather(x, sees, None))
+        self.forward_onto(x, sees, None, None)
     }
 
     /// The same, added to `residual`, `[batch, tokens, width]`, on the way; with a `cache`, tokens
@@ -173,7 +180,8 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut KeysValues<B>>,
         residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
-        self.put_out(self.gather(x, sees, cache), residual)
+        let kept = self.adapters.keep(&x);
+        self.put_out(kept, self.gather(x, sees, cache), residual)
     }
 
     /// Cross-attention: each token to all tokens of `memory`, `[batch, others, width]`, but its
@@ -191,11 +199,24 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut KeysValues<B>>,
         residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
-        self.put_out(self.gather_across(x, memory, cache), residual)
+        let kept = self.adapters.keep(&x);
+        self.put_out(kept, self.gather_across(x, memory, cache), residual)
     }
 
-    fn put_out(&self, gathered: Tensor<B, 3>, residual: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
+    fn put_out(
+        &self,
+        kept: Option<Tensor<B, 3>>,
+        gathered: Tensor<B, 3>,
+        residual: Option<Tensor<B, 3>>,
+    ) -> Tensor<B, 3> {
         match residual {
+            residual if !self.adapters.is_empty() => {
+                let out = self.adapters.forward(kept, self.output.forward(gathered));
+                match residual {
+                    Some(residual) => residual + out,
+                    None => out,
+                }
+            }
             Some(residual) => self.output.forward_onto(gathered, residual),
             None => self.output.forward(gathered),
         }
@@ -221,13 +242,17 @@ impl<B: Backend> Attention<B> {
             Some(cache) => cache.seen.get_or_insert_with(compute).clone(),
             None => compute(),
         };
-        let options = AttentionOptions {
+        let mut options = AttentionOptions {
             scale: self.scale,
             mask_pad: memory.mask_pad.clone(),
             dropout: self.dropout.for_attention::<B>(&device),
             ..AttentionOptions::default()
         };
         let queries = Self::heads(self.query.forward(x), self.heads);
+        let [keys, values] = match &self.prefix {
+            Some(prefix) => prefix.join([keys, values], queries.dims()[1], &mut options),
+            None => [keys, values],
+        };
         attention(queries, keys, values, options).flatten(2, 3)
     }
 
@@ -239,19 +264,13 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut KeysValues<B>>,
     ) -> Tensor<B, 3> {
         let device = x.device();
-        let mut layers = [&self.query, &self.key, &self.value].map(Linear::tensors).to_vec();
-        // One packed product has biases everywhere or nowhere.
-        if layers.iter().any(|(_, bias)| bias.is_some()) {
-            for (weight, bias) in &mut layers {
-                bias.get_or_insert_with(|| Tensor::zeros([weight.dims()[1]], &device));
-            }
-        }
         let (heads, kv_heads) = (self.heads, self.kv_heads);
-        let mut packed = Self::heads(linear_packed(x, layers), heads + 2 * kv_heads);
+        let packed = Linear::forward_packed(&[&self.query, &self.key, &self.value], x);
+        let mut packed = Self::heads(packed, heads + 2 * kv_heads);
         if let Some(rotation) = &sees.rotation {
             packed = rotation.turn(packed, heads + kv_heads);
         }
-        let options = AttentionOptions {
+        let mut options = AttentionOptions {
             causal: sees.causal,
             window: sees.window,
             scale: self.scale,
@@ -262,75 +281,46 @@ impl<B: Backend> Attention<B> {
             dropout: self.dropout.for_attention::<B>(&device),
             offsets: sees.offsets.clone(),
         };
-        let gathered = match cache {
-            None => self_attention(packed, options),
-            Some(cache) => {
-                let part = |from, count| packed.clone().narrow(2, from, count);
-                let new = [part(heads, kv_heads), part(heads + kv_heads, kv_heads)];
-                let [keys, values] = cache.extend(new);
-                attention(part(0, heads), keys, values, options)
-            }
-        };
-        gathered.flatten(2, 3)
-    }
-}
-
-/// Which tokens a token sees, and how it knows where they stand.
-#[derive(Debug, Clone)]
-pub struct Sees<B: Backend> {
-    /// Padding, which no token sees: `[batch, tokens]`, true where it is; with a cache,
-    /// `[batch, tokens seen before and now]`.
-    pub mask_pad: Option<Tensor<B, 2, Bool>>,
-    /// Only itself and those before it.
-    pub causal: bool,
-    /// Only those less than so many places away.
-    pub window: Option<usize>,
-    /// Documents one after the other in a batch of one, see [`AttentionOptions::offsets`].
-    pub offsets: Option<Tensor<B, 1, Int>>,
-    /// Added to the scores: `[batch or 1, heads or 1, tokens, tokens seen]`.
-    pub bias: Option<Tensor<B, 4>>,
-    /// Whether scores fall with the distance.
-    pub alibi: bool,
-    /// How queries and keys are turned.
-    pub rotation: Option<Rotation<B>>,
-}
-
-impl<B: Backend> Sees<B> {
-    /// Every token.
-    pub fn all() -> Self {
-        Self {
-            mask_pad: None,
-            causal: false,
-            window: None,
-            offsets: None,
-            bias: None,
-            alibi: false,
-            rotation: None,
+        if cache.is_none() && self.prefix.is_none() {
+            return self_attention(packed, options).flatten(2, 3);
         }
+        let part = |from, count| packed.clone().narrow(2, from, count);
+        let (queries, new) =
+            (part(0, heads), [part(heads, kv_heads), part(heads + kv_heads, kv_heads)]);
+        let mut seen = match cache {
+            Some(cache) => cache.extend(new),
+            None => new,
+        };
+        if let Some(prefix) = &self.prefix {
+            seen = prefix.join(seen, queries.dims()[1], &mut options);
+        }
+        let [keys, values] = seen;
+        attention(queries, keys, values, options).flatten(2, 3)
     }
 }
 
-/// The angles of the positions at hand.
-#[derive(Debug, Clone)]
-pub struct Rotation<B: Backend> {
-    /// `[positions, head_width / 2, 2]`
-    pub table: Tensor<B, 3>,
-    /// Which row of the table each token has, `[batch, tokens]`; its place if absent.
-    pub rows: Option<Tensor<B, 2, Int>>,
+impl<B: Backend> Attention<B> {
+    /// Heads of keys and values, and the features of each.
+    pub(crate) fn shared(&self) -> [usize; 2] {
+        let [_, gathered] = self.query.weight.dims();
+        [self.kv_heads, gathered / self.heads.max(1)]
+    }
 }
 
-impl<B: Backend> Rotation<B> {
-    /// Turns the first `heads` of packed heads.
-    fn turn(&self, packed: Tensor<B, 4>, heads: usize) -> Tensor<B, 4> {
-        let options = RotaryOptions { heads: Some(heads), ..RotaryOptions::default() };
-        rotary(packed, self.table.clone(), self.rows.clone(), options)
+impl<B: Backend> Adapt<B> for Attention<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.show(Place::Attention(self));
+        walk.enter("query", &mut self.query);
+        walk.enter("key", &mut self.key);
+        walk.enter("value", &mut self.value);
+        walk.enter("output", &mut self.output);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Distribution;
+    use burn::tensor::{Bool, Distribution};
     use burn_flex::Flex;
 
     fn rows(x: Tensor<Flex, 3>) -> Vec<f32> {

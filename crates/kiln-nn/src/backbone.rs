@@ -1,6 +1,9 @@
 //! What stands between frontend and head: one enum over the architectures.
 
-use crate::{ConfigError, Mixer, MixerConfig, Transformer, TransformerConfig};
+use crate::{
+    ConfigError, Mixer, MixerConfig, Transformer, TransformerConfig,
+    adapt::{Adapt, Walk},
+};
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 use schemars::JsonSchema;
@@ -110,6 +113,15 @@ impl<B: Backend> Backbone<B> {
         match self {
             Self::Transformer(transformer) => transformer.forward_each(tokens, causal),
             Self::Mixer(_) => Vec::new(),
+        }
+    }
+}
+
+impl<B: Backend> Adapt<B> for Backbone<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        match self {
+            Self::Transformer(transformer) => transformer.places(walk),
+            Self::Mixer(mixer) => mixer.places(walk),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Two linear layers with an activation between them, and the gated kind,
 //! <https://arxiv.org/abs/2002.05202>.
 
-use crate::{Activation, ConfigError, Dropout, Linear, LinearConfig};
+use crate::{
+    Activation, ConfigError, Dropout, Linear, LinearConfig,
+    adapt::{Adapt, BranchAdapters, Place, Walk},
+};
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::Backend;
-use kiln_kernels::{activate, gated, linear, linear_packed, linear_tokens};
+use kiln_kernels::{activate, gated};
 
 /// A feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +49,7 @@ impl FeedForwardConfig {
             dropout: Dropout::new(self.dropout),
             output_dropout: Dropout::new(self.output_dropout),
             activation: self.activation,
+            adapters: BranchAdapters::none(),
         }
     }
 }
@@ -63,16 +67,23 @@ pub struct FeedForward<B: Backend> {
     output_dropout: Dropout,
     #[module(skip)]
     activation: Activation,
+    /// Beside and after the block, where it is adapted so.
+    pub adapters: BranchAdapters<B>,
 }
 
 impl<B: Backend> FeedForward<B> {
     /// `[batch, tokens, width]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.output_dropout.forward(self.output.forward(self.activated(x)))
+        let kept = self.adapters.keep(&x);
+        let out = self.output_dropout.forward(self.output.forward(self.activated(x)));
+        self.adapters.forward(kept, out)
     }
 
     /// The same, added to `residual`, `[batch, tokens, width]`, on the way.
     pub fn forward_onto(&self, x: Tensor<B, 3>, residual: Tensor<B, 3>) -> Tensor<B, 3> {
+        if !self.adapters.is_empty() {
+            return residual + self.forward(x);
+        }
         let hidden = self.activated(x);
         if self.output_dropout.is_active::<B>(&residual.device()) {
             self.output_dropout.forward_onto(self.output.forward(hidden), residual)
@@ -84,24 +95,36 @@ impl<B: Backend> FeedForward<B> {
     /// Over the tokens, whose number is the block's width: `[batch, tokens, width]` to the same
     /// shape.
     pub fn forward_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let (weight, bias) = self.hidden.tensors();
-        let hidden = activate(linear_tokens(x, weight, bias), None, self.activation);
-        self.output_dropout.forward(self.output.forward_tokens(self.dropout.forward(hidden)))
+        let kept = self.adapters.keep(&x);
+        let hidden = activate(self.hidden.forward_tokens(x), None, self.activation);
+        let out = self.output.forward_tokens(self.dropout.forward(hidden));
+        let out = self.output_dropout.forward(out);
+        if self.adapters.is_empty() {
+            return out;
+        }
+        let turn = |x: Tensor<B, 3>| x.swap_dims(1, 2);
+        turn(self.adapters.forward(kept.map(turn), turn(out)))
     }
 
     /// The hidden features; the bias is added where the activation is applied.
     fn activated(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let hidden = match &self.gate {
-            Some(gate) => {
-                let both = linear_packed(x, vec![self.hidden.tensors(), gate.tensors()]);
-                gated(both, self.activation)
-            }
+            Some(gate) => gated(Linear::forward_packed(&[&self.hidden, gate], x), self.activation),
             None => {
-                let (weight, bias) = self.hidden.tensors();
-                activate(linear(x, weight, None, None), bias, self.activation)
+                let (hidden, bias) = self.hidden.forward_apart(x);
+                activate(hidden, bias, self.activation)
             }
         };
         self.dropout.forward(hidden)
+    }
+}
+
+impl<B: Backend> Adapt<B> for FeedForward<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.show(Place::FeedForward(self));
+        walk.enter("hidden", &mut self.hidden);
+        walk.enter("gate", &mut self.gate);
+        walk.enter("output", &mut self.output);
     }
 }
 

@@ -9,10 +9,12 @@
 //! - [`Embedding`], [`WaveEncoder`]: from ids and waves to tokens; [`Conv1d`], [`GroupNorm`].
 //! - [`sinusoids`], [`sinusoid_halves`]: fixed positions; [`PositionalConv`], [`PositionConfig`]:
 //!   relative ones.
+//! - [`adapt`]: few parameters that are trained in the place of all.
 //! - [`ConfigError`]: a setting that makes no sense, by its key.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod adapt;
 mod attention;
 mod backbone;
 mod conv;
@@ -26,11 +28,12 @@ mod norm;
 mod position;
 mod positional_conv;
 mod precision;
+mod sees;
 mod spelling;
 mod transformer;
 mod wave;
 
-pub use attention::{Attention, AttentionBias, AttentionConfig, KeysValues, Rotation, Sees};
+pub use attention::{Attention, AttentionBias, AttentionConfig, KeysValues};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
 pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
 pub use dropout::Dropout;
@@ -46,6 +49,7 @@ pub use position::{
     RotaryScaling, sinusoid_halves, sinusoids,
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
+pub use sees::{Rotation, Sees};
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{
     AcrossBlock, Cache, LocalConfig, Pass, Transformer, TransformerBlock, TransformerConfig,

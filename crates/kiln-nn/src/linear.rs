@@ -1,5 +1,6 @@
 //! A linear layer over the last dimension.
 
+use crate::adapt::{Adapt, Ia3, Lora, Place, Walk};
 use burn::{
     module::{Initializer, Module, Param},
     tensor::Tensor,
@@ -32,6 +33,8 @@ impl LinearConfig {
         Linear {
             weight: uniform.init([self.inputs, self.outputs], device),
             bias: self.bias.then(|| uniform.init([self.outputs], device)),
+            lora: None,
+            ia3: None,
         }
     }
 }
@@ -43,11 +46,18 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[outputs]`
     pub bias: Option<Param<Tensor<B, 1>>>,
+    /// A low-rank update, where the layer is adapted so.
+    pub lora: Option<Lora<B>>,
+    /// Factors of its inputs or outputs, where it is adapted so.
+    pub ia3: Option<Ia3<B>>,
 }
 
 impl<B: Backend> Linear<B> {
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        if self.is_adapted() {
+            return self.adapted(x);
+        }
         kiln_kernels::linear(x, self.weight.val(), self.bias(), None)
     }
 
@@ -57,21 +67,66 @@ impl<B: Backend> Linear<B> {
         x: Tensor<B, D>,
         residual: Tensor<B, D>,
     ) -> Tensor<B, D> {
+        if self.is_adapted() {
+            return residual + self.adapted(x);
+        }
         kiln_kernels::linear(x, self.weight.val(), self.bias(), Some(residual))
     }
 
     /// Over the tokens: `[batch, inputs, width]` to `[batch, outputs, width]`.
     pub fn forward_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        if self.is_adapted() {
+            return self.adapted(x.swap_dims(1, 2)).swap_dims(1, 2);
+        }
         kiln_kernels::linear_tokens(x, self.weight.val(), self.bias())
     }
 
-    /// Weight and bias, for kernels that take several layers at once.
+    /// The same as [`Self::forward`], but what is still to be added to the result, `[outputs]`, is
+    /// given apart: for an activation that adds it.
+    pub fn forward_apart<const D: usize>(
+        &self,
+        x: Tensor<B, D>,
+    ) -> (Tensor<B, D>, Option<Tensor<B, 1>>) {
+        if self.is_adapted() {
+            return (self.adapted(x), None);
+        }
+        (kiln_kernels::linear(x, self.weight.val(), None, None), self.bias())
+    }
+
+    /// Several layers on one input, their outputs side by side: `[.., inputs]` to
+    /// `[.., sum of outputs]`.
+    pub fn forward_packed<const D: usize>(layers: &[&Self], x: Tensor<B, D>) -> Tensor<B, D> {
+        if layers.iter().any(|layer| layer.is_adapted()) {
+            let each = layers.iter().map(|layer| layer.forward(x.clone()));
+            return Tensor::cat(each.collect(), D - 1);
+        }
+        let mut tensors: Vec<_> = layers.iter().map(|layer| layer.tensors()).collect();
+        // One packed product has biases everywhere or nowhere.
+        if tensors.iter().any(|(_, bias)| bias.is_some()) {
+            for (weight, bias) in &mut tensors {
+                bias.get_or_insert_with(|| Tensor::zeros([weight.dims()[1]], &weight.device()));
+            }
+        }
+        kiln_kernels::linear_packed(x, tensors)
+    }
+
+    /// Weight and bias of the layer itself, for kernels that do more than its product.
     pub fn tensors(&self) -> (Tensor<B, 2>, Option<Tensor<B, 1>>) {
         (self.weight.val(), self.bias())
     }
 
     fn bias(&self) -> Option<Tensor<B, 1>> {
         self.bias.as_ref().map(Param::val)
+    }
+
+    fn is_adapted(&self) -> bool {
+        self.lora.is_some() || self.ia3.is_some()
+    }
+}
+
+impl<B: Backend> Adapt<B> for Linear<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.show(Place::Linear(self));
     }
 }
 

@@ -7,7 +7,9 @@
 
 use crate::{
     Activation, Attention, AttentionConfig, BackboneShape, ConfigError, FeedForward,
-    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig, Sees, precision::in_type_of,
+    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig, Sees,
+    adapt::{Adapt, Walk},
+    precision::in_type_of,
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
@@ -328,6 +330,34 @@ impl<B: Backend> MixerBlock<B> {
             Some(gate) => softmax_gate(x.clone(), gate.forward_tokens(x), 1),
             None => x,
         }
+    }
+}
+
+impl<B: Backend> Adapt<B> for Mixer<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("stages", &mut self.stages);
+    }
+}
+
+impl<B: Backend> Adapt<B> for MixerStage<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("layers", &mut self.layers);
+    }
+}
+
+impl<B: Backend> Adapt<B> for MixerLayer<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("channel", &mut self.channel);
+        walk.enter("token", &mut self.token);
+        walk.enter("feature", &mut self.feature);
+    }
+}
+
+impl<B: Backend> Adapt<B> for MixerBlock<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("mix", &mut self.mix);
+        walk.enter("gate", &mut self.gate);
+        walk.enter("attention", &mut self.attention);
     }
 }
 

@@ -42,17 +42,22 @@ pub enum Error {
         /// What would do.
         expected: &'static str,
     },
-    /// A pattern of `freeze` matches no parameter.
-    #[error("`freeze` pattern `{pattern}` matches no parameter; near it: {}", near.join(", "))]
-    NothingToFreeze {
+    /// A pattern matches no parameter.
+    #[error("`{key}` pattern `{pattern}` matches no parameter; near it: {}", near.join(", "))]
+    NoSuchParameter {
+        /// The recipe's key, within the stage.
+        key: &'static str,
         /// The pattern.
         pattern: String,
         /// The names most like it.
         near: Vec<String>,
     },
     /// Every parameter is held fixed.
-    #[error("`freeze` holds every parameter fixed, so nothing is left to train")]
+    #[error("`freeze` or `adapt` holds every parameter fixed, so nothing is left to train")]
     NothingToTrain,
+    /// Adapters that make no sense or do not fit the model.
+    #[error(transparent)]
+    Adapt(kiln_nn::ConfigError),
     /// The source of training examples is empty.
     #[error("the training data holds no example")]
     NoExamples,

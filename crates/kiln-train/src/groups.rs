@@ -5,6 +5,7 @@
 //! left alone, as in nanoGPT and timm.
 
 use crate::{Error, Result, named::NamedShape};
+use kiln_core::pattern::{matches, nearest};
 use std::collections::BTreeMap;
 
 /// One parameter of a stage.
@@ -42,19 +43,23 @@ pub type Groups = BTreeMap<String, Parameter>;
 /// `layer_decay` multiplies the rate once for each block between a parameter's block and the last;
 /// `depth` gives the block's index and the number of blocks.
 ///
+/// What `held` says is held fixed, too.
+///
 /// # Errors
 /// When a freeze pattern matches nothing, or nothing is left to train.
 pub fn plan(
     parameters: &[NamedShape],
     freeze: &[String],
+    held: impl Fn(&str) -> bool,
     layer_decay: Option<f64>,
     depth: impl Fn(&str) -> Option<(usize, usize)>,
 ) -> Result<Groups> {
     for pattern in freeze {
         if !parameters.iter().any(|parameter| matches(pattern, &parameter.path)) {
-            return Err(Error::NothingToFreeze {
+            return Err(Error::NoSuchParameter {
+                key: "freeze",
                 pattern: pattern.clone(),
-                near: nearest(pattern, parameters),
+                near: nearest(pattern, parameters.iter().map(|one| one.path.as_str())),
             });
         }
     }
@@ -63,7 +68,7 @@ pub fn plan(
         .map(|NamedShape { path, shape, trainable }| {
             let role = if !trainable {
                 Role::Buffer
-            } else if freeze.iter().any(|pattern| matches(pattern, path)) {
+            } else if held(path) || freeze.iter().any(|pattern| matches(pattern, path)) {
                 Role::Frozen
             } else {
                 Role::Trained
@@ -105,36 +110,6 @@ fn names(path: &str, words: &[&str]) -> bool {
     })
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for anything, dots included.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
-        return false;
-    };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or(""),
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
-/// The three names that look most like the pattern.
-fn nearest(pattern: &str, parameters: &[NamedShape]) -> Vec<String> {
-    let wanted = pattern.replace('*', "");
-    let mut scored: Vec<(f64, &str)> = parameters
-        .iter()
-        .map(|parameter| (strsim::jaro_winkler(&wanted, &parameter.path), parameter.path.as_str()))
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +142,7 @@ mod tests {
 
     #[test]
     fn who_is_decayed_and_who_is_a_hidden_matrix() {
-        let groups = plan(&sample(), &[], Some(0.5), depth).unwrap();
+        let groups = plan(&sample(), &[], |_| false, Some(0.5), depth).unwrap();
         let decayed: Vec<_> = groups.iter().filter(|(_, p)| p.decayed).map(|(n, _)| n).collect();
         assert_eq!(
             decayed,
@@ -189,27 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn patterns() {
-        assert!(matches("blocks.*", "blocks.0.mlp.weight"));
-        assert!(matches("*.weight", "head.weight"));
-        assert!(matches("blocks.*.weight", "blocks.0.mlp.weight"));
-        assert!(matches("*", "anything"));
-        assert!(matches("head.weight", "head.weight"));
-        assert!(!matches("head", "head.weight"));
-        assert!(!matches("blocks.*.bias", "blocks.0.mlp.weight"));
-        assert!(!matches("a*a", "a"), "a character is used once");
-    }
-
-    #[test]
     fn freezing() {
-        let groups = plan(&sample(), &["blocks.*".into()], None, depth).unwrap();
+        let groups = plan(&sample(), &["blocks.*".into()], |_| false, None, depth).unwrap();
         assert_eq!(groups["blocks.0.mlp.weight"].role, Role::Frozen);
         assert_eq!(groups["head.weight"].role, Role::Trained);
-        let error = plan(&sample(), &["blokcs.0.*".into()], None, depth).unwrap_err();
+        let error = plan(&sample(), &["blokcs.0.*".into()], |_| false, None, depth).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("`blokcs.0.*`"), "{message}");
         assert!(message.contains("blocks.0."), "{message}");
-        let error = plan(&sample(), &["*".into()], None, depth).unwrap_err();
+        let error = plan(&sample(), &["*".into()], |_| false, None, depth).unwrap_err();
         assert!(matches!(error, Error::NothingToTrain));
     }
 }

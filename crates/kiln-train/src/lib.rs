@@ -3,6 +3,7 @@
 //! - [`recipe`]: what a user writes, and how mistakes in it are answered.
 //! - [`task`]: what a modality gives the trainer; [`learner`]: the same with its types hidden;
 //!   [`task_learner`]: how the one becomes the other.
+//! - [`adapters`]: few parameters in the place of all.
 //! - [`optim`], [`schedule`], [`groups`], [`loader`]: the parts of a step.
 //! - [`trainer`]: the loop of a stage, with [`checkpoint`], [`logs`], [`vitals`] and [`interrupt`].
 //! - [`runner`]: a whole run in its directory, [`run_dir`].
@@ -11,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod adapters;
 pub mod checkpoint;
 pub mod cost;
 pub mod dispatch;

@@ -1,7 +1,9 @@
 //! What a stage starts from, and what it would train.
 
 use crate::{
-    groups::{self, Role},
+    Error,
+    adapters::{self, Adapters, Built, Foundation},
+    groups,
     modality::{InitReport, Prepared},
     named::{self, NamedShape},
     recipe::{Bare, Parts, Stage},
@@ -10,7 +12,8 @@ use crate::{
 };
 use burn::module::{AutodiffModule, Module};
 use kiln_core::{AutodiffBackend, Backend, Seed};
-use kiln_hub::{HubError, LoadReport, Mode, Weights};
+use kiln_hub::{HubError, LoadReport, Mode, Weights, adapter};
+use kiln_nn::adapt::Adapt;
 use std::path::{Path, PathBuf};
 
 /// Weights to start from.
@@ -73,17 +76,30 @@ pub fn prepare<B: AutodiffBackend, T: Task<B>>(
     start: Option<&Start>,
     new: impl FnOnce(&B::Device) -> Result<T::Model, TaskError>,
     read: impl FnOnce(&Path, &T::Model) -> Result<Weights, TaskError>,
-) -> crate::Result<Prepared> {
+) -> crate::Result<Prepared>
+where
+    T::Model: Adapt<B>,
+{
     let mut init = None;
-    let build = |device: &B::Device| -> Result<T::Model, TaskError> {
+    let build = |device: &B::Device| -> Result<Built<T::Model>, TaskError> {
         let mut model = new(device)?;
         // Random weights first, in order, whatever of them is replaced.
         named::list(&model);
+        let mut foundation = Foundation { base: None, adapters: Vec::new(), missing: Vec::new() };
         if let Some(start) = start {
             let weights = read(&start.dir, &model)?;
-            init = Some(start.apply::<B, _>(&mut model, &weights)?);
+            let report = start.apply::<B, _>(&mut model, &weights)?;
+            foundation.adapters = adapter::attach(&start.dir, &mut model, device)?;
+            foundation.missing = [&report.missing[..], &report.mismatched].concat();
+            foundation.base = Some(start.from.clone());
+            init = Some(report);
+        } else if stage.adapt.is_some() {
+            let expected = "weights to start from: `init`, a stage before, or `model.directory`";
+            let got = "set where nothing is there to adapt".to_owned();
+            return Err(Error::Setting { key: "adapt", got, expected }.into());
         }
-        Ok(model)
+        let adapters = Adapters::put(&mut model, stage.adapt.as_ref(), foundation, device)?;
+        Ok(Built { model, adapters })
     };
     let learner = TaskLearner::<B, _>::new(task, build, stage, seed, device)?;
     kiln_kernels::give_back_freed_memory();
@@ -98,20 +114,21 @@ pub fn resolve(name: &str) -> Result<PathBuf, TaskError> {
     Ok(kiln_hub::resolve(name, Path::new("runs"))?.path)
 }
 
-/// Parameters of a model, and how many of them a stage trains.
+/// Parameters of a model, and how many of them a stage trains. Where adapters are trained, heads
+/// that the starting weights may turn out to lack are not counted.
 ///
 /// # Errors
-/// When a freeze pattern matches nothing.
-pub fn count<B: AutodiffBackend, M: AutodiffModule<B>, P: Parts>(
+/// When a freeze pattern matches nothing, or adapters do not fit the model.
+pub fn count<B: AutodiffBackend, M: AutodiffModule<B> + Adapt<B>, P: Parts>(
     model: &M,
     stage: &Stage<P>,
 ) -> crate::Result<[usize; 2]> {
-    let listed: Vec<NamedShape> = named::list(model);
-    let size = |shape: &[usize]| shape.iter().product::<usize>();
-    let groups = groups::plan(&listed, &stage.freeze, None, |_| None)?;
-    let trained = groups.values().filter(|parameter| parameter.role == Role::Trained);
-    Ok([
-        listed.iter().map(|parameter| size(&parameter.shape)).sum(),
-        trained.map(|parameter| size(&parameter.shape)).sum(),
-    ])
+    let mut model = model.clone();
+    let foundation = Foundation { base: None, adapters: Vec::new(), missing: Vec::new() };
+    let device = model.devices().into_iter().next().unwrap_or_default();
+    let adapters = Adapters::put(&mut model, stage.adapt.as_ref(), foundation, &device)?;
+    let held = |name: &str| adapters.as_ref().is_some_and(|adapters| adapters.holds(name));
+    let listed: Vec<NamedShape> = named::list(&model);
+    let groups = groups::plan(&listed, &stage.freeze, held, None, |_| None)?;
+    Ok(adapters::sizes(&listed, &groups))
 }

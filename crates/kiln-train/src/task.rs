@@ -2,6 +2,7 @@
 
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Loss, Source, StepContext, Teacher};
+use kiln_hub::adapter::Published;
 use std::{error::Error, path::Path, sync::Arc};
 
 /// Why a modality's own code failed: the trainer adds the stage and the step.
@@ -87,6 +88,15 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         model: &<Self::Model as AutodiffModule<B>>::InnerModule,
         dir: &Path,
     ) -> Result<(), TaskError>;
+
+    /// How a published family would hold the model, for adapters in PEFT's layout; `None` where none
+    /// can.
+    ///
+    /// # Errors
+    /// When the family's names are wrong.
+    fn published(&self) -> Result<Option<Published>, TaskError> {
+        Ok(None)
+    }
 
     /// The index of the block a parameter belongs to, counted from the input, and the number of
     /// blocks: for layer-wise learning-rate decay. `None` for parameters outside blocks.

@@ -5,6 +5,7 @@
 
 use crate::{
     Error, Result,
+    adapters::{self, Adapters, Built},
     ema::Average,
     groups::{self, Groups, Role},
     learner::{HostTensor, Learner, LearnerState, MicroReport, Parameters, UpdateReport},
@@ -41,6 +42,7 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     optimizer: Optimizer<B::InnerBackend>,
     average: Option<Average<B::InnerBackend>>,
     teacher: Option<Taught<B, T::Model>>,
+    adapters: Option<Adapters<T::Model>>,
     clip: Option<f64>,
     /// Whether blocks compute in half precision.
     half: bool,
@@ -64,18 +66,21 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
     /// # Errors
     /// When `build` fails, a setting is out of range, a freeze pattern matches nothing, or there is
     /// no training data.
-    pub fn new(
+    pub fn new<M: Into<Built<T::Model>>>(
         task: T,
-        build: impl FnOnce(&B::Device) -> std::result::Result<T::Model, TaskError>,
+        build: impl FnOnce(&B::Device) -> std::result::Result<M, TaskError>,
         stage: &Stage<Bare>,
         seed: Seed,
         device: B::Device,
     ) -> Result<Self> {
         check_settings(stage)?;
         B::seed(&device, seed.part("init").value());
-        let model = build(&device)?;
+        let Built { model, adapters } = build(&device)?.into();
+        adapters::check(stage.adapt.as_ref(), adapters.as_ref())?;
         let listed = named::list(&model);
-        let groups = groups::plan(&listed, &stage.freeze, stage.layer_decay, |p| task.depth(p))?;
+        let held = |name: &str| adapters.as_ref().is_some_and(|adapters| adapters.holds(name));
+        let depth = |name: &str| task.depth(name);
+        let groups = groups::plan(&listed, &stage.freeze, held, stage.layer_decay, depth)?;
         let role = |name: &str| groups.get(name).map(|parameter| parameter.role);
         let model = named::freeze::<B, _>(model, |name| role(name) == Some(Role::Frozen));
 
@@ -107,6 +112,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             optimizer: Optimizer::new(stage.optimizer.clone()),
             average,
             teacher,
+            adapters,
             clip: stage.clip,
             half: stage.precision == Precision::Bf16,
             batch: stage.batch,
@@ -360,7 +366,15 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             path: dir.to_owned(),
             source,
         })?;
-        Ok(self.task.write_model(&self.averaged(), dir)?)
+        let Some(adapters) = &self.adapters else {
+            return Ok(self.task.write_model(&self.averaged(), dir)?);
+        };
+        // Pending running statistics are brought in first, see `put`.
+        drop(self.model.valid());
+        let shape = |name: &str| self.groups.get(name).map(|parameter| &parameter.shape[..]);
+        let average = self.average.as_ref().map(|average| average.weights().clone());
+        let model = named::put::<B, _>(self.model.clone(), average.unwrap_or_default(), shape);
+        adapters.write(self.task.as_ref(), &model, &self.groups, dir)
     }
 
     fn parameters(&self) -> Parameters {

@@ -12,7 +12,10 @@ use burn::{
 };
 use kiln_core::{Backend, Tokens};
 use kiln_kernels::ctc_loss;
-use kiln_nn::{ConfigError, Dropout, Linear, LinearConfig, Transformer};
+use kiln_nn::{
+    ConfigError, Dropout, Linear, LinearConfig, Transformer,
+    adapt::{Adapt, Walk},
+};
 
 /// A speech model.
 #[derive(Module, Debug)]
@@ -167,5 +170,11 @@ impl<B: Backend> SpeechModel<B> {
             CtcReduction::Sum => losses.mean(),
             CtcReduction::Mean => (losses / whole(label_counts).clamp_min(1).float()).mean(),
         })
+    }
+}
+
+impl<B: Backend> Adapt<B> for SpeechModel<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("backbone", &mut self.backbone);
     }
 }

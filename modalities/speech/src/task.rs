@@ -5,6 +5,7 @@ use crate::{
     batch::Collator,
     data::{Item, Recordings, collate},
     decode::{FrameTimes, greedy},
+    hub,
     metrics::ErrorRates,
     recogniser,
     transcript::Normalisation,
@@ -12,6 +13,7 @@ use crate::{
 };
 use burn::{module::AutodiffModule, tensor::Tensor};
 use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
+use kiln_hub::adapter::Published;
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
@@ -156,6 +158,10 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
             vocabulary.write(dir)?;
         }
         Ok(())
+    }
+
+    fn published(&self) -> Result<Option<Published>, TaskError> {
+        Ok(hub::published(&self.config)?)
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {

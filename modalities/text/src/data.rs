@@ -11,7 +11,7 @@ use crate::{
 };
 use kiln_core::{MixtureError, MixtureSource, Phase, Seed, Size, Source};
 use kiln_datasets::{DataError, Document, Documents, stories::Stories};
-use kiln_hub::HubError;
+use kiln_hub::{HubError, ModelDir};
 use kiln_train::{
     progress::Progress,
     start::resolve,
@@ -143,7 +143,7 @@ pub fn tokenizer(
 }
 
 fn has_tokenizer(dir: &Path) -> bool {
-    dir.join("tokenizer.json").is_file()
+    ModelDir::home(dir, "tokenizer.json").join("tokenizer.json").is_file()
 }
 
 /// Opens the data of a stage whose steps have `batch` sequences.

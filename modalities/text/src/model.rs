@@ -11,7 +11,10 @@ use burn::{
     tensor::{Distribution, Tensor},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_nn::{Cache, ConfigError, Linear, LinearConfig, Pass, Transformer};
+use kiln_nn::{
+    Cache, ConfigError, Linear, LinearConfig, Pass, Transformer,
+    adapt::{Adapt, Walk},
+};
 
 /// A text model.
 #[derive(Module, Debug)]
@@ -171,6 +174,13 @@ impl<B: Backend> TextModel<B> {
     fn task_head(&self, of_tokens: bool) -> Option<&TaskHead<B>> {
         let kind = self.config.task.as_ref()?.kind;
         self.task.as_ref().filter(|_| kind.is_of_tokens() == of_tokens)
+    }
+}
+
+impl<B: Backend> Adapt<B> for TextModel<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("backbone", &mut self.backbone);
+        walk.enter("decoder", &mut self.decoder);
     }
 }
 

@@ -3,10 +3,12 @@
 use crate::{
     TextModel, TextModelConfig,
     examples::{Example, TextHostBatch, collate},
+    hub,
     tokenizer::TextTokenizer,
 };
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
+use kiln_hub::adapter::Published;
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
@@ -119,6 +121,10 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
     ) -> Result<(), TaskError> {
         model.save(dir)?;
         Ok(self.tokenizer.write(dir)?)
+    }
+
+    fn published(&self) -> Result<Option<Published>, TaskError> {
+        Ok(hub::published(&self.config)?)
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {

@@ -12,7 +12,10 @@ use burn::{
     tensor::{Bool, Tensor},
 };
 use kiln_core::{Backend, Tokens, View};
-use kiln_nn::{Backbone, ConfigError, Linear, LinearConfig};
+use kiln_nn::{
+    Backbone, ConfigError, Linear, LinearConfig,
+    adapt::{Adapt, Walk},
+};
 
 /// A series model.
 #[derive(Module, Debug)]
@@ -79,6 +82,19 @@ pub struct SeriesForecast<B: Backend> {
     pub loc: Tensor<B, 3>,
     /// `[batch, 1, targets]`, what scaling divided by.
     pub scale: Tensor<B, 3>,
+}
+
+impl<B: Backend> Adapt<B> for SeriesModel<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("backbone", &mut self.backbone);
+        walk.enter("decoder", &mut self.decoder);
+    }
+}
+
+impl<B: Backend> Adapt<B> for Decoder<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("backbone", &mut self.backbone);
+    }
 }
 
 impl<B: Backend> SeriesModel<B> {

@@ -6,6 +6,7 @@ use crate::{
 };
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
+use kiln_hub::adapter::Published;
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
 use ndarray::Axis;
@@ -141,6 +142,10 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
     ) -> Result<(), TaskError> {
         hub::save_model(model, &self.config, dir)?;
         Ok(())
+    }
+
+    fn published(&self) -> Result<Option<Published>, TaskError> {
+        Ok(hub::published(&self.config)?)
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {

@@ -1,7 +1,10 @@
 //! One block of a transformer.
 
 use super::pass::Layer;
-use crate::{Attention, Dropout, FeedForward, KeysValues, Norm, attention::Sees};
+use crate::{
+    Attention, Dropout, FeedForward, KeysValues, Norm, Sees,
+    adapt::{Adapt, Walk},
+};
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 
@@ -109,5 +112,19 @@ impl<B: Backend> TransformerBlock<B> {
         let x = swap(x, channels, tokens);
         let x = self.attend(x, Some(norm), &Sees::all(), None);
         swap(x, tokens, channels)
+    }
+}
+
+impl<B: Backend> Adapt<B> for TransformerBlock<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("attention", &mut self.attention);
+        walk.enter("across", &mut self.across);
+        walk.enter("feed_forward", &mut self.feed_forward);
+    }
+}
+
+impl<B: Backend> Adapt<B> for AcrossBlock<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.enter("attention", &mut self.attention);
     }
 }

@@ -238,6 +238,7 @@ impl TransformerConfig {
             layers: (0..self.layers).map(block).collect(),
             relative,
             norm: self.final_norm.then(norm),
+            prompt: None,
             layer_drop: Dropout::new(self.layer_drop),
             config: self.clone(),
         }

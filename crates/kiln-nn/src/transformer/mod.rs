@@ -15,6 +15,7 @@ pub use pass::{Cache, Pass};
 
 use crate::{
     Dropout, Norm, RelativeBias,
+    adapt::{Adapt, Place, Prefix, Prompt, Walk, Without},
     precision::{as_type_of, in_type_of},
 };
 use burn::{module::Module, tensor::Tensor};
@@ -30,6 +31,8 @@ pub struct Transformer<B: Backend> {
     pub relative: Option<RelativeBias<B>>,
     /// After the last block.
     pub norm: Option<Norm<B>>,
+    /// Tokens in front of those that enter, where it is adapted so.
+    pub prompt: Option<Prompt<B>>,
     layer_drop: Dropout,
     #[module(skip)]
     config: TransformerConfig,
@@ -63,10 +66,15 @@ impl<B: Backend> Transformer<B> {
 
     fn run(
         &self,
-        tokens: Tokens<B>,
-        pass: Pass<'_, B>,
+        mut tokens: Tokens<B>,
+        mut pass: Pass<'_, B>,
         mut watch: impl FnMut(&Tensor<B, 3>),
     ) -> Tokens<B> {
+        let mut without = Without::Nothing;
+        let mask_pad = tokens.mask_pad.clone();
+        if let Some(prompt) = &self.prompt {
+            (tokens, without) = prompt.put_before(tokens, &mut pass);
+        }
         let views = Views::new(self, &tokens, &pass);
         let Pass { memory, mut cache, .. } = pass;
         let weight = self.layers.first().map(|layer| layer.feed_forward.hidden.weight.val());
@@ -85,13 +93,31 @@ impl<B: Backend> Transformer<B> {
                     let seen = cache.as_mut().and_then(|cache| cache.layers.get_mut(number));
                     x = layer.forward(x, sees, memory.as_ref(), seen, tokens.channels);
                 }
-                watch(&x);
+                watch(&without.strip(x.clone()));
             }
             x
         });
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
         }
-        tokens.with_values(x)
+        Tokens { values: without.strip(x), mask_pad, channels: tokens.channels }
+    }
+
+    /// Features of its tokens.
+    pub(crate) fn width(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.feed_forward.hidden.weight.dims()[0])
+    }
+
+    /// How many tokens of prefix its blocks see.
+    fn prefix(&self) -> usize {
+        let prefixes = self.layers.iter().filter_map(|layer| layer.attention.prefix.as_ref());
+        prefixes.map(Prefix::len).max().unwrap_or(0)
+    }
+}
+
+impl<B: Backend> Adapt<B> for Transformer<B> {
+    fn places(&mut self, walk: &mut Walk<'_, B>) {
+        walk.show(Place::Transformer(self));
+        walk.enter("layers", &mut self.layers);
     }
 }

@@ -1,10 +1,7 @@
 //! What a pass through a transformer looks at beside its tokens.
 
 use super::Transformer;
-use crate::{
-    KeysValues, PositionConfig, Positions,
-    attention::{Rotation, Sees},
-};
+use crate::{KeysValues, PositionConfig, Positions, Rotation, Sees};
 use burn::tensor::{Int, Tensor};
 use kiln_core::{Backend, Tokens};
 use kiln_kernels::rotary_table;
@@ -46,6 +43,8 @@ impl<B: Backend> Default for Pass<'_, B> {
 #[derive(Debug, Clone, Default)]
 pub struct Cache<B: Backend> {
     pub(super) layers: Vec<Layer<B>>,
+    /// How many of the tokens of each block are of its prompt.
+    pub(crate) prompt: usize,
 }
 
 /// Those of a block.
@@ -56,8 +55,13 @@ pub(super) struct Layer<B: Backend> {
 }
 
 impl<B: Backend> Cache<B> {
-    /// Tokens seen.
+    /// Tokens seen, without a prompt's.
     pub fn len(&self) -> usize {
+        self.held().saturating_sub(self.prompt)
+    }
+
+    /// Tokens held, with a prompt's.
+    fn held(&self) -> usize {
         self.layers.first().map_or(0, |layer| layer.own.len())
     }
 
@@ -85,13 +89,15 @@ impl<B: Backend> Views<B> {
     pub(super) fn new(model: &Transformer<B>, tokens: &Tokens<B>, pass: &Pass<'_, B>) -> Self {
         let config = &model.config;
         let [_, count, width] = tokens.dims();
-        let before = pass.cache.as_ref().map_or(0, |cache| cache.len());
+        let before = pass.cache.as_ref().map_or(0, |cache| cache.held());
+        // Tokens stand after the prefix, which is not turned.
+        let prefix = model.prefix();
         let rotation = |local: bool| match &config.positions {
             Some(PositionConfig::Rotary(rotary)) => {
                 let frequencies = rotary.frequencies(config.attention(width).head_width(), local);
                 let positions = match &pass.positions {
-                    Some(positions) => 0..positions.count,
-                    None => before..before + count,
+                    Some(positions) => prefix..prefix + positions.count,
+                    None => prefix + before..prefix + before + count,
                 };
                 let table = rotary_table(positions, &frequencies, &tokens.values.device());
                 let rows = pass.positions.as_ref().map(|positions| positions.ids.clone());

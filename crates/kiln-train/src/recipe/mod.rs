@@ -31,6 +31,7 @@ pub use parse::{modality, parse, resolved};
 pub use schema::schema;
 pub use validate::Problem;
 
+use kiln_nn::adapt::AdaptConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{fmt::Debug, path::PathBuf};
@@ -142,6 +143,9 @@ pub struct Stage<P: Parts> {
     /// Patterns of parameter names that are held fixed; `*` stands for anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
+    /// Adapters: few new parameters are trained, all others held fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapt: Option<AdaptConfig>,
     /// Each block's learning rate is this times that of the block after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,

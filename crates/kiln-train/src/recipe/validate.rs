@@ -1,6 +1,7 @@
 //! What types cannot say about a recipe: ranges, and values that must fit each other.
 
 use super::{Optimizer, Parts, Recipe, Schedule, Stage};
+use kiln_nn::adapt::AdaptConfig;
 
 /// Something wrong with a value, for the author of the recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +101,10 @@ impl Check {
             if pattern.trim().is_empty() {
                 self.add(format!("{at}.freeze.{index}"), "is empty, expected a pattern of names");
             }
+        }
+        if let Some(Err(error)) = stage.adapt.as_ref().map(AdaptConfig::validate) {
+            let message = format!("is {}, expected {}", error.found, error.expected);
+            self.add(format!("{at}.adapt.{}", error.key), message);
         }
         if let Some(init) = &stage.init
             && init.model.trim().is_empty()
@@ -215,6 +220,8 @@ mod tests {
             ("steps=1\nbatch=1\npatience=2", "stage.0.patience needs validations"),
             ("steps=1\nbatch=1\ntake_best=true", "stage.0.take_best needs validations"),
             ("steps=1\nbatch=1\nfreeze=['a', '']", "stage.0.freeze.1 is empty"),
+            ("steps=1\nbatch=1\nadapt={}", "stage.0.adapt.lora is absent, expected it or"),
+            ("steps=1\nbatch=1\nadapt.lora={rank=0}", "stage.0.adapt.lora.rank is 0, expected"),
             ("steps=1\nbatch=1\ninit.model=''", "stage.0.init.model is empty"),
             (
                 "steps=1\nbatch=1\noptimizer.adamw={betas=[0.9, 1.0]}",

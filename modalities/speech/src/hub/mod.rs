@@ -11,7 +11,9 @@ use crate::{
     whisper,
 };
 use kiln_core::Backend;
-use kiln_hub::{HubError, Mode, ModelDir, ModelError, NameMap, Weight, Weights};
+use kiln_hub::{
+    HubError, Mode, ModelDir, ModelError, NameMap, Weight, Weights, adapter::Published,
+};
 use preprocessor::Preprocessor;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +34,7 @@ impl<B: Backend> SpeechModel<B> {
         let (config, weights) = read(dir)?;
         let mut model = Self::new(config, device).map_err(ModelError::in_file(dir, CONFIG))?;
         kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
+        kiln_hub::adapter::attach(dir, &mut model, device)?;
         Ok(model)
     }
 
@@ -93,6 +96,19 @@ pub fn config_json(config: &SpeechModelConfig) -> (Format, Value) {
         Format::KilnSpeech,
         json!({ "model_type": KILN, "architectures": ["SpeechModel"], "model": config }),
     )
+}
+
+/// How the published family of a model would hold it; `None` where none can.
+///
+/// # Errors
+/// When the family's names are wrong.
+pub fn published(config: &SpeechModelConfig) -> Result<Option<Published>, HubError> {
+    let (format, _) = config_json(config);
+    if format == Format::KilnSpeech {
+        return Ok(None);
+    }
+    let config = SpeechModelConfig { format: Some(format), ..config.clone() };
+    Ok(Some(Published { names: names(&config)?, task_type: None, decoder_heads: None }))
 }
 
 fn config_of(dir: &ModelDir) -> Result<SpeechModelConfig, ModelError> {

@@ -3,7 +3,10 @@
 
 use super::{Specials, Vocabulary, pieces::Pieces};
 use crate::{Result, SpeechError};
-use kiln_hub::model_dir::{read_json, write_json};
+use kiln_hub::{
+    ModelDir,
+    model_dir::{read_json, write_json},
+};
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
@@ -16,7 +19,7 @@ const PIECES: &str = "tokenizer.json";
 impl Vocabulary {
     /// Whether a model directory has a vocabulary.
     pub fn is_in(dir: &Path) -> bool {
-        dir.join(VOCAB).exists()
+        ModelDir::home(dir, VOCAB).join(VOCAB).exists()
     }
 
     /// Reads a vocabulary from a model directory.
@@ -27,6 +30,7 @@ impl Vocabulary {
     /// # Errors
     /// When a file is missing or damaged, ids have gaps, or the language is not there.
     pub fn read(dir: &Path, language: Option<&str>) -> Result<Self> {
+        let dir = &ModelDir::home(dir, VOCAB);
         let config: Map<String, Value> = optional(&dir.join(CONFIG))?;
         let map: Map<String, Value> = optional(&dir.join(SPECIALS))?;
         let path = dir.join(VOCAB);

@@ -18,9 +18,10 @@ use crate::{
 use kiln_core::Backend;
 use kiln_hub::{
     HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weights,
+    adapter::Published,
     model_dir::{CONFIG, write_json},
 };
-use kiln_nn::ConfigError;
+use kiln_nn::{ConfigError, PositionConfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -99,6 +100,7 @@ impl<B: Backend> TextModel<B> {
         let (config, weights) = read(dir)?;
         let mut model = Self::new(config, device).map_err(ModelError::in_file(dir, CONFIG))?;
         kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
+        kiln_hub::adapter::attach(dir, &mut model, device)?;
         Ok(model)
     }
 
@@ -172,6 +174,30 @@ pub fn config_json(config: &TextModelConfig) -> (Format, Value) {
     )
 }
 
+/// How the published family of a model would hold it; `None` where none can.
+///
+/// # Errors
+/// When the family's names are wrong.
+pub fn published(config: &TextModelConfig) -> Result<Option<Published>, HubError> {
+    let (format, _) = config_json(config);
+    if format == Format::KilnText {
+        return Ok(None);
+    }
+    let names = names(&TextModelConfig { format: Some(format), ..config.clone() })?;
+    let turned = matches!(config.backbone.positions, Some(PositionConfig::Rotary(_)));
+    let writes = config.language.is_some();
+    Ok(Some(Published {
+        names,
+        task_type: match (config.causal, &config.decoder) {
+            (_, Some(_)) => Some("SEQ_2_SEQ_LM"),
+            (true, None) if writes => Some("CAUSAL_LM"),
+            _ => None,
+        },
+        decoder_heads: (config.causal && turned && config.embedding.positions == 0 && writes)
+            .then_some(config.backbone.heads),
+    }))
+}
+
 /// A configuration without what says nothing of the weights of its layers: its start, ids that
 /// the tokenizer tells, a pooler that nothing reads.
 fn comparable(config: TextModelConfig) -> TextModelConfig {
@@ -221,5 +247,7 @@ fn class<'a>(architectures: &'a Option<Vec<String>>, default: &'a str) -> &'a st
     kiln_hub::family::class(architectures, default)
 }
 
+#[cfg(test)]
+mod adapter_tests;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ pub use tokenizers::Encoding;
 pub use train::Progress;
 
 use chunk::Cut;
-use kiln_hub::write_atomic;
+use kiln_hub::{ModelDir, write_atomic};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -57,7 +57,8 @@ impl TextTokenizer {
     /// # Errors
     /// When there is none, when it is damaged, and when its special tokens are not in its vocabulary.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = if path.is_dir() { path.join(TOKENIZER) } else { path.to_owned() };
+        let home = ModelDir::home(path, TOKENIZER);
+        let file = if path.is_dir() { home.join(TOKENIZER) } else { path.to_owned() };
         let beside = |name: &str| file.parent().unwrap_or(Path::new("")).join(name);
         let text = read(&file)?.ok_or_else(|| TokenizerError::Missing { path: path.into() })?;
         let wrong =

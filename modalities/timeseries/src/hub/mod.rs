@@ -19,7 +19,8 @@ use crate::{
 };
 use kiln_core::Backend;
 use kiln_hub::{
-    HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weight, Weights, model_dir::CONFIG,
+    HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weight, Weights, adapter::Published,
+    model_dir::CONFIG,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -44,6 +45,7 @@ pub fn load_model<B: Backend>(
     let mut model =
         SeriesModel::new(config.clone(), device).map_err(ModelError::in_file(dir, CONFIG))?;
     kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
+    kiln_hub::adapter::attach(dir, &mut model, device)?;
     Ok((model, config))
 }
 
@@ -114,6 +116,19 @@ pub fn config_json(config: &SeriesModelConfig) -> (Format, Value) {
         Format::KilnTimeseries,
         json!({ "model_type": KILN, "architectures": ["SeriesModel"], "model": config }),
     )
+}
+
+/// How the published family of a model would hold it; `None` where none can.
+///
+/// # Errors
+/// When the family's names are wrong.
+pub fn published(config: &SeriesModelConfig) -> Result<Option<Published>, HubError> {
+    let (format, _) = config_json(config);
+    if format == Format::KilnTimeseries {
+        return Ok(None);
+    }
+    let config = SeriesModelConfig { format: Some(format), ..config.clone() };
+    Ok(Some(Published { names: names(&config)?, task_type: None, decoder_heads: None }))
 }
 
 /// Writes our configuration as a family's, where that can express it.
