@@ -131,7 +131,8 @@ impl DocumentReader {
         }
         self.counted = open;
         self.begun = open && (continues || !blank);
-        (!blank).then_some(Document { text, metadata, continues })
+        let kept = !blank || (self.context.spec.blank && !open && !continues && !skipped);
+        kept.then_some(Document { text, metadata, continues })
     }
 }
 
