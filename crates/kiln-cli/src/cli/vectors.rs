@@ -110,9 +110,9 @@ pub struct VectorArgs {
     /// Tokens of a text at most; the rest is left out [default: as the model says]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
-    /// Tokens computed at once
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = value_parser!(u32).range(1..))]
-    pub batch_tokens: u32,
+    /// Tokens computed at once [default: 1024 on the CPU, whose caches hold them, 32768 elsewhere]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub batch_tokens: Option<u32>,
     /// Which tokens a vector is made of [default: as the model says]
     #[arg(long)]
     pub pooling: Option<TextPooling>,

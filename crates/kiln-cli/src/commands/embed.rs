@@ -2,7 +2,7 @@
 
 use super::{bar, text_model};
 use crate::{
-    cli::{DocumentArgs, Embed, Search, TextPooling, VectorArgs},
+    cli::{Device, DocumentArgs, Embed, Search, TextPooling, VectorArgs},
     failure::{Failure, Result},
     modalities,
 };
@@ -39,7 +39,7 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
         None => None,
     };
     let model = text_model(&args.model, PURPOSE)?;
-    let mut request = request(&args.vectors);
+    let mut request = request(&args.vectors, args.device);
     request.normalise = args.normalise;
     request.prompt = args.prompt.clone().map_or(Prompt::Default, Prompt::Named);
     let mut given = args.texts.iter().enumerate().map(|(at, text)| {
@@ -88,7 +88,7 @@ pub fn search(args: &Search, quiet: bool, out: &mut dyn Write) -> Result<()> {
         id: args.documents.id.clone(),
         top: args.top as usize,
         index: args.index.clone(),
-        request: request(&args.vectors),
+        request: request(&args.vectors, args.device),
     };
     let device = modalities::device(args.device)?;
     let found = watched(quiet, |watch| search::search(&model.path, device, &wanted, watch))?;
@@ -123,10 +123,14 @@ fn read(args: &Embed) -> Result<Passages> {
     Ok(Passages::new(spec, args.documents.id.as_deref(), |_| true)?)
 }
 
-fn request(args: &VectorArgs) -> Request {
+fn request(args: &VectorArgs, device: Device) -> Request {
+    let batch = args.batch_tokens.unwrap_or(match device {
+        Device::Cpu => 1024,
+        Device::Cuda => 32_768,
+    });
     Request {
         longest: args.max_length,
-        batch_tokens: args.batch_tokens as usize,
+        batch_tokens: batch as usize,
         pooling: args.pooling.map(|pooling| match pooling {
             TextPooling::First => Pooling::First,
             TextPooling::Mean => Pooling::Mean,

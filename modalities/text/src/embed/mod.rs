@@ -39,7 +39,7 @@ impl Default for Request {
     fn default() -> Self {
         Self {
             longest: None,
-            batch_tokens: 4096,
+            batch_tokens: 1024,
             normalise: false,
             pooling: None,
             prompt: Prompt::default(),
