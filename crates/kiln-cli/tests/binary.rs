@@ -142,7 +142,7 @@ fn recipes_are_listed_and_filtered() {
 #[test]
 fn vectors_want_a_model_of_text_and_a_file_of_numbers() {
     let dir = dir();
-    let embed = |more: &[&str]| [&["embed", "--text", "a", "--model", "m"], more].concat();
+    let embed = |more: &[&'static str]| [&["embed", "--text", "a", "--model", "m"], more].concat();
     fails(dir.path(), &embed(&[]), 2, &["m", "no such directory"]);
     fails(dir.path(), &embed(&["--out", "a.csv"]), 2, &["a.csv", ".npy or .parquet"]);
     fails(dir.path(), &embed(&["file.txt"]), 2, &["cannot be used with"]);

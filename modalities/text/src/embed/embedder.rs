@@ -40,7 +40,7 @@ pub struct Embedder<B: Backend> {
 #[derive(Debug)]
 enum Stage<B: Backend> {
     Dense(Box<DenseLayer<B>>, DenseSpec),
-    Norm(NormLayer<B>),
+    Norm(Box<NormLayer<B>>),
     Normalise,
 }
 
@@ -64,7 +64,7 @@ impl<B: Backend> Stage<B> {
             Part::Norm { dir, width } => {
                 let mut layer = NormLayer { norm: NormConfig::default().init(*width, device) };
                 kiln_hub::apply::<B, _>(&mut layer, &Weights::read_dir(dir)?, Mode::Strict)?;
-                Self::Norm(layer)
+                Self::Norm(Box::new(layer))
             }
             Part::Dense { dir, spec } => {
                 let linear = |bias| LinearConfig::new(spec.inputs, spec.outputs).with_bias(bias);
@@ -115,7 +115,8 @@ impl<B: Backend> Embedder<B> {
         );
         let after = directory.after.iter().map(|part| Stage::load(part, device));
         let after = after.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { model: model?, tokenizer: tokenizer?, directory, after, device: device.clone() })
+        let (tokenizer, model) = (tokenizer?, model?);
+        Ok(Self { model, tokenizer, directory, after, device: device.clone() })
     }
 
     /// Whether vectors are made to be compared by plain products rather than by their angle.

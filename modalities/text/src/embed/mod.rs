@@ -16,7 +16,10 @@ pub use passages::Passages;
 pub use stream::{Summary, embed};
 
 use crate::{config::Pooling, tokenizer::TokenizerError};
-use kiln_datasets::DataError;
+use kiln_datasets::{
+    DataError,
+    vectors::{Passage, Vectors},
+};
 use kiln_hub::{HubError, ModelError};
 use std::{ops::ControlFlow, path::PathBuf};
 
@@ -63,6 +66,9 @@ pub enum Prompt {
 
 /// Sees how many more texts were embedded, and says whether to go on.
 pub type Watch<'a> = dyn FnMut(usize) -> ControlFlow<()> + 'a;
+
+/// Gets passages back with their vectors, as many of the one as of the other.
+pub type Take<'a> = dyn FnMut(&[Passage], &Vectors) -> Result<(), EmbedError> + 'a;
 
 /// Why texts could not be embedded.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! Texts to vectors, as many at a time as are well held in memory.
 
-use super::{EmbedError, Embedder, Request, Watch};
+use super::{EmbedError, Embedder, Request, Take, Watch};
 use kiln_core::AutodiffBackend;
-use kiln_datasets::vectors::{Passage, Vectors};
+use kiln_datasets::vectors::Passage;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -62,7 +62,7 @@ pub fn embed(
     device: Device,
     request: &Request,
     passages: &mut dyn Iterator<Item = Result<Passage, EmbedError>>,
-    take: &mut dyn FnMut(&[Passage], &Vectors) -> Result<(), EmbedError>,
+    take: &mut Take<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<Summary, TaskError> {
     Ok(dispatch::on(device, Work { model, request, passages, take, watch })??)
@@ -73,7 +73,7 @@ struct Work<'a, 'w> {
     model: &'a Path,
     request: &'a Request,
     passages: &'a mut dyn Iterator<Item = Result<Passage, EmbedError>>,
-    take: &'a mut dyn FnMut(&[Passage], &Vectors) -> Result<(), EmbedError>,
+    take: &'a mut Take<'w>,
     watch: &'a mut Watch<'w>,
 }
 
@@ -96,7 +96,7 @@ impl<B: kiln_core::Backend> Embedder<B> {
         &self,
         request: &Request,
         passages: &mut dyn Iterator<Item = Result<Passage, EmbedError>>,
-        take: &mut dyn FnMut(&[Passage], &Vectors) -> Result<(), EmbedError>,
+        take: &mut Take<'_>,
         watch: &mut Watch<'_>,
     ) -> Result<Summary, EmbedError> {
         let mut summary = Summary::default();

@@ -1,11 +1,7 @@
 use super::*;
-use crate::{TextModel, TextModelConfig, batch::HostText, config::TextModelConfig as Config};
+use crate::{TextModel, TextModelConfig, batch::HostText};
 use burn_flex::Flex;
-use kiln_datasets::{
-    Documents,
-    documents::Split,
-    vectors::{Passage, Vectors},
-};
+use kiln_datasets::{Documents, documents::Split};
 use kiln_nn::TransformerConfig;
 use serde_json::json;
 use std::{fs, path::Path};
@@ -13,7 +9,7 @@ use std::{fs, path::Path};
 type E = Embedder<Flex>;
 
 /// A small encoder with a tokenizer of words that puts tokens around texts.
-fn write_model(dir: &Path) -> Config {
+fn write_model(dir: &Path) {
     let words =
         ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "one", "two", "three", "four", "five", "six", "a"];
     let vocabulary: serde_json::Map<String, serde_json::Value> =
@@ -51,8 +47,7 @@ fn write_model(dir: &Path) -> Config {
     };
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap().save(dir).unwrap();
-    config
+    TextModel::<Flex>::new(config, &Default::default()).unwrap().save(dir).unwrap();
 }
 
 fn open(dir: &Path) -> E {
