@@ -18,6 +18,7 @@
 //!
 //! - [`documents`] reads documents of many formats, streamed.
 //! - [`labelled`] reads texts with labels, tags, answers, partners or conversations.
+//! - [`vectors`] writes vectors of texts, as NumPy's arrays and Parquet.
 //! - [`stories`] tells stories of a small simulated world, with exact labels for every task.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -40,6 +41,7 @@ pub mod split;
 pub mod stories;
 pub mod table;
 mod text;
+pub mod vectors;
 
 pub use demo::demo_sales;
 pub use documents::{Document, Documents};

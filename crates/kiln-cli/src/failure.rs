@@ -3,7 +3,7 @@
 use kiln_datasets::DataError;
 use kiln_hub::{HubError, ModelError};
 use kiln_speech::{SpeechError, transcribe::TranscribeError};
-use kiln_text::{generate::GenerationError, tokenizer::TokenizerError};
+use kiln_text::{embed::EmbedError, generate::GenerationError, tokenizer::TokenizerError};
 use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, measure::MeasureError,
 };
@@ -246,6 +246,14 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<ModelError>() {
             return match error {
                 ModelError::Hub(error) => is_users(error),
+                _ => true,
+            };
+        }
+        if let Some(error) = error.downcast_ref::<EmbedError>() {
+            return match error {
+                EmbedError::Hub(error) => is_users(error),
+                EmbedError::Model(error) => is_users(error),
+                EmbedError::Device(_) | EmbedError::Output(_) | EmbedError::Interrupted => false,
                 _ => true,
             };
         }

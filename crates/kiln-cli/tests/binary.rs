@@ -140,6 +140,22 @@ fn recipes_are_listed_and_filtered() {
 }
 
 #[test]
+fn vectors_want_a_model_of_text_and_a_file_of_numbers() {
+    let dir = dir();
+    let embed = |more: &[&'static str]| [&["embed", "--text", "a", "--model", "m"], more].concat();
+    fails(dir.path(), &embed(&[]), 2, &["m", "no such directory"]);
+    fails(dir.path(), &embed(&["--out", "a.csv"]), 2, &["a.csv", ".npy or .parquet"]);
+    fails(dir.path(), &embed(&["file.txt"]), 2, &["cannot be used with"]);
+    let model = dir.path().join("m");
+    fs::create_dir_all(&model).unwrap();
+    fs::write(model.join("config.json"), r#"{"model_type": "patchtst"}"#).unwrap();
+    fails(dir.path(), &embed(&[]), 2, &["makes no vectors of texts", "timeseries"]);
+    fails(dir.path(), &["search", "--model", "m", "query"], 2, &["--in"]);
+    fs::write(model.join("config.json"), r#"{"model_type": "bert"}"#).unwrap();
+    fails(dir.path(), &embed(&[]), 2, &["tokenizer.json"]);
+}
+
+#[test]
 fn the_schema_is_json() {
     let schema = prints(dir().path(), &["recipes", "--schema"]);
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();

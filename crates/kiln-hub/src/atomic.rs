@@ -3,9 +3,10 @@
 use crate::{HubError, Result};
 use std::{
     fs::File,
-    io::{BufWriter, Write},
-    path::Path,
+    io::{self, BufWriter, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
 };
+use tempfile::NamedTempFile;
 
 /// Writes a file beside `path`, flushes it to the disk, and renames it to `path`.
 ///
@@ -17,30 +18,79 @@ pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let parent = match path.parent() {
+    let mut file = AtomicFile::create(path)?;
+    write(&mut file).map_err(HubError::io("write", path))?;
+    file.commit()
+}
+
+/// The same for what is written little by little: beside its path until [`AtomicFile::commit`];
+/// dropped before that, nothing is left of it.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    buffer: BufWriter<NamedTempFile>,
+}
+
+impl AtomicFile {
+    /// Begins to write what is to become `path`.
+    ///
+    /// # Errors
+    /// When the directory does not exist or is read-only.
+    pub fn create(path: &Path) -> Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".writing-");
+        // Temporary files are private by default; these become ordinary files, subject to the umask.
+        #[cfg(unix)]
+        let builder = {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666))
+        };
+        let beside = builder.tempfile_in(parent(path)).map_err(HubError::io("write", path))?;
+        Ok(Self { path: path.into(), buffer: BufWriter::with_capacity(1 << 20, beside) })
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// When the disk is full or the directory gone; nothing is left behind then.
+    pub fn commit(self) -> Result<()> {
+        let Self { path, buffer } = self;
+        let beside = buffer
+            .into_inner()
+            .map_err(|error| HubError::io("write", &path)(error.into_error()))?;
+        beside.as_file().sync_all().map_err(HubError::io("write", &path))?;
+        beside.persist(&path).map_err(|error| HubError::io("write", &path)(error.error))?;
+        // The rename itself must survive a power cut; not every file system allows syncing a
+        // directory.
+        if let Ok(directory) = File::open(parent(&path)) {
+            let _ = directory.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.buffer.flush()
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.buffer.seek(to)
+    }
+}
+
+/// The directory of a file.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
-    // Temporary files are private by default; these become ordinary files, subject to the umask.
-    #[cfg(unix)]
-    let builder = {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666))
-    };
-    let beside = builder.tempfile_in(parent).map_err(HubError::io("write", path))?;
-    let mut buffer = BufWriter::with_capacity(1 << 20, beside);
-    write(&mut buffer).and_then(|()| buffer.flush()).map_err(HubError::io("write", path))?;
-    let beside =
-        buffer.into_inner().map_err(|error| HubError::io("write", path)(error.into_error()))?;
-    beside.as_file().sync_all().map_err(HubError::io("write", path))?;
-    beside.persist(path).map_err(|error| HubError::io("write", path)(error.error))?;
-    // The rename itself must survive a power cut; not every file system allows syncing a directory.
-    if let Ok(directory) = File::open(parent) {
-        let _ = directory.sync_all();
     }
-    Ok(())
 }
 
 #[cfg(test)]

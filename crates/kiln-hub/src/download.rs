@@ -26,7 +26,7 @@ use std::{
 };
 
 /// Small files that are worth having beside config and weights.
-const EXTRAS: [&str; 9] = [
+const EXTRAS: [&str; 12] = [
     "preprocessor_config.json",
     "processor_config.json",
     "generation_config.json",
@@ -36,7 +36,21 @@ const EXTRAS: [&str; 9] = [
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    MODULES,
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
 ];
+
+/// What sentence-transformers lists its modules in; each has a folder (`1_Pooling`).
+const MODULES: &str = "modules.json";
+
+/// Whether a file belongs to one of those: its settings, or weights of its own.
+fn is_of_module(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(folder, file)| {
+        folder.split_once('_').is_some_and(|(number, _)| number.parse::<u8>().is_ok())
+            && [CONFIG, SAFETENSORS, PYTORCH].contains(&file)
+    })
+}
 
 /// `organisation/name`, at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +183,12 @@ impl Hub {
         }
         for extra in EXTRAS.into_iter().filter(|extra| has(extra)) {
             self.file(&api, id, extra)?;
+        }
+        if has(MODULES) {
+            let names = listed.siblings.iter().map(|file| file.rfilename.as_str());
+            for name in names.filter(|name| is_of_module(name)) {
+                self.file(&api, id, name)?;
+            }
         }
         Ok(config.parent().map_or_else(|| config.clone(), Path::to_path_buf))
     }

@@ -182,8 +182,11 @@ fn local(path: &Path, spec: &str) -> Result<ModelDir> {
     if path.join(CONFIG).exists() || is_peft(path) {
         return ModelDir::open(path);
     }
-    if path.join("model").join(CONFIG).exists() {
-        return ModelDir::open(&path.join("model"));
+    // A run, or a directory of sentence-transformers.
+    for inside in ["model", "0_Transformer"] {
+        if path.join(inside).join(CONFIG).exists() {
+            return ModelDir::open(&path.join(inside));
+        }
     }
     let cause = if path.join("checkpoints").is_dir() {
         "this run has not finished, so it has no model yet; go on with it (`kiln run ... \

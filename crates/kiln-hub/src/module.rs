@@ -4,7 +4,10 @@
 //! `bias`. burn-store's adapters translate to Burn's `[in, out]`, `gamma` and `beta`.
 
 use crate::{HubError, Result, Weight, Weights};
-use burn::{module::Module, tensor::DType, tensor::TensorData};
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    tensor::{DType, Tensor, TensorData},
+};
 use burn_store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, TensorSnapshot};
 use kiln_core::Backend;
 use std::{collections::BTreeSet, fmt};
@@ -97,8 +100,9 @@ pub fn apply<B: Backend, M: Module<B>>(
 ) -> Result<LoadReport> {
     let mut report = LoadReport::default();
     let mut snapshots = Vec::new();
-    // What the module expects, in PyTorch's names and layout; nothing is copied for this.
-    let expected = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    // What the module expects, in PyTorch's names and layout; nothing is copied or drawn for this.
+    let blank = module.clone().map(&mut Blank);
+    let expected = blank.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
     for snapshot in expected.iter().filter(|snapshot| is_float(snapshot.dtype)) {
         let name = snapshot.full_path();
         let shape = snapshot.shape.to_vec();
@@ -175,6 +179,20 @@ pub fn names<B: Backend, M: Module<B>>(module: &M) -> BTreeSet<String> {
     let all = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
     let floats = all.iter().filter(|snapshot| is_float(snapshot.dtype));
     floats.map(TensorSnapshot::full_path).collect()
+}
+
+/// Zeros in the place of random weights that were not drawn yet: they are only looked at for their
+/// shapes, and to draw them takes longer than to read a file.
+struct Blank;
+
+impl<B: Backend> ModuleMapper<B> for Blank {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if param.is_initialized() {
+            return param;
+        }
+        let zeros = Tensor::zeros(param.lazy_shape(), &param.lazy_device());
+        Param::initialized(param.id, zeros)
+    }
 }
 
 fn is_float(dtype: DType) -> bool {

@@ -41,7 +41,7 @@ const RECORD: usize = 64 << 20;
 /// A text, and what is known about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
-    /// The text, never blank, at most [`PIECE`] bytes.
+    /// The text, at most [`PIECE`] bytes; blank only where [`Documents::blank`] asks for it.
     pub text: String,
     /// The fields that were asked for, as far as the document has them.
     pub metadata: BTreeMap<String, String>,
@@ -67,6 +67,8 @@ pub struct Documents {
     pub metadata: Vec<String>,
     /// What happens to text that is not UTF-8.
     pub invalid: Invalid,
+    /// Whether blank texts are documents, too: for what must match the files row by row.
+    pub blank: bool,
     /// What is said before each document.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Before>,
@@ -81,6 +83,7 @@ impl Default for Documents {
             field: "text".to_owned(),
             metadata: Vec::new(),
             invalid: Invalid::Replace,
+            blank: false,
             before: Vec::new(),
         }
     }

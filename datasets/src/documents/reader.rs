@@ -138,10 +138,11 @@ impl DocumentReader {
         }
         self.counted = open;
         self.begun = open && (continues || !blank);
+        let kept = !blank || (self.context.spec.blank && !open && !continues && !skipped);
         let before = self.context.spec.before.iter().filter(|_| !continues);
         let said: String = before.filter_map(|before| before.text(&metadata)).collect();
         let text = if said.is_empty() { text } else { said + &text };
-        (!blank).then_some(Document { text, metadata, continues })
+        kept.then_some(Document { text, metadata, continues })
     }
 }
 

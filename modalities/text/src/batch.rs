@@ -27,19 +27,19 @@ pub struct HostText {
 
 impl HostText {
     /// Texts of any length, padded on the right with an id.
-    pub fn of(texts: &[Vec<u32>], pad: u32) -> Self {
+    pub fn of<T: AsRef<[u32]>>(texts: &[T], pad: u32) -> Self {
         Self::padded(texts, pad, false)
     }
 
     /// Texts of any length, padded on the left: to go on writing where they end.
-    pub fn of_prompts(texts: &[Vec<u32>], pad: u32) -> Self {
+    pub fn of_prompts<T: AsRef<[u32]>>(texts: &[T], pad: u32) -> Self {
         Self::padded(texts, pad, true)
     }
 
-    fn padded(texts: &[Vec<u32>], pad: u32, left: bool) -> Self {
-        let tokens = texts.iter().map(Vec::len).max().unwrap_or(0);
+    fn padded<T: AsRef<[u32]>>(texts: &[T], pad: u32, left: bool) -> Self {
+        let tokens = texts.iter().map(|text| text.as_ref().len()).max().unwrap_or(0);
         let mut host = Self { batch: texts.len(), tokens, ..Self::default() };
-        for text in texts {
+        for text in texts.iter().map(AsRef::as_ref) {
             let missing = tokens - text.len();
             let before = if left { missing } else { 0 };
             host.ids.extend(std::iter::repeat_n(pad, before));

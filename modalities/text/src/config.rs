@@ -130,6 +130,12 @@ pub enum Pooling {
     Mean,
     /// The last that is no padding: decoders.
     Last,
+    /// The greatest value of each feature.
+    Max,
+    /// The sum over the root of how many there are.
+    MeanRoot,
+    /// The mean, each weighted by its place from 1.
+    WeightedMean,
 }
 
 /// A head for a task with labels.

@@ -138,20 +138,44 @@ fn dense_activated<B: Backend>(
 pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
     let [batch, count, width] = tokens.dims();
     let x = tokens.values.clone();
+    let places = || Tensor::<B, 1, Int>::arange(0..count as i64, &x.device());
+    // A value in the place of what is padding.
+    let fill = |x: Tensor<B, 3>, value: f32| match &tokens.mask_pad {
+        Some(pad) => {
+            let blank = pad.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
+            x.mask_fill(blank, value)
+        }
+        None => x,
+    };
     match (pooling, &tokens.mask_pad) {
         (Pooling::First, None) => x.narrow(1, 0, 1).reshape([batch, width]),
         (Pooling::Last, None) => x.narrow(1, count - 1, 1).reshape([batch, width]),
-        (Pooling::Mean, _) => tokens.mean(),
         (Pooling::First | Pooling::Last, Some(pad)) => {
             // The place of the first or last token that is no padding.
-            let places = Tensor::<B, 1, Int>::arange(0..count as i64, &x.device());
-            let places = places.unsqueeze::<2>().expand([batch, count]);
+            let places = places().unsqueeze::<2>().expand([batch, count]);
             let at = if pooling == Pooling::First {
                 places.mask_fill(pad.clone(), count as i64 - 1).min_dim(1)
             } else {
                 places.mask_fill(pad.clone(), 0).max_dim(1)
             };
             gather_tokens(x, at).reshape([batch, width])
+        }
+        (Pooling::Max, _) => fill(x, f32::NEG_INFINITY).max_dim(1).reshape([batch, width]),
+        (Pooling::Mean, _) => tokens.mean(),
+        (Pooling::MeanRoot, Some(pad)) => {
+            let seen = pad.clone().bool_not().int().sum_dim(1).float();
+            tokens.mean() * seen.sqrt()
+        }
+        (Pooling::MeanRoot, None) => tokens.mean().mul_scalar((count as f64).sqrt()),
+        (Pooling::WeightedMean, _) => {
+            let weights = places().float().add_scalar(1.0).unsqueeze::<2>().expand([batch, count]);
+            let weights = match &tokens.mask_pad {
+                Some(pad) => weights.mask_fill(pad.clone(), 0.0),
+                None => weights,
+            };
+            let all = weights.clone().sum_dim(1).clamp_min(1.0);
+            let sum = (fill(x, 0.0) * weights.unsqueeze_dim(2)).sum_dim(1);
+            sum.reshape([batch, width]) / all
         }
     }
 }
@@ -196,5 +220,11 @@ mod tests {
         assert_eq!(found(Pooling::First), [1.0, 2.0, 1.0]);
         assert_eq!(found(Pooling::Last), [3.0, 4.0, 3.0]);
         assert_eq!(found(Pooling::Mean), [2.0, 3.0, 2.0]);
+        assert_eq!(found(Pooling::Max), [3.0, 4.0, 3.0]);
+        // The weights of the first are 2 and 3, those of the second 1 and 2.
+        let expected = [11.0 / 5.0, 10.0 / 3.0, 14.0 / 6.0];
+        assert_eq!(found(Pooling::WeightedMean), expected);
+        let expected = [4.0 / 2f32.sqrt(), 6.0 / 2f32.sqrt(), 6.0 / 3f32.sqrt()];
+        assert_eq!(found(Pooling::MeanRoot), expected);
     }
 }

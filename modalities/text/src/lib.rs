@@ -6,6 +6,7 @@
 //!   [`config`]. BERT, GPT-2, Llama and T5 are presets of it, and [`hub`] their directories.
 //! - [`labelled`] makes examples of labelled text, and [`predict`] what a model says of new text.
 //! - [`batch`]: texts as ids; [`head`]: what is made of tokens; [`generate`]: how they are written on.
+//! - [`embed`]: texts to vectors, and what is like a query.
 //! - [`metrics`] says how good classes, tags, answers, rankings, translations and representations
 //!   are.
 
@@ -17,6 +18,7 @@ pub mod cache;
 pub mod config;
 pub mod cost;
 pub mod data;
+pub mod embed;
 mod embedding;
 pub mod evaluate;
 pub mod examples;

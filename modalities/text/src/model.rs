@@ -63,10 +63,25 @@ impl<B: Backend> TextModel<B> {
     /// # Errors
     /// When the configuration makes no sense.
     pub fn new(config: TextModelConfig, device: &B::Device) -> Result<Self, ConfigError> {
+        let model = Self::undrawn(config, device)?;
+        Ok(match model.config.initial_deviation {
+            Some(deviation) => {
+                let mut start = NormalStart::new(deviation, &model.config);
+                model.map(&mut start)
+            }
+            None => model,
+        })
+    }
+
+    /// A model whose weights are yet to be drawn, or put in.
+    pub(crate) fn undrawn(
+        config: TextModelConfig,
+        device: &B::Device,
+    ) -> Result<Self, ConfigError> {
         config.validate()?;
         let (width, norm) = (config.width, config.backbone.norm);
         let sizes = [config.vocabulary, width];
-        let model = Self {
+        Ok(Self {
             embedding: TextEmbedding::new(&config, device),
             backbone: config.backbone.init(width, device),
             decoder: config.decoder.as_ref().map(|decoder| decoder.init_across(width, device)),
@@ -76,13 +91,6 @@ impl<B: Backend> TextModel<B> {
             judge: config.judge.then(|| LinearConfig::new(width, 1).init(device)),
             bottleneck: config.bottleneck.as_ref().map(|stack| stack.init(width, device)),
             config,
-        };
-        Ok(match model.config.initial_deviation {
-            Some(deviation) => {
-                let mut start = NormalStart::new(deviation, &model.config);
-                model.map(&mut start)
-            }
-            None => model,
         })
     }
 

@@ -1,6 +1,7 @@
 //! What may be typed to prepare data.
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
+use kiln_datasets::documents::Split;
 use std::path::PathBuf;
 
 /// `kiln data`
@@ -103,4 +104,14 @@ pub enum TextSplit {
     Lines,
     /// Lines up to a blank one
     BlankLines,
+}
+
+impl From<TextSplit> for Split {
+    fn from(split: TextSplit) -> Self {
+        match split {
+            TextSplit::File => Self::File,
+            TextSplit::Lines => Self::Lines,
+            TextSplit::BlankLines => Self::BlankLines,
+        }
+    }
 }

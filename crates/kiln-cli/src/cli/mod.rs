@@ -2,9 +2,11 @@
 
 mod apply;
 mod data;
+mod vectors;
 
 pub use apply::{Forecast, Generate, Transcribe, TranscriptFormat};
 pub use data::{Data, Ngram, TextSplit, Tokenizer, TokenizerKind};
+pub use vectors::{DocumentArgs, Embed, Search, TextPooling, VectorArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
@@ -53,6 +55,10 @@ pub enum Command {
     Transcribe(Transcribe),
     /// Go on with a text, or answer it
     Generate(Generate),
+    /// Make vectors of texts
+    Embed(Embed),
+    /// Find the documents that are like a query
+    Search(Search),
     /// Prepare data for training
     #[command(subcommand)]
     Data(Data),

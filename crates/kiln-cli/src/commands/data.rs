@@ -1,18 +1,17 @@
 //! `kiln data`: what is made of data before training.
 
+use super::bar;
 use crate::{
-    cli::{Data, Ngram, TextSplit, Tokenizer, TokenizerKind},
+    cli::{Data, Ngram, Tokenizer, TokenizerKind},
     failure::{Failure, Result},
 };
-use indicatif::{ProgressBar, ProgressStyle};
-use kiln_datasets::{Documents, documents::Split};
+use kiln_datasets::Documents;
 use kiln_speech::{ngram::KneserNey, transcript::Normalisation};
 use kiln_text::{Role, TokenizerSpec, tokenizer::Model};
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, IsTerminal, Write},
-    time::Duration,
+    io::{BufRead, BufReader, Write},
 };
 
 /// Does what was asked for.
@@ -39,16 +38,11 @@ fn tokenizer(args: &Tokenizer, quiet: bool, out: &mut dyn Write) -> Result<()> {
         TokenizerKind::Characters => Model::Characters { vocabulary },
         TokenizerKind::Bytes => Model::Bytes {},
     };
-    let split = match args.split {
-        TextSplit::File => Split::File,
-        TextSplit::Lines => Split::Lines,
-        TextSplit::BlankLines => Split::BlankLines,
-    };
     let additional = args.additional.clone();
     let spec =
         TokenizerSpec { special: special(&args.special)?, additional, ..TokenizerSpec::new(model) };
     let documents = Documents { field: args.field.clone(), ..Documents::new(&args.files) };
-    let mut reader = documents.with_split(split).read()?;
+    let mut reader = documents.with_split(args.split.into()).read()?;
     let bar = bar(quiet);
     let trained = spec.train(&mut reader, &mut |done| {
         bar.set_message(format!("{}, {:.1} MB", done.stage, done.bytes as f64 / 1e6));
@@ -79,19 +73,6 @@ fn special(typed: &[String]) -> Result<BTreeMap<Role, String>> {
         Failure::user(format!("`{text}` is no special token"), help)
     };
     typed.iter().map(|text| pair(text).ok_or_else(|| wrong(text))).collect()
-}
-
-/// What is being done, on a terminal.
-fn bar(quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 fn ngram(args: &Ngram, out: &mut dyn Write) -> Result<()> {

@@ -1,29 +1,20 @@
 //! `kiln generate`: goes on with a text, or answers it.
 
-use super::write_file;
+use super::{text_model, write_file};
 use crate::{
     cli::Generate,
     failure::{Failure, Result},
-    modalities, models,
+    modalities,
 };
 use kiln_text::{
     author::{self, Request},
     generate::{Beam, Choice, Generation, Sampling},
-    modality::TEXT,
 };
-use kiln_train::modality::Modality as _;
 use std::io::{IsTerminal, Read, Write};
 
 /// Writes after each prompt; on a terminal piece by piece where there is one.
 pub fn run(args: &Generate, out: &mut dyn Write) -> Result<()> {
-    let model = models::find(&args.model)?;
-    let modality = models::owner(&model)?;
-    if modality.name() != TEXT.name() {
-        return Err(Failure::user(
-            format!("{} writes nothing: it is for {}", model.path.display(), modality.name()),
-            "name a model that was trained on text",
-        ));
-    }
+    let model = text_model(&args.model, "writes nothing")?;
     let request = Request {
         prompts: prompts(args)?,
         generation: Generation { most: args.most, choice: choice(args), cache: true },

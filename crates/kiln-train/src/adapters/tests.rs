@@ -94,6 +94,7 @@ impl Task<Cpu> for Mean {
     fn loss(
         &self,
         model: &Model<Cpu>,
+        _teacher: Option<&Model<Cpu>>,
         batch: Vec<f32>,
         _context: &mut StepContext<'_>,
         device: &<Cpu as BackendTypes>::Device,
@@ -104,6 +105,7 @@ impl Task<Cpu> for Mean {
     fn validate(
         &self,
         _model: &Model<Flex>,
+        _teacher: Option<&Model<Flex>>,
         _device: &<Cpu as BackendTypes>::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         Ok(Vec::new())

@@ -98,7 +98,7 @@ impl<B: Backend> TextModel<B> {
     /// When it cannot be read, has options that are not supported, or weights that do not fit.
     pub fn load(dir: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let (config, weights) = read(dir)?;
-        let mut model = Self::new(config, device).map_err(ModelError::in_file(dir, CONFIG))?;
+        let mut model = Self::undrawn(config, device).map_err(ModelError::in_file(dir, CONFIG))?;
         kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
         kiln_hub::adapter::attach(dir, &mut model, device)?;
         Ok(model)

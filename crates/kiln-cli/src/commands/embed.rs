@@ -1,0 +1,208 @@
+//! `kiln embed` and `kiln search`: texts to vectors, and the documents that are like a query.
+
+use super::{bar, text_model};
+use crate::{
+    cli::{Device, DocumentArgs, Embed, Search, TextPooling, VectorArgs},
+    failure::{Failure, Result},
+    modalities,
+};
+use kiln_datasets::{
+    Documents,
+    documents::Split,
+    vectors::{Passage, VectorFormat, VectorWriter, Vectors},
+};
+use kiln_hub::AtomicFile;
+use kiln_text::{
+    config::Pooling,
+    embed::{self, EmbedError, Passages, Prompt, Request, search},
+};
+use kiln_train::{interrupt::Interrupt, task::TaskError};
+use std::{
+    io::Write,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// What embeds or searches, for messages.
+const PURPOSE: &str = "makes no vectors of texts";
+
+/// Embeds each text; writes the vectors or prints them.
+pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
+    let format = match &args.out {
+        Some(path) => Some(VectorFormat::of(path, args.with_text).ok_or_else(|| {
+            Failure::user(
+                format!("{}: vectors are not written as that", path.display()),
+                "name a file that ends in .npy or .parquet",
+            )
+        })?),
+        None => None,
+    };
+    let model = text_model(&args.model, PURPOSE)?;
+    let mut request = request(&args.vectors, args.device);
+    request.normalise = args.normalise;
+    request.prompt = args.prompt.clone().map_or(Prompt::Default, Prompt::Named);
+    let mut given = args.texts.iter().enumerate().map(|(at, text)| {
+        let (source, id, text) = (String::new(), (at + 1).to_string(), text.clone());
+        Ok(Passage { source, id, text })
+    });
+    let mut passages = if args.texts.is_empty() { Some(read(args)?) } else { None };
+    let texts: &mut dyn Iterator<Item = std::result::Result<Passage, EmbedError>> =
+        match &mut passages {
+            Some(passages) => passages,
+            None => &mut given,
+        };
+    let mut sink = match (&args.out, format) {
+        (Some(path), Some(format)) => Sink::File { path: path.clone(), format, writer: None },
+        _ => Sink::Lines(out),
+    };
+    let mut take = |passages: &[Passage], vectors: &Vectors| sink.take(passages, vectors);
+    let device = modalities::device(args.device)?;
+    let started = Instant::now();
+    let summary = watched(quiet, |watch| {
+        embed::embed(&model.path, device, &request, texts, &mut take, watch)
+    })?;
+    sink.finish()?;
+    if let Some(tally) = passages.map(|passages| passages.tally())
+        && (tally.replaced > 0 || tally.cut > 0)
+    {
+        tracing::warn!("{tally}");
+    }
+    if summary.bare {
+        tracing::warn!("the tokenizer puts no special tokens around texts: does it lack them?");
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::info!("{summary}, in {seconds:.1} s");
+    if let Some(path) = &args.out {
+        tracing::info!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// Shows the documents that are most like the query.
+pub fn search(args: &Search, quiet: bool, out: &mut dyn Write) -> Result<()> {
+    let model = text_model(&args.model, PURPOSE)?;
+    let wanted = search::Search {
+        query: args.query.clone(),
+        documents: documents(&args.documents, &args.paths, args.split.into()),
+        id: args.documents.id.clone(),
+        top: args.top as usize,
+        index: args.index.clone(),
+        request: request(&args.vectors, args.device),
+    };
+    let device = modalities::device(args.device)?;
+    let found = watched(quiet, |watch| search::search(&model.path, device, &wanted, watch))?;
+    tracing::info!("{} documents embedded, {} from the index", found.embedded, found.kept);
+    if found.truncated > 0 {
+        tracing::warn!("{} documents were too long: only their beginnings count", found.truncated);
+    }
+    if args.json {
+        let text = serde_json::to_string_pretty(&found.hits)
+            .map_err(|error| Failure::from(std::io::Error::other(error)))?;
+        return Ok(writeln!(out, "{text}")?);
+    }
+    for hit in &found.hits {
+        writeln!(out, "{:.4}  {}:{}\n        {}", hit.score, hit.source, hit.id, hit.text)?;
+    }
+    Ok(())
+}
+
+fn documents(args: &DocumentArgs, paths: &[PathBuf], split: Split) -> Documents {
+    Documents { field: args.field.clone(), split, ..Documents::new(paths) }
+}
+
+/// The documents of files or of what comes in; blank ones keep their row.
+fn read(args: &Embed) -> Result<Passages> {
+    let split = |default| args.split.map_or(default, Split::from);
+    let spec = documents(&args.documents, &args.inputs, split(Split::File));
+    let spec = Documents { blank: true, ..spec };
+    if args.inputs.is_empty() {
+        let passages = Passages::of_stream(std::io::stdin(), &spec, split(Split::Lines));
+        return passages.map_err(|error| Failure::io("read", Path::new("standard input"), error));
+    }
+    Ok(Passages::new(spec, args.documents.id.as_deref(), |_| true)?)
+}
+
+fn request(args: &VectorArgs, device: Device) -> Request {
+    let batch = args.batch_tokens.unwrap_or(match device {
+        Device::Cpu => 1024,
+        Device::Cuda => 32_768,
+    });
+    Request {
+        longest: args.max_length,
+        batch_tokens: batch as usize,
+        pooling: args.pooling.map(|pooling| match pooling {
+            TextPooling::First => Pooling::First,
+            TextPooling::Mean => Pooling::Mean,
+            TextPooling::Last => Pooling::Last,
+            TextPooling::Max => Pooling::Max,
+        }),
+        ..Request::default()
+    }
+}
+
+/// Work on texts that tells how many are done and that Ctrl-C ends.
+fn watched<T>(
+    quiet: bool,
+    work: impl FnOnce(&mut embed::Watch<'_>) -> std::result::Result<T, TaskError>,
+) -> Result<T> {
+    let interrupt = Interrupt::on_signals()?;
+    let bar = bar(quiet);
+    let (started, mut done) = (Instant::now(), 0);
+    let mut watch = |more: usize| {
+        done += more;
+        let rate = done as f64 / started.elapsed().as_secs_f64();
+        bar.set_message(format!("{done} texts, {rate:.0}/s"));
+        if interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let result = work(&mut watch);
+    bar.finish_and_clear();
+    match result {
+        Err(_) if interrupt.requested() => Err(Failure::interrupted()),
+        result => Ok(result.map_err(kiln_train::Error::from)?),
+    }
+}
+
+/// Where vectors go.
+enum Sink<'a> {
+    Lines(&'a mut dyn Write),
+    File { path: PathBuf, format: VectorFormat, writer: Option<VectorWriter<AtomicFile>> },
+}
+
+impl Sink<'_> {
+    fn take(
+        &mut self,
+        passages: &[Passage],
+        vectors: &Vectors,
+    ) -> std::result::Result<(), EmbedError> {
+        match self {
+            Self::Lines(out) => {
+                for (passage, vector) in passages.iter().zip(vectors.rows()) {
+                    let Passage { source, id, text } = passage;
+                    let line = serde_json::json!({
+                        "source": source, "id": id, "text": text, "embedding": vector,
+                    });
+                    writeln!(out, "{line}").map_err(EmbedError::Output)?;
+                }
+            }
+            Self::File { path, format, writer } => {
+                let writer = match writer {
+                    Some(writer) => writer,
+                    None => {
+                        let file = AtomicFile::create(path)?;
+                        writer.insert(VectorWriter::new(*format, vectors.width, file, path)?)
+                    }
+                };
+                writer.write(passages, vectors)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Self::File { writer: Some(writer), .. } => Ok(writer.finish(&[])?.commit()?),
+            _ => Ok(()),
+        }
+    }
+}

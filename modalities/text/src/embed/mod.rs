@@ -1,0 +1,158 @@
+//! Texts to vectors: [`Embedder`] reads model directories, those of sentence-transformers too;
+//! [`embed`] is what `kiln embed` does, [`search`] what `kiln search` does.
+
+mod directory;
+mod embedder;
+mod passages;
+mod reader;
+pub mod search;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use directory::write_sentence_files;
+pub use embedder::Embedder;
+pub use passages::Passages;
+pub use stream::{Summary, embed};
+
+use crate::{config::Pooling, tokenizer::TokenizerError};
+use kiln_datasets::{
+    DataError,
+    vectors::{Passage, Vectors},
+};
+use kiln_hub::{HubError, ModelError};
+use std::{ops::ControlFlow, path::PathBuf};
+
+/// How texts become vectors.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Request {
+    /// Tokens of a text at most, special ones among them; as the model's directory says if absent.
+    pub longest: Option<usize>,
+    /// Tokens of a batch, at most, its padding among them.
+    pub batch_tokens: usize,
+    /// Whether vectors are scaled to length one, also where the model does not.
+    pub normalise: bool,
+    /// Which tokens are pooled; as the model's directory says if absent.
+    pub pooling: Option<Pooling>,
+    /// What is written before texts.
+    pub prompt: Prompt,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            longest: None,
+            batch_tokens: 1024,
+            normalise: false,
+            pooling: None,
+            prompt: Prompt::default(),
+        }
+    }
+}
+
+/// What is written before texts, of what the model's directory offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub enum Prompt {
+    /// What the directory says where nothing is asked for.
+    #[default]
+    Default,
+    /// The one of this name.
+    Named(String),
+    /// The one for what is looked for, where there is one.
+    Query,
+    /// The one for what is looked through, where there is one.
+    Document,
+}
+
+/// Sees how many more texts were embedded, and says whether to go on.
+pub type Watch<'a> = dyn FnMut(usize) -> ControlFlow<()> + 'a;
+
+/// Gets passages back with their vectors, as many of the one as of the other.
+pub type Take<'a> = dyn FnMut(&[Passage], &Vectors) -> Result<(), EmbedError> + 'a;
+
+/// Why texts could not be embedded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbedError {
+    /// The model cannot be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// One of its files cannot be read or written.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Its tokenizer cannot be read, or failed.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Texts cannot be read, or vectors not be written.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A directory of sentence-transformers with parts that we do not have.
+    #[error("{}: {what} cannot be used; a transformer is read, a pooling, dense layers, norms", path.display())]
+    Unsupported {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is in it.
+        what: String,
+    },
+    /// A prompt that the model does not have.
+    #[error("the model has no prompt `{name}`; {}", offered(known))]
+    Prompt {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Texts longer than the model has positions for.
+    #[error("texts of {asked} tokens are asked for; the model has positions for {most}")]
+    TooLong {
+        /// What was asked for.
+        asked: usize,
+        /// Positions.
+        most: usize,
+    },
+    /// No room for a text beside special tokens and prompt.
+    #[error("texts of {longest} tokens hold nothing beside {around} special tokens; allow more")]
+    TooShort {
+        /// Tokens, at most.
+        longest: usize,
+        /// Special ones around a text.
+        around: usize,
+    },
+    /// A tokenizer that is not the model's.
+    #[error(
+        "the tokenizer gave the id {id}, the model knows {vocabulary}: they do not belong together"
+    )]
+    Vocabulary {
+        /// The id.
+        id: u32,
+        /// Ids that the model knows.
+        vocabulary: usize,
+    },
+    /// An index that is none.
+    #[error(
+        "{}: no index of `kiln search`; name another file, or remove this one", path.display()
+    )]
+    NoIndex {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing to embed.
+    #[error("there are no texts")]
+    NoTexts,
+    /// The device lost the result.
+    #[error("the vectors could not be read from the device: {0}")]
+    Device(String),
+    /// What was asked for could not be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// Someone asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn offered(known: &[String]) -> String {
+    match known {
+        [] => "it has none".to_owned(),
+        known => format!("it has {}", known.join(", ")),
+    }
+}
