@@ -50,7 +50,7 @@ fn configs() -> [TransformerConfig; 3] {
 fn everywhere() -> AdaptConfig {
     let all = || vec!["*".to_owned()];
     AdaptConfig {
-        lora: Some(LoraConfig { rank: 2, modules: all(), ..LoraConfig::default() }),
+        lora: Some(LoraConfig { rank: 2, alpha: 2.0, modules: all(), ..LoraConfig::default() }),
         ia3: Some(Ia3Config {
             modules: vec!["*.query".into(), "*.value".into(), "*.output".into()],
             feed_forward: vec!["*.output".into()],
@@ -62,12 +62,12 @@ fn everywhere() -> AdaptConfig {
 }
 
 /// Moves all parameters a little: adapters no longer change nothing.
-struct Shake;
+struct Shake(f64);
 
 impl<B: kiln_core::Backend> ModuleMapper<B> for Shake {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         param.map(|x| {
-            let noise = Tensor::random(x.shape(), Distribution::Normal(0.0, 0.2), &x.device());
+            let noise = Tensor::random(x.shape(), Distribution::Normal(0.0, self.0), &x.device());
             x + noise
         })
     }
@@ -84,7 +84,7 @@ fn adapters_change_nothing_at_first() {
         let before = run(&model);
         insert(&mut model, &everywhere(), &device).unwrap();
         assert_close(&run(&model), &before, 1e-5);
-        let model = model.map(&mut Shake);
+        let model = model.map(&mut Shake(0.2));
         assert!(run(&model).iter().zip(&before).any(|(a, b)| (a - b).abs() > 0.1));
     }
     let shape = BackboneShape { width: WIDTH, tokens: 5, channels: 2 };
@@ -97,7 +97,7 @@ fn adapters_change_nothing_at_first() {
     let before = run(&mixer);
     insert(&mut mixer, &everywhere(), &device).unwrap();
     assert_close(&run(&mixer), &before, 1e-5);
-    assert_ne!(run(&mixer.map(&mut Shake)), before);
+    assert_ne!(run(&mixer.map(&mut Shake(0.2))), before);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn merged_folded_and_apart_are_the_same() {
     for config in configs() {
         let mut model = config.init::<Flex>(WIDTH, &device);
         insert(&mut model, &everywhere(), &device).unwrap();
-        let mut model = model.map(&mut Shake);
+        let mut model = model.map(&mut Shake(0.1));
         let run =
             |model: &Transformer<Flex>| values(model.forward(Tokens::new(x.clone()), true).values);
         let weight = |model: &Transformer<Flex>| {
@@ -159,7 +159,7 @@ fn dropout_is_of_the_update_alone_and_weights_are_held() {
 fn with(config: AdaptConfig, transformer: &TransformerConfig) -> Transformer<Flex> {
     let mut model = transformer.init::<Flex>(WIDTH, &Default::default());
     insert(&mut model, &config, &Default::default()).unwrap();
-    model.map(&mut Shake)
+    model.map(&mut Shake(0.2))
 }
 
 /// Prefixes, and a prompt.
