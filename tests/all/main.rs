@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod faults;
+mod finetune;
 mod kill;
 mod matrix;
 mod recipes;
