@@ -68,6 +68,7 @@ pub struct Documents {
     /// What happens to text that is not UTF-8.
     pub invalid: Invalid,
     /// Whether blank texts are documents, too: for what must match the files row by row.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blank: bool,
     /// What is said before each document.
     #[serde(skip_serializing_if = "Vec::is_empty")]
