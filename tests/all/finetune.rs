@@ -111,6 +111,19 @@ fn labels_have_names_in_the_model() {
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     assert_eq!(config["model"]["task"]["names"], serde_json::json!(["bad", "good"]), "{config}");
     assert!(place.succeeds(&["inspect", "runs/task"]).contains("bad, good"));
+    let lines = place.succeeds(&[
+        "classify",
+        "--model",
+        "runs/task",
+        "--text",
+        "a fine book",
+        "--text",
+        "a dull book",
+    ]);
+    let labels: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&labels[0]["label"], &labels[1]["label"]), (&"good".into(), &"bad".into()));
+    place.fails(&["tag", "--model", "runs/task", "--text", "x"], 2, &["whole texts", "tags"]);
     let results = fs::read_to_string(place.path("runs/task/results.json")).unwrap();
     assert!(results.contains("naive Bayes"), "{results}");
 }

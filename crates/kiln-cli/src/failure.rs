@@ -3,7 +3,10 @@
 use kiln_datasets::DataError;
 use kiln_hub::{HubError, ModelError};
 use kiln_speech::{SpeechError, transcribe::TranscribeError};
-use kiln_text::{embed::EmbedError, generate::GenerationError, tokenizer::TokenizerError};
+use kiln_text::{
+    annotate::AnnotateError, embed::EmbedError, generate::GenerationError,
+    tokenizer::TokenizerError,
+};
 use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, measure::MeasureError,
 };
@@ -266,7 +269,8 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
         let speech = error.is::<SpeechError>() || error.is::<kiln_speech::data::StageDataError>();
         let text = error.is::<kiln_text::data::StageDataError>()
             || error.is::<TokenizerError>()
-            || error.is::<GenerationError>();
+            || error.is::<GenerationError>()
+            || error.is::<AnnotateError>();
         if speech
             || text
             || error.is::<RecipeError>()

@@ -19,6 +19,7 @@ pub mod dispatch;
 mod ema;
 mod error;
 mod files;
+mod forget;
 pub mod groups;
 pub mod interrupt;
 pub mod learner;

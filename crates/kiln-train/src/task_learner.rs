@@ -7,6 +7,7 @@ use crate::{
     Error, Result,
     adapters::{self, Adapters, Built},
     ema::Average,
+    forget::Forgetting,
     groups::{self, Groups, Role},
     learner::{HostTensor, Learner, LearnerState, MicroReport, Parameters, UpdateReport},
     loader::{self, Loader},
@@ -42,6 +43,7 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     optimizer: Optimizer<B::InnerBackend>,
     average: Option<Average<B::InnerBackend>>,
     teacher: Option<Taught<B, T::Model>>,
+    forget: Option<Forgetting>,
     adapters: Option<Adapters<T::Model>>,
     clip: Option<f64>,
     /// Whether blocks compute in half precision.
@@ -84,11 +86,14 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         let role = |name: &str| groups.get(name).map(|parameter| parameter.role);
         let model = named::freeze::<B, _>(model, |name| role(name) == Some(Role::Frozen));
 
-        let averaged = |decay| {
+        let trained = || {
             let mut weights = named::weights(&model.valid());
             weights.retain(|name, _| role(name) == Some(Role::Trained));
-            Average::new(decay, weights)
+            weights
         };
+        let averaged = |decay| Average::new(decay, trained());
+        let forget = stage.forget.as_ref();
+        let forget = forget.map(|forget| Forgetting::new(forget, &trained(), seed)).transpose()?;
         let average = stage.ema.map(averaged);
         let teacher = task.teacher().map(|teacher| Taught::new(teacher, &model, averaged));
         let task = Arc::new(task);
@@ -112,6 +117,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             optimizer: Optimizer::new(stage.optimizer.clone()),
             average,
             teacher,
+            forget,
             adapters,
             clip: stage.clip,
             half: stage.precision == Precision::Bf16,
@@ -276,8 +282,15 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let (emptied, weights) =
             named::take::<B, _>(self.model.clone(), |name| gradients.contains_key(name));
         self.model = emptied;
-        let weights = self.optimizer.step(&self.groups, weights, gradients, scale, learning_rate);
+        let mut weights =
+            self.optimizer.step(&self.groups, weights, gradients, scale, learning_rate);
         let updates = self.optimizer.updates();
+        for name in self.forget.iter().flat_map(|forget| forget.due(updates)) {
+            if let (Some(forget), Some(weight)) = (&self.forget, weights.get_mut(name)) {
+                *weight = forget.draw(name, weight, updates);
+                self.optimizer.forget(name);
+            }
+        }
         for average in self.averages_mut() {
             average.update(&weights, updates);
         }

@@ -68,6 +68,17 @@ impl HostText {
         seen.filter_map(|at| self.ids.get(at).copied())
     }
 
+    /// Where the document of each token begins in its text, `[batch, tokens]` in row-major order.
+    pub fn begins(&self) -> Vec<usize> {
+        let mut begins = vec![0; self.batch * self.tokens];
+        for pair in self.documents.windows(2) {
+            let (first, end) = (pair[0] as usize, pair[1] as usize);
+            let begin = first % self.tokens.max(1);
+            begins.iter_mut().take(end).skip(first).for_each(|place| *place = begin);
+        }
+        begins
+    }
+
     /// Where each token stands, counted from `first_position`; padding has the one before where
     /// there is one.
     fn positions_of(&self, embedding: &EmbeddingConfig) -> Vec<u32> {
@@ -179,5 +190,6 @@ mod tests {
             ..HostText::default()
         };
         assert_eq!(host.positions_of(&EmbeddingConfig::default()), [0, 1, 0, 0, 1, 2]);
+        assert_eq!(host.begins(), [0, 0, 2, 0, 0, 0]);
     }
 }

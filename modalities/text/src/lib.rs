@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod annotate;
 pub mod author;
 pub mod batch;
 pub mod cache;

@@ -43,10 +43,14 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
 
     fn encode(&self, batch: &TextBatch<B>, view: View<B>) -> Tokens<B> {
         let (causal, prefix) = (view.causal, view.prefix.clone());
-        let text = self.seen(batch, view);
+        let mut text = self.seen(batch, view);
         let bias = prefix
             .filter(|_| causal)
-            .map(|prefix| prefix_bias::<B>(&prefix, text.dims()[1], &batch.device()));
+            .map(|prefix| prefix_bias::<B>(&prefix, &batch.host.text, &batch.device()));
+        if bias.is_some() {
+            // It keeps documents apart itself.
+            text.documents = None;
+        }
         // A bias says it all.
         let causal = causal.then_some(bias.is_none());
         self.read(&text, Reading { causal, bias, cache: None })
@@ -86,7 +90,12 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
             let id = move |at: usize| ids.get(row * tokens + at).copied().unwrap_or(mask);
             places.iter().map(move |(at, hidden)| if *hidden { mask } else { id(*at) })
         });
-        let positions = arrangement.places.iter().flatten().map(|(at, _)| *at as u32);
+        let begins = batch.host.text.begins();
+        let begin = |row: usize, at: usize| begins.get(row * tokens + at).copied().unwrap_or(0);
+        let rows = arrangement.places.iter().enumerate();
+        let positions = rows.flat_map(|(row, places)| {
+            places.iter().map(move |(at, _)| (at.saturating_sub(begin(row, *at))) as u32)
+        });
         let host = HostText {
             batch: arrangement.places.len(),
             tokens: places,
@@ -95,7 +104,12 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
             ..HostText::default()
         };
         let device = batch.device();
-        let sees = arrangement.sees.iter().map(|sees| if *sees { 0.0 } else { UNSEEN });
+        let sees = arrangement.sees.iter().enumerate().map(|(at, sees)| {
+            // Documents in a row do not see each other.
+            let (row, from, to) = (at / (places * places), at / places % places, at % places);
+            let of = |place: usize| begin(row, arrangement.places[row][place].0);
+            if *sees && of(from) == of(to) { 0.0 } else { UNSEEN }
+        });
         let shape = [host.batch, 1, places, places];
         let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);
         let bias = Some(Tensor::from_data(bias, &device));
@@ -194,17 +208,20 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 }
 
-/// What keeps tokens from seeing those after them, but for a prefix that all see:
-/// `[batch, 1, tokens, tokens]`.
-fn prefix_bias<B: Backend>(prefix: &[usize], tokens: usize, device: &B::Device) -> Tensor<B, 4> {
+/// What keeps tokens from seeing those after them, but for a prefix that all see, and those of other
+/// documents: `[batch, 1, tokens, tokens]`.
+fn prefix_bias<B: Backend>(prefix: &[usize], text: &HostText, device: &B::Device) -> Tensor<B, 4> {
+    let tokens = text.tokens;
+    let begins = text.begins();
     let mut bias = Vec::with_capacity(prefix.len() * tokens * tokens);
-    for prefix in prefix {
+    for (begins, prefix) in begins.chunks(tokens.max(1)).zip(prefix) {
         for query in 0..tokens {
             let seen = (query + 1).max(*prefix);
-            bias.extend((0..tokens).map(|key| if key < seen { 0.0 } else { UNSEEN }));
+            let sees = |key: usize| key < seen && begins[key] == begins[query];
+            bias.extend((0..tokens).map(|key| if sees(key) { 0.0 } else { UNSEEN }));
         }
     }
-    Tensor::from_data(TensorData::new(bias, [prefix.len(), 1, tokens, tokens]), device)
+    Tensor::from_data(TensorData::new(bias, [text.batch, 1, tokens, tokens]), device)
 }
 
 impl<B: Backend> TextModel<B> {
@@ -379,6 +396,13 @@ mod tests {
         for (one, other) in read(&[1, 2, 3], Some(1)).iter().zip(read(&[1, 2, 3], None)) {
             assert!((one - other).abs() < 1e-5);
         }
+        // Documents in a row do not see each other in a prefix either.
+        let packed = |last: u32| {
+            let example = Example { documents: vec![0, 2], ..text(&[1, 2, last]) };
+            let view = View { prefix: Some(vec![3]), ..View::causal() };
+            values(model.encode(&batch(&config, &[example]), view).values.narrow(1, 0, 2))
+        };
+        assert_eq!(packed(3), packed(4));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What may be typed. Nothing here opens a file: flags are only parsed.
 
+mod annotate;
 mod apply;
 mod data;
 mod vectors;
 
+pub use annotate::Annotate;
 pub use apply::{Forecast, Generate, Transcribe, TranscriptFormat};
 pub use data::{Data, Ngram, TextSplit, Tokenizer, TokenizerKind};
 pub use vectors::{DocumentArgs, Embed, Search, TextPooling, VectorArgs};
@@ -59,6 +61,10 @@ pub enum Command {
     Embed(Embed),
     /// Find the documents that are like a query
     Search(Search),
+    /// Say of texts what they are: classes, labels, numbers
+    Classify(Annotate),
+    /// Say what the words of texts are: names, parts of speech
+    Tag(Annotate),
     /// Prepare data for training
     #[command(subcommand)]
     Data(Data),

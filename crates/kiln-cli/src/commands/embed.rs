@@ -2,7 +2,7 @@
 
 use super::{bar, text_model};
 use crate::{
-    cli::{Device, DocumentArgs, Embed, Search, TextPooling, VectorArgs},
+    cli::{Device, DocumentArgs, Embed, Search, TextPooling, TextSplit, VectorArgs},
     failure::{Failure, Result},
     modalities,
 };
@@ -42,15 +42,15 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
     let mut request = request(&args.vectors, args.device);
     request.normalise = args.normalise;
     request.prompt = args.prompt.clone().map_or(Prompt::Default, Prompt::Named);
-    let mut given = args.texts.iter().enumerate().map(|(at, text)| {
-        let (source, id, text) = (String::new(), (at + 1).to_string(), text.clone());
-        Ok(Passage { source, id, text })
-    });
-    let mut passages = if args.texts.is_empty() { Some(read(args)?) } else { None };
+    let mut typed = given(&args.texts);
+    let mut passages = match args.texts.is_empty() {
+        true => Some(read(&args.inputs, &args.documents, args.split)?),
+        false => None,
+    };
     let texts: &mut dyn Iterator<Item = std::result::Result<Passage, EmbedError>> =
         match &mut passages {
             Some(passages) => passages,
-            None => &mut given,
+            None => &mut typed,
         };
     let mut sink = match (&args.out, format) {
         (Some(path), Some(format)) => Sink::File { path: path.clone(), format, writer: None },
@@ -111,16 +111,29 @@ fn documents(args: &DocumentArgs, paths: &[PathBuf], split: Split) -> Documents 
     Documents { field: args.field.clone(), split, ..Documents::new(paths) }
 }
 
+/// Texts that were typed.
+pub(super) fn given(
+    texts: &[String],
+) -> impl Iterator<Item = std::result::Result<Passage, EmbedError>> {
+    texts.iter().enumerate().map(|(at, text)| {
+        let (source, id, text) = (String::new(), (at + 1).to_string(), text.clone());
+        Ok(Passage { source, id, text })
+    })
+}
+
 /// The documents of files or of what comes in; blank ones keep their row.
-fn read(args: &Embed) -> Result<Passages> {
-    let split = |default| args.split.map_or(default, Split::from);
-    let spec = documents(&args.documents, &args.inputs, split(Split::File));
-    let spec = Documents { blank: true, ..spec };
-    if args.inputs.is_empty() {
+pub(super) fn read(
+    inputs: &[PathBuf],
+    args: &DocumentArgs,
+    split: Option<TextSplit>,
+) -> Result<Passages> {
+    let split = |default| split.map_or(default, Split::from);
+    let spec = Documents { blank: true, ..documents(args, inputs, split(Split::File)) };
+    if inputs.is_empty() {
         let passages = Passages::of_stream(std::io::stdin(), &spec, split(Split::Lines));
         return passages.map_err(|error| Failure::io("read", Path::new("standard input"), error));
     }
-    Ok(Passages::new(spec, args.documents.id.as_deref(), |_| true)?)
+    Ok(Passages::new(spec, args.id.as_deref(), |_| true)?)
 }
 
 fn request(args: &VectorArgs, device: Device) -> Request {
@@ -142,7 +155,7 @@ fn request(args: &VectorArgs, device: Device) -> Request {
 }
 
 /// Work on texts that tells how many are done and that Ctrl-C ends.
-fn watched<T>(
+pub(super) fn watched<T>(
     quiet: bool,
     work: impl FnOnce(&mut embed::Watch<'_>) -> std::result::Result<T, TaskError>,
 ) -> Result<T> {

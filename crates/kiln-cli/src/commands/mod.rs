@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod annotate;
 mod check;
 mod completions;
 mod data;
@@ -21,6 +22,7 @@ use crate::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use kiln_hub::ModelDir;
+use kiln_text::annotate::Question;
 use kiln_text::modality::TEXT;
 use kiln_train::{modality::Modality as _, recipe::RecipeText};
 use std::{
@@ -40,6 +42,8 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {
         Command::Generate(args) => generate::run(args, out),
         Command::Embed(args) => embed::run(args, cli.quiet, out),
         Command::Search(args) => embed::search(args, cli.quiet, out),
+        Command::Classify(args) => annotate::run(args, Question::Texts, cli.quiet, out),
+        Command::Tag(args) => annotate::run(args, Question::Words, cli.quiet, out),
         Command::Transcribe(args) => transcribe::run(args, cli.quiet, out),
         Command::Data(args) => data::run(args, cli.quiet, out),
         Command::Inspect(args) => inspect::run(args, out),

@@ -25,6 +25,7 @@ pub struct TransformerBlock<B: Backend> {
     pub feed_forward_norm: Norm<B>,
     pub(super) dropout: Dropout,
     pub(super) pre_norm: bool,
+    pub(super) parallel: bool,
 }
 
 /// Cross-attention and its norm.
@@ -51,6 +52,7 @@ impl<B: Backend> TransformerBlock<B> {
             Some(Layer { own, memory }) => (Some(own), Some(memory)),
             None => (None, None),
         };
+        let read = self.parallel.then(|| x.clone());
         let x = self.attend(x, self.attention_norm.as_ref(), sees, own);
         let x = match (&self.across, memory) {
             (Some(across), Some(memory)) => self.residual(x, Some(&across.norm), |x, onto| {
@@ -63,7 +65,8 @@ impl<B: Backend> TransformerBlock<B> {
             None => x,
         };
         let feed = &self.feed_forward;
-        self.residual(x, Some(&self.feed_forward_norm), |x, onto| match onto {
+        let read = read.unwrap_or_else(|| x.clone());
+        self.residual_of(read, x, Some(&self.feed_forward_norm), |x, onto| match onto {
             Some(residual) => feed.forward_onto(x, residual),
             None => feed.forward(x),
         })
@@ -87,8 +90,22 @@ impl<B: Backend> TransformerBlock<B> {
         norm: Option<&Norm<B>>,
         inner: impl FnOnce(Tensor<B, 3>, Option<Tensor<B, 3>>) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
+        self.residual_of(x.clone(), x, norm, inner)
+    }
+
+    /// The same where what is read is not what is added to.
+    fn residual_of(
+        &self,
+        read: Tensor<B, 3>,
+        x: Tensor<B, 3>,
+        norm: Option<&Norm<B>>,
+        inner: impl FnOnce(Tensor<B, 3>, Option<Tensor<B, 3>>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
         let [before, after] = if self.pre_norm { [norm, None] } else { [None, norm] };
-        let input = before.map_or_else(|| x.clone(), |norm| norm.forward(x.clone()));
+        let input = match before {
+            Some(norm) => norm.forward(read),
+            None => read,
+        };
         let sum = if self.dropout.is_active::<B>(&x.device()) {
             self.dropout.forward_onto(inner(input, None), x)
         } else {

@@ -1,6 +1,6 @@
 //! The settings of a transformer.
 
-use super::{AcrossBlock, Transformer, TransformerBlock};
+use super::{AcrossBlock, LayerInputs, Transformer, TransformerBlock};
 use crate::{
     Activation, AttentionBias, AttentionConfig, ConfigError, Dropout, FeedForwardConfig,
     NormConfig, PositionConfig,
@@ -50,6 +50,14 @@ pub struct TransformerConfig {
     pub first_norm: bool,
     /// Whether a last norm follows the blocks.
     pub final_norm: bool,
+    /// Whether the feed-forward reads what attention reads, rather than what it gives: both are added
+    /// to the residual stream side by side, as in Falcon, <https://arxiv.org/abs/2311.16867>.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub parallel: bool,
+    /// Whether each block reads a learnt mean of what all before it gave, and of what entered, rather
+    /// than what the last gave: every layer counts, <https://arxiv.org/abs/2311.02265>.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub every_layer: bool,
     /// Whether channels attend to each other, with the weights of the attention over time.
     pub channel_attention: bool,
     /// Whether the feed-forward layers have biases.
@@ -94,6 +102,8 @@ impl Default for TransformerConfig {
             pre_norm: true,
             first_norm: true,
             final_norm: false,
+            parallel: false,
+            every_layer: false,
             channel_attention: false,
             bias: true,
             attention_bias: AttentionBias::All,
@@ -160,6 +170,10 @@ impl TransformerConfig {
         ConfigError::positive("layers", self.layers)?;
         self.attention(width).validate()?;
         self.feed_forward(width).validate()?;
+        if self.parallel && !self.pre_norm {
+            let expected = "false where norms come after the sum (`pre_norm = false`)";
+            return Err(ConfigError::new("parallel", true, expected));
+        }
         ConfigError::dropout("residual_dropout", self.residual_dropout)?;
         ConfigError::dropout("layer_drop", self.layer_drop)?;
         if let Some(local) = &self.local {
@@ -194,6 +208,8 @@ impl TransformerConfig {
             local: None,
             gated: false,
             first_norm: true,
+            parallel: false,
+            every_layer: false,
             ..self.clone()
         };
         *self == plain
@@ -229,6 +245,7 @@ impl TransformerConfig {
             feed_forward_norm: norm(),
             dropout: Dropout::new(self.residual_dropout),
             pre_norm: self.pre_norm,
+            parallel: self.parallel,
         };
         let relative = match &self.positions {
             Some(PositionConfig::Relative(relative)) => Some(relative.init(self.heads, device)),
@@ -237,6 +254,7 @@ impl TransformerConfig {
         Transformer {
             layers: (0..self.layers).map(block).collect(),
             relative,
+            inputs: self.every_layer.then(|| LayerInputs::new(self.layers, device)),
             norm: self.final_norm.then(norm),
             prompt: None,
             layer_drop: Dropout::new(self.layer_drop),

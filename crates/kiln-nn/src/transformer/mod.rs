@@ -5,12 +5,14 @@
 
 mod block;
 mod config;
+mod inputs;
 mod pass;
 #[cfg(test)]
 mod tests;
 
 pub use block::{AcrossBlock, TransformerBlock};
 pub use config::{LocalConfig, TransformerConfig};
+pub use inputs::LayerInputs;
 pub use pass::{Cache, Pass};
 
 use crate::{
@@ -29,6 +31,8 @@ pub struct Transformer<B: Backend> {
     pub layers: Vec<TransformerBlock<B>>,
     /// What distances add to the scores of all blocks.
     pub relative: Option<RelativeBias<B>>,
+    /// What blocks read, where that is not just what the last one gave.
+    pub inputs: Option<LayerInputs<B>>,
     /// After the last block.
     pub norm: Option<Norm<B>>,
     /// Tokens in front of those that enter, where it is adapted so.
@@ -87,7 +91,12 @@ impl<B: Backend> Transformer<B> {
         }
         let mut x = in_type_of(weight, tokens.values.clone(), |mut x| {
             let device = x.device();
+            let mut given = Vec::new();
             for (number, layer) in self.layers.iter().enumerate() {
+                if let Some(inputs) = &self.inputs {
+                    given.push(x);
+                    x = inputs.read(number, &given);
+                }
                 if !self.layer_drop.skips::<B>(&device) {
                     let sees = views.of(self.config.is_local(number));
                     let seen = cache.as_mut().and_then(|cache| cache.layers.get_mut(number));

@@ -1,5 +1,5 @@
 use super::*;
-use burn::tensor::Distribution;
+use burn::{module::Param, tensor::Distribution};
 use burn_flex::Flex;
 
 fn values(x: Tensor<Flex, 3>) -> Vec<f32> {
@@ -172,5 +172,45 @@ fn documents_in_a_row_are_as_if_alone() {
         for (one, other) in alone.iter().zip(values(together.values)) {
             assert!((one - other).abs() < 1e-5, "{config:?}: {one} is not {other}");
         }
+    }
+}
+
+#[test]
+fn every_layer_counts() {
+    let device = Default::default();
+    let config = TransformerConfig { layers: 3, heads: 2, every_layer: true, ..Default::default() };
+    let mut model = config.init::<Flex>(8, &device);
+    let x = Tensor::<Flex, 3>::random([2, 4, 8], Distribution::Default, &device);
+    let run = |model: &Transformer<Flex>| {
+        let out = model.forward(Tokens::new(x.clone()), false).values;
+        out.into_data().to_vec::<f32>().unwrap()
+    };
+    let learnt = run(&model);
+    // With all the weight on the last block it is a plain transformer.
+    let inputs = model.inputs.take().unwrap();
+    let plain = run(&model);
+    let weights = inputs.weight.val().mul_scalar(1e4);
+    model.inputs = Some(LayerInputs { weight: Param::from_tensor(weights) });
+    for (one, other) in run(&model).iter().zip(&plain) {
+        assert!((one - other).abs() < 1e-5);
+    }
+    assert!(learnt.iter().zip(&plain).any(|(one, other)| (one - other).abs() > 1e-3));
+}
+
+#[test]
+fn parallel_blocks_read_the_same() {
+    let device = Default::default();
+    let config = TransformerConfig { layers: 1, heads: 2, parallel: true, ..Default::default() };
+    assert!(TransformerConfig { pre_norm: false, ..config.clone() }.validate(8).is_err());
+    let model = config.init::<Flex>(8, &device);
+    let x = Tensor::<Flex, 3>::random([1, 3, 8], Distribution::Default, &device);
+    let block = &model.layers[0];
+    let normed = block.attention_norm.as_ref().unwrap().forward(x.clone());
+    let attended = block.attention.forward(normed, &crate::Sees::all());
+    let fed = block.feed_forward.forward(block.feed_forward_norm.forward(x.clone()));
+    let expected: Vec<f32> = (x.clone() + attended + fed).into_data().to_vec().unwrap();
+    let found: Vec<f32> = model.forward(Tokens::new(x), false).values.into_data().to_vec().unwrap();
+    for (one, other) in found.iter().zip(&expected) {
+        assert!((one - other).abs() < 1e-5);
     }
 }

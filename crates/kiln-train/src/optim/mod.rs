@@ -123,6 +123,11 @@ impl<B: Backend> Optimizer<B> {
         updated
     }
 
+    /// Drops what is known of a parameter's gradients.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.states.remove(name);
+    }
+
     /// Updates so far.
     pub fn updates(&self) -> u64 {
         self.updates

@@ -143,6 +143,9 @@ pub struct Stage<P: Parts> {
     /// Patterns of parameter names that are held fixed; `*` stands for anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
+    /// Parameters that are drawn anew as the stage goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forget: Option<Forget>,
     /// Adapters: few new parameters are trained, all others held fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapt: Option<AdaptConfig>,
@@ -170,6 +173,20 @@ pub struct Stage<P: Parts> {
     /// Steps between lines in `metrics.jsonl` and readings of vital signs.
     #[serde(default = "defaults::log_every")]
     pub log_every: u64,
+}
+
+/// Active forgetting, <https://arxiv.org/abs/2307.01163>: embeddings that are drawn anew every so
+/// often leave a body that takes to another language more easily.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Forget {
+    /// Patterns of parameter names; `*` stands for anything.
+    pub parameters: Vec<String>,
+    /// Steps between.
+    pub every: u64,
+    /// The last step after which they are; to the end if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
 }
 
 /// Weights to start from.

@@ -89,6 +89,7 @@ impl<P: Parts> Stage<P> {
             clip: self.clip,
             ema: self.ema,
             freeze: self.freeze.clone(),
+            forget: self.forget.clone(),
             adapt: self.adapt.clone(),
             layer_decay: self.layer_decay,
             precision: self.precision,

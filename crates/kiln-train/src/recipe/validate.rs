@@ -102,6 +102,9 @@ impl Check {
                 self.add(format!("{at}.freeze.{index}"), "is empty, expected a pattern of names");
             }
         }
+        if stage.forget.as_ref().is_some_and(|forget| forget.every == 0) {
+            self.add(format!("{at}.forget.every"), "is 0, expected at least 1");
+        }
         if let Some(Err(error)) = stage.adapt.as_ref().map(AdaptConfig::validate) {
             let message = format!("is {}, expected {}", error.found, error.expected);
             self.add(format!("{at}.adapt.{}", error.key), message);

@@ -204,6 +204,25 @@ fn frozen_weights_stay_and_are_counted() {
 }
 
 #[test]
+fn what_is_forgotten_is_drawn_anew() {
+    let _turn = alone();
+    let after = |more: &str, steps: u64| {
+        let mut learner = learner(&Toy::default(), &stage(more), 1);
+        for at in 0..steps {
+            step(&mut learner, at, 1, 0.1);
+        }
+        learner.state().unwrap()
+    };
+    let forget = "forget = { parameters = [\"head.w*\"], every = 2 }";
+    assert_eq!(after("", 1), after(forget, 1));
+    let (kept, forgot) = (after("", 2), after(forget, 2));
+    assert_eq!(kept["model.first.weight"], forgot["model.first.weight"]);
+    assert_ne!(kept["model.head.weight"], forgot["model.head.weight"]);
+    assert!(!forgot.contains_key("optimizer.mean.head.weight"));
+    assert_eq!(forgot, after(forget, 2));
+}
+
+#[test]
 fn the_average_is_what_is_validated_and_written() {
     let _turn = alone();
     let stage = stage("ema = 0.99\noptimizer.sgd = { momentum = 0.0 }");

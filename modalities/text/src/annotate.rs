@@ -1,0 +1,316 @@
+//! What a model with a head for a task says of new texts: `kiln classify` and `kiln tag`.
+
+use crate::{
+    TextModel,
+    config::{TaskHeadConfig, TaskKind},
+    embed::{EmbedError, Watch},
+    examples::Example,
+    labelled::Encoder,
+    predict::Said,
+    tokenizer::TextTokenizer,
+};
+use kiln_core::AutodiffBackend;
+use kiln_datasets::{labelled::entities, vectors::Passage};
+use kiln_train::{
+    dispatch::{self, OnBackend},
+    recipe::Device,
+    task::TaskError,
+};
+use serde::Serialize;
+use std::{ops::Range, path::Path, sync::Arc};
+use unicode_segmentation::UnicodeSegmentation as _;
+
+/// Texts that are read, and looked at, together.
+const TOGETHER: usize = 256;
+/// Tokens of a text at most, where the model has no limit of its own.
+const LONGEST: usize = 512;
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// What a text is: its class, its labels, a number.
+    Texts,
+    /// What the words of a text are.
+    Words,
+}
+
+/// A model that cannot answer what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnotateError {
+    /// Its head is for something else.
+    #[error(
+        "this model has {found}; wanted is one that was fine-tuned for {wanted} \
+         (`objective.supervised` over `data.labelled`)"
+    )]
+    Head {
+        /// What is asked.
+        wanted: &'static str,
+        /// What there is.
+        found: &'static str,
+    },
+}
+
+/// What a model says of a text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// The likeliest class, and how likely all are.
+    Class {
+        /// Its name.
+        label: String,
+        /// From 0 to 1.
+        probability: f32,
+        /// Of all classes, the likeliest first.
+        all: Vec<(String, f32)>,
+    },
+    /// The labels that are likelier than not, and how likely all are.
+    Labels {
+        /// Their names, the likeliest first.
+        labels: Vec<String>,
+        /// Of all labels, the likeliest first.
+        all: Vec<(String, f32)>,
+    },
+    /// Numbers, in the order of the head's outputs.
+    Numbers {
+        /// The numbers.
+        values: Vec<f32>,
+    },
+    /// What is named in the text, in its order.
+    Mentions {
+        /// The mentions.
+        mentions: Vec<Mention>,
+    },
+}
+
+/// Something named in a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mention {
+    /// What it is.
+    pub label: String,
+    /// How the text has it.
+    pub text: String,
+    /// Where it begins, in bytes.
+    pub start: usize,
+    /// Where it ends, in bytes.
+    pub end: usize,
+}
+
+/// Gets each text back with what is said of it.
+pub type Take<'a> = dyn FnMut(&Passage, &Answer) -> Result<(), EmbedError> + 'a;
+
+/// Says of each passage what a model directory was fine-tuned to say; how many there were.
+///
+/// # Errors
+/// When the model cannot be read or has no such head, a text cannot be read, or someone asks to
+/// stop.
+pub fn annotate(
+    model: &Path,
+    device: Device,
+    question: Question,
+    passages: &mut dyn Iterator<Item = Result<Passage, EmbedError>>,
+    take: &mut Take<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<usize, TaskError> {
+    dispatch::on(device, Work { model, question, passages, take, watch })?
+}
+
+/// Work that waits for its backend.
+struct Work<'a, 'b> {
+    model: &'a Path,
+    question: Question,
+    passages: &'a mut dyn Iterator<Item = Result<Passage, EmbedError>>,
+    take: &'a mut Take<'b>,
+    watch: &'a mut Watch<'b>,
+}
+
+impl OnBackend for Work<'_, '_> {
+    type Output = Result<usize, TaskError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let Self { model, question, passages, take, watch } = self;
+        let tokenizer = Arc::new(TextTokenizer::open(model)?);
+        let model = TextModel::<B::InnerBackend>::load(model, &device)?;
+        let head = checked(model.config().task.as_ref(), question)?;
+        let encoder = Encoder::new(tokenizer, model.config().longest().unwrap_or(LONGEST));
+        let mut count = 0;
+        loop {
+            let together = (&mut *passages).take(TOGETHER);
+            let together = together.collect::<Result<Vec<Passage>, EmbedError>>()?;
+            if together.is_empty() {
+                return Ok(count);
+            }
+            let pieces = together
+                .iter()
+                .map(|passage| pieces(&encoder, &passage.text, question))
+                .collect::<Result<Vec<_>, _>>()?;
+            let examples: Vec<Example> =
+                pieces.iter().flatten().map(|piece| piece.example.clone()).collect();
+            let mut said = model.say(&examples, &device, |_| {}).into_iter();
+            for (passage, pieces) in together.iter().zip(&pieces) {
+                let said: Vec<Said> = said.by_ref().take(pieces.len()).collect();
+                take(passage, &answer(head, &passage.text, pieces, &said))?;
+                count += 1;
+                if watch(1).is_break() {
+                    return Err(EmbedError::Interrupted.into());
+                }
+            }
+        }
+    }
+}
+
+/// The head, if it answers the question.
+fn checked(
+    head: Option<&TaskHeadConfig>,
+    question: Question,
+) -> Result<&TaskHeadConfig, AnnotateError> {
+    let found = match head.map(|head| head.kind) {
+        Some(TaskKind::Tags(_)) => "a head for tags of words",
+        Some(TaskKind::Span) => "a head for answers in a text",
+        Some(_) => "a head for whole texts",
+        None => "no head for labels",
+    };
+    let (wanted, fits) = match (question, head.map(|head| head.kind)) {
+        (Question::Words, kind) => ("tags", matches!(kind, Some(TaskKind::Tags(_)))),
+        (Question::Texts, kind) => {
+            ("classes, labels or numbers", kind.is_some_and(|kind| !kind.is_of_tokens()))
+        }
+    };
+    head.filter(|_| fits).ok_or(AnnotateError::Head { wanted, found })
+}
+
+/// A part of a text as an example.
+struct Piece {
+    example: Example,
+    /// Its words in the text, with the first token of each; none where it is seen as a whole.
+    words: Vec<(Range<usize>, usize)>,
+}
+
+/// A text in as many pieces as its words need; as a whole, cut where it is too long, where that is
+/// what is asked for.
+fn pieces(encoder: &Encoder, text: &str, question: Question) -> Result<Vec<Piece>, EmbedError> {
+    if question == Question::Texts {
+        return Ok(vec![Piece { example: encoder.text(text, None)?, words: Vec::new() }]);
+    }
+    let bounds = text.split_word_bound_indices().filter(|(_, word)| !word.trim().is_empty());
+    let bounds: Vec<(usize, &str)> = bounds.collect();
+    let words: Vec<&str> = bounds.iter().map(|(_, word)| *word).collect();
+    let (mut pieces, mut from) = (Vec::new(), 0);
+    while from < words.len() {
+        // Words that fit are those before the first that was cut off.
+        let (example, firsts) = encoder.words(&words[from..])?;
+        let fit = firsts.iter().rposition(Option::is_some).map_or(1, |last| last + 1);
+        let here = bounds[from..from + fit].iter().zip(&firsts);
+        let words =
+            here.filter_map(|((start, word), first)| Some((*start..start + word.len(), (*first)?)));
+        pieces.push(Piece { words: words.collect(), example });
+        from += fit;
+    }
+    Ok(pieces)
+}
+
+fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) -> Answer {
+    let ranked = |values: Vec<f32>| {
+        let mut all: Vec<(String, f32)> =
+            values.into_iter().enumerate().map(|(at, value)| (head.name(at), value)).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all
+    };
+    match said.first() {
+        Some(Said::Text(scores)) => match head.kind {
+            TaskKind::Labels(_) => {
+                let all = ranked(scores.iter().map(|score| 1.0 / (1.0 + (-score).exp())).collect());
+                let likely = all.iter().take_while(|(_, probability)| *probability > 0.5);
+                Answer::Labels { labels: likely.map(|(name, _)| name.clone()).collect(), all }
+            }
+            TaskKind::Numbers(_) => Answer::Numbers { values: scores.clone() },
+            _ => {
+                let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let powers: Vec<f32> = scores.iter().map(|score| (score - most).exp()).collect();
+                let sum: f32 = powers.iter().sum();
+                let all = ranked(powers.into_iter().map(|power| power / sum).collect());
+                let (label, probability) = all.first().cloned().unwrap_or_default();
+                Answer::Class { label, probability, all }
+            }
+        },
+        _ => Answer::Mentions { mentions: mentions(head, text, pieces, said) },
+    }
+}
+
+/// Entities of tags that begin and go on; where tags are plain, each word with its tag.
+fn mentions(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) -> Vec<Mention> {
+    let (mut words, mut tags) = (Vec::new(), Vec::new());
+    for (piece, said) in pieces.iter().zip(said) {
+        let Said::Tokens(scores) = said else { continue };
+        for (place, first) in &piece.words {
+            let row = scores.outer_iter().nth(*first);
+            let best = row.and_then(|row| {
+                let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+                best.map(|(tag, _)| tag)
+            });
+            words.push(place.clone());
+            tags.push(head.name(best.unwrap_or(0)));
+        }
+    }
+    let mention = |label: &str, first: usize, last: usize| {
+        let (start, end) = (words[first].start, words[last].end);
+        let text = text.get(start..end).unwrap_or_default().to_owned();
+        Mention { label: label.to_owned(), text, start, end }
+    };
+    let begins = (0..head.kind.outputs()).any(|tag| head.name(tag).starts_with("B-"));
+    if begins {
+        let found = entities(&tags).into_iter();
+        return found
+            .filter(|entity| !entity.tokens.is_empty())
+            .map(|entity| mention(entity.kind, entity.tokens.start, entity.tokens.end - 1))
+            .collect();
+    }
+    tags.iter().enumerate().map(|(at, tag)| mention(tag, at, at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn scores_become_answers() {
+        let names = vec!["bad".to_owned(), "good".to_owned()];
+        let head = |kind| TaskHeadConfig::new(kind, names.clone());
+        let said = [Said::Text(vec![0.0, 3f32.ln()])];
+        let Answer::Class { label, probability, all } =
+            answer(&head(TaskKind::Classes(2)), "x", &[], &said)
+        else {
+            panic!("one class")
+        };
+        assert!(label == "good" && (probability - 0.75).abs() < 1e-6 && all.len() == 2);
+        let said = [Said::Text(vec![1.0, -1.0])];
+        let Answer::Labels { labels, .. } = answer(&head(TaskKind::Labels(2)), "x", &[], &said)
+        else {
+            panic!("labels")
+        };
+        assert_eq!(labels, ["bad"]);
+        assert!(checked(Some(&head(TaskKind::Labels(2))), Question::Words).is_err());
+        let error = checked(None, Question::Texts).unwrap_err().to_string();
+        assert!(error.contains("no head for labels"), "{error}");
+    }
+
+    #[test]
+    fn mentions_go_over_words_and_pieces() {
+        let names = ["O", "B-PER", "I-PER"].map(str::to_owned).to_vec();
+        let head = TaskHeadConfig::new(TaskKind::Tags(3), names);
+        let text = "So Ada Lovelace wrote";
+        let piece = |words: &[(Range<usize>, usize)]| Piece {
+            example: Example::default(),
+            words: words.to_vec(),
+        };
+        let pieces = [piece(&[(0..2, 1), (3..6, 2)]), piece(&[(7..15, 1), (16..21, 2)])];
+        let said = [
+            Said::Tokens(array![[9.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+            Said::Tokens(array![[9.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]),
+        ];
+        let found = mentions(&head, text, &pieces, &said);
+        let expected =
+            Mention { label: "PER".into(), text: "Ada Lovelace".into(), start: 3, end: 15 };
+        assert_eq!(found, [expected]);
+    }
+}
