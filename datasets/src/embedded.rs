@@ -97,6 +97,17 @@ const FILES: [File; 9] = [
     },
 ];
 
+/// Embedded data sets by name; all if none is named.
+///
+/// # Errors
+/// When there is none of a name.
+pub fn chosen(names: &[String]) -> Result<Vec<Dataset>> {
+    match names {
+        [] => all(),
+        names => names.iter().map(|name| named(name)).collect(),
+    }
+}
+
 /// All embedded data sets, the fastest rows first.
 ///
 /// # Errors

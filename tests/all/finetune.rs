@@ -74,6 +74,41 @@ fn every_task_is_learnt_and_measured() {
 }
 
 #[test]
+fn graded_texts_are_learnt_by_their_grades() {
+    let place = Place::new();
+    let rows = (0..40).map(|row| {
+        let good = row % 2;
+        format!("{good}\t{} boat in the harbour number {row}\n", ["a sad", "a red"][good])
+    });
+    place.file("graded.tsv", &format!("label\ttext\n{}", rows.collect::<String>()));
+    let texts = "{ texts = { files = { paths = [\"graded.tsv\"] } } }";
+    for graded in ["{ filtered = 0.5 }", "{ weighted = 0.5 }", "{ unlikely = { below = 0.5 } }"] {
+        let text = recipe(&format!("{{ graded = {graded} }}"), texts, "language = {}");
+        place.file("task.toml", &text.replace("steps = 6", "steps = 60"));
+        let table = place.succeeds(&["run", "task.toml", "--overwrite"]);
+        assert!(table.contains("likelihood") && table.contains("spearman"), "{table}");
+    }
+    let pairs = stories("\"translation\"");
+    place.file("task.toml", &recipe("{ graded = { weighted = 1.0 } }", &pairs, "language = {}"));
+    place.fails(&["check", "task.toml"], 2, &["each with a number"]);
+    let encoder = recipe("{ graded = { weighted = 0.0 } }", texts, "language = {}");
+    place.file("task.toml", &encoder);
+    place.fails(&["check", "task.toml"], 2, &["expected above 0"]);
+}
+
+#[test]
+fn models_that_embed_are_written_for_other_tools() {
+    let place = Place::new();
+    let task = stories("{ paraphrase = 1 }");
+    place.file("task.toml", &recipe("{ paired = {} }", &task, "causal = false"));
+    place.succeeds(&["run", "task.toml"]);
+    let modules = fs::read_to_string(place.path("runs/task/model/modules.json")).unwrap();
+    assert!(modules.contains("Pooling") && modules.contains("Normalize"), "{modules}");
+    let embed = ["embed", "--model", "runs/task", "--text", "a boat", "--out", "vector.npy"];
+    place.succeeds(&embed);
+}
+
+#[test]
 fn documents_make_tasks_of_their_own() {
     let cases = [
         ("{ supervised = {} }", "{ sentence-order = 1 }", "accuracy"),

@@ -115,6 +115,89 @@ fn every_modality_meets_every_objective_and_both_kinds_of_model() {
     }
 }
 
+/// Each part of a mixture has the head that it trains.
+#[test]
+fn parts_of_mixtures_have_their_heads() {
+    let place = Place::new();
+    place.file("series.csv", &waves(160));
+    let masked = "{ objective.masked = { ratio = 0.3 } }";
+    let mixed = format!("{{ sum = true, parts = [{masked}, {{ objective.supervised = {{}} }}] }}");
+    for (modality, heads) in
+        [(&MODALITIES[0], ["forecast", "token"]), (&MODALITIES[1], ["ctc", "token"])]
+    {
+        place.file("cell.toml", &cell(modality, "mixture", &mixed, false));
+        place.succeeds(&["run", "cell.toml", "--overwrite"]);
+        let config = fs::read_to_string(place.path("runs/cell/model/config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        for head in heads {
+            assert!(config["model"][head].is_object(), "{head}: {config}");
+        }
+    }
+}
+
+/// Words of a lexicon are hidden before others.
+#[test]
+fn a_lexicon_guides_what_is_hidden() {
+    let place = Place::new();
+    let guided = cell(&MODALITIES[2], "masked", "{ ratio = 0.3, lexicon = 0.7 }", false).replace(
+        "packing",
+        "lexicon = { paths = [\"words.txt\"], words = [\"harbour\"] }\npacking",
+    );
+    place.file("cell.toml", &guided);
+    place.fails(&["run", "cell.toml"], 2, &["words.txt"]);
+    place.file("words.txt", "boat\nmarket\n");
+    place.succeeds(&["run", "cell.toml"]);
+    let losses = losses(&place);
+    assert!(mean(&losses[STEPS - 8..]) < mean(&losses[..8]));
+}
+
+/// A language model's blocks between a frontend and heads for series: what they read is new, and
+/// adapters or freezing leave what they know as it is.
+#[test]
+fn language_models_forecast() {
+    let text = &MODALITIES[2];
+    let series = MODALITIES[0].data;
+    let place = Place::new();
+    place.file("series.csv", &waves(160));
+    for (name, objective, causal) in
+        [("decoder", "autoregressive", true), ("encoder", "masked", false)]
+    {
+        let words = cell(text, objective, "{}", causal).replace("\"cell\"", &format!("\"{name}\""));
+        place.file("words.toml", &words);
+        place.succeeds(&["run", "words.toml"]);
+        for (objective, held) in [
+            ("supervised = {}", ""),
+            ("supervised = {}", "freeze = [\"backbone.*\"]\n"),
+            ("autoregressive = {}", "adapt.lora = { rank = 2 }\n"),
+        ] {
+            let recipe = format!(
+                "name = \"series\"\nmodality = \"timeseries\"\n{series}[model.language]\n\
+                 directory = \"runs/{name}\"\nlayers = 1\n\
+                 parts = {{ context = 24, horizon = 4, scaler.kind.prefix = 2, frontend.patch = 4, \
+                 forecast = {{}}, token = {{}} }}\n[[stage]]\nobjective.{objective}\n{held}\
+                 steps = {STEPS}\nbatch = 8\noptimizer.adamw = {{ learning_rate = 1e-2 }}\n\
+                 log_every = 1\n"
+            );
+            place.file("series.toml", &recipe);
+            let planned = place.succeeds(&["check", "series.toml"]);
+            assert!(planned.contains("parameters"), "{planned}");
+            place.succeeds(&["run", "series.toml", "--overwrite"]);
+            let losses = losses_of(&place, "series");
+            let (first, last) = (mean(&losses[..8]), mean(&losses[STEPS - 8..]));
+            assert!(last < first, "{name}, {objective}, {held}: {first} to {last}");
+            let forecast = ["forecast", "--model", "runs/series", "--input", "series.csv"];
+            let more = ["--time", "day", "--target", "a", "--horizon", "4", "--out", "out.csv"];
+            place.succeeds(&[&forecast[..], &more].concat());
+        }
+    }
+    let wrong = "name = \"series\"\nmodality = \"timeseries\"\n[data.table]\n\
+                 source = { path = \"series.csv\", time = \"day\" }\n[model.language]\n\
+                 directory = \"runs/series\"\nparts = { context = 24, horizon = 4 }\n[[stage]]\n\
+                 objective.supervised = {}\nsteps = 2\nbatch = 2\n";
+    place.file("series.toml", wrong);
+    place.fails(&["check", "series.toml"], 2, &["expected bert or"]);
+}
+
 /// Kills the run `killed` as soon as a file of it is there.
 fn killed_after(place: &Place, file: &str) {
     let words = ["run", "cell.toml", "--dir", "killed"];
@@ -198,7 +281,11 @@ fn half_precision_learns_nearly_the_same() {
 
 /// The losses of the run `cell`, step by step.
 fn losses(place: &Place) -> Vec<f64> {
-    let metrics = fs::read_to_string(place.path("runs/cell/metrics.jsonl")).unwrap();
+    losses_of(place, "cell")
+}
+
+fn losses_of(place: &Place, run: &str) -> Vec<f64> {
+    let metrics = fs::read_to_string(place.path(&format!("runs/{run}/metrics.jsonl"))).unwrap();
     metrics
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())

@@ -11,7 +11,7 @@
 //! - [`MixtureSource`] mixes sources by weights that change as a run goes on.
 //! - [`Tokens`] is what a frontend makes and a backbone transforms.
 //! - [`TokenModel`] is a model as objectives see it, whatever its modality.
-//! - [`Objective`] turns a model and a batch into a [`Loss`] with its vital [`Sign`]s.
+//! - Objectives (`kiln-objectives`) make of a model and a batch a [`Loss`] with its vital [`Sign`]s.
 //! - [`Seed`] derives every random number of a run from one.
 //! - [`pattern`] chooses parameters and modules by name.
 //! - [`bootstrap()`] says how sure a corpus's number is.
@@ -29,10 +29,10 @@ mod tokens;
 
 pub use bootstrap::{Interval, bootstrap, bootstrap_mean};
 pub use kiln_kernels::{AutodiffBackend, Backend};
-pub use loss::{Loss, Sign, SignValue};
+pub use loss::{Loss, LossMean, Sign, SignValue};
 pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
 pub use objective::{
-    Arrangement, Disguise, Layout, Objective, Rewrite, StepContext, Teacher, TokenModel, View,
+    Arrangement, Disguise, Layout, Rewrite, StepContext, Teacher, TokenModel, View,
 };
 pub use seed::{Rng, Seed};
 pub use source::{Sampler, Size, Source};

@@ -69,7 +69,44 @@ pub struct Loss<B: Backend> {
     pub signs: Vec<(Sign, Tensor<B, 1>)>,
 }
 
+/// The mean of losses over all that they count, on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossMean {
+    sum: f64,
+    count: usize,
+}
+
+impl LossMean {
+    /// Takes in a loss; waits for its value.
+    pub fn add<B: Backend>(&mut self, loss: &Loss<B>) {
+        let value = loss.value.clone().into_data();
+        let value: f64 = value.iter::<f64>().next().unwrap_or(f64::NAN);
+        self.sum += value * loss.count as f64;
+        self.count += loss.count;
+    }
+
+    /// How many positions were counted.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The sum over them.
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// The mean over them; zero where there are none.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
+}
+
 impl<B: Backend> Loss<B> {
+    /// Of a batch in which nothing can be scored.
+    pub fn nothing(device: &B::Device) -> Self {
+        Self::new(Tensor::zeros([1], device), 0)
+    }
+
     /// A loss without signs.
     pub fn new(value: Tensor<B, 1>, count: usize) -> Self {
         Self { value, count, signs: Vec::new() }

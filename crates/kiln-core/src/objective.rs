@@ -68,6 +68,9 @@ pub struct Layout {
     /// Tokens that are worth predicting, `[batch, tokens]` in row-major order: answers, not
     /// questions. `None` when all are.
     pub counted: Option<Vec<bool>>,
+    /// Units of several tokens in each sequence that are worth more than others: words of a lexicon.
+    /// `None` when there are none.
+    pub terms: Option<Vec<Vec<Range<usize>>>>,
     /// How many consecutive sequences are said to belong together: a query and its answer, a text
     /// with one like it and others unlike it. 1 where each stands for itself.
     pub views: usize,
@@ -85,6 +88,7 @@ impl Layout {
             starts: None,
             documents: None,
             counted: None,
+            terms: None,
             views: 1,
         }
     }
@@ -108,6 +112,18 @@ impl Layout {
             }
         }
         units
+    }
+
+    /// The terms of a sequence of which no token is fixed or padding.
+    pub fn terms(&self, sequence: usize) -> Vec<Range<usize>> {
+        let terms = self.terms.as_ref().and_then(|terms| terms.get(sequence));
+        let length = self.length(sequence);
+        let first = sequence * self.tokens;
+        let fixed = |at: usize| {
+            self.fixed.as_ref().is_some_and(|fixed| fixed.get(first + at) == Some(&true))
+        };
+        let free = |term: &&Range<usize>| term.end <= length && !Range::clone(term).any(fixed);
+        terms.into_iter().flatten().filter(free).cloned().collect()
     }
 
     /// Tokens of a sequence that are no padding.
@@ -314,17 +330,4 @@ impl<'a> StepContext<'a> {
     pub fn new(rng: &'a mut Rng) -> Self {
         Self { rng, observe: false, step: 0 }
     }
-}
-
-/// Turns a model and a batch into a loss.
-pub trait Objective<B: Backend, M: TokenModel<B>>: Send + Sync {
-    /// The loss of `model` on `batch`. `teacher` is what the objective asked for, see [`Teacher`];
-    /// where it is missing the model teaches itself.
-    fn loss(
-        &self,
-        model: &M,
-        teacher: Option<&M>,
-        batch: &M::Batch,
-        context: &mut StepContext<'_>,
-    ) -> Loss<B>;
 }

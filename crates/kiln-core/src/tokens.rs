@@ -63,8 +63,6 @@ pub enum Targets<B: Backend> {
     Ids {
         /// `[batch, tokens]`
         ids: Tensor<B, 2, Int>,
-        /// How many ids there are.
-        vocabulary: usize,
     },
 }
 

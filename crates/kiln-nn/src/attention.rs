@@ -185,13 +185,9 @@ impl<B: Backend> Attention<B> {
     }
 
     /// Cross-attention: each token to all tokens of `memory`, `[batch, others, width]`, but its
-    /// padding. `[batch, tokens, width]` to the same shape.
-    pub fn forward_across(&self, x: Tensor<B, 3>, memory: &Tokens<B>) -> Tensor<B, 3> {
-        self.forward_across_onto(x, memory, None, None)
-    }
-
-    /// The same, added to `residual`, `[batch, tokens, width]`, on the way; a `cache` keeps the keys
-    /// and values of the memory, which are computed but once.
+    /// padding, `[batch, tokens, width]` to the same shape; added to `residual`,
+    /// `[batch, tokens, width]`, on the way. A `cache` keeps the keys and values of the memory, which
+    /// are computed but once.
     pub fn forward_across_onto(
         &self,
         x: Tensor<B, 3>,
@@ -376,7 +372,8 @@ mod tests {
             let sees = Sees { mask_pad: Some(pad.clone()), ..Sees::all() };
             let memory = Tokens { values: x.clone(), mask_pad: Some(pad), channels: 1 };
             let onto = attention.forward_across_onto(x.clone(), &memory, None, Some(x.clone()));
-            let across = rows(attention.forward_across(x.clone(), &memory) + x.clone());
+            let across =
+                rows(attention.forward_across_onto(x.clone(), &memory, None, None) + x.clone());
             let alone = rows(attention.forward_onto(x.clone(), &sees, None, Some(x)));
             for ((a, b), c) in across.iter().zip(&alone).zip(&rows(onto)) {
                 assert!((a - b).abs() < 1e-5 && (a - c).abs() < 1e-5);

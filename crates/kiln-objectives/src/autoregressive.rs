@@ -110,6 +110,9 @@ pub(crate) fn next_ids<B: Backend>(
     ahead: usize,
 ) -> (Tensor<B, 2, Int>, Vec<bool>) {
     let [_, tokens] = ids.dims();
+    if tokens <= ahead {
+        return (ids, vec![false; counted.len()]);
+    }
     let later = ids.clone().narrow(1, ahead, tokens - ahead);
     let next = Tensor::cat(vec![later, ids.narrow(1, 0, ahead)], 1);
     let row = |row: &[bool]| {
@@ -188,5 +191,12 @@ mod tests {
         assert_eq!(prefixes, [2, 2]);
         let wrong = Autoregressive { prefix: Some([0.6, 0.5]), ..Autoregressive::default() };
         assert!(wrong.validate().is_err());
+    }
+
+    #[test]
+    fn sequences_of_one_token_have_no_next() {
+        let ids = Tensor::<burn_flex::Flex, 2, Int>::from_data([[4], [5]], &Default::default());
+        let (next, chosen) = next_ids(ids, &[true, true], 1);
+        assert_eq!((next.dims(), chosen), ([2, 1], vec![false, false]));
     }
 }

@@ -6,7 +6,6 @@ use crate::{
     Masked, ObjectiveError, mixture::together, mixture::weighted, score::score_ids,
     signs::with_token_signs,
 };
-use burn::tensor::Tensor;
 use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +44,7 @@ impl Bottleneck {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
-        let nothing = || Loss::new(Tensor::zeros([1], &model.device(batch)), 0);
+        let nothing = || Loss::nothing(&model.device(batch));
         let Targets::Ids { ids, .. } = model.targets(batch) else { return nothing() };
         let (view, chosen) = self.masked.hide(model, batch, context);
         let encoded = model.encode(batch, view);

@@ -123,7 +123,7 @@ impl Contrastive {
         let hidden = self.spans.sample(&layout, context.rng);
         let candidates = Candidates::draw(&hidden, &layout, self.negatives, context.rng);
         let picked = candidates.picked(layout.tokens);
-        let nothing = || Loss::new(Tensor::zeros([1], &device), 0);
+        let nothing = || Loss::nothing(&device);
         if picked.is_empty() {
             return nothing();
         }
@@ -228,7 +228,7 @@ impl Candidates {
 }
 
 /// The logit of what is no candidate: its exponential is zero, its differences are finite.
-const NEVER: f32 = -1e9;
+pub(crate) const NEVER: f32 = -1e9;
 
 /// What [`contrastive_loss`] gives.
 #[derive(Clone, Debug)]

@@ -2,8 +2,7 @@
 //! (<https://arxiv.org/abs/1910.10683>), and UL2's mixture of denoisers with a token for each mode
 //! (<https://arxiv.org/abs/2205.05131>).
 
-use crate::ObjectiveError;
-use burn::tensor::Tensor;
+use crate::{ObjectiveError, draw::drawn};
 use kiln_core::{Backend, Loss, Rewrite, Rng, StepContext, TokenModel};
 use rand::{RngExt as _, seq::index::sample};
 use schemars::JsonSchema;
@@ -26,16 +25,12 @@ pub struct Denoiser {
     /// What is taken out.
     pub kind: DenoiserKind,
     /// How often it is drawn beside the others.
-    #[serde(default = "one")]
+    #[serde(default = "crate::one")]
     pub weight: f64,
     /// What is read begins with this sentinel, counted from the last: it tells the model what is
     /// asked for. Nothing if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<usize>,
-}
-
-fn one() -> f64 {
-    1.0
 }
 
 /// What is taken out.
@@ -77,7 +72,10 @@ impl Denoising {
     pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
         let wrong = |key, problem| Err(ObjectiveError { key, problem });
         if !self.denoisers.iter().any(|denoiser| denoiser.weight > 0.0) {
-            return wrong("denoising.denoisers", "is empty; expected at least one".into());
+            return wrong(
+                "denoising.denoisers",
+                "has none with a weight above 0; expected at least one".into(),
+            );
         }
         for Denoiser { kind, weight, .. } in &self.denoisers {
             if !(*weight >= 0.0 && weight.is_finite()) {
@@ -118,18 +116,14 @@ impl Denoising {
         });
         rewrites
             .and_then(|rewrites| model.write_loss(batch, rewrites, self.whole, context))
-            .unwrap_or_else(|| Loss::new(Tensor::zeros([1], &model.device(batch)), 0))
+            .unwrap_or_else(|| Loss::nothing(&model.device(batch)))
     }
 
     /// What is read and written of a sequence.
     fn rewrite(&self, ids: &[u32], sentinels: &[u32], rng: &mut Rng) -> Rewrite {
-        let all: f64 = self.denoisers.iter().map(|denoiser| denoiser.weight).sum();
-        let mut draw = rng.random::<f64>() * all;
-        let drawn = self.denoisers.iter().find(|denoiser| {
-            draw -= denoiser.weight;
-            draw < 0.0
-        });
-        let Some(drawn) = drawn.or(self.denoisers.last()) else { return Rewrite::default() };
+        let Some(drawn) = drawn(&self.denoisers, |denoiser| denoiser.weight, rng) else {
+            return Rewrite::default();
+        };
         let gone = match drawn.kind {
             DenoiserKind::Tail([low, high]) => {
                 let share = low + (high - low) * rng.random::<f64>();

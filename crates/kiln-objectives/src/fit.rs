@@ -27,7 +27,7 @@ pub struct Offers {
     pub blocks: Offer,
     /// Sequences that belong together.
     pub pairs: Offer,
-    /// Pairs with grades.
+    /// Sequences, or pairs of them, with grades.
     pub grades: Offer,
     /// Dropout, which makes two views of a sequence differ.
     pub dropout: Offer,
@@ -45,7 +45,24 @@ pub struct Offers {
     pub tasks: Vec<String>,
 }
 
+/// What is there, or the reason why not.
+///
+/// # Errors
+/// The reason, where it is not.
+pub fn offer(there: bool, reason: &str) -> Offer {
+    if there { Ok(()) } else { Err(reason.to_owned()) }
+}
+
 impl Objective {
+    /// Checks its settings, and that it is offered what it needs.
+    ///
+    /// # Errors
+    /// The key below the stage, and what is wrong.
+    pub fn check(&self, offers: &Offers) -> Result<(), (String, String)> {
+        self.validate().map_err(|error| (format!("objective.{}", error.key), error.problem))?;
+        self.fits(offers).map_err(|problem| ("objective".into(), problem))
+    }
+
     /// Checks that it is offered what it needs.
     ///
     /// # Errors
@@ -74,6 +91,7 @@ impl Objective {
                 Self::Bottleneck(_) => {
                     &[&offers.writing, &offers.targets, &offers.both_sides, &offers.reconstruction]
                 }
+                Self::Graded(_) => &[&offers.targets, &offers.next, &offers.grades],
                 Self::Preference(_) => &[&offers.targets, &offers.next, &offers.preferences],
                 Self::Pretext(pretext) => {
                     let unknown = pretext.tasks.keys().find(|task| !offers.tasks.contains(task));

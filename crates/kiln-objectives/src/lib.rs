@@ -10,7 +10,9 @@ mod autoregressive;
 mod bottleneck;
 pub mod contrastive;
 mod denoising;
+mod draw;
 mod fit;
+mod graded;
 pub mod losses;
 mod masked;
 mod mixture;
@@ -32,8 +34,9 @@ pub use autoregressive::Autoregressive;
 pub use bottleneck::Bottleneck;
 pub use contrastive::{Contrastive, Gumbel};
 pub use denoising::{Denoiser, DenoiserKind, Denoising, SpanNoise};
-pub use fit::{Offer, Offers};
-pub use masked::{Masked, MaskedKind};
+pub use fit::{Offer, Offers, offer};
+pub use graded::{Graded, Unlikely};
+pub use masked::{Masked, MaskedKind, RatioDecay};
 pub use mixture::{Mixture, Part};
 pub use paired::{Paired, Views};
 pub use permuted::Permuted;
@@ -77,6 +80,8 @@ pub enum Objective {
     Bottleneck(Bottleneck),
     /// The better of two answers becomes likelier than the worse.
     Preference(Preference),
+    /// Texts with good grades become likelier than those with bad ones.
+    Graded(Graded),
     /// Tasks of the modality's own whose labels cost nothing.
     Pretext(Pretext),
     /// Several of these.
@@ -91,6 +96,11 @@ pub struct ObjectiveError {
     pub key: &'static str,
     /// What is wrong, and what was expected.
     pub problem: String,
+}
+
+/// The weight of what has none of its own.
+fn one() -> f64 {
+    1.0
 }
 
 /// Huber's delta must be above zero.
@@ -119,6 +129,7 @@ impl Objective {
             Self::Replaced(_) => "replaced",
             Self::Bottleneck(_) => "bottleneck",
             Self::Preference(_) => "preference",
+            Self::Graded(_) => "graded",
             Self::Pretext(_) => "pretext",
             Self::Mixture(_) => "mixture",
         }
@@ -130,6 +141,16 @@ impl Objective {
             Self::Mixture(mixture) => mixture.parts.iter().map(|part| &part.objective).collect(),
             other => vec![other],
         }
+    }
+
+    /// Whether some part of it is of a kind.
+    pub fn has(&self, kind: impl Fn(&Self) -> bool) -> bool {
+        self.each().into_iter().any(kind)
+    }
+
+    /// Whether it, or a part of it, learns from labels.
+    pub fn is_supervised(&self) -> bool {
+        self.has(|one| matches!(one, Self::Supervised(_)))
     }
 
     /// The teacher that it needs, if any.
@@ -159,14 +180,15 @@ impl Objective {
             Self::Replaced(replaced) => replaced.validate(),
             Self::Bottleneck(bottleneck) => bottleneck.validate(),
             Self::Preference(preference) => preference.validate(),
+            Self::Graded(graded) => graded.validate(),
             Self::Mixture(mixture) => mixture.validate(),
             Self::Supervised(_) => Ok(()),
         }
     }
-}
 
-impl<B: Backend, M: TokenModel<B>> kiln_core::Objective<B, M> for Objective {
-    fn loss(
+    /// The loss of `model` on `batch`. `teacher` is what the objective asked for,
+    /// [`Objective::teacher`]; where it is missing the model teaches itself.
+    pub fn loss<B: Backend, M: TokenModel<B>>(
         &self,
         model: &M,
         teacher: Option<&M>,
@@ -188,6 +210,7 @@ impl<B: Backend, M: TokenModel<B>> kiln_core::Objective<B, M> for Objective {
             Self::Replaced(replaced) => replaced.loss(model, batch, context),
             Self::Bottleneck(bottleneck) => bottleneck.loss(model, batch, context),
             Self::Preference(preference) => preference.loss(model, teacher, batch, context),
+            Self::Graded(graded) => graded.loss(model, batch, context),
             Self::Pretext(pretext) => pretext.loss(model, batch, context),
             Self::Mixture(mixture) => mixture.loss(model, teacher, batch, context),
         }

@@ -36,6 +36,19 @@ pub fn huber<B: Backend, const D: usize>(error: Tensor<B, D>, delta: f64) -> Ten
     near.clone() * (size - near.mul_scalar(0.5))
 }
 
+/// `ln(1 + eˣ)`, without overflow; of `-x`, what it costs that `sigmoid(x)` is not 1.
+pub fn softplus<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    x.clone().clamp_min(0.0) + x.abs().neg().exp().log1p()
+}
+
+/// The cross-entropy of `sigmoid(scores)` against `wanted`, each between 0 and 1, in nats.
+pub fn sigmoid_cross_entropy<B: Backend, const D: usize>(
+    scores: Tensor<B, D>,
+    wanted: Tensor<B, D>,
+) -> Tensor<B, D> {
+    softplus(scores.clone()) - scores * wanted
+}
+
 /// Prediction minus target, zero where ignored. Missing targets may be NaN: under `ignore` none of
 /// them enters a gradient.
 pub fn difference<B: Backend, const D: usize>(
@@ -93,6 +106,16 @@ mod tests {
         let device = Default::default();
         let error = huber(Tensor::<B, 1>::from_floats([0.5, -3.0], &device), 1.0);
         assert_eq!(error.into_data().to_vec::<f32>().unwrap(), [0.125, 2.5]);
+    }
+
+    #[test]
+    fn sigmoids_by_hand_and_without_overflow() {
+        let device = Default::default();
+        let scores = Tensor::<B, 1>::from_floats([0.0, 200.0, -200.0, 1.0], &device);
+        let wanted = Tensor::from_floats([1.0, 0.0, 0.0, 0.25], &device);
+        let found = sigmoid_cross_entropy(scores, wanted).into_data().to_vec::<f32>().unwrap();
+        let expected = [2f32.ln(), 200.0, 0.0, (1.0 + 1f32.exp()).ln() - 0.25];
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use crate::{
     ObjectiveError, Spans,
+    draw::drawn,
     score::{score, score_ids},
     signs::with_token_signs,
 };
@@ -14,6 +15,7 @@ use kiln_core::{
 use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Settings of masked prediction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +28,10 @@ pub struct Masked {
     /// Whether words of several tokens are hidden as a whole (<https://arxiv.org/abs/1906.08101>),
     /// where the data knows words; the ratio is then one of words.
     pub whole_words: bool,
+    /// The share of what is hidden that is taken from the lexicon, where the data has one
+    /// (`data.lexicon`): words of a field, hidden as a whole, before others are drawn
+    /// (<https://arxiv.org/abs/2402.09151>).
+    pub lexicon: f64,
     /// The ratio at the end of this many steps, towards which it moves from the first: hiding less
     /// and less. It stays the same if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +55,7 @@ impl Default for Masked {
             ratio: 0.4,
             kind: MaskedKind::Random,
             whole_words: false,
+            lexicon: 0.0,
             decay: None,
             random: 0.0,
             kept: 0.0,
@@ -100,6 +107,10 @@ impl Masked {
         {
             let problem = format!("is {}; expected above 0 and below 1", decay.to);
             return Err(ObjectiveError { key: "masked.decay.to", problem });
+        }
+        if !(0.0..=1.0).contains(&self.lexicon) {
+            let problem = format!("is {}; expected 0 to 1", self.lexicon);
+            return Err(ObjectiveError { key: "masked.lexicon", problem });
         }
         for (key, share) in [("masked.random", self.random), ("masked.kept", self.kept)] {
             if !(share >= 0.0 && self.random + self.kept <= 1.0) {
@@ -218,7 +229,15 @@ impl Masked {
         for sequence in (0..layout.batch).step_by(repeat) {
             let units = layout.units(sequence, self.whole_words);
             let mut row = vec![false; layout.tokens];
-            for (unit, hide) in units.iter().zip(self.sample_row(units.len(), rng)) {
+            let mut hide = self.count(units.len());
+            if self.lexicon > 0.0 {
+                hide -= self.hide_terms(&layout.terms(sequence), hide, &mut row, rng);
+            }
+            // What is left to hide, of what is left.
+            let units: Vec<_> =
+                units.into_iter().filter(|unit| !row[unit.clone()].contains(&true)).collect();
+            let hide = hide.min(units.len());
+            for (unit, hide) in units.iter().zip(self.sample_row(units.len(), hide, rng)) {
                 row[unit.clone()].fill(hide);
             }
             for _ in 0..repeat {
@@ -229,11 +248,35 @@ impl Masked {
         hidden
     }
 
-    /// One sequence of so many units.
-    fn sample_row(&self, units: usize, rng: &mut Rng) -> Vec<bool> {
-        // At least one hidden and one seen, where there are two.
-        let hide = ((units as f64 * self.ratio).round() as usize)
-            .clamp(usize::from(units > 1), units.saturating_sub(1));
+    /// How many of so many units are hidden: at least one hidden and one seen, where there are two.
+    fn count(&self, units: usize) -> usize {
+        let hide = (units as f64 * self.ratio).round() as usize;
+        hide.clamp(usize::from(units > 1), units.saturating_sub(1))
+    }
+
+    /// Hides terms drawn of a sequence's up to their share of `hide` tokens; how many it hid.
+    fn hide_terms(
+        &self,
+        terms: &[Range<usize>],
+        hide: usize,
+        row: &mut [bool],
+        rng: &mut Rng,
+    ) -> usize {
+        let room = (hide as f64 * self.lexicon).round() as usize;
+        let mut order: Vec<&Range<usize>> = terms.iter().collect();
+        order.shuffle(rng);
+        let mut hidden = 0;
+        for term in order {
+            if hidden + term.len() <= room {
+                row[term.clone()].fill(true);
+                hidden += term.len();
+            }
+        }
+        hidden
+    }
+
+    /// Which of so many units of a sequence are hidden.
+    fn sample_row(&self, units: usize, hide: usize, rng: &mut Rng) -> Vec<bool> {
         let mut row = vec![false; units];
         match self.kind {
             MaskedKind::Spans(length) => {
@@ -248,14 +291,8 @@ impl Masked {
             MaskedKind::Block(length) => fill_runs(&mut row, hide, rng, |_| length.max(1)),
             MaskedKind::Ngrams(most) => {
                 let lengths = 1..=most.max(1);
-                let weights: f64 = lengths.clone().map(|length| 1.0 / length as f64).sum();
                 fill_runs(&mut row, hide, rng, |rng| {
-                    let mut draw = rng.random::<f64>() * weights;
-                    let length = lengths.clone().find(|length| {
-                        draw -= 1.0 / *length as f64;
-                        draw < 0.0
-                    });
-                    length.unwrap_or(most.max(1))
+                    drawn(lengths.clone(), |length| 1.0 / *length as f64, rng).unwrap_or(1)
                 });
             }
         }
@@ -264,7 +301,7 @@ impl Masked {
 }
 
 /// `[batch, tokens]` on a device.
-fn uploaded<B: Backend>(
+pub(crate) fn uploaded<B: Backend>(
     tokens: Vec<bool>,
     layout: &Layout,
     device: &B::Device,
@@ -288,114 +325,4 @@ fn fill_runs(row: &mut [bool], hide: usize, rng: &mut Rng, length: impl Fn(&mut 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::toy::{Toy, context};
-    use burn_flex::Flex;
-
-    fn layout() -> Layout {
-        Layout { channels: 3, ..Layout::new(6, 10) }
-    }
-
-    #[test]
-    fn hides_the_share_asked_for() {
-        for kind in [MaskedKind::Random, MaskedKind::Block(3), MaskedKind::Tail] {
-            let masked = Masked { ratio: 0.3, kind, ..Masked::default() };
-            let hidden = masked.sample(&layout(), &mut Seed::new(1).rng());
-            for row in hidden.chunks(10) {
-                assert_eq!(row.iter().filter(|h| **h).count(), 3, "{kind:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn tail_hides_the_end_and_channels_can_share() {
-        let tail = Masked { ratio: 0.2, kind: MaskedKind::Tail, ..Masked::default() };
-        let hidden = tail.sample(&layout(), &mut Seed::new(1).rng());
-        assert!(hidden[..8].iter().all(|h| !h) && hidden[8] && hidden[9]);
-        let shared = Masked { same_for_channels: true, ..Masked::default() };
-        let hidden = shared.sample(&layout(), &mut Seed::new(1).rng());
-        assert_eq!(hidden[..10], hidden[10..20]);
-        assert_ne!(hidden[..10], hidden[30..40]);
-    }
-
-    #[test]
-    fn padding_is_not_hidden() {
-        let layout = Layout { lengths: Some(vec![10, 5, 0]), ..Layout::new(3, 10) };
-        for kind in [MaskedKind::Random, MaskedKind::Block(2), MaskedKind::Tail] {
-            let masked = Masked { ratio: 0.4, kind, ..Masked::default() };
-            let hidden = masked.sample(&layout, &mut Seed::new(1).rng());
-            let count = |row: &[bool]| row.iter().filter(|hidden| **hidden).count();
-            let counts: Vec<usize> = hidden.chunks(10).map(count).collect();
-            assert_eq!(counts, [4, 2, 0], "{kind:?}");
-            assert!(hidden[15..].iter().all(|hidden| !hidden), "{kind:?}");
-        }
-        let spans = Masked { ratio: 0.4, kind: MaskedKind::Spans(2), ..Masked::default() };
-        let hidden = spans.sample(&layout, &mut Seed::new(1).rng());
-        assert!(hidden[..10].iter().filter(|hidden| **hidden).count() >= 3);
-        assert!(hidden[15..].iter().all(|hidden| !hidden));
-    }
-
-    #[test]
-    fn only_hidden_tokens_are_scored() {
-        // The toy model sees zero at hidden tokens and repeats it: the error is the value squared.
-        let batch = Tensor::<Flex, 3>::from_floats([[[7.0], [7.0], [2.0]]], &Default::default());
-        let tail = Masked { ratio: 0.34, kind: MaskedKind::Tail, ..Masked::default() };
-        let mut rng = Seed::new(0).rng();
-        let loss = tail.loss(&Toy, &batch.into(), &mut context(&mut rng));
-        assert_eq!((loss.value.into_scalar(), loss.count), (4.0, 1));
-    }
-
-    #[test]
-    fn settings_out_of_range_are_named() {
-        let error = Masked { ratio: 1.0, ..Masked::default() }.validate().unwrap_err();
-        assert_eq!(error.to_string(), "objective.masked.ratio: is 1; expected above 0 and below 1");
-    }
-
-    #[test]
-    fn words_are_hidden_as_a_whole_and_what_is_fixed_never() {
-        let flags = |text: &str| Some(text.chars().map(|c| c == 'x').collect::<Vec<bool>>());
-        let layout = Layout {
-            fixed: flags("x........x"),
-            starts: flags(".xx.x..xx."),
-            ..Layout::new(1, 10)
-        };
-        assert_eq!(layout.units(0, true), [1..2, 2..4, 4..7, 7..8, 8..9]);
-        assert_eq!(layout.units(0, false).len(), 8);
-        for kind in [MaskedKind::Random, MaskedKind::Ngrams(3)] {
-            let masked = Masked { ratio: 0.4, kind, whole_words: true, ..Masked::default() };
-            for seed in 0..20 {
-                let hidden = masked.sample(&layout, &mut Seed::new(seed).rng());
-                let whole = |unit: &std::ops::Range<usize>| {
-                    let count = hidden[unit.clone()].iter().filter(|hidden| **hidden).count();
-                    assert!(count == 0 || count == unit.len(), "{kind:?}: {hidden:?}");
-                    count > 0
-                };
-                assert_eq!(layout.units(0, true).iter().filter(|unit| whole(unit)).count(), 2);
-                assert!(!hidden[0] && !hidden[9]);
-            }
-        }
-    }
-
-    #[test]
-    fn the_ratio_moves_and_some_tokens_are_seen_or_exchanged() {
-        let decay = Some(RatioDecay { to: 0.1, steps: 10 });
-        let masked = Masked { ratio: 0.3, decay, random: 0.1, kept: 0.1, ..Masked::default() };
-        masked.validate().unwrap();
-        assert!((masked.at(5).ratio - 0.2).abs() < 1e-12 && masked.at(99).ratio == 0.1);
-        let upload = |tokens: Vec<bool>| {
-            Tensor::<Flex, 2, Bool>::from_data(
-                TensorData::new(tokens, [1, 4000]),
-                &Default::default(),
-            )
-        };
-        let view = masked.view(&vec![true; 4000], upload, &mut Seed::new(3).rng());
-        let count = |tokens: Tensor<Flex, 2, Bool>| tokens.int().sum().into_scalar();
-        let (hidden, disguised) = (count(view.hide.unwrap()), count(view.disguise.unwrap().tokens));
-        assert!(
-            (hidden - 3200).abs() < 120 && (disguised - 400).abs() < 90,
-            "{hidden} {disguised}"
-        );
-        assert!(Masked { random: 0.7, kept: 0.4, ..Masked::default() }.validate().is_err());
-    }
-}
+mod tests;

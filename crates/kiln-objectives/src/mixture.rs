@@ -1,10 +1,8 @@
 //! Several objectives in one stage: tasks with weights, some of which begin later, as in ERNIE 2.0
 //! (<https://arxiv.org/abs/1907.12412>); or several ways to hide tokens.
 
-use crate::{Objective, ObjectiveError};
-use burn::tensor::Tensor;
-use kiln_core::{Backend, Loss, Objective as _, Sign, StepContext, TokenModel};
-use rand::RngExt as _;
+use crate::{Objective, ObjectiveError, draw::drawn};
+use kiln_core::{Backend, Loss, Sign, StepContext, TokenModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,15 +24,11 @@ pub struct Part {
     /// What is optimised.
     pub objective: Objective,
     /// Its weight.
-    #[serde(default = "one")]
+    #[serde(default = "crate::one")]
     pub weight: f64,
     /// The first step that has it.
     #[serde(default)]
     pub from: u64,
-}
-
-fn one() -> f64 {
-    1.0
 }
 
 impl Mixture {
@@ -69,16 +63,9 @@ impl Mixture {
     ) -> Loss<B> {
         let step = context.step;
         let begun: Vec<&Part> = self.parts.iter().filter(|part| part.from <= step).collect();
-        let all: f64 = begun.iter().map(|part| part.weight).sum();
-        let nothing = || Loss::new(Tensor::zeros([1], &model.device(batch)), 0);
+        let nothing = || Loss::nothing(&model.device(batch));
         if !self.sum {
-            let mut draw = context.rng.random::<f64>() * all;
-            let drawn = begun.iter().find(|part| {
-                draw -= part.weight;
-                draw < 0.0
-            });
-            let drawn = drawn.or(begun.last());
-            return drawn
+            return drawn(begun, |part| part.weight, context.rng)
                 .map_or_else(nothing, |part| part.objective.loss(model, teacher, batch, context));
         }
         let mut total: Option<Loss<B>> = None;
@@ -127,6 +114,7 @@ mod tests {
         Autoregressive, Supervised,
         toy::{Toy, Views, context},
     };
+    use burn::tensor::Tensor;
     use burn_flex::Flex;
     use kiln_core::Seed;
 

@@ -4,6 +4,8 @@
 use crate::{
     ObjectiveError,
     autoregressive::{next_ids, predicted},
+    losses::sigmoid_cross_entropy,
+    score::{losses_of, pick},
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, View};
@@ -59,22 +61,16 @@ impl Preference {
         let layout = model.layout(batch);
         let counted = predicted(&layout, None, 1);
         let own = (layout.views == 2).then(|| answers(model, batch, &counted)).flatten();
-        let Some(own) = own else { return Loss::new(Tensor::zeros([1], &device), 0) };
+        let Some(own) = own else { return Loss::nothing(&device) };
         let pairs = layout.batch / 2;
         let begun = teacher.and_then(|teacher| answers(teacher, batch, &counted));
         let begun = begun.map_or_else(|| own.clone().detach(), Tensor::detach);
         // Losses are negative log-likelihoods: the worse answer's gain is the better one's.
         let gain = (begun - own.clone()).reshape([pairs, 2]);
         let margin = (gain.clone().narrow(1, 0, 1) - gain.narrow(1, 1, 1)).mul_scalar(self.beta);
-        let surprise = |x: Tensor<B, 2>| {
-            // -ln sigmoid(x), without overflow.
-            x.clone().neg().clamp_min(0.0) + x.abs().neg().exp().log1p()
-        };
-        let mut value = surprise(margin.clone()).mul_scalar(1.0 - self.smoothing);
-        if self.smoothing > 0.0 {
-            value = value + surprise(margin.clone().neg()).mul_scalar(self.smoothing);
-        }
-        let mut value = value.mean();
+        // That the better one is likelier, but for the share taken to be the wrong way round.
+        let wanted = margin.full_like(1.0 - self.smoothing);
+        let mut value = sigmoid_cross_entropy(margin.clone(), wanted).mean();
         if self.likelihood > 0.0 {
             let better = counted.chunks(layout.tokens).step_by(2);
             let tokens: usize = better.map(|row| row.iter().filter(|on| **on).count()).sum();
@@ -93,7 +89,7 @@ impl Preference {
 }
 
 /// The summed loss of the tokens counted of each sequence, `[batch]`; `None` where tokens are no
-/// ids.
+/// ids, or none counts.
 fn answers<B: Backend, M: TokenModel<B>>(
     model: &M,
     batch: &M::Batch,
@@ -101,19 +97,14 @@ fn answers<B: Backend, M: TokenModel<B>>(
 ) -> Option<Tensor<B, 1>> {
     let Targets::Ids { ids, .. } = model.targets(batch) else { return None };
     let values = model.encode(batch, View::causal()).values;
-    let [sequences, tokens, width] = values.dims();
+    let [sequences, tokens, _] = values.dims();
     let device = values.device();
     let (next, chosen) = next_ids(ids, counted, 1);
-    let rows: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
-    let owners: Vec<i64> = rows.iter().map(|row| row / tokens as i64).collect();
-    let count = rows.len();
-    let upload = |values: Vec<i64>| {
-        Tensor::<B, 1, Int>::from_data(TensorData::new(values, [count]), &device)
-    };
-    let (rows, owners) = (upload(rows), upload(owners));
-    let picked = values.reshape([sequences * tokens, width]).select(0, rows.clone());
-    let ids = next.reshape([sequences * tokens]).select(0, rows);
-    let losses = model.losses(picked, ids)?;
+    let (picked, ids) = pick(values, next, &chosen)?;
+    let losses = losses_of(model, picked, ids);
+    let owners = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| (at / tokens) as i64);
+    let owners = TensorData::new(owners.collect::<Vec<i64>>(), losses.dims());
+    let owners = Tensor::<B, 1, Int>::from_data(owners, &device);
     let sums = Tensor::zeros([sequences], &device);
     Some(sums.select_assign(0, owners, losses, IndexingUpdateOp::Add))
 }

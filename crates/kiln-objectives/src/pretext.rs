@@ -7,7 +7,6 @@ use crate::{
     mixture::{together, weighted},
     signs::with_token_signs,
 };
-use burn::tensor::Tensor;
 use kiln_core::{Backend, Loss, StepContext, TokenModel, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,7 +57,7 @@ impl Pretext {
         match total {
             Some(loss) if context.observe => with_token_signs(loss, &tokens(model)),
             Some(loss) => loss,
-            None => Loss::new(Tensor::zeros([1], &tokens(model).values.device()), 0),
+            None => Loss::nothing(&tokens(model).values.device()),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::{
     ObjectiveError,
+    contrastive::NEVER,
     paired::{split, unit},
 };
 use burn::tensor::{Bool, Tensor, TensorData};
@@ -42,9 +43,6 @@ impl Default for Ranked {
     }
 }
 
-/// A score whose exponential is zero.
-const NEVER: f32 = -1e9;
-
 impl Ranked {
     pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
         match self {
@@ -70,7 +68,7 @@ impl Ranked {
         let device = model.device(batch);
         let views = model.layout(batch).views;
         let Some(grades) = model.grades(batch).filter(|_| views == 2) else {
-            return Loss::new(Tensor::zeros([1], &device), 0);
+            return Loss::nothing(&device);
         };
         let (first, second) = split(unit(model.pooled(&model.encode(batch, View::default()))), 2);
         let cosines = (first * second).sum_dim(1);

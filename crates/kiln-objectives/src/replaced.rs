@@ -4,8 +4,14 @@
 //! The generator is the model itself with its head for hidden tokens, all weights shared (the
 //! paper's section 3.2): one model learns both.
 
-use crate::{Masked, ObjectiveError, score::score_ids, signs::with_token_signs};
-use burn::tensor::{Bool, Distribution, Int, Tensor, TensorData};
+use crate::{
+    Masked, ObjectiveError,
+    losses::{masked_mean, sigmoid_cross_entropy},
+    masked::uploaded,
+    score::score_ids,
+    signs::with_token_signs,
+};
+use burn::tensor::{Distribution, Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +51,7 @@ impl Replaced {
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
         let device = model.device(batch);
-        let nothing = || Loss::new(Tensor::zeros([1], &device), 0);
+        let nothing = || Loss::nothing(&device);
         let Targets::Ids { ids, .. } = model.targets(batch) else { return nothing() };
         let layout = model.layout(batch);
         let (view, chosen) = self.masked.hide(model, batch, context);
@@ -73,29 +79,22 @@ impl Replaced {
         let seen = model.encode(&exchanged, View::default());
         let Some(doubts) = model.judge(seen.values.clone()) else { return nothing() };
 
-        let ignored: Vec<bool> = (0..rows)
-            .flat_map(|row| {
-                let fixed = layout.fixed.as_ref();
-                (0..tokens).map(move |at| (row, at, fixed))
-            })
-            .map(|(row, at, fixed)| {
-                at >= layout.length(row)
-                    || fixed.and_then(|fixed| fixed.get(row * tokens + at)) == Some(&true)
-            })
-            .collect();
-        let ignored = TensorData::new(ignored, [rows, tokens]);
-        let ignored = Tensor::<B, 2, Bool>::from_data(ignored, &device);
-        // max(s, 0) - s t + ln(1 + e^-|s|): the cross-entropy of a sigmoid, without overflow.
-        let surprise = doubts.clone().clamp_min(0.0) - doubts.clone() * replaced.clone().float()
-            + doubts.clone().abs().neg().exp().log1p();
-        let (judged, _) = crate::losses::masked_mean(surprise, Some(ignored.clone()));
+        let mut ignored = vec![true; rows * tokens];
+        for row in 0..rows {
+            for unit in layout.units(row, false) {
+                ignored[row * tokens..][unit].fill(false);
+            }
+        }
+        let ignored = uploaded::<B>(ignored, &layout, &device);
+        let surprise = sigmoid_cross_entropy(doubts.clone(), replaced.clone().float());
+        let (judged, _) = masked_mean(surprise, Some(ignored.clone()));
         let loss = Loss::new(told.value + judged.mul_scalar(self.weight), told.count);
         if !context.observe {
             return loss;
         }
         let right = doubts.greater_elem(0.0).equal(replaced.clone()).float();
-        let share = crate::losses::masked_mean(right.detach(), Some(ignored.clone())).0;
-        let (gone, _) = crate::losses::masked_mean(replaced.float(), Some(ignored));
+        let share = masked_mean(right.detach(), Some(ignored.clone())).0;
+        let (gone, _) = masked_mean(replaced.float(), Some(ignored));
         let chance = gone.neg().add_scalar(1.0);
         with_token_signs(loss, &seen)
             .with_sign(Sign::Accuracy, share)

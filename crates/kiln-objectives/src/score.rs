@@ -77,42 +77,63 @@ pub fn score_ids<B: Backend, M: TokenModel<B>>(
     chosen: &[bool],
     observe: bool,
 ) -> Loss<B> {
-    let [batch, tokens, width] = values.dims();
-    let rows: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
-    let count = rows.len();
-    if count == 0 {
+    let Some((picked, ids)) = pick(values.clone(), ids, chosen) else {
         return Loss::new(values.sum().mul_scalar(0.0), 0);
-    }
-    let ids = ids.reshape([batch * tokens]);
-    let (picked, ids) = if count == batch * tokens {
-        (values.reshape([count, width]), ids)
-    } else {
-        let device = values.device();
-        let rows = Tensor::<B, 2, Int>::from_data(TensorData::new(rows, [1, count]), &device);
-        let long = values.reshape([1, batch * tokens, width]);
-        (
-            gather_tokens(long, rows.clone()).reshape([count, width]),
-            ids.select(0, rows.reshape([count])),
-        )
     };
-    let decode = |rows: Tensor<B, 2>| {
-        let decoded = model.decode(rows.unsqueeze_dim(0));
-        let [_, count, outputs] = decoded.dims();
-        decoded.reshape([count, outputs])
-    };
-    let losses = model.losses(picked.clone(), ids.clone());
-    let losses = losses.unwrap_or_else(|| {
-        let options = kiln_kernels::CrossEntropyOptions::default();
-        kiln_kernels::cross_entropy(decode(picked.clone()), ids.clone(), options)
-    });
-    let loss = Loss::new(losses.mean(), count);
+    let [count, _] = picked.dims();
+    let loss = Loss::new(losses_of(model, picked.clone(), ids.clone()).mean(), count);
     if !observe {
         return loss;
     }
     let some = count.min(LOOKED_AT);
-    let scores = decode(picked.detach().narrow(0, 0, some));
+    let scores = decoded(model, picked.detach().narrow(0, 0, some));
     loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), None))
         .with_sign(Sign::Accuracy, accuracy(scores, ids.narrow(0, 0, some), None))
+}
+
+/// Scores of tokens, `[tokens, width]` to `[tokens, vocabulary]`.
+fn decoded<B: Backend, M: TokenModel<B>>(model: &M, tokens: Tensor<B, 2>) -> Tensor<B, 2> {
+    let decoded = model.decode(tokens.unsqueeze_dim(0));
+    let [_, count, outputs] = decoded.dims();
+    decoded.reshape([count, outputs])
+}
+
+/// The cross-entropy of an id for each token, `[tokens, width]` and `[tokens]` to `[tokens]`, as the
+/// model computes it fastest.
+pub(crate) fn losses_of<B: Backend, M: TokenModel<B>>(
+    model: &M,
+    tokens: Tensor<B, 2>,
+    ids: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
+    let losses = model.losses(tokens.clone(), ids.clone());
+    losses.unwrap_or_else(|| {
+        let options = kiln_kernels::CrossEntropyOptions::default();
+        kiln_kernels::cross_entropy(decoded(model, tokens), ids, options)
+    })
+}
+
+/// The tokens that are chosen of `values` `[batch, tokens, width]` and `ids` `[batch, tokens]`, as
+/// `[chosen, width]` and `[chosen]`; `None` where none is.
+pub(crate) fn pick<B: Backend>(
+    values: Tensor<B, 3>,
+    ids: Tensor<B, 2, Int>,
+    chosen: &[bool],
+) -> Option<(Tensor<B, 2>, Tensor<B, 1, Int>)> {
+    let [batch, tokens, width] = values.dims();
+    let rows: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
+    let count = rows.len();
+    if count == 0 {
+        return None;
+    }
+    let ids = ids.reshape([batch * tokens]);
+    if count == batch * tokens {
+        return Some((values.reshape([count, width]), ids));
+    }
+    let rows = TensorData::new(rows, [1, count]);
+    let rows = Tensor::<B, 2, Int>::from_data(rows, &values.device());
+    let long = values.reshape([1, batch * tokens, width]);
+    let picked = gather_tokens(long, rows.clone()).reshape([count, width]);
+    Some((picked, ids.select(0, rows.reshape([count]))))
 }
 
 #[cfg(test)]
@@ -140,7 +161,7 @@ mod tests {
         let device = Default::default();
         let decoded = Tensor::<Flex, 3>::from_floats([[[9.0, 0.0], [0.0, 9.0]]], &device);
         let ids = Tensor::<Flex, 2, Int>::from_ints([[0, 0]], &device);
-        let loss = score(decoded, Targets::Ids { ids, vocabulary: 2 }, None, None, true);
+        let loss = score(decoded, Targets::Ids { ids }, None, None, true);
         assert!((loss.value.into_scalar() - 4.5).abs() < 1e-3);
         let accuracy = loss.signs.into_iter().find(|(sign, _)| *sign == Sign::Accuracy).unwrap();
         assert_eq!(accuracy.1.into_scalar(), 0.5);

@@ -59,7 +59,7 @@ impl SelfDistillation {
     ) -> Loss<B> {
         match self.teach(teacher.unwrap_or(model), batch) {
             Some(taught) => self.loss_against(model, batch, taught, context),
-            None => Loss::new(Tensor::zeros([1], &model.device(batch)), 0),
+            None => Loss::nothing(&model.device(batch)),
         }
     }
 

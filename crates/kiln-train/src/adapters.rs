@@ -135,23 +135,15 @@ fn trained(
     parameters: &BTreeSet<String>,
     missing: &[String],
 ) -> Result<BTreeSet<String>> {
-    let default;
-    let train = match &config.train {
-        Some(patterns) => patterns,
-        None => {
-            default = missing.to_vec();
-            &default
-        }
-    };
+    let train = config.train.as_deref().unwrap_or(missing);
     let bitfit = config.bitfit.iter().flat_map(|BitFitConfig { parameters }| parameters);
     let patterns = train.iter().map(|one| ("adapt.train", one));
     let mut trained = BTreeSet::new();
     for (key, pattern) in patterns.chain(bitfit.map(|one| ("adapt.bitfit.parameters", one))) {
-        let before = trained.len();
         let fitting = parameters.iter().filter(|name| matches(pattern, name)).cloned();
         let mut any = false;
         trained.extend(fitting.inspect(|_| any = true));
-        if !any && trained.len() == before {
+        if !any {
             let near = nearest(pattern, parameters.iter().map(String::as_str));
             return Err(Error::NoSuchParameter { key, pattern: pattern.clone(), near });
         }

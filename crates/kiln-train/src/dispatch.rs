@@ -12,13 +12,16 @@ pub trait OnBackend {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output;
 }
 
+/// The CPU, with gradients.
+pub type Cpu = burn::backend::Autodiff<burn_flex::Flex>;
+
 /// Does the work on the device asked for.
 ///
 /// # Errors
 /// When this binary was built without that device.
 pub fn on<W: OnBackend>(device: Device, work: W) -> Result<W::Output, TaskError> {
     match device {
-        Device::Cpu => Ok(work.run::<burn::backend::Autodiff<burn_flex::Flex>>(Default::default())),
+        Device::Cpu => Ok(work.run::<Cpu>(Default::default())),
         Device::Cuda => cuda(work),
     }
 }

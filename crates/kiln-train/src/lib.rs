@@ -7,7 +7,8 @@
 //! - [`optim`], [`schedule`], [`groups`], [`loader`]: the parts of a step.
 //! - [`trainer`]: the loop of a stage, with [`checkpoint`], [`logs`], [`vitals`] and [`interrupt`].
 //! - [`runner`]: a whole run in its directory, [`run_dir`].
-//! - [`modality`]: what a modality gives the binary.
+//! - [`modality`]: what a modality gives the binary; [`start`]: what a stage starts from;
+//!   [`dispatch`]: from a device to a backend; [`cost`]: what `kiln check` estimates.
 //! - [`results`]: `results.json`, a number beside its baselines; [`report`]: `report.html`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -1,10 +1,12 @@
-//! What a modality gives the binary: recipes of its own, jobs made from them, and commands.
+//! What a modality gives the binary: recipes of its own, jobs made from them, and what its model
+//! directories hold.
 
 use crate::{
     learner::Learner,
     recipe::{Common, RecipeText},
     results::Evaluation,
 };
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// A modality: time series, speech, text, images, tables.
@@ -71,7 +73,7 @@ pub struct Prepared {
 }
 
 /// How starting weights met a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InitReport {
     /// Where they came from.
     pub from: String,

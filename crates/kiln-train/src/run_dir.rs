@@ -8,6 +8,7 @@
 //!             checkpoints/stage-<i>/ the final model of a stage that is not the last
 //!             model/                 the final model directory
 //!             results.json           every number beside its baselines
+//!             report.html            all of it to look at
 //! ```
 
 use crate::{Error, Result, files, modality::InitReport, vitals::Warning};
@@ -233,29 +234,7 @@ pub struct StageRecord {
     /// The last reading of each vital sign.
     pub signs: BTreeMap<String, f64>,
     /// How starting weights met the model.
-    pub init: Option<InitRecord>,
-}
-
-/// [`InitReport`] as `run.json` holds it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InitRecord {
-    /// Where weights came from.
-    pub from: String,
-    /// Parameters taken over.
-    pub loaded: usize,
-    /// In the model only.
-    pub missing: Vec<String>,
-    /// In the file only.
-    pub unused: Vec<String>,
-    /// In both, with different shapes.
-    pub mismatched: Vec<String>,
-}
-
-impl From<InitReport> for InitRecord {
-    fn from(report: InitReport) -> Self {
-        let InitReport { from, loaded, missing, unused, mismatched } = report;
-        Self { from, loaded, missing, unused, mismatched }
-    }
+    pub init: Option<InitReport>,
 }
 
 impl RunRecord {

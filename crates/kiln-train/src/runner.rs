@@ -133,7 +133,7 @@ impl Run<'_> {
         };
         let start = recipe.stage.iter().take(index).map(|stage| stage.steps).sum();
         let (manifest, state) = match resumed {
-            Some(Checkpoint { manifest, state, .. }) => (manifest, Some(state)),
+            Some(Checkpoint { manifest, state }) => (manifest, Some(state)),
             None => (Manifest::new(index, &stage.name, start), None),
         };
         let model = self.dir.model(index, recipe.stage.len());
@@ -158,7 +158,6 @@ impl Run<'_> {
             manifest,
         };
         let end = trainer.run()?;
-        let init = init.map(Into::into);
         let record = StageRecord { init, ..stage_record(stage.steps, learner.as_ref(), &end) };
         self.record.stages.truncate(index);
         self.record.stages.push(record);

@@ -152,10 +152,11 @@ impl Trainer<'_> {
         let observe = self.logs_at(step);
         let mut done =
             StepDone { good: None, examples: 0, tokens: 0, waited: 0.0, signs: Vec::new() };
-        let mut loss = 0.0;
+        let (mut loss, mut counted) = (0.0, 0u32);
         for micro in 0..micros {
             let report = self.learner.accumulate(step, micro, observe && micro == 0)?;
-            loss += report.loss / micros as f64;
+            loss += report.loss;
+            counted += u32::from(report.count > 0);
             done.examples += report.examples;
             done.tokens += report.tokens;
             done.waited += report.waited;
@@ -163,6 +164,8 @@ impl Trainer<'_> {
                 done.signs = report.signs;
             }
         }
+        // As the update has it: what counted nothing is no part of the mean.
+        loss /= f64::from(counted.max(1));
         if !loss.is_finite() {
             self.learner.discard();
             self.bad_step(step, "loss")?;
@@ -170,7 +173,7 @@ impl Trainer<'_> {
         }
         let update = self.learner.update(rate)?;
         if update.applied {
-            done.good = Some((loss, update.gradient_norm, update.clipped));
+            done.good = (counted > 0).then_some((loss, update.gradient_norm, update.clipped));
         } else {
             self.bad_step(step, "gradient")?;
         }

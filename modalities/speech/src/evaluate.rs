@@ -64,8 +64,7 @@ fn trained_on(
     recogniser: &Recogniser,
     seed: Seed,
 ) -> Result<Vec<String>, TaskError> {
-    let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
-    let data = last.unwrap_or(&recipe.data);
+    let data = recipe.last_data();
     let pool = choose(data, recogniser.config.audio.sample_rate, seed)?;
     let (_, train) = pool.split(data.validation);
     Ok(data.transcripts.normalised(&train.texts()))

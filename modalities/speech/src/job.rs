@@ -9,7 +9,7 @@ use crate::{
     evaluate::evaluate,
     frontend::StemConfig,
     hub,
-    recipe::{ModelSpec, SpeechData, SpeechParts},
+    recipe::{ModelSpec, SpeechParts},
     recogniser::Recogniser,
     self_training,
     task::SpeechTask,
@@ -17,9 +17,9 @@ use crate::{
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_hub::Weights;
-use kiln_objectives::{Objective, Offers};
+use kiln_objectives::{Objective, Offers, offer};
 use kiln_train::{
-    dispatch::{self, OnBackend},
+    dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
     recipe::{Bare, Common, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
     results::Evaluation,
@@ -61,21 +61,16 @@ impl SpeechJob {
         let config = config
             .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
         for (number, stage) in recipe.stage.iter().enumerate() {
-            stage.objective.validate().map_err(|error| {
-                wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
-            })?;
-            stage
-                .objective
-                .fits(&offers(&config))
-                .map_err(|problem| wrong(&format!("stage.{number}.objective"), problem))?;
-            let data = stage.data.as_ref().unwrap_or(&recipe.data);
+            let checked = stage.objective.check(&offers(&config));
+            checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
+            let data = recipe.data_of(stage);
             if data.sources.is_empty() {
                 let problem = "names no recordings: `spoken`, `espeak` or `manifest`".into();
                 return Err(wrong("data.sources", problem));
             }
             if let Some(settings) = &data.self_training {
                 let starts = number > 0 || stage.init.is_some() || directory.is_some();
-                let transcribes = matches!(stage.objective, Objective::Supervised(_));
+                let transcribes = stage.objective.is_supervised();
                 if let Some(problem) = self_training::mismatch(settings, starts, transcribes) {
                     return Err(wrong("data.self_training", problem));
                 }
@@ -94,15 +89,7 @@ impl SpeechJob {
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
 
-    fn data_of<'a>(&'a self, stage: &'a Stage<SpeechParts>) -> &'a SpeechData {
-        stage.data.as_ref().unwrap_or(&self.recipe.data)
-    }
-
-    fn data_seed(&self) -> Seed {
-        Seed::new(self.recipe.seed).part("data")
-    }
-
-    /// The model of a stage, with the head that its objective trains and no other.
+    /// The model of a stage, with the heads that its objective trains and no other.
     fn stage_config(
         &self,
         objective: &Objective,
@@ -110,29 +97,26 @@ impl SpeechJob {
     ) -> SpeechModelConfig {
         let mut config = self.config.clone();
         let ctc = config.ctc.take();
-        match objective {
-            Objective::Supervised(_) => {
-                (config.quantiser, config.token) = (None, None);
-                let ctc = ctc.unwrap_or_default();
-                // Before the transcripts are read, a vocabulary of the usual size stands in.
-                config.ctc = Some(match vocabulary {
-                    Some(vocabulary) => CtcConfig {
-                        vocabulary: vocabulary.len(),
-                        blank: vocabulary.blank() as usize,
-                        ..ctc
-                    },
-                    None => ctc,
-                });
-            }
-            Objective::Contrastive(_) => {
-                config.token = None;
-                config.quantiser = Some(config.quantiser.unwrap_or_default());
-            }
-            Objective::SelfDistillation(_) => {
-                config.token = Some(TokenHeadConfig::Teacher);
-                config.quantiser = None;
-            }
-            _ => config.quantiser = None,
+        if objective.is_supervised() {
+            let ctc = ctc.unwrap_or_default();
+            // Before the transcripts are read, a vocabulary of the usual size stands in.
+            config.ctc = Some(match vocabulary {
+                Some(vocabulary) => CtcConfig {
+                    vocabulary: vocabulary.len(),
+                    blank: vocabulary.blank() as usize,
+                    ..ctc
+                },
+                None => ctc,
+            });
+        }
+        let codes = objective.has(|one| matches!(one, Objective::Contrastive(_)));
+        config.quantiser = codes.then(|| config.quantiser.take().unwrap_or_default());
+        let without_tokens =
+            |one: &Objective| matches!(one, Objective::Supervised(_) | Objective::Contrastive(_));
+        if objective.has(|one| matches!(one, Objective::SelfDistillation(_))) {
+            config.token = Some(TokenHeadConfig::Teacher);
+        } else if !objective.has(|one| !without_tokens(one)) {
+            config.token = None;
         }
         config
     }
@@ -141,7 +125,6 @@ impl SpeechJob {
 /// What a speech model offers to objectives. Heads that transcribe and quantisers are made where
 /// they are needed.
 fn offers(config: &SpeechModelConfig) -> Offers {
-    let offer = |there: bool, reason: &str| if there { Ok(()) } else { Err(reason.to_owned()) };
     let mel = matches!(config.frontend.stem, StemConfig::LogMel(_));
     Offers {
         labels: Ok(()),
@@ -196,19 +179,18 @@ impl Job for SpeechJob {
     }
 
     fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
-        // Only where gradients are recorded do parameters know whether they are trained.
-        type Trained = burn::backend::Autodiff<burn_flex::Flex>;
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         for stage in &self.recipe.stage {
             let config = self.stage_config(&stage.objective, None);
+            // Only where gradients are recorded do parameters know whether they are trained.
             let model =
-                SpeechModel::<Trained>::new(config.clone(), &Default::default()).map_err(boxed)?;
+                SpeechModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
             let [parameters, trainable] = start::count(&model, stage)?;
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
             }
-            let data = self.data_of(stage);
-            let pool = data::choose(data, config.audio.sample_rate, self.data_seed());
+            let data = self.recipe.data_of(stage);
+            let pool = data::choose(data, config.audio.sample_rate, self.recipe.data_seed());
             let examples = pool.map_err(boxed)?.len().saturating_sub(data.validation);
             plans.push(StagePlan {
                 name: stage.name.clone(),
@@ -229,17 +211,22 @@ impl Job for SpeechJob {
         let known = start.as_ref().filter(|start| Vocabulary::is_in(&start.dir));
         let known = known.map(|start| Vocabulary::read(&start.dir, None)).transpose();
         let known = known.map_err(boxed)?;
-        let transcribe = matches!(settings.objective, Objective::Supervised(_));
+        let transcribe = settings.objective.is_supervised();
         let base = self.stage_config(&settings.objective, None);
-        let source = self.data_of(settings);
+        let source = self.recipe.data_of(settings);
         let taught = match (&source.self_training, &start) {
             (Some(settings), Some(start)) => {
                 let teacher = Recogniser::open(&start.dir, self.recipe.device)?;
-                Some(self_training::transcribe(settings, source, &teacher, self.data_seed())?)
+                Some(self_training::transcribe(
+                    settings,
+                    source,
+                    &teacher,
+                    self.recipe.data_seed(),
+                )?)
             }
             _ => None,
         };
-        let seed = self.data_seed();
+        let seed = self.recipe.data_seed();
         let data = data::open(source, &base, known.as_ref(), transcribe, taught, seed);
         let data = data.map_err(boxed)?;
         let config = self.stage_config(&settings.objective, data.vocabulary.as_deref());
@@ -259,7 +246,7 @@ impl Job for SpeechJob {
     }
 
     fn evaluate(&self, model: &Path) -> kiln_train::Result<Evaluation> {
-        Ok(evaluate(&self.recipe, model, self.data_seed())?)
+        Ok(evaluate(&self.recipe, model, self.recipe.data_seed())?)
     }
 }
 

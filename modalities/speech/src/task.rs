@@ -11,8 +11,8 @@ use crate::{
     transcript::Normalisation,
     vocabulary::Vocabulary,
 };
-use burn::{module::AutodiffModule, tensor::Tensor};
-use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
+use burn::module::AutodiffModule;
+use kiln_core::{AutodiffBackend, Backend, Loss, LossMean, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
@@ -48,24 +48,20 @@ impl SpeechTask {
         teacher: Option<&SpeechModel<B>>,
         device: &B::Device,
     ) -> Result<(f64, ErrorRates), TaskError> {
-        let (mut sum, mut count) = (0.0, 0usize);
+        let mut mean = LossMean::default();
         let mut rates = ErrorRates::new(Normalisation::none());
         for (number, items) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
             let Some(host) = collate(&self.collator, items)? else { continue };
             let batch = host.upload::<B>(device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
-            let mut context = StepContext { rng: &mut rng, observe: false, step: 0 };
-            let loss = self.objective.loss(model, teacher, &batch, &mut context);
-            let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
-            sum += value * loss.count as f64;
-            count += loss.count;
-            if let (Some(vocabulary), Objective::Supervised(_)) =
-                (&self.vocabulary, &self.objective)
-            {
+            let mut context = StepContext::new(&mut rng);
+            mean.add(&self.objective.loss(model, teacher, &batch, &mut context));
+            let transcribes = self.objective.is_supervised();
+            if let Some(vocabulary) = self.vocabulary.as_ref().filter(|_| transcribes) {
                 self.transcribe(model, &batch, items, vocabulary, &mut rates)?;
             }
         }
-        Ok((sum / count.max(1) as f64, rates))
+        Ok((mean.mean(), rates))
     }
 
     fn transcribe<B: Backend>(
@@ -124,7 +120,7 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
     ) -> Loss<B> {
         match batch {
             Some(batch) => self.objective.loss(model, teacher, &batch.upload::<B>(device), context),
-            None => Loss::new(Tensor::zeros([1], device), 0),
+            None => Loss::nothing(device),
         }
     }
 

@@ -47,8 +47,8 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
         let device = batch.input.device();
         let Layout { batch: items, tokens, .. } = self.layout(batch);
         match (&self.config().token, &batch.units, &batch.spectrogram) {
-            (Some(TokenHeadConfig::Units(count)), Some(units), _) => {
-                Targets::Ids { ids: units.clone(), vocabulary: *count }
+            (Some(TokenHeadConfig::Units(_)), Some(units), _) => {
+                Targets::Ids { ids: units.clone() }
             }
             (Some(TokenHeadConfig::LogMel(_)), _, Some(values)) => {
                 Targets::Values { values: values.clone(), mask_missing: None }
@@ -112,7 +112,7 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
     /// configuration says. Models without a CTC head, and batches without labels, count nothing.
     fn supervised(&self, batch: &SpeechBatch<B>, context: &mut StepContext<'_>) -> Loss<B> {
         let device = batch.input.device();
-        let nothing = || Loss::new(Tensor::zeros([1], &device), 0);
+        let nothing = || Loss::nothing(&device);
         let Some(labels) = &batch.labels else { return nothing() };
         let augment = self.config().augment.filter(|_| B::ad_enabled(&device));
         let hidden = match augment {

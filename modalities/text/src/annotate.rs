@@ -6,6 +6,7 @@ use crate::{
     embed::{EmbedError, Watch},
     examples::Example,
     labelled::Encoder,
+    metrics::highest,
     predict::Said,
     tokenizer::TextTokenizer,
 };
@@ -243,12 +244,9 @@ fn mentions(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) 
         let Said::Tokens(scores) = said else { continue };
         for (place, first) in &piece.words {
             let row = scores.outer_iter().nth(*first);
-            let best = row.and_then(|row| {
-                let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-                best.map(|(tag, _)| tag)
-            });
+            let best = row.map_or(0, |row| highest(row.iter().copied()));
             words.push(place.clone());
-            tags.push(head.name(best.unwrap_or(0)));
+            tags.push(head.name(best));
         }
     }
     let mention = |label: &str, first: usize, last: usize| {

@@ -119,6 +119,13 @@ impl Default for PoolerConfig {
     }
 }
 
+impl PoolerConfig {
+    /// The last token as it is: decoders.
+    pub fn of_last() -> Self {
+        Self { pooling: Pooling::Last, transform: None, ..Self::default() }
+    }
+}
+
 /// Which tokens a text's vector is made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -4,6 +4,7 @@ use crate::{
     cache::{CacheError, CacheSpec, TokenCache},
     examples::Example,
     labelled::{Aim, ChatTemplate, EncodeError, Encoder, LabelledData, Row, Rows},
+    lexicon::{Terms, WithTerms},
     order::Ordered,
     packing::{Packed, PackedSource, PackingError},
     recipe::{TextData, TextSource, TokenizerSource, Validation, Windows},
@@ -180,6 +181,12 @@ pub fn open(
             (Arc::new(Ordered::new(train, size, order, seed.part("order"))?), false)
         }
     };
+    let Some(lexicon) = &data.lexicon else {
+        return Ok(StageData { train, shuffle, validation, tokenizer });
+    };
+    let terms = Terms::new(&lexicon.read()?, &tokenizer)?;
+    let validation = validation.into_iter().map(|held| WithTerms::told(&terms, held)).collect();
+    let train = Arc::new(WithTerms { source: train, terms });
     Ok(StageData { train, shuffle, validation, tokenizer })
 }
 
@@ -219,7 +226,7 @@ pub fn encode(
 }
 
 /// Examples that are all there.
-struct Listed(Vec<Example>);
+pub(crate) struct Listed(pub(crate) Vec<Example>);
 
 impl Source for Listed {
     type Example = Example;
@@ -245,7 +252,8 @@ fn phases(data: &TextData, sources: &[Sequences], batch: u64) -> Vec<Phase> {
     };
     let first = Phase { from: 0, weights };
     let later = data.phases.iter();
-    let later = later.map(|one| Phase { from: one.step * batch, weights: one.weights.clone() });
+    let later = later
+        .map(|one| Phase { from: one.step.saturating_mul(batch), weights: one.weights.clone() });
     std::iter::once(first).chain(later).collect()
 }
 

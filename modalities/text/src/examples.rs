@@ -6,6 +6,7 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;
+use std::ops::Range;
 
 /// The label of what is not counted.
 pub const IGNORED: i64 = -100;
@@ -25,6 +26,8 @@ pub struct Example {
     pub documents: Vec<u32>,
     /// Which are worth predicting; empty where all are.
     pub counted: Vec<bool>,
+    /// Where words of a lexicon stand in it.
+    pub terms: Vec<Range<usize>>,
     /// Texts that belong to it: an answer to it, one like it, others unlike it. Of them ids,
     /// segments and what counts are used.
     pub others: Vec<Example>,
@@ -60,6 +63,8 @@ pub struct TextHostBatch {
     pub starts: Vec<bool>,
     /// Tokens that are worth predicting, `[batch, tokens]`; empty where all are.
     pub counted: Vec<bool>,
+    /// Where words of a lexicon stand in each text; empty where there are none.
+    pub terms: Vec<Vec<Range<usize>>>,
     /// How many consecutive texts belong together; 0 or 1 where each stands for itself.
     pub views: usize,
     /// What is to be said of each text, or of those that belong together.
@@ -120,6 +125,8 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
     let fixed = flags(|example| &example.fixed, false, true);
     let starts = flags(|example| &example.starts, true, true);
     let counted = flags(|example| &example.counted, true, false);
+    let known = rows.iter().any(|row| !row.terms.is_empty());
+    let terms = rows.iter().filter(|_| known).map(|row| row.terms.clone()).collect();
     if rows.iter().any(|row| !row.types.is_empty()) {
         text.types = rows.iter().flat_map(|row| padded(&row.types, tokens, 0)).collect();
     }
@@ -144,6 +151,7 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         fixed,
         starts,
         counted,
+        terms,
         views: others + 1,
     }
 }

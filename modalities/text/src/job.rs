@@ -2,20 +2,19 @@
 
 use crate::{
     TextModel, TextModelConfig,
-    config::{Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig},
+    config::SpecialIds,
     cost, data,
     evaluate::evaluate,
     hub,
     labelled::{Aim, Rows},
     recipe::{EvaluationKind, ModelSpec, TextData, TextParts, TokenizerSource, Windows},
+    stage_model::{offers, stage_config, with_heads},
     task::TextTask,
-    tokenizer::{Role, TextTokenizer},
+    tokenizer::TextTokenizer,
 };
 use kiln_core::{AutodiffBackend, Seed};
-use kiln_nn::{Activation, PositionConfig, TransformerConfig};
-use kiln_objectives::{Objective, Offers, Views};
 use kiln_train::{
-    dispatch::{self, OnBackend},
+    dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
     recipe::{Bare, Common, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
     results::Evaluation,
@@ -60,14 +59,9 @@ impl TextJob {
             .validate()
             .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
         for (number, stage) in recipe.stage.iter().enumerate() {
-            stage.objective.validate().map_err(|error| {
-                wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
-            })?;
-            let data = stage.data.as_ref().unwrap_or(&recipe.data);
-            stage
-                .objective
-                .fits(&offers(&config, data))
-                .map_err(|problem| wrong(&format!("stage.{number}.objective"), problem))?;
+            let data = recipe.data_of(stage);
+            let checked = stage.objective.check(&offers(&config, data));
+            checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
             if data.sources.is_empty() && data.labelled.is_none() {
                 let problem = data::StageDataError::NoSources.to_string();
                 return Err(wrong("data.sources", problem));
@@ -90,8 +84,7 @@ impl TextJob {
         }
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
             let writes = config.causal || config.decoder.is_some();
-            let last = recipe.stage.last().and_then(|stage| stage.data.as_ref());
-            let labelled = last.unwrap_or(&recipe.data).labelled.is_some();
+            let labelled = recipe.last_data().labelled.is_some();
             let problem = match evaluation.kind {
                 EvaluationKind::Language(_) if !config.causal => WRITES,
                 EvaluationKind::Samples(_) if !writes => WRITES,
@@ -105,14 +98,6 @@ impl TextJob {
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
 
-    fn data_of<'a>(&'a self, stage: &'a Stage<TextParts>) -> &'a TextData {
-        stage.data.as_ref().unwrap_or(&self.recipe.data)
-    }
-
-    fn data_seed(&self) -> Seed {
-        Seed::new(self.recipe.seed).part("data")
-    }
-
     /// The model of a stage, before anything is read at length: a tokenizer that is to be trained has
     /// the vocabulary that was asked for, and one that is missing is that of the stage before.
     fn planned_config(
@@ -121,7 +106,7 @@ impl TextJob {
         aim: Option<&Aim>,
         before: Option<&TextModelConfig>,
     ) -> Result<TextModelConfig, TaskError> {
-        let data = self.data_of(stage);
+        let data = self.recipe.data_of(stage);
         data::find(data)?;
         match (&data.tokenizer, &self.directory) {
             (None, None) if before.is_some() => {
@@ -144,8 +129,8 @@ impl TextJob {
 
     /// The labelled rows of a stage, and what is learnt of them.
     fn labelled(&self, stage: &Stage<TextParts>) -> Result<Option<(Rows, Aim)>, TaskError> {
-        let Some(labelled) = &self.data_of(stage).labelled else { return Ok(None) };
-        let rows = labelled.rows(self.data_seed().part("labelled"))?;
+        let Some(labelled) = &self.recipe.data_of(stage).labelled else { return Ok(None) };
+        let rows = labelled.rows(self.recipe.data_seed().part("labelled"))?;
         let writes = self.config.decoder.is_some();
         let aim = Aim::of(&stage.objective, &rows.train, &labelled.names, writes);
         Ok(Some((rows, aim.map_err(data::StageDataError::Aim)?)))
@@ -157,170 +142,13 @@ impl TextJob {
         data: &TextData,
         from: Option<&Path>,
     ) -> Result<Arc<TextTokenizer>, data::StageDataError> {
-        data::tokenizer(data, from.or(self.directory.as_deref()), self.data_seed())
+        data::tokenizer(data, from.or(self.directory.as_deref()), self.recipe.data_seed())
     }
 }
 
 /// What evaluations of writers want.
 const WRITES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
                       once (`model.*.causal`)";
-
-/// With the heads that an objective trains.
-fn with_heads(
-    config: &TextModelConfig,
-    objective: &Objective,
-    aim: Option<&Aim>,
-) -> TextModelConfig {
-    let mut config = config.clone();
-    let vocabulary = |objective: &&Objective| {
-        use Objective::{
-            Autoregressive, Bottleneck, Denoising, Masked, Permuted, Preference, Replaced,
-        };
-        let of_ids = matches!(objective, Permuted(_) | Replaced(_) | Bottleneck(_));
-        of_ids || matches!(objective, Masked(_) | Autoregressive(_) | Denoising(_) | Preference(_))
-    };
-    if objective.each().iter().any(vocabulary) || aim == Some(&Aim::Write) {
-        config.language.get_or_insert_with(LanguageHeadConfig::default);
-    } else {
-        config.language = None;
-    }
-    let trains = |kind: fn(&Objective) -> bool| objective.each().into_iter().any(kind);
-    config.judge = trains(|one| matches!(one, Objective::Replaced(_)));
-    if !trains(|one| matches!(one, Objective::Bottleneck(_))) {
-        config.bottleneck = None;
-    } else if config.bottleneck.is_none() {
-        // One block of the backbone's kind.
-        config.bottleneck = Some(TransformerConfig { layers: 1, ..config.backbone.clone() });
-    }
-    let before = config.task.take();
-    if let Some(Aim::Head(kind, labels)) = aim {
-        let names = labels.names().to_vec();
-        let dropout = before.map_or(config.embedding.dropout, |task| task.dropout);
-        config.task = Some(TaskHeadConfig { dropout, ..TaskHeadConfig::new(*kind, names) });
-        config.pooler = config.pooler.filter(|_| !kind.is_of_tokens());
-        // What published classifiers of these families have.
-        let published = match config.format {
-            Some(Format::Bert | Format::Roberta | Format::Mpnet) => Some(PoolerConfig::default()),
-            Some(Format::ModernBert) => Some(PoolerConfig {
-                transform: config
-                    .language
-                    .and_then(|head| head.transform)
-                    .or(Some(Activation::Gelu)),
-                bias: false,
-                norm: true,
-                ..PoolerConfig::default()
-            }),
-            _ => None,
-        };
-        if !kind.is_of_tokens() {
-            config.pooler = config.pooler.or(published);
-        }
-    }
-    config
-}
-
-/// The model of a stage: its vocabulary is the tokenizer's, and it has the head that its objective
-/// trains.
-fn stage_config(
-    config: &TextModelConfig,
-    objective: &Objective,
-    aim: Option<&Aim>,
-    tokenizer: &TextTokenizer,
-) -> Result<TextModelConfig, TaskError> {
-    let mut config = with_heads(config, objective, aim);
-    let id = |role: Role| tokenizer.special().get(role).map(|token| token.id);
-    config.special = SpecialIds {
-        pad: id(Role::Pad),
-        bos: tokenizer.begin(),
-        eos: tokenizer.end(),
-        mask: id(Role::Mask),
-        decoder_start: config.special.decoder_start.or(id(Role::Pad)).or(tokenizer.begin()),
-        sentinels: tokenizer.special().sentinels(),
-    };
-    // A published model may have more rows than its tokenizer has tokens, but not fewer.
-    if config.format.is_none() || config.vocabulary < tokenizer.vocabulary() {
-        config.vocabulary = tokenizer.vocabulary();
-    }
-    for objective in objective.each() {
-        let hides = match objective {
-            Objective::Masked(_)
-            | Objective::SelfDistillation(_)
-            | Objective::Permuted(_)
-            | Objective::Replaced(_)
-            | Objective::Bottleneck(_) => true,
-            Objective::Paired(paired) => aim.is_none() && paired.views != Views::Dropout,
-            _ => false,
-        };
-        if hides {
-            tokenizer.need(Role::Mask, "training on hidden tokens, to stand for them")?;
-        }
-        if let Objective::Denoising(_) = objective
-            && config.special.sentinels.is_none()
-        {
-            let problem = "`denoising` needs sentinels that stand for what is taken out, and the \
-                           tokenizer has none (`<extra_id_0>` and on): train one with \
-                           `data.tokenizer.train.sentinels = 100`";
-            return Err(problem.into());
-        }
-    }
-    config.validate()?;
-    Ok(config)
-}
-
-/// What a text model and its data offer to objectives. Heads are made where they are needed.
-fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
-    let offer = |there: bool, reason: &str| if there { Ok(()) } else { Err(reason.to_owned()) };
-    let labelled = offer(
-        data.labelled.is_some(),
-        "learns from labelled examples: name them in `data.labelled.train`",
-    );
-    Offers {
-        labels: labelled.clone(),
-        targets: Ok(()),
-        hiding: Ok(()),
-        both_sides: offer(
-            !config.causal,
-            "needs a model that sees both sides of what is hidden; this one is causal: use \
-             `autoregressive`, or set `model.*.causal` to false",
-        ),
-        next: offer(
-            config.decoder.is_none(),
-            "trains decoders; this model is an encoder-decoder: use `denoising`, or `supervised` \
-             with pairs",
-        ),
-        ahead: 1,
-        quantiser: offer(
-            false,
-            "needs a quantiser of what tokens are made of; words are ids already: use `paired`",
-        ),
-        blocks: offer(
-            config.decoder.is_none(),
-            "predicts what a teacher's blocks give; this model is an encoder-decoder",
-        ),
-        pairs: labelled.clone(),
-        grades: labelled.clone(),
-        dropout: offer(
-            config.backbone.drops() || config.embedding.dropout > 0.0,
-            "sees a text twice, which is the same without dropout: set some in \
-             `model.parts.backbone`, use `views.hidden`, or name pairs in `data.labelled.train`",
-        ),
-        writing: Ok(()),
-        preferences: labelled,
-        places: offer(
-            config.decoder.is_none()
-                && config.backbone.local.is_none()
-                && matches!(&config.backbone.positions, None | Some(PositionConfig::Rotary(_))),
-            "tells tokens where they stand one by one, which learnt and rotary positions can: not \
-             ALiBi, relative buckets or local windows (`model.parts.backbone.positions`)",
-        ),
-        judge: Ok(()),
-        reconstruction: offer(
-            config.decoder.is_none(),
-            "trains encoders; this model is an encoder-decoder",
-        ),
-        tasks: Vec::new(),
-    }
-}
 
 fn boxed(error: impl Into<TaskError>) -> TaskError {
     error.into()
@@ -336,17 +164,16 @@ impl Job for TextJob {
     }
 
     fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
-        // Only where gradients are recorded do parameters know whether they are trained.
-        type Trained = burn::backend::Autodiff<burn_flex::Flex>;
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         let mut before: Option<TextModelConfig> = None;
         for stage in &self.recipe.stage {
-            let data = self.data_of(stage);
+            let data = self.recipe.data_of(stage);
             let labelled = self.labelled(stage)?;
             let aim = labelled.as_ref().map(|(_, aim)| aim);
             let config = self.planned_config(stage, aim, before.as_ref())?;
+            // Only where gradients are recorded do parameters know whether they are trained.
             let model =
-                TextModel::<Trained>::new(config.clone(), &Default::default()).map_err(boxed)?;
+                TextModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
             let [parameters, trainable] = start::count(&model, stage)?;
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
@@ -370,7 +197,7 @@ impl Job for TextJob {
         let missing = || boxed(format!("the recipe has no stage {stage}"));
         let settings = self.recipe.stage.get(stage).ok_or_else(missing)?;
         let start = Start::of(settings, from, self.directory.as_deref())?;
-        let data = self.data_of(settings);
+        let data = self.recipe.data_of(settings);
         let tokenizer = self.tokenizer(data, start.as_ref().map(|start| start.dir.as_path()));
         let tokenizer = tokenizer.map_err(boxed)?;
         let labelled = self.labelled(settings)?;
@@ -381,7 +208,7 @@ impl Job for TextJob {
             (Some(labelled), Some((rows, aim))) => {
                 data::open_labelled(labelled, rows, aim, tokenizer)
             }
-            _ => data::open(data, tokenizer, batch, self.data_seed()),
+            _ => data::open(data, tokenizer, batch, self.recipe.data_seed()),
         }
         .map_err(boxed)?;
         let seed = stage_seed(&self.common, stage);
@@ -400,7 +227,7 @@ impl Job for TextJob {
     }
 
     fn evaluate(&self, model: &Path) -> kiln_train::Result<Evaluation> {
-        Ok(evaluate(&self.recipe, model, self.data_seed())?)
+        Ok(evaluate(&self.recipe, model, self.recipe.data_seed())?)
     }
 }
 

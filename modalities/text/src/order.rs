@@ -163,22 +163,8 @@ impl Source for Ordered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Listed;
     use std::sync::Arc;
-
-    struct Listed(Vec<Example>);
-
-    impl Source for Listed {
-        type Example = Example;
-        type Error = TaskSourceError;
-
-        fn size(&self) -> Size {
-            Size::Known(self.0.len() as u64)
-        }
-
-        fn example(&self, index: u64) -> Result<Example, TaskSourceError> {
-            Ok(self.0[index as usize].clone())
-        }
-    }
 
     fn ordered(pace: Pace, by: Difficulty) -> Ordered {
         // The n-th has n + 1 different ids of twelve, the rarer the later.

@@ -4,7 +4,7 @@ use crate::{
     TextModel,
     examples::{Example, TextBatch, collate},
 };
-use kiln_core::{Backend, Loss, Objective as _, StepContext, TokenModel as _, Tokens, View};
+use kiln_core::{Backend, Loss, StepContext, TokenModel as _, Tokens, View};
 use kiln_objectives::{Autoregressive, Objective};
 use ndarray::{Array2, Axis, s};
 

@@ -4,6 +4,7 @@ use crate::{
     config::TextModelConfig,
     generate::Generation,
     labelled::{LabelledData, LabelledSource},
+    lexicon::Lexicon,
     order::Order,
     packing::{Held, Packing},
     presets::Preset,
@@ -67,6 +68,9 @@ pub struct TextData {
     /// are `cut`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// Words of which masked training hides more than of others, `objective.masked.lexicon`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lexicon: Option<Lexicon>,
     /// What is kept for validation.
     pub validation: Validation,
 }

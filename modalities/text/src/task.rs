@@ -1,13 +1,13 @@
 //! A stage of training on text, as the trainer sees it.
 
 use crate::{
-    TextModel, TextModelConfig,
+    TextModel, TextModelConfig, embed,
     examples::{Example, TextHostBatch, collate},
     hub,
     tokenizer::TextTokenizer,
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, LossMean, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
@@ -44,7 +44,7 @@ impl TextTask {
         teacher: Option<&TextModel<B>>,
         device: &B::Device,
     ) -> f64 {
-        let (mut sum, mut count) = (0.0, 0usize);
+        let mut mean = LossMean::default();
         // Spread over all, so that each source has its part.
         let step = self.validation.len().div_ceil(VALIDATED).max(1);
         let chosen: Vec<Example> = self.validation.iter().step_by(step).cloned().collect();
@@ -53,11 +53,9 @@ impl TextTask {
             let batch = host.upload::<B>(&self.config.embedding, device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
             let loss = self.objective.loss(model, teacher, &batch, &mut StepContext::new(&mut rng));
-            let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
-            sum += value * loss.count as f64;
-            count += loss.count;
+            mean.add(&loss);
         }
-        sum / count.max(1) as f64
+        mean.mean()
     }
 }
 
@@ -120,7 +118,15 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         dir: &Path,
     ) -> Result<(), TaskError> {
         model.save(dir)?;
-        Ok(self.tokenizer.write(dir)?)
+        self.tokenizer.write(dir)?;
+        let embeds = |one: &Objective| matches!(one, Objective::Paired(_) | Objective::Ranked(_));
+        let config = model.config();
+        // Other tools then pool as it was trained to; of a layer above the pooling they know nothing.
+        if self.objective.has(embeds) && config.pooler.is_none() {
+            let (width, pooling) = (config.width, config.default_pooling());
+            embed::write_sentence_files(dir, width, pooling, config.longest(), true)?;
+        }
+        Ok(())
     }
 
     fn published(&self) -> Result<Option<Published>, TaskError> {

@@ -2,21 +2,19 @@
 
 use crate::{
     batch::{HostText, Text},
-    config::TaskKind,
     examples::{Example, Labels, TextBatch, collate},
     model::{Reading, TextModel},
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Sign, StepContext, Targets, TokenModel,
+    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, StepContext, Targets, TokenModel,
     Tokens, View,
 };
-use kiln_kernels::{CrossEntropyOptions, cross_entropy};
-use kiln_objectives::{Autoregressive, losses};
+use kiln_objectives::Autoregressive;
 use rand::RngExt as _;
 
 /// What is added to a score that is not to count.
-const UNSEEN: f32 = -1e9;
+pub(crate) const UNSEEN: f32 = -1e9;
 
 impl<B: Backend> TokenModel<B> for TextModel<B> {
     type Batch = TextBatch<B>;
@@ -32,6 +30,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
             documents: (!text.documents.is_empty())
                 .then(|| text.documents.iter().map(|start| *start as usize).collect()),
             counted: flags(&batch.host.counted),
+            terms: (!batch.host.terms.is_empty()).then(|| batch.host.terms.clone()),
             views: batch.host.views.max(1),
             ..Layout::new(text.batch, text.tokens)
         }
@@ -63,7 +62,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 
     fn targets(&self, batch: &TextBatch<B>) -> Targets<B> {
-        Targets::Ids { ids: batch.text.ids.clone(), vocabulary: self.config().vocabulary }
+        Targets::Ids { ids: batch.text.ids.clone() }
     }
 
     /// Without a head for the vocabulary, what comes in goes out.
@@ -243,103 +242,12 @@ impl<B: Backend> TextModel<B> {
         }
         text
     }
-
-    fn loss_of_written(
-        &self,
-        batch: &TextBatch<B>,
-        memory: &Tokens<B>,
-        next: &[i64],
-    ) -> Option<Loss<B>> {
-        let written = self.write(batch.written.as_ref()?, memory, None)?;
-        let (rows, ids, count) = batch.counted(next);
-        if count == 0 {
-            return None;
-        }
-        let [items, tokens, width] = written.dims();
-        let rows = written.values.reshape([items * tokens, width]).select(0, rows);
-        Some(Loss::new(self.losses(rows, ids)?.mean(), count))
-    }
-
-    fn loss_of_labels(
-        &self,
-        batch: &TextBatch<B>,
-        tokens: &Tokens<B>,
-        labels: &Labels,
-        observe: bool,
-    ) -> Option<Loss<B>> {
-        let device = batch.device();
-        let kind = self.config().task.as_ref()?.kind;
-        let classified = |scores: Tensor<B, 2>, classes: Tensor<B, 1, Int>, count| {
-            let options = CrossEntropyOptions::default();
-            let value = cross_entropy(scores.clone(), classes.clone(), options).mean();
-            let loss = Loss::new(value, count);
-            if observe {
-                loss.with_sign(Sign::Accuracy, losses::accuracy(scores.detach(), classes, None))
-            } else {
-                loss
-            }
-        };
-        match (kind, labels) {
-            (TaskKind::Classes(_), Labels::Classes(classes)) => {
-                let count = classes.len();
-                let classes: Vec<i64> = classes.iter().map(|class| i64::from(*class)).collect();
-                let classes = Tensor::from_data(TensorData::new(classes, [count]), &device);
-                Some(classified(self.task_of_texts(tokens)?, classes, count))
-            }
-            (TaskKind::Tags(_), Labels::Tags(tags)) => {
-                let (rows, tags, count) = batch.counted(tags);
-                let scores = self.task_of_tokens(tokens)?;
-                let [items, length, outputs] = scores.dims();
-                let scores = scores.reshape([items * length, outputs]);
-                (count > 0).then(|| classified(scores.select(0, rows), tags, count))
-            }
-            (TaskKind::Labels(_), Labels::Labels(rows)) => {
-                let scores = self.task_of_texts(tokens)?;
-                let [items, count] = scores.dims();
-                let wanted = rows.iter().flatten().map(|has| f32::from(u8::from(*has)));
-                let wanted = TensorData::new(wanted.collect::<Vec<f32>>(), [items, count]);
-                let wanted = Tensor::<B, 2>::from_data(wanted, &device);
-                // max(s, 0) - s·t + ln(1 + e^-|s|): the cross-entropy of a sigmoid, without overflow.
-                let value = scores.clone().clamp_min(0.0) - scores.clone() * wanted
-                    + scores.abs().neg().exp().log1p();
-                Some(Loss::new(value.mean(), items * count))
-            }
-            (TaskKind::Numbers(_), Labels::Numbers(rows)) => {
-                let scores = self.task_of_texts(tokens)?;
-                let [items, count] = scores.dims();
-                let wanted = TensorData::new(rows.concat(), [items, count]);
-                let wanted = Tensor::<B, 2>::from_data(wanted, &device);
-                Some(Loss::new((scores - wanted).square().mean(), items * count))
-            }
-            (TaskKind::Span, Labels::Spans(spans)) => {
-                // Scores over the tokens of each text, for the beginning and for the end.
-                let scores = self.task_of_tokens(tokens)?;
-                let [items, length, _] = scores.dims();
-                let end = |side: usize, ends: Vec<i64>| {
-                    let scores = scores.clone().narrow(2, side, 1).reshape([items, length]);
-                    let scores = match &tokens.mask_pad {
-                        Some(pad) => scores.mask_fill(pad.clone(), UNSEEN),
-                        None => scores,
-                    };
-                    let ends = Tensor::from_data(TensorData::new(ends, [items]), &device);
-                    cross_entropy(scores, ends, CrossEntropyOptions::default()).mean()
-                };
-                let first = end(0, spans.iter().map(|(first, _)| i64::from(*first)).collect());
-                let last = end(1, spans.iter().map(|(_, last)| i64::from(*last)).collect());
-                Some(Loss::new((first + last).mul_scalar(0.5), items))
-            }
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{SpecialIds, TaskHeadConfig, TextModelConfig},
-        examples::Label,
-    };
+    use crate::config::{SpecialIds, TextModelConfig};
     use burn::tensor::Bool;
     use burn_flex::Flex;
     use kiln_core::Seed;
@@ -352,10 +260,9 @@ mod tests {
         Example { ids: ids.to_vec(), ..Example::default() }
     }
 
-    fn encoder(task: Option<TaskKind>) -> TextModelConfig {
+    fn encoder() -> TextModelConfig {
         TextModelConfig {
             causal: false,
-            task: task.map(|kind| TaskHeadConfig::new(kind, Vec::new())),
             special: SpecialIds { mask: Some(9), ..SpecialIds::default() },
             ..TextModelConfig::default()
         }
@@ -367,7 +274,7 @@ mod tests {
 
     #[test]
     fn hidden_tokens_are_masked_and_disguised_ones_are_others() {
-        let config = encoder(None);
+        let config = encoder();
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
         let hide = Tensor::<Flex, 2, Bool>::from_data([[false, true, false]], &Default::default());
         let one = batch(&config, &[text(&[1, 2, 3])]);
@@ -383,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_prefix_is_seen_by_all() {
-        let config = encoder(None);
+        let config = encoder();
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
         let read = |ids: &[u32], prefix: Option<usize>| {
             let view = View { prefix: prefix.map(|prefix| vec![prefix]), ..View::causal() };
@@ -403,50 +310,5 @@ mod tests {
             values(model.encode(&batch(&config, &[example]), view).values.narrow(1, 0, 2))
         };
         assert_eq!(packed(3), packed(4));
-    }
-
-    #[test]
-    fn each_task_has_a_loss_that_knows_right_from_wrong() {
-        use burn::backend::Autodiff;
-        type A = Autodiff<Flex>;
-        use burn::tensor::backend::Backend as _;
-        let device = Default::default();
-        A::seed(&device, 1);
-        let tasks = [
-            (TaskKind::Classes(3), Label::Class(2), 3f32.ln()),
-            (TaskKind::Labels(2), Label::Labels(vec![true, false]), 2f32.ln()),
-            (TaskKind::Numbers(1), Label::Numbers(vec![2.0]), 4.0),
-            (TaskKind::Tags(4), Label::Tags(vec![-100, 1, 0]), 4f32.ln()),
-            (TaskKind::Span, Label::Span(1, 2), 3f32.ln()),
-        ];
-        for (kind, label, guess) in tasks {
-            let config = encoder(Some(kind));
-            let model = TextModel::<A>::new(config.clone(), &device).unwrap();
-            let example = Example { label: Some(label), ..text(&[1, 2, 3]) };
-            let host = collate(&[example], &config.special);
-            let batch = host.upload::<A>(&config.embedding, &device);
-            let mut rng = Seed::new(0).rng();
-            let loss = model.supervised(&batch, &mut StepContext::new(&mut rng));
-            assert!(loss.count > 0, "{kind:?}");
-            let value: f32 = loss.value.clone().into_scalar();
-            // Small random weights guess.
-            assert!((value - guess).abs() < 0.6, "{kind:?}: {value} is not about {guess}");
-            let gradients = loss.value.backward();
-            let head = model.task.as_ref().unwrap().output.weight.val();
-            assert!(head.grad(&gradients).unwrap().abs().sum().into_scalar() > 0.0);
-        }
-    }
-
-    #[test]
-    fn what_is_to_be_written_is_scored_against_the_vocabulary() {
-        let config =
-            TextModelConfig { decoder: Some(TextModelConfig::default().backbone), ..encoder(None) };
-        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let example = Example { written: Some(vec![5, 6, 7]), ..text(&[1, 2]) };
-        let mut rng = Seed::new(0).rng();
-        let one = batch(&config, &[example]);
-        let loss = model.supervised(&one, &mut StepContext::new(&mut rng));
-        assert_eq!(loss.count, 3);
-        assert!((loss.value.into_scalar() - 256f32.ln()).abs() < 0.3);
     }
 }

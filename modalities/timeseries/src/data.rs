@@ -119,6 +119,10 @@ pub fn open(
     match data {
         SeriesData::Generated(generated) => open_generated(generated, config, seed),
         SeriesData::Table(table) => {
+            if !(table.share > 0.0 && table.share <= 1.0) {
+                let error = DataError::config("share", table.share, "more than 0, at most 1");
+                return Err(error.into());
+            }
             let series = read_table(&table.source)?;
             let share = (table.share, table.share_of);
             cut(series, table.split, config, share, table.standardise)
@@ -134,12 +138,7 @@ pub fn open(
             )
         }
         SeriesData::Embedded(EmbeddedData { names, split }) => {
-            let sets = match names.as_slice() {
-                [] => embedded::all()?,
-                names => {
-                    names.iter().map(|name| embedded::named(name)).collect::<Result<_, _>>()?
-                }
-            };
+            let sets = embedded::chosen(names)?;
             let series: Vec<_> = sets.into_iter().flat_map(|set| set.series).collect();
             cut(series, *split, config, WHOLE, false)
         }
@@ -154,6 +153,10 @@ fn open_generated(
     config: &SeriesModelConfig,
     seed: Seed,
 ) -> Result<StageData, StageDataError> {
+    let cut = generated.short_histories;
+    if !(0.0..=1.0).contains(&cut) {
+        return Err(DataError::config("short_histories", cut, "0 to 1").into());
+    }
     let mut corpus = generated.corpus.clone();
     corpus.length = config.context + config.horizon;
     if let Some(channels) = config.channels.filter(|_| config.fixes_channels()) {

@@ -4,17 +4,17 @@ use crate::{
     SeriesModel, SeriesModelConfig, cost,
     data::{self, StageData},
     forecaster::Forecaster,
-    hub,
+    hub, language,
     measure::{check, measure},
     model_forecaster::ModelForecaster,
-    recipe::{ModelSpec, SeriesData, SeriesParts},
+    recipe::{ModelSpec, SeriesParts},
     task::SeriesTask,
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_nn::BackboneConfig;
-use kiln_objectives::{Objective, Offers};
+use kiln_objectives::{Offers, offer};
 use kiln_train::{
-    dispatch::{self, OnBackend},
+    dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
     recipe::{Common, Recipe, RecipeText, Stage, parse, resolved},
     results::Evaluation,
@@ -31,6 +31,8 @@ pub struct SeriesJob {
     config: SeriesModelConfig,
     /// The model directory that `model.directory` names.
     directory: Option<PathBuf>,
+    /// The language model's directory that `model.language` names.
+    language: Option<PathBuf>,
 }
 
 impl SeriesJob {
@@ -40,34 +42,33 @@ impl SeriesJob {
     /// When the recipe has a mistake, or names a model that cannot be found.
     pub fn new(text: &RecipeText) -> kiln_train::Result<Self> {
         let recipe = parse::<SeriesParts>(text)?;
-        let (config, directory) = match &recipe.model {
-            ModelSpec::Preset(preset) => (preset.config(), None),
-            ModelSpec::Parts(config) => (config.validate().map(|()| config.as_ref().clone()), None),
+        let (mut directory, mut language) = (None, None);
+        let (part, config) = match &recipe.model {
+            ModelSpec::Preset(preset) => ("preset", preset.config()),
+            ModelSpec::Parts(config) => ("parts", Ok(config.as_ref().clone())),
             ModelSpec::Directory(name) => {
-                let dir = resolve(name)?;
-                (Ok(hub::read_config(&dir).map_err(boxed)?), Some(dir))
+                let dir = directory.insert(resolve(name)?);
+                ("directory", Ok(hub::read_config(dir).map_err(boxed)?))
+            }
+            ModelSpec::Language(spec) => {
+                let dir = language.insert(resolve(&spec.directory)?);
+                ("language.parts", Ok(spec.config(dir).map_err(boxed)?))
             }
         };
+        let config = config.and_then(|config| config.validate().map(|()| config));
         let wrong = |key: &str, problem: String| {
             kiln_train::Error::from(kiln_train::recipe::RecipeError::at(text, key, problem))
         };
-        let mut config = config.map_err(|error| {
-            let part = if matches!(recipe.model, ModelSpec::Parts(_)) { "parts" } else { "preset" };
-            wrong(&format!("model.{part}.{}", error.key), error.to_string())
-        })?;
+        let mut config = config
+            .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
         if directory.is_none() && config.token.is_some() && !trains_forecast_head(&recipe) {
             config.forecast = None;
         }
         for (number, stage) in recipe.stage.iter().enumerate() {
-            stage.objective.validate().map_err(|error| {
-                wrong(&format!("stage.{number}.objective.{}", error.key), error.problem.clone())
-            })?;
-            stage
-                .objective
-                .fits(&offers(&config))
-                .map_err(|problem| wrong(&format!("stage.{number}.objective"), problem))?;
+            let checked = stage.objective.check(&offers(&config));
+            checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
         }
-        Ok(Self { common: recipe.common(), recipe, config, directory })
+        Ok(Self { common: recipe.common(), recipe, config, directory, language })
     }
 
     /// The model's configuration.
@@ -81,24 +82,19 @@ impl SeriesJob {
     }
 
     fn data(&self, stage: &Stage<SeriesParts>) -> kiln_train::Result<StageData> {
-        let source: &SeriesData = stage.data.as_ref().unwrap_or(&self.recipe.data);
-        let seed = Seed::new(self.recipe.seed).part("data");
-        Ok(data::open(source, &self.config, seed).map_err(boxed)?)
+        let source = self.recipe.data_of(stage);
+        Ok(data::open(source, &self.config, self.recipe.data_seed()).map_err(boxed)?)
     }
 }
 
 /// Whether some stage trains the forecast head or brings one along. A head that none does would
 /// forecast at random; without it, forecasts are made with the token head.
 fn trains_forecast_head(recipe: &Recipe<SeriesParts>) -> bool {
-    recipe
-        .stage
-        .iter()
-        .any(|stage| matches!(stage.objective, Objective::Supervised(_)) || stage.init.is_some())
+    recipe.stage.iter().any(|stage| stage.objective.is_supervised() || stage.init.is_some())
 }
 
 /// What a model of series offers to objectives.
 fn offers(config: &SeriesModelConfig) -> Offers {
-    let offer = |there: bool, reason: &str| if there { Ok(()) } else { Err(reason.to_owned()) };
     Offers {
         labels: offer(
             config.forecast.is_some(),
@@ -167,9 +163,8 @@ impl Job for SeriesJob {
 
     fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
         // Only where gradients are recorded do parameters know whether they are trained.
-        type Trained = burn::backend::Autodiff<burn_flex::Flex>;
         let model =
-            SeriesModel::<Trained>::new(self.config.clone(), &Default::default()).map_err(boxed)?;
+            SeriesModel::<Cpu>::new(self.config.clone(), &Default::default()).map_err(boxed)?;
         for evaluation in &self.recipe.evaluation {
             check(evaluation).map_err(boxed)?;
         }
@@ -193,7 +188,8 @@ impl Job for SeriesJob {
 
     fn learner(&self, stage: usize, from: Option<&Path>) -> kiln_train::Result<Prepared> {
         let settings = self.stage(stage)?;
-        let start = Start::of(settings, from, self.directory.as_deref())?;
+        let model = self.directory.as_deref().or(self.language.as_deref());
+        let start = Start::of(settings, from, model)?;
         let data = self.data(settings)?;
         let seed = stage_seed(&self.common, stage);
         let task = SeriesTask {
@@ -215,7 +211,7 @@ impl Job for SeriesJob {
             return Ok(all);
         }
         let forecaster = open_forecaster(model, self.recipe.device)?;
-        let seed = Seed::new(self.recipe.seed).part("data");
+        let seed = self.recipe.data_seed();
         for evaluation in &self.recipe.evaluation {
             let one = measure(forecaster.as_ref(), evaluation, seed).map_err(boxed)?;
             all.rows.extend(one.rows);
@@ -261,7 +257,7 @@ impl OnBackend for Prepare<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let new = |device: &B::Device| Ok(SeriesModel::<B>::new(self.config.clone(), device)?);
-        let read = |dir: &Path, _: &SeriesModel<B>| Ok(hub::read(dir)?.1);
+        let read = |dir: &Path, _: &SeriesModel<B>| Ok(language::start(dir, self.config)?);
         start::prepare(self.task, &self.stage, self.seed, device, self.start.as_ref(), new, read)
     }
 }

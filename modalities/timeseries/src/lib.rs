@@ -14,6 +14,7 @@ pub mod frontend;
 pub mod head;
 pub mod hub;
 pub mod job;
+mod language;
 pub mod measure;
 pub mod metrics;
 pub mod modality;

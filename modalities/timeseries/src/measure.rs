@@ -133,10 +133,7 @@ fn measure_embedded(
     forecaster: &dyn Forecaster,
     settings: &EmbeddedEvaluation,
 ) -> Result<Evaluation, MeasureError> {
-    let sets = match settings.names.as_slice() {
-        [] => embedded::all()?,
-        names => names.iter().map(|name| embedded::named(name)).collect::<Result<_, _>>()?,
-    };
+    let sets = embedded::chosen(&settings.names)?;
     let mut all = Evaluation::default();
     for set in sets {
         let horizon = set.horizon.min(forecaster.horizon());

@@ -139,6 +139,25 @@ pub enum ModelSpec {
     Directory(String),
     /// Parts, put together freely.
     Parts(Box<SeriesModelConfig>),
+    /// A language model's blocks between a frontend and heads for series.
+    Language(LanguageSpec),
+}
+
+/// A language model that reads patches in the place of words: <https://arxiv.org/abs/2504.08818>,
+/// <https://arxiv.org/abs/2501.06386>.
+///
+/// Its blocks and their weights are kept, and what surrounds them is new. Adapters (`stage.adapt`)
+/// or `stage.freeze = ["backbone.*"]` leave what it knows as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LanguageSpec {
+    /// The language model: a run, a model directory or a hub id.
+    pub directory: String,
+    /// How many of its blocks are kept, from the first; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
+    /// What is around them. `width`, `backbone` and `causal` are the language model's.
+    pub parts: Box<SeriesModelConfig>,
 }
 
 /// A preset with changes.

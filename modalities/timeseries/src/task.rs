@@ -5,7 +5,7 @@ use crate::{
     windows::{Window, collate},
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Objective as _, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, LossMean, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::Objective;
 use kiln_train::task::{Measure, Task, TaskError, TaskSource};
@@ -67,17 +67,15 @@ impl SeriesTask {
         teacher: Option<&SeriesModel<B>>,
         device: &B::Device,
     ) -> f64 {
-        let (mut sum, mut count) = (0.0, 0usize);
+        let mut mean = LossMean::default();
         for (number, windows) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
             let batch = collate(windows, self.config.frontend.resolutions).upload::<B>(device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
             let mut context = StepContext::new(&mut rng);
             let loss = self.objective.loss(model, teacher, &batch, &mut context);
-            let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
-            sum += value * loss.count as f64;
-            count += loss.count;
+            mean.add(&loss);
         }
-        sum / count.max(1) as f64
+        mean.mean()
     }
 }
 
@@ -99,7 +97,8 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
     }
 
     fn tokens(&self, batch: &SeriesHostBatch) -> usize {
-        batch.past.len()
+        let (windows, _, channels) = batch.past.dim();
+        windows * channels * self.config.tokens()
     }
 
     fn teacher(&self) -> Option<Teacher> {
@@ -128,7 +127,7 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
         }
         let value = self.validate_objective(model, teacher, device);
         let loss = Measure { name: "loss".into(), value };
-        if !matches!(self.objective, Objective::Supervised(_)) || !self.comparable {
+        if !self.objective.is_supervised() || !self.comparable {
             return Ok(vec![loss]);
         }
         let mse = Measure { name: "mse".into(), value: self.validate_forecast(model, device)? };

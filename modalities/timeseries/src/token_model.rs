@@ -87,7 +87,7 @@ impl<B: Backend> TokenModel<B> for SeriesModel<B> {
 
 /// A loss over nothing.
 fn nothing<B: Backend>(batch: &SeriesBatch<B>) -> Loss<B> {
-    Loss::new(Tensor::zeros([1], &batch.past.device()), 0)
+    Loss::nothing(&batch.past.device())
 }
 
 impl<B: Backend> SeriesModel<B> {

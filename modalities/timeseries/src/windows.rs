@@ -85,7 +85,7 @@ pub fn collate(windows: &[Window], resolutions: usize) -> SeriesHostBatch {
 #[derive(Debug)]
 pub struct SeriesWindows {
     series: Vec<Series>,
-    /// For each series, the first forecast rows and how many windows come before them.
+    /// For each series, how many windows come before its own, and its first forecast rows.
     spans: Vec<(u64, Range<usize>)>,
     total: u64,
     /// How many windows apart those are that are used.

@@ -159,7 +159,7 @@ pub struct Check {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kiln recipes --modality timeseries --objective forecast
+  kiln recipes --modality timeseries --objective supervised
   kiln recipes --schema > recipe.schema.json           for completion in your editor")]
 pub struct Recipes {
     /// Only those of a modality

@@ -37,8 +37,6 @@ pub struct CheckpointStore {
 /// A checkpoint that was read and found whole.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// Its directory.
-    pub dir: PathBuf,
     /// What the trainer remembers.
     pub manifest: Manifest,
     /// What the learner remembers.
@@ -138,7 +136,7 @@ impl CheckpointStore {
         if let Some(problem) = difference(&manifest.tensors, &state) {
             return Err(damaged(path, problem));
         }
-        Ok(Checkpoint { dir, manifest, state })
+        Ok(Checkpoint { manifest, state })
     }
 
     /// The newest checkpoint that is whole; damaged ones are reported and passed over.

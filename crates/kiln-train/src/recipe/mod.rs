@@ -10,7 +10,7 @@
 //!
 //! [[stage]]
 //! steps = 1000
-//! objective.forecast = { loss = "mse" }
+//! objective.supervised = {}
 //! optimizer.adamw = { learning_rate = 1e-3 }
 //! schedule.cosine = { warmup = 100 }
 //! ```

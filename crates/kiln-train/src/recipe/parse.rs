@@ -3,6 +3,7 @@
 use super::{
     Bare, Common, Parts, Recipe, RecipeError, RecipeText, Stage, spans::Spans, validate::problems,
 };
+use kiln_core::Seed;
 use serde_json::Value as Json;
 use std::ops::Range;
 
@@ -57,6 +58,21 @@ pub fn resolved<P: Parts>(recipe: &Recipe<P>) -> Result<String, RecipeError> {
 }
 
 impl<P: Parts> Recipe<P> {
+    /// The data of a stage: its own, or the recipe's.
+    pub fn data_of<'a>(&'a self, stage: &'a Stage<P>) -> &'a P::Data {
+        stage.data.as_ref().unwrap_or(&self.data)
+    }
+
+    /// The data of the last stage.
+    pub fn last_data(&self) -> &P::Data {
+        self.stage.last().map_or(&self.data, |stage| self.data_of(stage))
+    }
+
+    /// What random numbers of the data follow from.
+    pub fn data_seed(&self) -> Seed {
+        Seed::new(self.seed).part("data")
+    }
+
     /// What all modalities' recipes have in common.
     pub fn common(&self) -> Common {
         Recipe {

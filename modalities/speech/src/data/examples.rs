@@ -42,7 +42,7 @@ pub struct Item {
     pub text: Option<String>,
     /// What is done to its spectrogram.
     pub distortion: Option<Distortion>,
-    /// That of its speaker.
+    /// What is the same in all that its speaker says.
     pub level: Option<Arc<Level>>,
 }
 
@@ -218,7 +218,7 @@ impl Recordings {
         Ok(Self { durations, buckets: data.buckets, most_bad, ..Self::plain(pool, examples) })
     }
 
-    /// Recordings as they are, none of which may be lacking.
+    /// Recordings as they are; those that cannot be used are passed over, however many they are.
     pub(super) fn plain(pool: Pool, examples: Examples) -> Self {
         Self {
             most_bad: pool.len(),

@@ -129,7 +129,7 @@ fn config_of(dir: &ModelDir) -> Result<SpeechModelConfig, ModelError> {
         found => {
             let mut expected = MODEL_TYPES.join(" or ");
             if found == whisper::config::MODEL_TYPE {
-                expected += "; Whisper transcribes by its own decoder";
+                expected += "; Whisper is read from Rust alone (`kiln_speech::whisper`), no command uses it yet";
             }
             let found = found.to_owned();
             return Err(ModelError::ModelType { path: dir.path.clone(), found, expected });
@@ -246,7 +246,7 @@ mod tests {
         };
         let message = error(r#"{"model_type": "bert"}"#);
         assert!(message.contains("`bert`; expected wav2vec2 or kiln-speech"), "{message}");
-        assert!(error(r#"{"model_type": "whisper"}"#).contains("its own decoder"));
+        assert!(error(r#"{"model_type": "whisper"}"#).contains("no command uses it yet"));
         let message = error(r#"{"model_type": "wav2vec2", "add_adapter": true}"#);
         assert!(message.contains("config.json: `add_adapter` is true"), "{message}");
         let good = r#"{"model_type": "wav2vec2"}"#;

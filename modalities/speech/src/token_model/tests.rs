@@ -9,7 +9,7 @@ use crate::{
 };
 use burn::{backend::Autodiff, module::Module as _};
 use burn_flex::Flex;
-use kiln_core::{Objective as _, Seed, Sign};
+use kiln_core::{Seed, Sign};
 use kiln_objectives::{
     Contrastive, Masked, MaskedKind, Objective, SelfDistillation, Spans, Supervised,
 };

@@ -6,7 +6,7 @@ use crate::{
     labelled::{Row, Rows},
     metrics::{Gain, Ranked, rank},
 };
-use kiln_core::Backend;
+use kiln_core::{Backend, LossMean};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// How far down a ranking is looked.
@@ -68,15 +68,30 @@ impl<B: Backend> Subject<'_, B> {
 
     /// How likely the answers of conversations are to the model, a token.
     pub(super) fn answered(&self, examples: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
-        let (mut nats, mut tokens) = (0.0, 0);
+        let mut nats = LossMean::default();
         for examples in examples.chunks(WRITTEN) {
-            let loss = self.model.next_token_loss(examples, self.device);
-            nats += self.value(&loss.value) * loss.count as f64;
-            tokens += loss.count;
+            nats.add(&self.model.next_token_loss(examples, self.device));
         }
         let even = (self.model.config().vocabulary as f64).ln();
-        let mean = nats / tokens.max(1) as f64;
-        Ok(vec![self.row("answers", "test", "cross-entropy", mean, &[("any token", even)])])
+        Ok(vec![self.row("answers", "test", "cross-entropy", nats.mean(), &[("any token", even)])])
+    }
+
+    /// Whether texts are the likelier the better they are graded: by their mean loss a token.
+    pub(super) fn graded(
+        &self,
+        rows: &Rows,
+        examples: &[Example],
+    ) -> Result<Vec<ResultRow>, TaskError> {
+        let progress = Progress::new(&self.evaluation.name, examples.len(), "texts");
+        let likely = examples.iter().map(|example| {
+            let mut nats = LossMean::default();
+            nats.add(&self.model.next_token_loss(std::slice::from_ref(example), self.device));
+            progress.advance(1);
+            -nats.mean()
+        });
+        let likely: Vec<f64> = likely.collect();
+        progress.finish();
+        self.order("likelihood", rows, &likely)
     }
 
     /// How often the better answer is the likelier one, beside the shorter one.
@@ -87,8 +102,9 @@ impl<B: Backend> Subject<'_, B> {
             let Some(other) = example.others.first() else { continue };
             let [better, worse] = [example, other].map(|one| {
                 let alone = Example { others: Vec::new(), ..one.clone() };
-                let loss = self.model.next_token_loss(&[alone], self.device);
-                self.value(&loss.value) * loss.count as f64
+                let mut nats = LossMean::default();
+                nats.add(&self.model.next_token_loss(&[alone], self.device));
+                nats.sum()
             });
             right += f64::from(u8::from(better < worse));
             shorter += f64::from(u8::from(example.ids.len() < other.ids.len()));
@@ -98,10 +114,6 @@ impl<B: Backend> Subject<'_, B> {
         let count = examples.len().max(1) as f64;
         let beside = [("the shorter", shorter / count)];
         Ok(vec![self.row("preference", "test", "accuracy", right / count, &beside)])
-    }
-
-    fn value(&self, value: &burn::tensor::Tensor<B, 1>) -> f64 {
-        value.clone().into_data().iter::<f64>().next().unwrap_or(f64::NAN)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one would try before a neural network.
 
-use crate::metrics::segments;
+use crate::metrics::{highest, segments};
 use std::collections::{BTreeMap, HashMap};
 
 /// Words of a text, and single characters of scripts without spaces, in small letters.
@@ -52,8 +52,7 @@ impl NaiveBayes {
                 }
             }
         }
-        let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-        best.map_or(0, |(class, _)| class)
+        highest(scores)
     }
 }
 

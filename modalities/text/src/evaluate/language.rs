@@ -1,14 +1,8 @@
 //! How well a decoder knows what comes next.
 
 use super::Subject;
-use crate::{
-    data,
-    examples::{Example, collate},
-    ngram::Ngrams,
-    recipe::LanguageEvaluation,
-};
-use kiln_core::{Backend, Objective as _, Size, StepContext};
-use kiln_objectives::{Autoregressive, Objective};
+use crate::{data, examples::Example, ngram::Ngrams, recipe::LanguageEvaluation};
+use kiln_core::{Backend, LossMean, Size};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Sequences of a batch.
@@ -23,7 +17,7 @@ impl<B: Backend> Subject<'_, B> {
         settings: &LanguageEvaluation,
     ) -> Result<Vec<ResultRow>, TaskError> {
         let Self { model, seed, device, .. } = *self;
-        let data = data::open(self.data(), self.tokenizer.clone(), 1, seed)?;
+        let data = data::open(self.recipe.last_data(), self.tokenizer.clone(), 1, seed)?;
         let step = data.validation.len().div_ceil(settings.limit.max(1)).max(1);
         let kept: Vec<&Example> = data.validation.iter().step_by(step).collect();
         if kept.is_empty() {
@@ -33,17 +27,10 @@ impl<B: Backend> Subject<'_, B> {
             return Err(problem.into());
         }
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
-        let objective = Objective::Autoregressive(Autoregressive::default());
-        let (mut nats, mut tokens, mut bytes) = (0.0, 0usize, 0usize);
+        let (mut nats, mut bytes) = (LossMean::default(), 0usize);
         for examples in kept.chunks(BATCH) {
             let examples: Vec<Example> = examples.iter().map(|one| (*one).clone()).collect();
-            let host = collate(&examples, &model.config().special);
-            let batch = host.upload::<B>(&model.config().embedding, device);
-            let mut rng = seed.rng();
-            let loss = objective.loss(model, None, &batch, &mut StepContext::new(&mut rng));
-            let value: f64 = loss.value.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
-            nats += value * loss.count as f64;
-            tokens += loss.count;
+            nats.add(&model.next_token_loss(&examples, device));
             for example in &examples {
                 // The first token is never predicted.
                 let predicted = example.ids.get(1..).unwrap_or_default();
@@ -64,8 +51,8 @@ impl<B: Backend> Subject<'_, B> {
         let guesses: Vec<(&str, f64)> = [("unigram", 1), ("trigram", 3)]
             .map(|(name, order)| (name, ngrams.nats(kept.iter().map(|one| &one.ids[..]), order)))
             .to_vec();
-        let mean = nats / tokens.max(1) as f64;
-        let a_byte = tokens as f64 / bytes.max(1) as f64 / std::f64::consts::LN_2;
+        let mean = nats.mean();
+        let a_byte = nats.count() as f64 / bytes.max(1) as f64 / std::f64::consts::LN_2;
         let row = |metric: &str, of: &dyn Fn(f64) -> f64| {
             let guesses: Vec<(&str, f64)> =
                 guesses.iter().map(|(name, nats)| (*name, of(*nats))).collect();

@@ -103,10 +103,4 @@ impl<B: Backend> Subject<'_, B> {
                 .collect::<BTreeMap<_, _>>(),
         }
     }
-
-    /// The data of the last stage.
-    fn data(&self) -> &crate::recipe::TextData {
-        let last = self.recipe.stage.last().and_then(|stage| stage.data.as_ref());
-        last.unwrap_or(&self.recipe.data)
-    }
 }

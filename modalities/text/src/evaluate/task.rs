@@ -11,7 +11,7 @@ use crate::{
     generate::Verdict,
     labelled::{Aim, Encoder, LabelledData, Row, Rows},
     metrics::{
-        AnswerScore, Average, Bleu, BleuTokens, Chrf, Confusion, MultiLabel, TagScores,
+        AnswerScore, Average, Bleu, BleuTokens, Chrf, Confusion, MultiLabel, TagScores, highest,
         is_unspaced, score_answer, spearman,
     },
     predict::Said,
@@ -31,7 +31,7 @@ impl<B: Backend> Subject<'_, B> {
     /// The measures of the task that the data's labelled examples set.
     pub(super) fn task(&self, settings: &TaskEvaluation) -> Result<Vec<ResultRow>, TaskError> {
         let missing = || TaskError::from("`data.labelled` of the last stage is missing");
-        let data = self.data().labelled.as_ref().ok_or_else(missing)?;
+        let data = self.recipe.last_data().labelled.as_ref().ok_or_else(missing)?;
         let stage = self.recipe.stage.last().ok_or_else(missing)?;
         let mut rows = data.rows(self.seed.part("labelled"))?;
         rows.test.truncate(settings.limit.max(1));
@@ -58,6 +58,7 @@ impl<B: Backend> Subject<'_, B> {
                 self.alike(&rows, &examples)
             }
             Aim::Answer => self.answered(&encode(data, &rows.test, &aim, self.tokenizer)?),
+            Aim::Graded => self.graded(&rows, &encode(data, &rows.test, &aim, self.tokenizer)?),
             Aim::Prefer => self.preferred(&encode(data, &rows.test, &aim, self.tokenizer)?),
         }
     }
@@ -85,7 +86,7 @@ impl<B: Backend> Subject<'_, B> {
         let frequent = most_frequent(train.iter().map(|(_, class)| *class)).unwrap_or(0);
         let truth: Vec<usize> = test.iter().map(|(_, class)| *class).collect();
         let of = |predicted: Vec<usize>| Confusion::of(&truth, &predicted);
-        let model = of(found.iter().map(|said| highest(scores(said))).collect())?;
+        let model = of(found.iter().map(|said| highest(scores(said).iter().copied())).collect())?;
         let bayes = of(test.iter().map(|(text, _)| bayes.predict(text)).collect())?;
         let same = of(vec![frequent; truth.len()])?;
         let measure = |name: &str, value: &dyn Fn(&Confusion) -> Option<f64>| {
@@ -107,11 +108,10 @@ impl<B: Backend> Subject<'_, B> {
         count: usize,
         found: &[Said],
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let told = |row: &Row| match row {
-            Row::Labelled(row) => match &row.label {
-                Label::Classes(names) => names.iter().filter_map(|name| labels.id(name)).collect(),
-                _ => Vec::new(),
-            },
+        let told = |row: &Row| match row.labelled() {
+            Some((_, _, Label::Classes(names))) => {
+                names.iter().filter_map(|name| labels.id(name)).collect()
+            }
             _ => Vec::<usize>::new(),
         };
         let mut often = vec![0usize; count];
@@ -148,20 +148,20 @@ impl<B: Backend> Subject<'_, B> {
     ) -> Result<Vec<ResultRow>, TaskError> {
         let (mut truth, mut common) = (Vec::new(), Vec::new());
         for row in &rows.test {
-            let (first, second, label) = match row {
-                Row::Labelled(row) => (&row.text, row.second.as_ref(), Some(&row.label)),
-                Row::Pair(pair) => (&pair.first, Some(&pair.second), pair.label.as_ref()),
-                _ => continue,
-            };
+            let Some((first, second, label)) = row.labelled() else { continue };
             truth.push(match label {
-                Some(Label::Value(value)) => *value,
-                Some(Label::Class(name)) => name.parse().unwrap_or(f64::NAN),
-                _ => f64::NAN,
+                Label::Value(value) => *value,
+                Label::Class(name) => name.parse().unwrap_or(f64::NAN),
+                Label::Classes(_) => f64::NAN,
             });
             common.push(second.map_or(first.len() as f64, |second| overlap(first, second)));
         }
         let value = |said: &[f64]| Ok::<_, TaskError>(spearman(&truth, said)?.unwrap_or(f64::NAN));
-        let name = if rows.test.iter().any(has_second) { "common words" } else { "length" };
+        let name = if rows.test.iter().any(|row| matches!(row.labelled(), Some((_, Some(_), _)))) {
+            "common words"
+        } else {
+            "length"
+        };
         Ok(vec![self.row(task, "test", "spearman", value(said)?, &[(name, value(&common)?)])])
     }
 
@@ -204,7 +204,7 @@ impl<B: Backend> Subject<'_, B> {
             let truth = to_bio(&row.tags);
             let tag = |first: &Option<usize>| match (&said, first) {
                 (Said::Tokens(scores), Some(first)) if *first < scores.nrows() => {
-                    let best = highest(&scores.row(*first).to_vec());
+                    let best = highest(scores.row(*first).iter().copied());
                     labels.name(best).unwrap_or(outside)
                 }
                 _ => outside,
@@ -288,14 +288,9 @@ impl<B: Backend> Subject<'_, B> {
         let pairs: Vec<(String, String)> = rows
             .test
             .iter()
-            .filter_map(|row| match row {
-                Row::Pair(pair) => Some((pair.first.clone(), pair.second.clone())),
-                Row::Conversation(talk) => {
-                    let (last, before) = talk.messages.split_last()?;
-                    let read: Vec<&str> = before.iter().map(|one| &one.content[..]).collect();
-                    Some((read.join("\n"), last.content.clone()))
-                }
-                _ => None,
+            .filter_map(|row| {
+                let (read, written) = row.read_and_written()?;
+                Some((read.into_owned(), written.to_owned()))
             })
             .collect();
         let encoder = Encoder::new(self.tokenizer.clone(), data.length);
@@ -345,18 +340,9 @@ impl<B: Backend> Subject<'_, B> {
 
 /// The text of a classified row, and its class.
 fn classed(row: &Row, labels: &Labels) -> Option<(String, usize)> {
-    let (first, second, label) = match row {
-        Row::Labelled(row) => (&row.text, row.second.as_ref(), Some(&row.label)),
-        Row::Pair(pair) => (&pair.first, Some(&pair.second), pair.label.as_ref()),
-        _ => return None,
-    };
-    let Some(Label::Class(name)) = label else { return None };
-    let text = second.map_or_else(|| first.clone(), |second| format!("{first} {second}"));
+    let (first, second, Label::Class(name)) = row.labelled()? else { return None };
+    let text = second.map_or_else(|| first.to_owned(), |second| format!("{first} {second}"));
     Some((text, labels.id(name)?))
-}
-
-fn has_second(row: &Row) -> bool {
-    matches!(row, Row::Pair(_)) || matches!(row, Row::Labelled(row) if row.second.is_some())
 }
 
 fn scores(said: &Said) -> &[f32] {
@@ -364,11 +350,6 @@ fn scores(said: &Said) -> &[f32] {
         Said::Text(scores) => scores,
         Said::Tokens(_) => &[],
     }
-}
-
-fn highest(scores: &[f32]) -> usize {
-    let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
-    best.map_or(0, |(place, _)| place)
 }
 
 /// The likeliest span of a text's tokens, by the sum of the scores `[tokens, 2]` of its ends: only

@@ -196,8 +196,8 @@ impl<'a, B: Backend> Writer<'a, B> {
     /// Tokens that can still be written.
     fn room(&self) -> usize {
         let written = self.rows.first().map_or(0, Vec::len);
-        // The last is never read again.
-        let longest = self.model.config().longest();
+        // A decoder by itself forgets the beginning, [`Self::put`]. The last is never read again.
+        let longest = self.model.config().longest().filter(|_| self.memory.is_some());
         longest.map_or(usize::MAX, |longest| (longest + 1).saturating_sub(written))
     }
 
@@ -249,10 +249,20 @@ impl<'a, B: Backend> Writer<'a, B> {
         scores.chunks(vocabulary.max(1)).map(<[f32]>::to_vec).collect()
     }
 
-    /// Adds an id to each text.
+    /// Adds an id to each text. Where a decoder has no positions for more, the first half of what it
+    /// sees is forgotten.
     pub(crate) fn put(&mut self, next: &[u32]) {
         for (row, id) in self.rows.iter_mut().zip(next) {
             row.push(*id);
+        }
+        let length = self.rows.first().map_or(0, Vec::len);
+        let longest = self.model.config().longest().filter(|_| self.memory.is_none());
+        if let Some(longest) = longest.filter(|longest| length > *longest) {
+            let gone = length - longest.div_ceil(2);
+            self.rows.iter_mut().for_each(|row| drop(row.drain(..gone)));
+            self.pad.iter_mut().for_each(|pad| *pad = pad.saturating_sub(gone));
+            // Keys and values know their old places.
+            self.cache = self.cache.as_ref().map(|_| Cache::default());
         }
     }
 

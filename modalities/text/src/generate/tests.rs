@@ -111,7 +111,28 @@ fn what_cannot_be_written_is_said() {
     let encoder = TextModelConfig { causal: false, ..model.config().clone() };
     let encoder = TextModel::new(encoder, &Default::default()).unwrap();
     assert_eq!(error(&encoder, vec![2]), Err(GenerationError::NoDecoder));
-    // Positions end the text where they end.
+    // What answers a text ends where positions do.
     let most = Generation { most: 5000, ..Generation::default() };
-    assert!(write(&model, &[vec![2; 500]], &most)[0].len() <= 13);
+    let answers = models().remove(2);
+    assert!(write(&answers, &[vec![2; 500]], &most)[0].len() <= 512);
+}
+
+#[test]
+fn what_was_written_long_ago_is_forgotten() {
+    let mut config = models().remove(0).config().clone();
+    config.embedding.positions = 8;
+    config.special.eos = None;
+    let model = TextModel::new(config, &Default::default()).unwrap();
+    let prompts = [vec![3, 4, 5, 6, 7], vec![2, 9]];
+    for choice in [Choice::Greedy, Choice::Beam(Beam::default())] {
+        let cached = Generation { most: 40, choice, cache: true };
+        let found = write(&model, &prompts, &cached);
+        assert!(found.iter().all(|text| text.len() == 40), "{found:?}");
+        assert_eq!(found, write(&model, &prompts, &Generation { cache: false, ..cached }));
+    }
+    // The ninth is written with four tokens in sight.
+    let greedy = Generation { most: 5, ..Generation::default() };
+    let long = write(&model, &[vec![3, 4, 5, 6]], &Generation { most: 6, ..greedy.clone() });
+    let seen = [&long[0][1..5], &[]].concat();
+    assert_eq!(write(&model, &[seen], &greedy)[0][0], long[0][5]);
 }

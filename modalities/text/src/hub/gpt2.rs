@@ -1,6 +1,6 @@
 //! GPT-2: <https://huggingface.co/openai-community/gpt2>.
 
-use super::{Family, Unreadable, class, refuse};
+use super::{Family, Unreadable, class, language_rule, refuse, task};
 use crate::config::{EmbeddingConfig, Format, LanguageHeadConfig, SpecialIds, TextModelConfig};
 use kiln_hub::{Rule, family::family_json};
 use kiln_nn::{ConfigError, NormConfig, TransformerConfig, activation_name, activation_named};
@@ -34,6 +34,8 @@ struct Config {
     bos_token_id: Option<u32>,
     eos_token_id: Option<u32>,
     pad_token_id: Option<u32>,
+    #[serde(flatten)]
+    head: task::DecoderHead,
 }
 
 impl Default for Config {
@@ -58,12 +60,14 @@ impl Default for Config {
             bos_token_id: Some(50_256),
             eos_token_id: Some(50_256),
             pad_token_id: None,
+            head: task::DecoderHead::default(),
         }
     }
 }
 
 const LANGUAGE: &str = "GPT2LMHeadModel";
 const MODEL: &str = "GPT2Model";
+const SEQUENCE: &str = "GPT2ForSequenceClassification";
 
 fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     let theirs: Config = serde_json::from_value(json.clone())?;
@@ -73,11 +77,11 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         ("add_cross_attention", !theirs.add_cross_attention, "false"),
     ])?;
     let class = class(&theirs.architectures, MODEL);
-    if ![LANGUAGE, MODEL].contains(&class) {
-        let expected = format!("{MODEL} or {LANGUAGE}");
+    if ![LANGUAGE, MODEL, SEQUENCE].contains(&class) {
+        let expected = format!("{MODEL}, {LANGUAGE} or {SEQUENCE}");
         return Err(ConfigError::new("architectures", class, expected).into());
     }
-    Ok(TextModelConfig {
+    let ours = TextModelConfig {
         vocabulary: theirs.vocab_size,
         width: theirs.n_embd,
         embedding: EmbeddingConfig {
@@ -114,14 +118,12 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         judge: false,
         bottleneck: None,
         format: None,
-    })
+    };
+    Ok(if class == SEQUENCE { theirs.head.on(ours) } else { ours })
 }
 
 fn to_json(ours: &TextModelConfig) -> Option<Value> {
     let backbone = &ours.backbone;
-    if ours.task.is_some() {
-        return None;
-    }
     let theirs = Config {
         architectures: None,
         vocab_size: ours.vocabulary,
@@ -139,9 +141,14 @@ fn to_json(ours: &TextModelConfig) -> Option<Value> {
         bos_token_id: ours.special.bos,
         eos_token_id: ours.special.eos,
         pad_token_id: ours.special.pad,
+        head: task::DecoderHead::of(ours)?,
         ..Config::default()
     };
-    let class = if ours.language.is_some() { LANGUAGE } else { MODEL };
+    let class = match (&ours.language, &ours.task) {
+        (Some(_), _) => LANGUAGE,
+        (None, Some(_)) => SEQUENCE,
+        (None, None) => MODEL,
+    };
     family_json("gpt2", class, &theirs)
 }
 
@@ -155,17 +162,15 @@ fn rules(ours: &TextModelConfig) -> Vec<Rule> {
         Rule::Fused { theirs: "attn.c_attn", ours: &["attn.query", "attn.key", "attn.value"] },
         Rule::Regex { load: Some((r"^transformer\.", "")), save: None },
     ];
-    match ours.language {
-        Some(head) if head.tied => rules.push(Rule::Ignored { theirs: r"^lm_head\.weight$" }),
-        _ => rules.push(Rule::Prefix { theirs: "lm_head.", ours: "language.output." }),
-    }
-    if ours.language.is_some() {
+    rules.push(language_rule(ours));
+    if ours.language.is_some() || ours.task.is_some() {
         rules.push(Rule::Regex {
             load: None,
             save: Some((r"^(wte|wpe|h|ln_f)\.", "transformer.$1.")),
         });
     }
     rules.extend([
+        Rule::Prefix { theirs: "score.", ours: "task.output." },
         Rule::Prefix { theirs: "wte.", ours: "embedding.words." },
         Rule::Prefix { theirs: "wpe.", ours: "embedding.positions." },
         Rule::Prefix { theirs: "ln_f.", ours: "backbone.norm." },

@@ -1,6 +1,6 @@
 //! Llama (<https://arxiv.org/abs/2302.13971>) and Qwen2 (<https://arxiv.org/abs/2407.10671>).
 
-use super::{Family, Unreadable, class, refuse};
+use super::{Family, Unreadable, class, language_rule, refuse, task};
 use crate::config::{EmbeddingConfig, Format, LanguageHeadConfig, SpecialIds, TextModelConfig};
 use kiln_hub::{Rule, family::family_json};
 use kiln_nn::{
@@ -59,6 +59,8 @@ struct Config {
     rope_scaling: Option<Rope>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rope_parameters: Option<Rope>,
+    #[serde(flatten)]
+    head: task::DecoderHead,
 }
 
 /// Rotary positions, in the spelling of either version.
@@ -105,6 +107,7 @@ impl Default for Config {
             rope_theta: None,
             rope_scaling: None,
             rope_parameters: None,
+            head: task::DecoderHead::default(),
         }
     }
 }
@@ -121,16 +124,13 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     let prefix = if qwen { "Qwen2" } else { "Llama" };
     let default = format!("{prefix}Model");
     let name = class(&theirs.architectures, &default);
-    let language = match name.strip_prefix(prefix) {
-        Some(LANGUAGE) => true,
-        Some("Model") => false,
-        _ => {
-            let expected = format!("{prefix}Model or {prefix}{LANGUAGE}");
-            return Err(ConfigError::new("architectures", name, expected).into());
-        }
-    };
+    let class = name.strip_prefix(prefix).unwrap_or_default();
+    if ![LANGUAGE, task::SEQUENCE, "Model"].contains(&class) {
+        let expected = format!("{prefix}Model, {prefix}{LANGUAGE} or {prefix}{}", task::SEQUENCE);
+        return Err(ConfigError::new("architectures", name, expected).into());
+    }
     let eos = theirs.eos_token_id.as_u64().or_else(|| theirs.eos_token_id.get(0)?.as_u64());
-    Ok(TextModelConfig {
+    let ours = TextModelConfig {
         vocabulary: theirs.vocab_size,
         width: theirs.hidden_size,
         embedding: EmbeddingConfig { positions: 0, ..EmbeddingConfig::default() },
@@ -156,7 +156,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         },
         causal: true,
         decoder: None,
-        language: language.then_some(LanguageHeadConfig {
+        language: (class == LANGUAGE).then_some(LanguageHeadConfig {
             tied: theirs.tie_word_embeddings,
             ..LanguageHeadConfig::default()
         }),
@@ -172,7 +172,8 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         judge: false,
         bottleneck: None,
         format: None,
-    })
+    };
+    Ok(if class == task::SEQUENCE { theirs.head.on(ours) } else { ours })
 }
 
 fn rotary(theirs: &Config) -> Result<RotaryConfig, ConfigError> {
@@ -241,11 +242,16 @@ fn to_json(ours: &TextModelConfig, model_type: &str) -> Option<Value> {
         bos_token_id: ours.special.bos,
         eos_token_id: ours.special.eos.map_or(Value::Null, Value::from),
         pad_token_id: ours.special.pad,
+        head: task::DecoderHead::of(ours)?,
         rope_parameters: Some(rope),
         ..Config::default()
     };
     let prefix = if model_type == "qwen2" { "Qwen2" } else { "Llama" };
-    let class = if ours.language.is_some() { LANGUAGE } else { "Model" };
+    let class = match (&ours.language, &ours.task) {
+        (Some(_), _) => LANGUAGE,
+        (None, Some(_)) => task::SEQUENCE,
+        (None, None) => "Model",
+    };
     family_json(model_type, &format!("{prefix}{class}"), &theirs)
 }
 
@@ -254,17 +260,15 @@ fn rules(ours: &TextModelConfig) -> Vec<Rule> {
         Rule::Ignored { theirs: r"\.rotary_emb\.inv_freq$" },
         Rule::Regex { load: Some((r"^model\.", "")), save: None },
     ];
-    match ours.language {
-        Some(head) if head.tied => rules.push(Rule::Ignored { theirs: r"^lm_head\.weight$" }),
-        _ => rules.push(Rule::Prefix { theirs: "lm_head.", ours: "language.output." }),
-    }
-    if ours.language.is_some() {
+    rules.push(language_rule(ours));
+    if ours.language.is_some() || ours.task.is_some() {
         rules.push(Rule::Regex {
             load: None,
             save: Some((r"^(embed_tokens|layers|norm)\.", "model.$1.")),
         });
     }
     rules.extend([
+        Rule::Prefix { theirs: "score.", ours: "task.output." },
         Rule::Prefix { theirs: "embed_tokens.", ours: "embedding.words." },
         Rule::Prefix { theirs: "norm.", ours: "backbone.norm." },
         Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },

@@ -86,6 +86,15 @@ fn refuse(settings: &[(&str, bool, &str)]) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// What a decoder's head for the vocabulary is called; a tied one has no weights of its own.
+fn language_rule(ours: &TextModelConfig) -> Rule {
+    if ours.language.is_some_and(|head| head.tied) {
+        Rule::Ignored { theirs: r"^lm_head\.weight$" }
+    } else {
+        Rule::Prefix { theirs: "lm_head.", ours: "language.output." }
+    }
+}
+
 /// The `model_type`s that [`TextModel::load`] reads.
 pub fn model_types() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.model_types).copied().chain([KILN])

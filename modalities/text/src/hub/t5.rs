@@ -1,6 +1,6 @@
 //! T5: <https://arxiv.org/abs/1910.10683>, with either feed-forward.
 
-use super::{Family, Unreadable, class, refuse};
+use super::{Family, Unreadable, class, language_rule, refuse};
 use crate::config::{EmbeddingConfig, Format, LanguageHeadConfig, SpecialIds, TextModelConfig};
 use kiln_hub::{Rule, family::family_json};
 use kiln_nn::{
@@ -67,17 +67,23 @@ impl Default for Config {
 }
 
 const GENERATION: &str = "T5ForConditionalGeneration";
+/// The encoder by itself: EncT5, <https://arxiv.org/abs/2110.08426>.
+const ENCODER: &str = "T5EncoderModel";
 
 fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     let theirs: Config = serde_json::from_value(json.clone())?;
-    refuse(&[
-        ("model_type", theirs.model_type != "umt5", "t5 or mt5: umT5 has positions a layer"),
-        ("is_encoder_decoder", theirs.is_encoder_decoder, "true"),
-    ])?;
+    refuse(&[(
+        "model_type",
+        theirs.model_type != "umt5",
+        "t5 or mt5: umT5 has positions a layer",
+    )])?;
     let class = class(&theirs.architectures, GENERATION);
-    if ![GENERATION, "MT5ForConditionalGeneration"].contains(&class) {
-        return Err(ConfigError::new("architectures", class, GENERATION).into());
+    let alone = [ENCODER, "MT5EncoderModel"].contains(&class);
+    if !alone && ![GENERATION, "MT5ForConditionalGeneration"].contains(&class) {
+        let expected = format!("{GENERATION} or {ENCODER}");
+        return Err(ConfigError::new("architectures", class, expected).into());
     }
+    refuse(&[("is_encoder_decoder", alone || theirs.is_encoder_decoder, "true")])?;
     // Version 1.1 writes `gated-gelu` and means the tangent's approximation.
     let (gated, name) = match theirs.feed_forward_proj.strip_prefix("gated-") {
         Some("gelu") => (true, "gelu_new"),
@@ -115,10 +121,10 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             dropout: theirs.dropout_rate,
             ..EmbeddingConfig::default()
         },
-        decoder: Some(TransformerConfig { layers, ..blocks.clone() }),
+        decoder: (!alone).then(|| TransformerConfig { layers, ..blocks.clone() }),
         backbone: blocks,
         causal: false,
-        language: Some(LanguageHeadConfig {
+        language: (!alone).then(|| LanguageHeadConfig {
             tied: theirs.tie_word_embeddings,
             scale,
             ..LanguageHeadConfig::default()
@@ -139,7 +145,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
 }
 
 fn to_json(ours: &TextModelConfig) -> Option<Value> {
-    let (backbone, decoder) = (&ours.backbone, ours.decoder.as_ref()?);
+    let (backbone, decoder) = (&ours.backbone, ours.decoder.as_ref());
     let Some(PositionConfig::Relative(relative)) = &backbone.positions else { return None };
     let name = match activation_name(backbone.activation) {
         "gelu_pytorch_tanh" if backbone.gated => "gelu",
@@ -152,29 +158,29 @@ fn to_json(ours: &TextModelConfig) -> Option<Value> {
         d_kv: backbone.head_width?,
         d_ff: backbone.hidden.unwrap_or(4 * ours.width),
         num_layers: backbone.layers,
-        num_decoder_layers: Some(decoder.layers),
+        num_decoder_layers: decoder.map(|decoder| decoder.layers),
+        is_encoder_decoder: decoder.is_some(),
         num_heads: backbone.heads,
         relative_attention_num_buckets: relative.buckets,
         relative_attention_max_distance: relative.distance,
         dropout_rate: ours.embedding.dropout,
         layer_norm_epsilon: backbone.norm.epsilon,
         feed_forward_proj: if backbone.gated { format!("gated-{name}") } else { name.into() },
-        tie_word_embeddings: ours.language?.tied,
+        tie_word_embeddings: ours.language.is_none_or(|head| head.tied),
         pad_token_id: ours.special.pad,
         eos_token_id: ours.special.eos,
         decoder_start_token_id: ours.special.decoder_start,
         ..Config::default()
     };
-    family_json("t5", GENERATION, &theirs)
+    match (decoder, &ours.language) {
+        (Some(_), Some(_)) => family_json("t5", GENERATION, &theirs),
+        (None, None) => family_json("t5", ENCODER, &theirs),
+        _ => None,
+    }
 }
 
 fn rules(ours: &TextModelConfig) -> Vec<Rule> {
-    let tied = ours.language.is_some_and(|head| head.tied);
-    let head = if tied {
-        Rule::Ignored { theirs: r"^lm_head\.weight$" }
-    } else {
-        Rule::Prefix { theirs: "lm_head.", ours: "language.output." }
-    };
+    let head = language_rule(ours);
     let hidden = if ours.backbone.gated {
         [
             Rule::Segments { theirs: "DenseReluDense.wi_0", ours: "feed_forward.hidden" },

@@ -1,7 +1,51 @@
-//! Heads for tasks, as the `config.json` of published encoders tells of them.
+//! Heads for tasks, as the `config.json` of published models tells of them.
 
-use crate::config::{TaskHeadConfig, TaskKind};
+use crate::config::{PoolerConfig, TaskHeadConfig, TaskKind, TextModelConfig};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+/// What the class of a decoder with a head for texts ends in.
+pub(super) const SEQUENCE: &str = "ForSequenceClassification";
+
+/// What `config.json` tells of a decoder's head for texts, which reads the last token and has no
+/// bias.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct DecoderHead {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id2label: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label2id: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem_type: Option<String>,
+    #[serde(skip_serializing)]
+    num_labels: Option<usize>,
+}
+
+impl DecoderHead {
+    /// The head of our configuration; `None` where no published decoder has such a one.
+    pub(super) fn of(ours: &TextModelConfig) -> Option<Self> {
+        let Some(task) = &ours.task else { return Some(Self::default()) };
+        let fits = !task.kind.is_of_tokens() && ours.language.is_none();
+        fits.then(|| Self {
+            id2label: Some(id2label(task)),
+            label2id: Some(label2id(task)),
+            problem_type: problem_type(task.kind).map(Into::into),
+            num_labels: None,
+        })
+    }
+
+    /// A configuration with the head.
+    pub(super) fn on(&self, ours: TextModelConfig) -> TextModelConfig {
+        let (labels, names) = names(self.id2label.as_ref(), self.num_labels);
+        let kind = of_texts(self.problem_type.as_deref(), labels);
+        TextModelConfig {
+            task: Some(TaskHeadConfig { bias: false, ..TaskHeadConfig::new(kind, names) }),
+            pooler: Some(PoolerConfig::of_last()),
+            ..ours
+        }
+    }
+}
 
 const SINGLE: &str = "single_label_classification";
 const MULTI: &str = "multi_label_classification";

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     batch::HostText,
-    config::{TaskHeadConfig, TaskKind},
+    config::{PoolerConfig, TaskHeadConfig, TaskKind},
 };
 use burn::{
     backend::Autodiff,
@@ -9,7 +9,7 @@ use burn::{
 };
 use burn_flex::Flex;
 use kiln_core::Tokens;
-use kiln_hub::testing::{Gradients, Inputs, compare, each_fixture, values};
+use kiln_hub::testing::{Gradients, Inputs, compare, each_fixture, python_reads, values};
 
 type A = Autodiff<Flex>;
 
@@ -165,6 +165,57 @@ fn goes_there_and_back(dir: &Path, failures: &mut Vec<String>) {
         let missing: Vec<_> = theirs.names().filter(|name| !ours.contains(name)).collect();
         let more: Vec<_> = ours.names().filter(|name| !theirs.contains(name)).collect();
         failures.push(format!("{}: misses {missing:?}, has {more:?}", dir.display()));
+    }
+    if !legacy {
+        python_reads(dir, out.path(), failures);
+    }
+}
+
+#[test]
+fn the_encoder_of_t5_stands_alone() {
+    each_fixture("t5", |dir, failures| {
+        let published = TextModel::<Flex>::load(dir, &Default::default()).unwrap();
+        let config =
+            TextModelConfig { decoder: None, language: None, ..published.config().clone() };
+        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        model.save(out.path()).unwrap();
+        let written = ModelDir::open(out.path()).unwrap();
+        assert_eq!(written.config["architectures"][0], "T5EncoderModel");
+        let again = TextModel::<Flex>::load(out.path(), &Default::default()).unwrap();
+        assert_eq!(comparable(again.config().clone()), comparable(config));
+        python_reads(out.path(), out.path(), failures);
+    });
+}
+
+/// Decoders with a head for texts are written as their families have them.
+#[test]
+fn decoders_classify_as_published() {
+    for family in ["gpt2", "llama", "qwen2"] {
+        each_fixture(family, |dir, failures| {
+            let published = TextModel::<Flex>::load(dir, &Default::default()).unwrap();
+            let names = vec!["good".to_owned(), "bad".into(), "so-so".into()];
+            let task =
+                TaskHeadConfig { bias: false, ..TaskHeadConfig::new(TaskKind::Classes(3), names) };
+            let config = TextModelConfig {
+                task: Some(task),
+                pooler: Some(PoolerConfig::of_last()),
+                language: None,
+                ..published.config().clone()
+            };
+            let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+            let out = tempfile::tempdir().unwrap();
+            model.save(out.path()).unwrap();
+            let written = ModelDir::open(out.path()).unwrap();
+            assert_eq!(written.model_type(), family);
+            assert_eq!(written.config["id2label"]["2"], "so-so");
+            assert!(written.weights().unwrap().tensors.contains_key("score.weight"));
+            let again = TextModel::<Flex>::load(out.path(), &Default::default()).unwrap();
+            assert_eq!(comparable(again.config().clone()), comparable(config));
+            let weights = |model| kiln_hub::collect::<Flex, _>(model).unwrap();
+            assert_eq!(weights(&model), weights(&again));
+            python_reads(out.path(), out.path(), failures);
+        });
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Aim {
     Write,
     /// To go on as the assistant does.
     Answer,
+    /// What texts are like, better ones more than worse.
+    Graded,
     /// Which texts belong together, or how alike they are.
     Alike,
     /// Which answer is better.
@@ -74,18 +76,9 @@ impl Aim {
             }
             (Objective::Supervised(_), Row::Conversation(_)) if writes => Ok(Self::Write),
             (Objective::Supervised(_), Row::Labelled(_) | Row::Pair(_)) => {
-                let labels = rows.iter().filter_map(|row| match row {
-                    Row::Labelled(row) => Some(&row.label),
-                    Row::Pair(pair) => pair.label.as_ref(),
-                    _ => None,
-                });
-                let named = named(names, || Labels::of_labels(labels))?;
-                let first = match first {
-                    Row::Labelled(row) => Some(&row.label),
-                    Row::Pair(pair) => pair.label.as_ref(),
-                    _ => None,
-                };
-                Ok(match first {
+                let label = |row| Row::labelled(row).map(|(.., label)| label);
+                let named = named(names, || Labels::of_labels(rows.iter().filter_map(label)))?;
+                Ok(match label(first) {
                     Some(Label::Classes(_)) => Self::Head(TaskKind::Labels(named.len()), named),
                     Some(Label::Value(_)) => Self::Head(TaskKind::Numbers(1), Labels::default()),
                     _ => Self::Head(TaskKind::Classes(named.len()), named),
@@ -110,20 +103,14 @@ impl Aim {
             (Objective::Paired(_), Row::Pair(_) | Row::Triplet(_)) => Ok(Self::Alike),
             (Objective::Ranked(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Alike),
             (Objective::Ranked(_), Row::Labelled(row)) if row.second.is_some() => Ok(Self::Alike),
+            (Objective::Graded(_), row) if row.grade().is_some() => Ok(Self::Graded),
+            (Objective::Graded(_), _) => learns("it wants texts, each with a number"),
             (Objective::Preference(_), Row::Preference(_)) => Ok(Self::Prefer),
             (Objective::Autoregressive(_), _) => learns("it wants conversations or pairs"),
             (Objective::Paired(_), _) => learns("it wants pairs or triplets"),
             (Objective::Ranked(_), _) => learns("it wants pairs with grades"),
             (Objective::Preference(_), _) => learns("it wants preferences"),
             _ => learns("it wants plain text, `data.sources`"),
-        }
-    }
-
-    /// What the outputs of the head are called.
-    pub fn names(&self) -> Vec<String> {
-        match self {
-            Self::Head(_, labels) => labels.names().to_vec(),
-            _ => Vec::new(),
         }
     }
 }

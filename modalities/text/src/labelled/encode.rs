@@ -191,13 +191,9 @@ impl Encoder {
     ) -> Result<Vec<Example>, EncodeError> {
         let one = |example: Example| Ok(vec![example]);
         match (aim, row) {
-            (Aim::Head(kind, labels), Row::Labelled(row)) => {
-                let example = self.text(&row.text, row.second.as_deref())?;
-                one(Example { label: label(*kind, &row.label, labels)?, ..example })
-            }
-            (Aim::Head(kind, labels), Row::Pair(pair)) => {
-                let told = pair.label.as_ref().ok_or(EncodeError::Kind(number))?;
-                let example = self.text(&pair.first, Some(&pair.second))?;
+            (Aim::Head(kind, labels), Row::Labelled(_) | Row::Pair(_)) => {
+                let (text, second, told) = row.labelled().ok_or(EncodeError::Kind(number))?;
+                let example = self.text(text, second)?;
                 one(Example { label: label(*kind, told, labels)?, ..example })
             }
             (Aim::Head(_, labels), Row::Tagged(row)) => {
@@ -211,17 +207,9 @@ impl Encoder {
                 one(Example { label: Some(Label::Tags(tags)), ..example })
             }
             (Aim::Head(_, _), Row::Question(question)) => Ok(self.answers(question)?),
-            (Aim::Write, Row::Pair(pair)) => {
-                let read = format!("{}{}", data.prefix, pair.first);
-                one(self.written(&read, &pair.second, data.written)?)
-            }
-            (Aim::Write, Row::Conversation(talk)) => {
-                let Some((last, before)) = talk.messages.split_last() else {
-                    return Ok(Vec::new());
-                };
-                let read: Vec<&str> = before.iter().map(|message| &message.content[..]).collect();
-                let read = format!("{}{}", data.prefix, read.join("\n"));
-                one(self.written(&read, &last.content, data.written)?)
+            (Aim::Write, row) => {
+                let (read, write) = row.read_and_written().ok_or(EncodeError::Kind(number))?;
+                one(self.written(&format!("{}{read}", data.prefix), write, data.written)?)
             }
             (Aim::Answer, Row::Pair(pair)) => {
                 let asked = Message::new(Role::User, format!("{}{}", data.prefix, pair.first));
@@ -238,15 +226,22 @@ impl Encoder {
                 let others = vec![answered(&row.rejected)?];
                 one(Example { others, ..answered(&row.chosen)? })
             }
+            (Aim::Graded, Row::Labelled(row)) => {
+                let mut example = self.text(&row.text, None)?;
+                let end = self.tokenizer.end().filter(|end| example.ids.last() != Some(end));
+                example.ids.extend(end.filter(|_| example.ids.len() < self.length));
+                example.fixed.clear();
+                one(Example { label: graded(&row.label), ..example })
+            }
             (Aim::Alike, Row::Pair(pair)) => {
                 let others = vec![self.text(&pair.second, None)?];
-                let label = pair.label.as_ref().and_then(grade);
+                let label = pair.label.as_ref().and_then(graded);
                 one(Example { others, label, ..self.text(&pair.first, None)? })
             }
             (Aim::Alike, Row::Labelled(row)) => {
                 let second = row.second.as_deref().ok_or(EncodeError::Kind(number))?;
                 let others = vec![self.text(second, None)?];
-                one(Example { others, label: grade(&row.label), ..self.text(&row.text, None)? })
+                one(Example { others, label: graded(&row.label), ..self.text(&row.text, None)? })
             }
             (Aim::Alike, Row::Triplet(row)) => {
                 let others = std::iter::once(&row.positive).chain(&row.negatives);
@@ -350,14 +345,17 @@ fn label(kind: TaskKind, told: &Told, labels: &Labels) -> Result<Option<Label>, 
     })
 }
 
-/// A grade of likeness: a number, or a class that is one.
-fn grade(told: &Told) -> Option<Label> {
-    let value = match told {
-        Told::Value(value) => *value,
-        Told::Class(name) => name.parse().ok()?,
-        Told::Classes(_) => return None,
-    };
-    Some(Label::Numbers(vec![value as f32]))
+/// A grade: a number, or a class that is one.
+pub(super) fn grade(told: &Told) -> Option<f64> {
+    match told {
+        Told::Value(value) => Some(*value),
+        Told::Class(name) => name.parse().ok(),
+        Told::Classes(_) => None,
+    }
+}
+
+fn graded(told: &Told) -> Option<Label> {
+    grade(told).map(|grade| Label::Numbers(vec![grade as f32]))
 }
 
 #[cfg(test)]

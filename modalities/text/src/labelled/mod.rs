@@ -18,15 +18,16 @@ use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
     labelled::{
-        Conversation, ConversationSpec, ExampleSpec as _, Holdout, Labelled, LabelledSpec, Pair,
-        PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec, Triplet,
-        TripletSpec,
+        Conversation, ConversationSpec, ExampleSpec as _, Holdout, Label, Labelled, LabelledSpec,
+        Pair, PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec,
+        Triplet, TripletSpec,
     },
     stories::{Stories, StoryLabel},
 };
 use rand::seq::index::sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Labelled examples of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -172,6 +173,38 @@ impl Row {
                 .map(|message| &message.content[..])
                 .chain([&row.chosen[..], &row.rejected[..]])
                 .collect(),
+        }
+    }
+}
+
+impl Row {
+    /// A text or two, and what is said of them.
+    pub fn labelled(&self) -> Option<(&str, Option<&str>, &Label)> {
+        match self {
+            Self::Labelled(row) => Some((&row.text, row.second.as_deref(), &row.label)),
+            Self::Pair(row) => Some((&row.first, Some(&row.second), row.label.as_ref()?)),
+            _ => None,
+        }
+    }
+
+    /// The number that a text is labelled with.
+    pub fn grade(&self) -> Option<f64> {
+        match self.labelled()? {
+            (_, None, label) => encode::grade(label),
+            _ => None,
+        }
+    }
+
+    /// What is read and what is to be written of it; of a conversation the last message.
+    pub fn read_and_written(&self) -> Option<(Cow<'_, str>, &str)> {
+        match self {
+            Self::Pair(row) => Some((Cow::Borrowed(&row.first), &row.second)),
+            Self::Conversation(talk) => {
+                let (last, before) = talk.messages.split_last()?;
+                let read: Vec<&str> = before.iter().map(|one| &one.content[..]).collect();
+                Some((Cow::Owned(read.join("\n")), &last.content))
+            }
+            _ => None,
         }
     }
 }

@@ -44,7 +44,7 @@ pub use error::MetricError;
 pub use kiln_core::{Interval, bootstrap, bootstrap_mean};
 pub use language::Surprise;
 pub use multi_label::MultiLabel;
-pub use probe::{LogisticProbe, NeighbourProbe, ProbeConfig};
+pub use probe::{LogisticProbe, NeighbourProbe, ProbeConfig, highest};
 pub use ranking::{Gain, Ranked, rank};
 pub use rouge::{RougeScore, rouge_l};
 pub use tagging::TagScores;

@@ -124,9 +124,14 @@ fn divide(parameters: &[f64], width: usize, classes: usize) -> (Array2<f64>, Arr
 }
 
 /// The place of the highest score, the first of equal ones.
-pub(super) fn highest(scores: impl Iterator<Item = f64>) -> usize {
-    let best = scores.enumerate().fold((0, f64::NEG_INFINITY), |best, (place, score)| {
-        if score > best.1 { (place, score) } else { best }
-    });
+pub fn highest<T: Into<f64>>(scores: impl IntoIterator<Item = T>) -> usize {
+    let scores = scores.into_iter().map(T::into).enumerate();
+    let best =
+        scores.fold(
+            (0, f64::NEG_INFINITY),
+            |best, (place, score)| {
+                if score > best.1 { (place, score) } else { best }
+            },
+        );
     best.0
 }

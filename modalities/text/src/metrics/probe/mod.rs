@@ -5,7 +5,7 @@
 mod logistic;
 mod neighbours;
 
-pub use logistic::{LogisticProbe, ProbeConfig};
+pub use logistic::{LogisticProbe, ProbeConfig, highest};
 pub use neighbours::NeighbourProbe;
 
 use super::error::{MetricError, same_length};

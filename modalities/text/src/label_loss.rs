@@ -1,0 +1,177 @@
+//! What a text model loses by labels and by texts to write.
+
+use crate::{
+    config::TaskKind,
+    examples::{Labels, TextBatch},
+    model::TextModel,
+    token_model::UNSEEN,
+};
+use burn::tensor::{Int, Tensor, TensorData};
+use kiln_core::{Backend, Loss, Sign, TokenModel as _, Tokens};
+use kiln_kernels::{CrossEntropyOptions, cross_entropy};
+use kiln_objectives::losses;
+
+impl<B: Backend> TextModel<B> {
+    /// The mean cross-entropy of what comes next as the decoder writes, which sees `memory`; `None`
+    /// where nothing counts.
+    pub(crate) fn loss_of_written(
+        &self,
+        batch: &TextBatch<B>,
+        memory: &Tokens<B>,
+        next: &[i64],
+    ) -> Option<Loss<B>> {
+        let written = self.write(batch.written.as_ref()?, memory, None)?;
+        let (rows, ids, count) = batch.counted(next);
+        if count == 0 {
+            return None;
+        }
+        let [items, tokens, width] = written.dims();
+        let rows = written.values.reshape([items * tokens, width]).select(0, rows);
+        Some(Loss::new(self.losses(rows, ids)?.mean(), count))
+    }
+
+    /// The mean loss of the head for a task over the tokens of an encoded batch; `None` where labels
+    /// and head are of different kinds.
+    pub(crate) fn loss_of_labels(
+        &self,
+        batch: &TextBatch<B>,
+        tokens: &Tokens<B>,
+        labels: &Labels,
+        observe: bool,
+    ) -> Option<Loss<B>> {
+        let device = batch.device();
+        let kind = self.config().task.as_ref()?.kind;
+        let classified = |scores: Tensor<B, 2>, classes: Tensor<B, 1, Int>, count| {
+            let options = CrossEntropyOptions::default();
+            let value = cross_entropy(scores.clone(), classes.clone(), options).mean();
+            let loss = Loss::new(value, count);
+            if observe {
+                loss.with_sign(Sign::Accuracy, losses::accuracy(scores.detach(), classes, None))
+            } else {
+                loss
+            }
+        };
+        match (kind, labels) {
+            (TaskKind::Classes(_), Labels::Classes(classes)) => {
+                let count = classes.len();
+                let classes: Vec<i64> = classes.iter().map(|class| i64::from(*class)).collect();
+                let classes = Tensor::from_data(TensorData::new(classes, [count]), &device);
+                Some(classified(self.task_of_texts(tokens)?, classes, count))
+            }
+            (TaskKind::Tags(_), Labels::Tags(tags)) => {
+                let (rows, tags, count) = batch.counted(tags);
+                let scores = self.task_of_tokens(tokens)?;
+                let [items, length, outputs] = scores.dims();
+                let scores = scores.reshape([items * length, outputs]);
+                (count > 0).then(|| classified(scores.select(0, rows), tags, count))
+            }
+            (TaskKind::Labels(_), Labels::Labels(rows)) => {
+                let scores = self.task_of_texts(tokens)?;
+                let [items, count] = scores.dims();
+                let wanted = rows.iter().flatten().map(|has| f32::from(u8::from(*has)));
+                let wanted = TensorData::new(wanted.collect::<Vec<f32>>(), [items, count]);
+                let wanted = Tensor::<B, 2>::from_data(wanted, &device);
+                let value = losses::sigmoid_cross_entropy(scores, wanted).mean();
+                Some(Loss::new(value, items * count))
+            }
+            (TaskKind::Numbers(_), Labels::Numbers(rows)) => {
+                let scores = self.task_of_texts(tokens)?;
+                let [items, count] = scores.dims();
+                let wanted = TensorData::new(rows.concat(), [items, count]);
+                let wanted = Tensor::<B, 2>::from_data(wanted, &device);
+                Some(Loss::new((scores - wanted).square().mean(), items * count))
+            }
+            (TaskKind::Span, Labels::Spans(spans)) => {
+                // Scores over the tokens of each text, for the beginning and for the end.
+                let scores = self.task_of_tokens(tokens)?;
+                let [items, length, _] = scores.dims();
+                let end = |side: usize, ends: Vec<i64>| {
+                    let scores = scores.clone().narrow(2, side, 1).reshape([items, length]);
+                    let scores = match &tokens.mask_pad {
+                        Some(pad) => scores.mask_fill(pad.clone(), UNSEEN),
+                        None => scores,
+                    };
+                    let ends = Tensor::from_data(TensorData::new(ends, [items]), &device);
+                    cross_entropy(scores, ends, CrossEntropyOptions::default()).mean()
+                };
+                let first = end(0, spans.iter().map(|(first, _)| i64::from(*first)).collect());
+                let last = end(1, spans.iter().map(|(_, last)| i64::from(*last)).collect());
+                Some(Loss::new((first + last).mul_scalar(0.5), items))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{SpecialIds, TaskHeadConfig, TextModelConfig},
+        examples::{Example, Label, collate},
+    };
+    use burn_flex::Flex;
+    use kiln_core::{Seed, StepContext};
+
+    fn batch(config: &TextModelConfig, examples: &[Example]) -> TextBatch<Flex> {
+        collate(examples, &config.special).upload(&config.embedding, &Default::default())
+    }
+
+    fn text(ids: &[u32]) -> Example {
+        Example { ids: ids.to_vec(), ..Example::default() }
+    }
+
+    fn encoder(task: Option<TaskKind>) -> TextModelConfig {
+        TextModelConfig {
+            causal: false,
+            task: task.map(|kind| TaskHeadConfig::new(kind, Vec::new())),
+            special: SpecialIds { mask: Some(9), ..SpecialIds::default() },
+            ..TextModelConfig::default()
+        }
+    }
+
+    #[test]
+    fn each_task_has_a_loss_that_knows_right_from_wrong() {
+        use burn::backend::Autodiff;
+        type A = Autodiff<Flex>;
+        use burn::tensor::backend::Backend as _;
+        let device = Default::default();
+        A::seed(&device, 1);
+        let tasks = [
+            (TaskKind::Classes(3), Label::Class(2), 3f32.ln()),
+            (TaskKind::Labels(2), Label::Labels(vec![true, false]), 2f32.ln()),
+            (TaskKind::Numbers(1), Label::Numbers(vec![2.0]), 4.0),
+            (TaskKind::Tags(4), Label::Tags(vec![-100, 1, 0]), 4f32.ln()),
+            (TaskKind::Span, Label::Span(1, 2), 3f32.ln()),
+        ];
+        for (kind, label, guess) in tasks {
+            let config = encoder(Some(kind));
+            let model = TextModel::<A>::new(config.clone(), &device).unwrap();
+            let example = Example { label: Some(label), ..text(&[1, 2, 3]) };
+            let host = collate(&[example], &config.special);
+            let batch = host.upload::<A>(&config.embedding, &device);
+            let mut rng = Seed::new(0).rng();
+            let loss = model.supervised(&batch, &mut StepContext::new(&mut rng));
+            assert!(loss.count > 0, "{kind:?}");
+            let value: f32 = loss.value.clone().into_scalar();
+            // Small random weights guess.
+            assert!((value - guess).abs() < 0.6, "{kind:?}: {value} is not about {guess}");
+            let gradients = loss.value.backward();
+            let head = model.task.as_ref().unwrap().output.weight.val();
+            assert!(head.grad(&gradients).unwrap().abs().sum().into_scalar() > 0.0);
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_written_is_scored_against_the_vocabulary() {
+        let config =
+            TextModelConfig { decoder: Some(TextModelConfig::default().backbone), ..encoder(None) };
+        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        let example = Example { written: Some(vec![5, 6, 7]), ..text(&[1, 2]) };
+        let mut rng = Seed::new(0).rng();
+        let one = batch(&config, &[example]);
+        let loss = model.supervised(&one, &mut StepContext::new(&mut rng));
+        assert_eq!(loss.count, 3);
+        assert!((loss.value.into_scalar() - 256f32.ln()).abs() < 0.3);
+    }
+}

@@ -1,0 +1,186 @@
+//! The model of a stage: the heads that its objective trains, and what it offers to objectives.
+
+use crate::{
+    TextModelConfig,
+    config::{Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig},
+    labelled::Aim,
+    recipe::TextData,
+    tokenizer::{Role, TextTokenizer},
+};
+use kiln_nn::{Activation, PositionConfig, TransformerConfig};
+use kiln_objectives::{Objective, Offers, Views, offer};
+use kiln_train::task::TaskError;
+
+/// With the heads that an objective trains.
+pub(crate) fn with_heads(
+    config: &TextModelConfig,
+    objective: &Objective,
+    aim: Option<&Aim>,
+) -> TextModelConfig {
+    let mut config = config.clone();
+    let vocabulary = |objective: &Objective| {
+        matches!(
+            objective,
+            Objective::Masked(_)
+                | Objective::Autoregressive(_)
+                | Objective::Denoising(_)
+                | Objective::Permuted(_)
+                | Objective::Replaced(_)
+                | Objective::Bottleneck(_)
+                | Objective::Graded(_)
+                | Objective::Preference(_)
+        )
+    };
+    if objective.has(vocabulary) || aim == Some(&Aim::Write) {
+        config.language.get_or_insert_with(LanguageHeadConfig::default);
+    } else {
+        config.language = None;
+    }
+    config.judge = objective.has(|one| matches!(one, Objective::Replaced(_)));
+    if !objective.has(|one| matches!(one, Objective::Bottleneck(_))) {
+        config.bottleneck = None;
+    } else if config.bottleneck.is_none() {
+        // One block of the backbone's kind.
+        config.bottleneck = Some(TransformerConfig { layers: 1, ..config.backbone.clone() });
+    }
+    let before = config.task.take();
+    if let Some(Aim::Head(kind, labels)) = aim {
+        let mut head = TaskHeadConfig::new(*kind, labels.names().to_vec());
+        head.dropout = before.map_or(config.embedding.dropout, |task| task.dropout);
+        config.pooler = config.pooler.filter(|_| !kind.is_of_tokens());
+        // What published classifiers of these families have.
+        let published = match config.format {
+            _ if config.causal && !kind.is_of_tokens() => {
+                head = TaskHeadConfig { bias: false, dropout: 0.0, ..head };
+                Some(PoolerConfig::of_last())
+            }
+            Some(Format::Bert | Format::Roberta | Format::Mpnet) => Some(PoolerConfig::default()),
+            Some(Format::ModernBert) => Some(PoolerConfig {
+                transform: Some(Activation::Gelu),
+                bias: false,
+                norm: true,
+                ..PoolerConfig::default()
+            }),
+            _ => None,
+        };
+        if !kind.is_of_tokens() {
+            config.pooler = config.pooler.or(published);
+        }
+        config.task = Some(head);
+    }
+    config
+}
+
+/// The model of a stage: its vocabulary is the tokenizer's, and it has the head that its objective
+/// trains.
+pub(crate) fn stage_config(
+    config: &TextModelConfig,
+    objective: &Objective,
+    aim: Option<&Aim>,
+    tokenizer: &TextTokenizer,
+) -> Result<TextModelConfig, TaskError> {
+    let mut config = with_heads(config, objective, aim);
+    let id = |role: Role| tokenizer.special().get(role).map(|token| token.id);
+    config.special = SpecialIds {
+        pad: id(Role::Pad),
+        bos: tokenizer.begin(),
+        eos: tokenizer.end(),
+        mask: id(Role::Mask),
+        decoder_start: config.special.decoder_start.or(id(Role::Pad)).or(tokenizer.begin()),
+        sentinels: tokenizer.special().sentinels(),
+    };
+    // A published model may have more rows than its tokenizer has tokens, but not fewer.
+    if config.format.is_none() || config.vocabulary < tokenizer.vocabulary() {
+        config.vocabulary = tokenizer.vocabulary();
+    }
+    for objective in objective.each() {
+        let hides = match objective {
+            Objective::Masked(_)
+            | Objective::SelfDistillation(_)
+            | Objective::Permuted(_)
+            | Objective::Replaced(_)
+            | Objective::Bottleneck(_) => true,
+            Objective::Paired(paired) => aim.is_none() && paired.views != Views::Dropout,
+            _ => false,
+        };
+        if hides {
+            tokenizer.need(Role::Mask, "training on hidden tokens, to stand for them")?;
+        }
+        if let Objective::Denoising(_) = objective
+            && config.special.sentinels.is_none()
+        {
+            let problem = "`denoising` needs sentinels that stand for what is taken out, and the \
+                           tokenizer has none (`<extra_id_0>` and on): train one with \
+                           `data.tokenizer.train.sentinels = 100`";
+            return Err(problem.into());
+        }
+    }
+    let sentinels = config.special.sentinels().len();
+    let modes = objective.each().into_iter().filter_map(|one| match one {
+        Objective::Denoising(denoising) => Some(&denoising.denoisers),
+        _ => None,
+    });
+    if let Some(mode) = modes.flatten().filter_map(|one| one.mode).find(|mode| *mode >= sentinels) {
+        let problem = format!(
+            "`denoising` has the mode {mode}, and the tokenizer {sentinels} sentinels to stand for \
+             modes and spans: train one with more (`data.tokenizer.train.sentinels`)"
+        );
+        return Err(problem.into());
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// What a text model and its data offer to objectives. Heads are made where they are needed.
+pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
+    let labelled = offer(
+        data.labelled.is_some(),
+        "learns from labelled examples: name them in `data.labelled.train`",
+    );
+    Offers {
+        labels: labelled.clone(),
+        targets: Ok(()),
+        hiding: Ok(()),
+        both_sides: offer(
+            !config.causal,
+            "needs a model that sees both sides of what is hidden; this one is causal: use \
+             `autoregressive`, or set `model.*.causal` to false",
+        ),
+        next: offer(
+            config.decoder.is_none(),
+            "trains decoders; this model is an encoder-decoder: use `denoising`, or `supervised` \
+             with pairs",
+        ),
+        ahead: 1,
+        quantiser: offer(
+            false,
+            "needs a quantiser of what tokens are made of; words are ids already: use `paired`",
+        ),
+        blocks: offer(
+            config.decoder.is_none(),
+            "predicts what a teacher's blocks give; this model is an encoder-decoder",
+        ),
+        pairs: labelled.clone(),
+        grades: labelled.clone(),
+        dropout: offer(
+            config.backbone.drops() || config.embedding.dropout > 0.0,
+            "sees a text twice, which is the same without dropout: set some in \
+             `model.parts.backbone`, use `views.hidden`, or name pairs in `data.labelled.train`",
+        ),
+        writing: Ok(()),
+        preferences: labelled,
+        places: offer(
+            config.decoder.is_none()
+                && config.backbone.local.is_none()
+                && matches!(&config.backbone.positions, None | Some(PositionConfig::Rotary(_))),
+            "tells tokens where they stand one by one, which learnt and rotary positions can: not \
+             ALiBi, relative buckets or local windows (`model.parts.backbone.positions`)",
+        ),
+        judge: Ok(()),
+        reconstruction: offer(
+            config.decoder.is_none(),
+            "trains encoders; this model is an encoder-decoder",
+        ),
+        tasks: Vec::new(),
+    }
+}
