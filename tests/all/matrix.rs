@@ -144,7 +144,7 @@ fn a_lexicon_guides_what_is_hidden() {
         "lexicon = { paths = [\"words.txt\"], words = [\"harbour\"] }\npacking",
     );
     place.file("cell.toml", &guided);
-    place.fails(&["run", "cell.toml"], 2, &["words.txt"]);
+    place.fails(&["check", "cell.toml"], 2, &["words.txt"]);
     place.file("words.txt", "boat\nmarket\n");
     place.succeeds(&["run", "cell.toml"]);
     let losses = losses(&place);

@@ -384,7 +384,7 @@ pub(crate) fn documents(source: &TextSource, seed: Seed) -> Result<Documents, St
     Ok(Documents::new([path]))
 }
 
-/// Looks whether the documents of a stage are there, without reading them.
+/// Looks whether the documents of a stage are there, without reading them, and its lexicon.
 ///
 /// # Errors
 /// When some are not.
@@ -393,6 +393,9 @@ pub fn find(data: &TextData) -> Result<(), StageDataError> {
         if let TextSource::Documents(documents) = source {
             documents.files()?;
         }
+    }
+    if let Some(lexicon) = &data.lexicon {
+        lexicon.read()?;
     }
     Ok(())
 }

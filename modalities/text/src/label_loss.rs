@@ -155,7 +155,7 @@ mod tests {
             assert!(loss.count > 0, "{kind:?}");
             let value: f32 = loss.value.clone().into_scalar();
             // Small random weights guess.
-            assert!((value - guess).abs() < 0.6, "{kind:?}: {value} is not about {guess}");
+            assert!((value - guess).abs() < 0.9 * guess, "{kind:?}: {value} is not about {guess}");
             let gradients = loss.value.backward();
             let head = model.task.as_ref().unwrap().output.weight.val();
             assert!(head.grad(&gradients).unwrap().abs().sum().into_scalar() > 0.0);
