@@ -117,7 +117,11 @@ pub enum PackingError {
     #[error("`share` is {0}, expected a number from 0 to below 1")]
     Share(f64),
     /// Nothing is left to train on.
-    #[error("{held} documents are to be held out, there are {documents}")]
+    #[error(
+        "{held} of {documents} documents or sequences would be kept for validation, none left to \
+         train on: keep less (`data.validation`), or read a file as many documents (`split` of \
+         `documents`: \"lines\" or \"blank-lines\")"
+    )]
     Held {
         /// To be held out.
         held: u64,
