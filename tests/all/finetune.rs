@@ -82,7 +82,12 @@ fn graded_texts_are_learnt_by_their_grades() {
     });
     place.file("graded.tsv", &format!("label\ttext\n{}", rows.collect::<String>()));
     let texts = "{ texts = { files = { paths = [\"graded.tsv\"] } } }";
-    for graded in ["{ filtered = 0.5 }", "{ weighted = 0.5 }", "{ unlikely = { below = 0.5 } }"] {
+    for graded in [
+        "{ filtered = 0.5 }",
+        "{ weighted = 0.5 }",
+        "{ advantage = { temperature = 0.5 } }",
+        "{ unlikely = { below = 0.5 } }",
+    ] {
         let text = recipe(&format!("{{ graded = {graded} }}"), texts, "language = {}");
         place.file("task.toml", &text.replace("steps = 6", "steps = 60"));
         let table = place.succeeds(&["run", "task.toml", "--overwrite"]);

@@ -165,16 +165,18 @@ fn language_models_forecast() {
         let words = cell(text, objective, "{}", causal).replace("\"cell\"", &format!("\"{name}\""));
         place.file("words.toml", &words);
         place.succeeds(&["run", "words.toml"]);
-        for (objective, held) in [
-            ("supervised = {}", ""),
-            ("supervised = {}", "freeze = [\"backbone.*\"]\n"),
-            ("autoregressive = {}", "adapt.lora = { rank = 2 }\n"),
+        let together = "channels = 2, frontend.joint = true, ";
+        for (objective, held, channels) in [
+            ("supervised = {}", "", ""),
+            ("supervised = {}", "freeze = [\"backbone.*\"]\n", together),
+            ("autoregressive = {}", "adapt.lora = { rank = 2 }\n", ""),
+            ("autoregressive = {}", "", together),
         ] {
             let recipe = format!(
                 "name = \"series\"\nmodality = \"timeseries\"\n{series}[model.language]\n\
                  directory = \"runs/{name}\"\nlayers = 1\n\
-                 parts = {{ context = 24, horizon = 4, scaler.kind.prefix = 2, frontend.patch = 4, \
-                 forecast = {{}}, token = {{}} }}\n[[stage]]\nobjective.{objective}\n{held}\
+                 parts = {{ context = 24, horizon = 4, {channels}scaler.kind.prefix = 2, \
+                 frontend.patch = 4, forecast = {{}}, token = {{}} }}\n[[stage]]\nobjective.{objective}\n{held}\
                  steps = {STEPS}\nbatch = 8\noptimizer.adamw = {{ learning_rate = 1e-2 }}\n\
                  log_every = 1\n"
             );
@@ -184,10 +186,16 @@ fn language_models_forecast() {
             place.succeeds(&["run", "series.toml", "--overwrite"]);
             let losses = losses_of(&place, "series");
             let (first, last) = (mean(&losses[..8]), mean(&losses[STEPS - 8..]));
-            assert!(last < first, "{name}, {objective}, {held}: {first} to {last}");
+            assert!(last < first, "{name}, {objective}, {held}{channels}: {first} to {last}");
             let forecast = ["forecast", "--model", "runs/series", "--input", "series.csv"];
-            let more = ["--time", "day", "--target", "a", "--horizon", "4", "--out", "out.csv"];
-            place.succeeds(&[&forecast[..], &more].concat());
+            let more = ["--time", "day", "--horizon", "4", "--out", "out.csv", "--target", "a"];
+            let one = [&forecast[..], &more].concat();
+            if channels.is_empty() {
+                place.succeeds(&one);
+            } else {
+                place.fails(&one, 2, &["2 channels"]);
+                place.succeeds(&[&one[..], &["--target", "b"]].concat());
+            }
         }
     }
     let wrong = "name = \"series\"\nmodality = \"timeseries\"\n[data.table]\n\

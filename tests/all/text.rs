@@ -191,3 +191,66 @@ fn an_adapter_is_given_as_a_model() {
     place.file("bad.toml", &adapted("{ lora = { modules = [\"*.quary\"] } }"));
     place.fails(&["check", "bad.toml"], 2, &["*.quary", "attention.query"]);
 }
+
+/// A second stage gives the model another vocabulary: what both know is kept.
+#[test]
+fn a_model_goes_on_with_another_vocabulary() {
+    let stage = "[[stage]]\nname = \"again\"\nobjective.masked = {}\nsteps = 4\nbatch = 8\n\
+                 optimizer.adamw = { learning_rate = 1e-5 }\nlog_every = 1\n[stage.data]\n\
+                 tokenizer.retrain.model.byte-bpe.vocabulary = 500\nnew_tokens = \"WAY\"\n\
+                 sources = [{ stories = { size = 60 } }]\npacking = { length = 32 }\n";
+    let place = Place::new();
+    let causal = RECIPE.replacen("[[evaluation]]", &format!("{stage}\n[[evaluation]]"), 1);
+    let causal = causal.replace("masked = {}", "autoregressive = {}");
+    place.file("tiny.toml", &causal.replace("WAY", "contexts"));
+    place.fails(&["check", "tiny.toml"], 2, &["data.new_tokens", "encoders"]);
+    let encoder = RECIPE[..RECIPE.find("[[evaluation]]").unwrap()]
+        .replace("autoregressive = {}", "masked = {}")
+        .replace("language = {}", "causal = false\nlanguage = {}");
+    let mut begins = Vec::new();
+    for way in ["random", "pieces", "contexts"] {
+        place.file("tiny.toml", &format!("{encoder}{}", stage.replace("WAY", way)));
+        let plan = place.succeeds(&["check", "tiny.toml"]);
+        assert!(plan.contains("again"), "{plan}");
+        place.succeeds(&["run", "tiny.toml", "--overwrite"]);
+        let tokenizer = fs::read_to_string(place.path("runs/tiny/model/tokenizer.json")).unwrap();
+        let tokenizer: serde_json::Value = serde_json::from_str(&tokenizer).unwrap();
+        assert_eq!(tokenizer["model"]["vocab"].as_object().unwrap().len(), 500);
+        let metrics = fs::read_to_string(place.path("runs/tiny/metrics.jsonl")).unwrap();
+        let steps = metrics.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let loss = |line: serde_json::Value| {
+            let last = line["kind"] == "step" && line["stage"] == "again";
+            line["loss"].as_f64().filter(|_| last)
+        };
+        begins.push(steps.filter_map(loss).next().unwrap());
+    }
+    // They begin elsewhere.
+    assert!(begins[0] != begins[1] && begins[1] != begins[2], "{begins:?}");
+}
+
+/// Tokens are replaced by a generator of the model's own, which is not kept.
+#[test]
+fn a_generator_proposes_what_is_replaced() {
+    let place = Place::new();
+    let recipe = RECIPE[..RECIPE.find("[[evaluation]]").unwrap()]
+        .replace("byte-bpe.vocabulary = 400", "word-piece.vocabulary = 300")
+        .replace("autoregressive = {}", "replaced = { weight = 5.0 }")
+        .replace("language = {}", "causal = false\ngenerator = GENERATOR");
+    let own = "{ width = 16, backbone = { layers = 1, heads = 2, final_norm = true } }";
+    place.file("tiny.toml", &recipe.replace("GENERATOR", own));
+    place.succeeds(&["run", "tiny.toml"]);
+    let metrics = fs::read_to_string(place.path("runs/tiny/metrics.jsonl")).unwrap();
+    let losses: Vec<f64> = metrics
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["loss"].as_f64())
+        .collect();
+    assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
+    let next = "objective.masked = {}\ninit.model = \"runs/tiny\"";
+    let masked = recipe.replace("GENERATOR", own).replace("name = \"tiny\"", "name = \"next\"");
+    place.file("next.toml", &masked.replace("objective.replaced = { weight = 5.0 }", next));
+    place.succeeds(&["run", "next.toml"]);
+    let config = fs::read_to_string(place.path("runs/next/model/config.json")).unwrap();
+    assert!(!config.contains("generator"), "{config}");
+    place.file("bad.toml", &recipe.replace("GENERATOR", &own.replace("heads = 2", "heads = 3")));
+    place.fails(&["check", "bad.toml"], 2, &["generator.backbone.heads"]);
+}

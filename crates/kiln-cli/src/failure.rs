@@ -267,7 +267,7 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
             return is_users(error.as_ref());
         }
         let speech = error.is::<SpeechError>() || error.is::<kiln_speech::data::StageDataError>();
-        let text = error.is::<kiln_text::data::StageDataError>()
+        let text = error.is::<kiln_text::sources::StageDataError>()
             || error.is::<TokenizerError>()
             || error.is::<GenerationError>()
             || error.is::<AnnotateError>();

@@ -261,8 +261,16 @@ pub trait TokenModel<B: Backend> {
         None
     }
 
-    /// How surely each token is not the one that stood there, before any sigmoid:
-    /// `[batch, tokens, width]` to `[batch, tokens]`. `None` without a head for that.
+    /// What a smaller model of its own makes of the tokens of a view, for the head that scores them:
+    /// `[batch, tokens, width]`. `None` where a model has none.
+    fn propose(&self, batch: &Self::Batch, view: View<B>) -> Option<Tensor<B, 3>> {
+        let _ = (batch, view);
+        None
+    }
+
+    /// A number of each token, `[batch, tokens, width]` to `[batch, tokens]`: how surely it is not
+    /// the one that stood there, before any sigmoid, or what a sequence is worth that begins so.
+    /// `None` without a head for that.
     fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
         let _ = values;
         None

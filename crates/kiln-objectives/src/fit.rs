@@ -1,6 +1,6 @@
 //! Whether a model and its data offer what an objective needs.
 
-use crate::{Objective, Views};
+use crate::{Graded, Objective, Views};
 
 /// Something that an objective may need, or why it is not there and how to get it.
 pub type Offer = Result<(), String>;
@@ -37,7 +37,7 @@ pub struct Offers {
     pub preferences: Offer,
     /// Tokens that can be told where they stand one by one.
     pub places: Offer,
-    /// A head that tells tokens that were replaced.
+    /// A head that says a number of each token.
     pub judge: Offer,
     /// A second backbone that tells a sequence again from one vector.
     pub reconstruction: Offer,
@@ -51,6 +51,19 @@ pub struct Offers {
 /// The reason, where it is not.
 pub fn offer(there: bool, reason: &str) -> Offer {
     if there { Ok(()) } else { Err(reason.to_owned()) }
+}
+
+/// Whether a model sees both sides of what is hidden; a causal one does not until its setting `key`
+/// is turned off.
+///
+/// # Errors
+/// The reason, where it does not.
+pub fn both_sides(causal: bool, key: &str) -> Offer {
+    let reason = format!(
+        "needs a model that sees both sides of what is hidden; this one is causal: use \
+         `autoregressive`, or set `{key}` to false"
+    );
+    offer(!causal, &reason)
 }
 
 impl Objective {
@@ -90,6 +103,9 @@ impl Objective {
                 }
                 Self::Bottleneck(_) => {
                     &[&offers.writing, &offers.targets, &offers.both_sides, &offers.reconstruction]
+                }
+                Self::Graded(Graded::Advantage(_)) => {
+                    &[&offers.targets, &offers.next, &offers.grades, &offers.judge]
                 }
                 Self::Graded(_) => &[&offers.targets, &offers.next, &offers.grades],
                 Self::Preference(_) => &[&offers.targets, &offers.next, &offers.preferences],

@@ -227,16 +227,15 @@ impl Masked {
         let repeat = if self.same_for_channels { layout.channels.max(1) } else { 1 };
         let mut hidden = Vec::with_capacity(layout.batch * layout.tokens);
         for sequence in (0..layout.batch).step_by(repeat) {
-            let units = layout.units(sequence, self.whole_words);
+            let mut units = layout.units(sequence, self.whole_words);
             let mut row = vec![false; layout.tokens];
             let mut hide = self.count(units.len());
             if self.lexicon > 0.0 {
                 hide -= self.hide_terms(&layout.terms(sequence), hide, &mut row, rng);
+                // What is left to hide, of what is left.
+                units.retain(|unit| !row[unit.clone()].contains(&true));
+                hide = hide.min(units.len());
             }
-            // What is left to hide, of what is left.
-            let units: Vec<_> =
-                units.into_iter().filter(|unit| !row[unit.clone()].contains(&true)).collect();
-            let hide = hide.min(units.len());
             for (unit, hide) in units.iter().zip(self.sample_row(units.len(), hide, rng)) {
                 row[unit.clone()].fill(hide);
             }

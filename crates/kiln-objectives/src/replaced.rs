@@ -1,8 +1,8 @@
 //! Tokens that a generator put in the place of others are told from those that stood there:
 //! ELECTRA, <https://arxiv.org/abs/2003.10555>.
 //!
-//! The generator is the model itself with its head for hidden tokens, all weights shared (the
-//! paper's section 3.2): one model learns both.
+//! The generator is a smaller backbone where the model has one; otherwise the model itself, all
+//! weights shared (the paper's section 3.2): one model learns both.
 
 use crate::{
     Masked, ObjectiveError,
@@ -59,14 +59,17 @@ impl Replaced {
         if count == 0 {
             return nothing();
         }
-        let encoded = model.encode(batch, view);
-        let [rows, tokens, width] = encoded.dims();
-        let told = score_ids(model, encoded.values.clone(), ids.clone(), &chosen, false);
+        let guessed = match model.propose(batch, view.clone()) {
+            Some(guessed) => guessed,
+            None => model.encode(batch, view).values,
+        };
+        let [rows, tokens, width] = guessed.dims();
+        let told = score_ids(model, guessed.clone(), ids.clone(), &chosen, false);
 
         // What the generator draws: the largest score after Gumbel noise.
         let at: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
         let at = Tensor::<B, 1, Int>::from_data(TensorData::new(at, [count]), &device);
-        let picked = encoded.values.detach().reshape([rows * tokens, width]).select(0, at.clone());
+        let picked = guessed.detach().reshape([rows * tokens, width]).select(0, at.clone());
         let scores = model.decode(picked.unsqueeze_dim(0)).detach();
         let noise = Tensor::random(scores.shape(), Distribution::Uniform(1e-9, 1.0), &device);
         let drawn = (scores - noise.log().neg().log()).argmax(2).reshape([count]);

@@ -17,7 +17,7 @@ use crate::{
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_hub::Weights;
-use kiln_objectives::{Objective, Offers, offer};
+use kiln_objectives::{Objective, Offers, both_sides, offer};
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -63,26 +63,38 @@ impl SpeechJob {
         for (number, stage) in recipe.stage.iter().enumerate() {
             let checked = stage.objective.check(&offers(&config));
             checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
+            let taught = stage.objective.has(|one| matches!(one, Objective::SelfDistillation(_)));
+            if taught && stage.objective.has(predicts_units) {
+                let problem = "has `self-distillation` beside an objective that predicts units or \
+                               spectrograms: a model of speech has one head over its tokens, give \
+                               each a stage";
+                return Err(wrong(&format!("stage.{number}.objective"), problem.into()));
+            }
             let data = recipe.data_of(stage);
+            let of_data = |key: &str, problem: &str| {
+                let key = recipe.data_key(number, key);
+                wrong(&key, format!("`{key}` {problem}"))
+            };
             if data.sources.is_empty() {
-                let problem = "names no recordings: `spoken`, `espeak` or `manifest`".into();
-                return Err(wrong("data.sources", problem));
+                let problem = "names no recordings: `spoken`, `espeak` or `manifest`";
+                return Err(of_data("sources", problem));
             }
             if let Some(settings) = &data.self_training {
                 let starts = number > 0 || stage.init.is_some() || directory.is_some();
                 let transcribes = stage.objective.is_supervised();
                 if let Some(problem) = self_training::mismatch(settings, starts, transcribes) {
-                    return Err(wrong("data.self_training", problem));
+                    return Err(of_data("self_training", &problem));
                 }
             }
             if let Some(distortion) = data.distortion.filter(DistortionConfig::is_used) {
                 distortion.validate().map_err(|error| {
-                    wrong(&format!("data.distortion.{}", error.key), error.to_string())
+                    let key = recipe.data_key(number, &format!("distortion.{}", error.key));
+                    wrong(&key, error.to_string())
                 })?;
                 if matches!(config.frontend.stem, StemConfig::Wave(_)) {
                     let problem = "is for models that take log-mel spectrograms; this one takes \
                                    waves, for which there is `data.augmentation`";
-                    return Err(wrong("data.distortion", problem.into()));
+                    return Err(of_data("distortion", problem));
                 }
             }
         }
@@ -111,15 +123,20 @@ impl SpeechJob {
         }
         let codes = objective.has(|one| matches!(one, Objective::Contrastive(_)));
         config.quantiser = codes.then(|| config.quantiser.take().unwrap_or_default());
-        let without_tokens =
-            |one: &Objective| matches!(one, Objective::Supervised(_) | Objective::Contrastive(_));
+        let of_tokens =
+            |one: &Objective| !matches!(one, Objective::Supervised(_) | Objective::Contrastive(_));
         if objective.has(|one| matches!(one, Objective::SelfDistillation(_))) {
             config.token = Some(TokenHeadConfig::Teacher);
-        } else if !objective.has(|one| !without_tokens(one)) {
+        } else if !objective.has(of_tokens) {
             config.token = None;
         }
         config
     }
+}
+
+/// Whether an objective trains the head that predicts units or spectrograms.
+fn predicts_units(objective: &Objective) -> bool {
+    matches!(objective, Objective::Masked(_) | Objective::Autoregressive(_))
 }
 
 /// What a speech model offers to objectives. Heads that transcribe and quantisers are made where
@@ -134,11 +151,7 @@ fn offers(config: &SpeechModelConfig) -> Offers {
              `model.*.token`",
         ),
         hiding: Ok(()),
-        both_sides: offer(
-            !config.causal,
-            "needs a model that sees both sides of what is hidden; this one is causal: use \
-             `autoregressive`, or set `model.*.causal` to false",
-        ),
+        both_sides: both_sides(config.causal, "model.*.causal"),
         next: offer(
             mel && config.is_one_way(),
             "needs frames that do not hear what follows them: a stem of log-mel spectrograms \
@@ -214,19 +227,14 @@ impl Job for SpeechJob {
         let transcribe = settings.objective.is_supervised();
         let base = self.stage_config(&settings.objective, None);
         let source = self.recipe.data_of(settings);
+        let seed = self.recipe.data_seed();
         let taught = match (&source.self_training, &start) {
             (Some(settings), Some(start)) => {
                 let teacher = Recogniser::open(&start.dir, self.recipe.device)?;
-                Some(self_training::transcribe(
-                    settings,
-                    source,
-                    &teacher,
-                    self.recipe.data_seed(),
-                )?)
+                Some(self_training::transcribe(settings, source, &teacher, seed)?)
             }
             _ => None,
         };
-        let seed = self.recipe.data_seed();
         let data = data::open(source, &base, known.as_ref(), transcribe, taught, seed);
         let data = data.map_err(boxed)?;
         let config = self.stage_config(&settings.objective, data.vocabulary.as_deref());

@@ -50,14 +50,14 @@ impl SpeechTask {
     ) -> Result<(f64, ErrorRates), TaskError> {
         let mut mean = LossMean::default();
         let mut rates = ErrorRates::new(Normalisation::none());
+        let vocabulary = self.vocabulary.as_ref().filter(|_| self.objective.is_supervised());
         for (number, items) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
             let Some(host) = collate(&self.collator, items)? else { continue };
             let batch = host.upload::<B>(device);
             let mut rng = self.seed.part("validation").at(number as u64).rng();
             let mut context = StepContext::new(&mut rng);
             mean.add(&self.objective.loss(model, teacher, &batch, &mut context));
-            let transcribes = self.objective.is_supervised();
-            if let Some(vocabulary) = self.vocabulary.as_ref().filter(|_| transcribes) {
+            if let Some(vocabulary) = vocabulary {
                 self.transcribe(model, &batch, items, vocabulary, &mut rates)?;
             }
         }

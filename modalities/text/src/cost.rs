@@ -19,7 +19,11 @@ pub fn forward_flops(config: &TextModelConfig, tokens: usize) -> f64 {
         let across = 2.0 * tokens * width * (4.0 * width + 2.0 * tokens);
         decoder.forward_flops(tokens, width) + decoder.layers as f64 * across
     });
-    config.backbone.forward_flops(tokens, width) + decoder + scores
+    let generator = config.generator.as_ref().map_or(0.0, |generator| {
+        let inner = generator.width as f64;
+        generator.backbone.forward_flops(tokens, inner) + 4.0 * tokens * width * inner
+    });
+    config.backbone.forward_flops(tokens, width) + decoder + generator + scores
 }
 
 /// Operations of one optimizer step: the backward pass costs two forward passes.

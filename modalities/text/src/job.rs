@@ -8,9 +8,11 @@ use crate::{
     hub,
     labelled::{Aim, Rows},
     recipe::{EvaluationKind, ModelSpec, TextData, TextParts, TokenizerSource, Windows},
+    sources::{self, StageDataError},
     stage_model::{offers, stage_config, with_heads},
     task::TextTask,
     tokenizer::TextTokenizer,
+    transfer::{NewTokens, Transfer},
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_train::{
@@ -60,26 +62,35 @@ impl TextJob {
             .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
         for (number, stage) in recipe.stage.iter().enumerate() {
             let data = recipe.data_of(stage);
+            let of_data = |key: &str, problem: &str| {
+                let key = recipe.data_key(number, key);
+                wrong(&key, format!("`{key}` {problem}"))
+            };
             let checked = stage.objective.check(&offers(&config, data));
             checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
             if data.sources.is_empty() && data.labelled.is_none() {
-                let problem = data::StageDataError::NoSources.to_string();
-                return Err(wrong("data.sources", problem));
+                let problem = StageDataError::NoSources.to_string();
+                return Err(wrong(&recipe.data_key(number, "sources"), problem));
+            }
+            if data.new_tokens == NewTokens::Contexts && config.causal {
+                let problem = "is for encoders: what a decoder makes of a token stands for the next \
+                               one; use \"pieces\"";
+                return Err(of_data("new_tokens", problem));
             }
             if data.order.is_some() && (data.windows == Windows::Anywhere || data.sources.len() > 1)
             {
                 let problem = "orders the sequences of one source, each of which is seen once: give \
                                one of `data.sources`, and `data.windows = \"cut\"`";
-                return Err(wrong("data.order", problem.into()));
+                return Err(of_data("order", problem));
             }
             let (key, length) = match &data.labelled {
-                Some(labelled) => ("data.labelled.length", labelled.length),
-                None => ("data.packing.length", data.packing.length),
+                Some(labelled) => ("labelled.length", labelled.length),
+                None => ("packing.length", data.packing.length),
             };
             if let Some(longest) = config.longest().filter(|most| length > *most) {
                 let problem =
                     format!("is {length}, but the model has positions for {longest} tokens");
-                return Err(wrong(key, problem));
+                return Err(of_data(key, &problem));
             }
         }
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
@@ -107,14 +118,15 @@ impl TextJob {
         before: Option<&TextModelConfig>,
     ) -> Result<TextModelConfig, TaskError> {
         let data = self.recipe.data_of(stage);
-        data::find(data)?;
+        sources::find(data)?;
         match (&data.tokenizer, &self.directory) {
             (None, None) if before.is_some() => {
                 let mut config = with_heads(&self.config, &stage.objective, aim);
                 config.vocabulary = before.map_or(config.vocabulary, |before| before.vocabulary);
                 Ok(config)
             }
-            (Some(TokenizerSource::Train(spec)), None) => {
+            (Some(TokenizerSource::Train(spec)), None)
+            | (Some(TokenizerSource::Retrain(spec)), _) => {
                 let mut config = with_heads(&self.config, &stage.objective, aim);
                 config.vocabulary = spec.model.vocabulary().unwrap_or(config.vocabulary);
                 config.special = SpecialIds::default();
@@ -133,7 +145,7 @@ impl TextJob {
         let rows = labelled.rows(self.recipe.data_seed().part("labelled"))?;
         let writes = self.config.decoder.is_some();
         let aim = Aim::of(&stage.objective, &rows.train, &labelled.names, writes);
-        Ok(Some((rows, aim.map_err(data::StageDataError::Aim)?)))
+        Ok(Some((rows, aim.map_err(StageDataError::Aim)?)))
     }
 
     /// The tokenizer of a stage that starts from a directory or from nothing.
@@ -141,8 +153,24 @@ impl TextJob {
         &self,
         data: &TextData,
         from: Option<&Path>,
-    ) -> Result<Arc<TextTokenizer>, data::StageDataError> {
-        data::tokenizer(data, from.or(self.directory.as_deref()), self.recipe.data_seed())
+    ) -> Result<Arc<TextTokenizer>, StageDataError> {
+        sources::tokenizer(data, from.or(self.directory.as_deref()), self.recipe.data_seed())
+    }
+
+    /// What becomes of the vocabulary of the model in `dir`, where the stage's tokenizer has another.
+    fn transfer(
+        &self,
+        data: &TextData,
+        dir: &Path,
+        tokenizer: &TextTokenizer,
+    ) -> Result<Option<Transfer>, TaskError> {
+        if !sources::has_tokenizer(dir) {
+            return Ok(None);
+        }
+        let old = TextTokenizer::open(dir)?;
+        let texts = || sources::texts(data, self.recipe.data_seed());
+        let longest = hub::read_config(dir)?.longest();
+        Ok(Transfer::new(data.new_tokens, [&old, tokenizer], longest, texts)?)
     }
 }
 
@@ -203,6 +231,10 @@ impl Job for TextJob {
         let labelled = self.labelled(settings)?;
         let aim = labelled.as_ref().map(|(_, aim)| aim);
         let config = stage_config(&self.config, &settings.objective, aim, &tokenizer)?;
+        let transfer = match &start {
+            Some(start) => self.transfer(data, &start.dir, &tokenizer)?,
+            None => None,
+        };
         let batch = settings.batch as u64 * settings.accumulate;
         let data = match (&data.labelled, &labelled) {
             (Some(labelled), Some((rows, aim))) => {
@@ -222,7 +254,7 @@ impl Job for TextJob {
             batch: settings.batch,
             seed,
         };
-        let prepare = Prepare { task, config, stage: settings.common(), seed, start };
+        let prepare = Prepare { task, config, stage: settings.common(), seed, start, transfer };
         dispatch::on(self.recipe.device, prepare)?
     }
 
@@ -238,6 +270,8 @@ struct Prepare {
     stage: Stage<Bare>,
     seed: Seed,
     start: Option<Start>,
+    /// Where the model it starts from has another vocabulary.
+    transfer: Option<Transfer>,
 }
 
 impl OnBackend for Prepare {
@@ -245,7 +279,15 @@ impl OnBackend for Prepare {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let new = |device: &B::Device| Ok(TextModel::<B>::new(self.config, device)?);
-        let read = |dir: &Path, _: &TextModel<B>| Ok(hub::read(dir)?.1);
+        let on = device.clone();
+        let read = |dir: &Path, model: &TextModel<B>| {
+            let (_, mut weights) = hub::read(dir)?;
+            if let Some(transfer) = self.transfer {
+                let fresh = kiln_hub::collect::<B, _>(model)?;
+                transfer.apply::<B::InnerBackend>(&mut weights, &fresh, dir, &on)?;
+            }
+            Ok(weights)
+        };
         start::prepare(self.task, &self.stage, self.seed, device, self.start.as_ref(), new, read)
     }
 }

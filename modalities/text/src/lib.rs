@@ -39,10 +39,12 @@ pub mod packing;
 pub mod predict;
 pub mod presets;
 pub mod recipe;
+pub mod sources;
 mod stage_model;
 pub mod task;
 mod token_model;
 pub mod tokenizer;
+pub mod transfer;
 
 pub use batch::{HostText, Text};
 pub use cache::{CacheSpec, TokenCache};

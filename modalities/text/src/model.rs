@@ -2,7 +2,7 @@
 
 use crate::{
     batch::Text,
-    config::TextModelConfig,
+    config::{GeneratorConfig, TextModelConfig},
     embedding::TextEmbedding,
     head::{LanguageHead, Pooler, TaskHead, pool},
 };
@@ -31,8 +31,10 @@ pub struct TextModel<B: Backend> {
     pub pooler: Option<Pooler<B>>,
     /// From tokens or a text's vector to what a task asks for.
     pub task: Option<TaskHead<B>>,
-    /// From tokens to how surely each was replaced.
+    /// From tokens to a number of each: how surely it was replaced, or what it leads to.
     pub judge: Option<Linear<B>>,
+    /// Proposes what might stand in the place of hidden tokens.
+    pub generator: Option<Generator<B>>,
     /// Tells a text again from its vector.
     pub bottleneck: Option<Transformer<B>>,
     #[module(skip)]
@@ -89,6 +91,7 @@ impl<B: Backend> TextModel<B> {
             pooler: config.pooler.map(|pooler| Pooler::new(pooler, width, norm, device)),
             task: config.task.as_ref().map(|task| TaskHead::new(task, width, device)),
             judge: config.judge.then(|| LinearConfig::new(width, 1).init(device)),
+            generator: config.generator.as_ref().map(|one| Generator::new(one, width, device)),
             bottleneck: config.bottleneck.as_ref().map(|stack| stack.init(width, device)),
             config,
         })
@@ -123,6 +126,15 @@ impl<B: Backend> TextModel<B> {
         let pass = Pass { causal, cache, positions, bias, ..Pass::default() };
         let tokens = through(&self.backbone, values, text, pass);
         self.drop_of_stack(tokens)
+    }
+
+    /// What comes out of each block of the backbone, `[batch, tokens, width]`, in the model's own way.
+    pub(crate) fn read_each(&self, text: &Text<B>) -> Vec<Tensor<B, 3>> {
+        let values = self.embedding.forward(text, 0);
+        let shape = values.dims();
+        let (causal, positions) = (self.config.causal, text.positions.clone());
+        let (row, pass) = in_a_row(values, text, Pass { causal, positions, ..Pass::default() });
+        self.backbone.pass_each(row, pass).into_iter().map(|x| x.reshape(shape)).collect()
     }
 
     /// The decoder of an encoder-decoder: what was written so far, and what was read, to tokens
@@ -185,6 +197,34 @@ impl<B: Backend> TextModel<B> {
     }
 }
 
+/// A smaller backbone over the model's vectors of ids.
+#[derive(Module, Debug)]
+pub struct Generator<B: Backend> {
+    /// To its width.
+    pub input: Linear<B>,
+    /// From its tokens to its tokens.
+    pub backbone: Transformer<B>,
+    /// Back to the model's width.
+    pub output: Linear<B>,
+}
+
+impl<B: Backend> Generator<B> {
+    fn new(config: &GeneratorConfig, width: usize, device: &B::Device) -> Self {
+        Self {
+            input: LinearConfig::new(width, config.width).init(device),
+            backbone: config.backbone.init(config.width, device),
+            output: LinearConfig::new(config.width, width).init(device),
+        }
+    }
+
+    /// Vectors of a text's tokens, `[batch, tokens, width]`, to what stands there in its view.
+    pub(crate) fn forward(&self, values: Tensor<B, 3>, text: &Text<B>) -> Tensor<B, 3> {
+        let pass = Pass { positions: text.positions.clone(), ..Pass::default() };
+        let tokens = through(&self.backbone, self.input.forward(values), text, pass);
+        self.output.forward(tokens.values)
+    }
+}
+
 impl<B: Backend> Adapt<B> for TextModel<B> {
     fn places(&mut self, walk: &mut Walk<'_, B>) {
         walk.enter("backbone", &mut self.backbone);
@@ -192,15 +232,27 @@ impl<B: Backend> Adapt<B> for TextModel<B> {
     }
 }
 
-/// Through a stack; documents in a row are seen as one long sequence with borders.
+/// Through a stack.
 fn through<B: Backend>(
     stack: &Transformer<B>,
     values: Tensor<B, 3>,
     text: &Text<B>,
-    mut pass: Pass<'_, B>,
+    pass: Pass<'_, B>,
 ) -> Tokens<B> {
+    let shape = values.dims();
+    let (row, pass) = in_a_row(values, text, pass);
+    let values = stack.pass(row, pass).values.reshape(shape);
+    Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 }
+}
+
+/// What a stack takes: packed documents are one long sequence with borders.
+fn in_a_row<'p, B: Backend>(
+    values: Tensor<B, 3>,
+    text: &Text<B>,
+    mut pass: Pass<'p, B>,
+) -> (Tokens<B>, Pass<'p, B>) {
     let tokens = Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 };
-    let Some(documents) = &text.documents else { return stack.pass(tokens, pass) };
+    let Some(documents) = &text.documents else { return (tokens, pass) };
     let [batch, count, width] = tokens.dims();
     let row = batch * count;
     pass.offsets = Some(documents.clone());
@@ -209,12 +261,11 @@ fn through<B: Backend>(
         positions
     });
     let long = Tokens {
-        values: tokens.values.clone().reshape([1, row, width]),
-        mask_pad: tokens.mask_pad.clone().map(|pad| pad.reshape([1, row])),
+        values: tokens.values.reshape([1, row, width]),
+        mask_pad: tokens.mask_pad.map(|pad| pad.reshape([1, row])),
         channels: 1,
     };
-    let values = stack.pass(long, pass).values.reshape([batch, count, width]);
-    tokens.with_values(values)
+    (long, pass)
 }
 
 /// Weights of one deviation, and biases of zero. Where norms come first, what is added to the

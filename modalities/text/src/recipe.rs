@@ -9,6 +9,7 @@ use crate::{
     packing::{Held, Packing},
     presets::Preset,
     tokenizer::TokenizerSpec,
+    transfer::NewTokens,
 };
 use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
 use kiln_objectives::Objective;
@@ -47,6 +48,9 @@ pub struct TextData {
     /// How text becomes ids; as the model's directory says if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<TokenizerSource>,
+    /// How tokens get their vectors that the model lacks which the stage starts from, where the
+    /// tokenizer is another than that model's.
+    pub new_tokens: NewTokens,
     /// Where documents come from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<TextSource>,
@@ -81,8 +85,12 @@ pub struct TextData {
 pub enum TokenizerSource {
     /// Of a run, a model directory, a hub id, or a `tokenizer.json`.
     Directory(String),
-    /// Trained on the sources, of the documents that are trained on and those kept for validation.
+    /// Trained on the sources, of the documents that are trained on and those kept for validation,
+    /// where the stage does not start from a model that has one.
     Train(TokenizerSpec),
+    /// Trained on the sources also where the model that the stage starts from has one: the model gets
+    /// another vocabulary, see `data.new_tokens`.
+    Retrain(TokenizerSpec),
 }
 
 /// Documents.

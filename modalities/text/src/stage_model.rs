@@ -8,7 +8,7 @@ use crate::{
     tokenizer::{Role, TextTokenizer},
 };
 use kiln_nn::{Activation, PositionConfig, TransformerConfig};
-use kiln_objectives::{Objective, Offers, Views, offer};
+use kiln_objectives::{Graded, Objective, Offers, Views, both_sides, offer};
 use kiln_train::task::TaskError;
 
 /// With the heads that an objective trains.
@@ -36,7 +36,10 @@ pub(crate) fn with_heads(
     } else {
         config.language = None;
     }
-    config.judge = objective.has(|one| matches!(one, Objective::Replaced(_)));
+    let replaces = objective.has(|one| matches!(one, Objective::Replaced(_)));
+    let values = |one: &Objective| matches!(one, Objective::Graded(Graded::Advantage(_)));
+    config.judge = replaces || objective.has(values);
+    config.generator = config.generator.filter(|_| replaces);
     if !objective.has(|one| matches!(one, Objective::Bottleneck(_))) {
         config.bottleneck = None;
     } else if config.bottleneck.is_none() {
@@ -141,11 +144,7 @@ pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
         labels: labelled.clone(),
         targets: Ok(()),
         hiding: Ok(()),
-        both_sides: offer(
-            !config.causal,
-            "needs a model that sees both sides of what is hidden; this one is causal: use \
-             `autoregressive`, or set `model.*.causal` to false",
-        ),
+        both_sides: both_sides(config.causal, "model.*.causal"),
         next: offer(
             config.decoder.is_none(),
             "trains decoders; this model is an encoder-decoder: use `denoising`, or `supervised` \

@@ -56,9 +56,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 
     fn encode_each(&self, batch: &TextBatch<B>) -> Vec<Tensor<B, 3>> {
-        let values = self.embedding.forward(&batch.text, 0);
-        let tokens = Tokens { values, mask_pad: batch.text.mask_pad.clone(), channels: 1 };
-        self.backbone.forward_each(tokens, self.config().causal)
+        self.read_each(&batch.text)
     }
 
     fn targets(&self, batch: &TextBatch<B>) -> Targets<B> {
@@ -121,6 +119,12 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         batch.host.text.ids = ids.to_data().iter::<i64>().map(|id| id as u32).collect();
         batch.text.ids = ids;
         Some(batch)
+    }
+
+    fn propose(&self, batch: &TextBatch<B>, view: View<B>) -> Option<Tensor<B, 3>> {
+        let generator = self.generator.as_ref()?;
+        let text = self.seen(batch, view);
+        Some(generator.forward(self.embedding.forward(&text, 0), &text))
     }
 
     fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
@@ -245,22 +249,22 @@ impl<B: Backend> TextModel<B> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::config::{SpecialIds, TextModelConfig};
     use burn::tensor::Bool;
     use burn_flex::Flex;
     use kiln_core::Seed;
 
-    fn batch(config: &TextModelConfig, examples: &[Example]) -> TextBatch<Flex> {
+    pub(crate) fn batch(config: &TextModelConfig, examples: &[Example]) -> TextBatch<Flex> {
         collate(examples, &config.special).upload(&config.embedding, &Default::default())
     }
 
-    fn text(ids: &[u32]) -> Example {
+    pub(crate) fn text(ids: &[u32]) -> Example {
         Example { ids: ids.to_vec(), ..Example::default() }
     }
 
-    fn encoder() -> TextModelConfig {
+    pub(crate) fn encoder() -> TextModelConfig {
         TextModelConfig {
             causal: false,
             special: SpecialIds { mask: Some(9), ..SpecialIds::default() },
@@ -310,5 +314,24 @@ mod tests {
             values(model.encode(&batch(&config, &[example]), view).values.narrow(1, 0, 2))
         };
         assert_eq!(packed(3), packed(4));
+    }
+
+    /// What teaches students sees documents in a row as they do.
+    #[test]
+    fn blocks_see_their_own_document() {
+        let mut config = encoder();
+        config.backbone.final_norm = false;
+        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+        let last = |ids: &[u32]| {
+            let example = Example { documents: vec![0, 2], ..text(ids) };
+            let batch = batch(&config, &[example]);
+            let each = model.encode_each(&batch);
+            let whole = values(model.encode(&batch, View::default()).values);
+            assert_eq!(each.len(), config.backbone.layers);
+            let top = values(each[each.len() - 1].clone());
+            assert!(top.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-6));
+            each.into_iter().map(|x| values(x.narrow(1, 0, 2))).collect::<Vec<_>>()
+        };
+        assert_eq!(last(&[1, 2, 3, 4]), last(&[1, 2, 5, 6]));
     }
 }

@@ -134,6 +134,7 @@ impl SeriesModelConfig {
     /// Whether the weights fix how many channels there are.
     pub fn fixes_channels(&self) -> bool {
         !self.frontend.shared_embedding
+            || self.frontend.joint
             || self.backbone.fixes_channels()
             || self.decoder.as_ref().is_some_and(|decoder| decoder.backbone.fixes_channels())
             || self.forecast.as_ref().is_some_and(ForecastConfig::fixes_channels)
@@ -151,7 +152,8 @@ impl SeriesModelConfig {
 
     /// The tokens that the backbone is built for.
     pub(crate) fn backbone_shape(&self) -> BackboneShape {
-        BackboneShape { width: self.width, tokens: self.tokens(), channels: self.built_channels() }
+        let channels = self.frontend.sequences(self.built_channels());
+        BackboneShape { width: self.width, tokens: self.tokens(), channels }
     }
 
     /// What the forecast head is built for.
@@ -161,6 +163,7 @@ impl SeriesModelConfig {
             width: self.decoder.as_ref().map_or(self.width, |decoder| decoder.width),
             horizon: self.horizon,
             channels: self.built_channels(),
+            joint: self.frontend.joint,
             distribution: self.loss.distribution(),
         }
     }
@@ -189,6 +192,10 @@ impl SeriesModelConfig {
             decoder.backbone.validate(shape, false).map_err(|error| error.within("decoder"))?;
         }
         for label in &self.labels {
+            if self.frontend.joint && matches!(label, LabelConfig::MovingAverage(_)) {
+                let expected = "false: moving averages are those of a channel";
+                return Err(ConfigError::new("frontend.joint", true, expected));
+            }
             label.validate(self.context).map_err(|error| error.within("labels"))?;
         }
         match (&self.forecast, &self.token) {

@@ -7,22 +7,25 @@ use kiln_train::{
     recipe::Stage,
 };
 
-/// Floating-point operations of the forward pass for one channel of one window: the matrix
+/// Floating-point operations of the forward pass for one sequence of tokens: the matrix
 /// products, a multiplication and an addition each; norms and activations are left out.
 pub fn forward_flops(config: &SeriesModelConfig) -> f64 {
     let tokens = config.tokens() as f64;
     let width = config.width as f64;
-    let patch = config.frontend.patch as f64;
+    let channels = config.built_channels();
+    let patch = config.frontend.patch_values(channels) as f64;
+    let mixed = config.frontend.sequences(channels);
     let mut flops = 2.0 * tokens * patch * width;
-    flops += backbone_flops(&config.backbone, tokens, width, config.built_channels());
+    flops += backbone_flops(&config.backbone, tokens, width, mixed);
     let mut read = width;
     if let Some(decoder) = &config.decoder {
         read = decoder.width as f64;
         flops += 2.0 * tokens * width * read;
-        flops += backbone_flops(&decoder.backbone, tokens, read, config.built_channels());
+        flops += backbone_flops(&decoder.backbone, tokens, read, mixed);
     }
     if let Some(forecast) = &config.forecast {
-        let outputs = (config.rows() * (1 + forecast.quantiles.len())) as f64;
+        let rows = config.rows() * config.frontend.patch_values(channels) / config.frontend.patch;
+        let outputs = (rows * (1 + forecast.quantiles.len())) as f64;
         flops += 2.0 * forecast.pooling.features(config.tokens(), read as usize) as f64 * outputs;
     }
     if config.token.is_some() {
@@ -61,7 +64,8 @@ pub fn step_flops<P: kiln_train::recipe::Parts>(
     config: &SeriesModelConfig,
     stage: &Stage<P>,
 ) -> f64 {
-    let sequences = stage.batch as f64 * stage.accumulate as f64 * config.built_channels() as f64;
+    let a_window = config.frontend.sequences(config.built_channels()) as f64;
+    let sequences = stage.batch as f64 * stage.accumulate as f64 * a_window;
     3.0 * sequences * forward_flops(config)
 }
 
@@ -76,7 +80,8 @@ pub fn step_memory<P: kiln_train::recipe::Parts>(
         BackboneConfig::Transformer(transformer) => transformer.layers,
         BackboneConfig::Mixer(mixer) => 2 * mixer.layers * mixer.adaptive_levels.max(1),
     };
-    let tokens = (config.tokens() * config.built_channels() * stage.batch) as f64;
+    let sequences = config.frontend.sequences(config.built_channels()) * stage.batch;
+    let tokens = (config.tokens() * sequences) as f64;
     let kept = KEPT_A_FEATURE * blocks as f64 * tokens * config.width as f64;
     cost::step_memory(stage, parameters, trainable, kept)
 }

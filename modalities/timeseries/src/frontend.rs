@@ -26,6 +26,10 @@ pub struct FrontendConfig {
     pub stride: Option<usize>,
     /// What tells tokens their place.
     pub positions: Positions,
+    /// Whether a token holds a patch of all channels, side by side, rather than of one: multivariate
+    /// patching, <https://arxiv.org/abs/2501.06386>. Their number is then fixed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub joint: bool,
     /// Whether all channels share one embedding; otherwise each has its own, which fixes their
     /// number.
     pub shared_embedding: bool,
@@ -49,6 +53,7 @@ impl Default for FrontendConfig {
             patch: 16,
             stride: None,
             positions: Positions::Sincos,
+            joint: false,
             shared_embedding: true,
             class_token: false,
             registers: 0,
@@ -87,6 +92,16 @@ impl FrontendConfig {
         }
     }
 
+    /// How many sequences a window of so many channels becomes.
+    pub fn sequences(&self, channels: usize) -> usize {
+        if self.joint { 1 } else { channels }
+    }
+
+    /// Values of a patch, in a model of so many channels.
+    pub fn patch_values(&self, channels: usize) -> usize {
+        if self.joint { self.patch * channels } else { self.patch }
+    }
+
     /// Tokens in front of the patches.
     pub fn extra_tokens(&self) -> usize {
         usize::from(self.class_token) + self.registers + usize::from(self.resolutions > 0)
@@ -99,6 +114,10 @@ impl FrontendConfig {
     pub fn validate(&self, context: usize) -> Result<(), ConfigError> {
         ConfigError::positive("patch", self.patch)?;
         ConfigError::positive("stride", self.stride())?;
+        if self.joint && !self.shared_embedding {
+            let expected = "true where a token holds all channels (`joint`)";
+            return Err(ConfigError::new("shared_embedding", false, expected));
+        }
         if self.patch >= context {
             let expected = format!("less than the context of {context} rows");
             return Err(ConfigError::new("patch", self.patch, expected));
@@ -136,9 +155,9 @@ impl FrontendConfig {
         let small = Initializer::Normal { mean: 0.0, std: 0.02 };
         Frontend {
             embedding: ChannelLinear::init(
-                self.patch,
+                self.patch_values(channels),
                 width,
-                self.shared_embedding,
+                self.shared_embedding || self.joint,
                 channels,
                 device,
             ),
@@ -151,6 +170,7 @@ impl FrontendConfig {
             dropout: Dropout::new(self.dropout),
             patch: self.patch,
             stride: self.stride(),
+            joint: self.joint,
             mask_value: self.mask_value,
         }
     }
@@ -174,13 +194,20 @@ pub struct Frontend<B: Backend> {
     dropout: Dropout,
     patch: usize,
     stride: usize,
+    joint: bool,
     mask_value: f64,
 }
 
 impl<B: Backend> Frontend<B> {
-    /// Cuts rows into patches: `[batch, rows, channels]` to `[batch * channels, patches, patch]`.
+    /// Cuts rows into patches: `[batch, rows, channels]` to `[batch * channels, patches, patch]`, or
+    /// to `[batch, patches, patch * channels]`, row after row, where tokens hold all channels.
     pub fn patches(&self, rows: Tensor<B, 3>) -> Tensor<B, 3> {
-        patches(rows, self.patch, self.stride)
+        if !self.joint {
+            return patches(rows, self.patch, self.stride);
+        }
+        let [batch, length, channels] = rows.dims();
+        let one = rows.reshape([batch, length * channels, 1]);
+        patches(one, self.patch * channels, self.stride * channels)
     }
 
     /// Patches to tokens: `[batch * channels, patches, patch]` to

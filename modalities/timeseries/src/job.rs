@@ -12,7 +12,7 @@ use crate::{
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_nn::BackboneConfig;
-use kiln_objectives::{Offers, offer};
+use kiln_objectives::{Offers, both_sides, offer};
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -29,10 +29,8 @@ pub struct SeriesJob {
     recipe: Recipe<SeriesParts>,
     common: Common,
     config: SeriesModelConfig,
-    /// The model directory that `model.directory` names.
-    directory: Option<PathBuf>,
-    /// The language model's directory that `model.language` names.
-    language: Option<PathBuf>,
+    /// The directory that `model.directory` or `model.language` names.
+    start: Option<PathBuf>,
 }
 
 impl SeriesJob {
@@ -42,16 +40,16 @@ impl SeriesJob {
     /// When the recipe has a mistake, or names a model that cannot be found.
     pub fn new(text: &RecipeText) -> kiln_train::Result<Self> {
         let recipe = parse::<SeriesParts>(text)?;
-        let (mut directory, mut language) = (None, None);
+        let mut start = None;
         let (part, config) = match &recipe.model {
             ModelSpec::Preset(preset) => ("preset", preset.config()),
             ModelSpec::Parts(config) => ("parts", Ok(config.as_ref().clone())),
             ModelSpec::Directory(name) => {
-                let dir = directory.insert(resolve(name)?);
+                let dir = start.insert(resolve(name)?);
                 ("directory", Ok(hub::read_config(dir).map_err(boxed)?))
             }
             ModelSpec::Language(spec) => {
-                let dir = language.insert(resolve(&spec.directory)?);
+                let dir = start.insert(resolve(&spec.directory)?);
                 ("language.parts", Ok(spec.config(dir).map_err(boxed)?))
             }
         };
@@ -61,14 +59,15 @@ impl SeriesJob {
         };
         let mut config = config
             .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
-        if directory.is_none() && config.token.is_some() && !trains_forecast_head(&recipe) {
+        let published = matches!(recipe.model, ModelSpec::Directory(_));
+        if !published && config.token.is_some() && !trains_forecast_head(&recipe) {
             config.forecast = None;
         }
         for (number, stage) in recipe.stage.iter().enumerate() {
             let checked = stage.objective.check(&offers(&config));
             checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
         }
-        Ok(Self { common: recipe.common(), recipe, config, directory, language })
+        Ok(Self { common: recipe.common(), recipe, config, start })
     }
 
     /// The model's configuration.
@@ -106,11 +105,7 @@ fn offers(config: &SeriesModelConfig) -> Offers {
              `model.preset.token_head = true`)",
         ),
         hiding: Ok(()),
-        both_sides: offer(
-            !config.causal,
-            "needs a model that sees both sides of what is hidden; this one is causal: use \
-             `autoregressive`, or set `model.parts.causal` to false",
-        ),
+        both_sides: both_sides(config.causal, "model.parts.causal"),
         next: if !config.backbone.supports_causal() {
             Err(format!(
                 "needs a backbone whose tokens can be kept from seeing later ones; a {} sees all of \
@@ -188,8 +183,7 @@ impl Job for SeriesJob {
 
     fn learner(&self, stage: usize, from: Option<&Path>) -> kiln_train::Result<Prepared> {
         let settings = self.stage(stage)?;
-        let model = self.directory.as_deref().or(self.language.as_deref());
-        let start = Start::of(settings, from, model)?;
+        let start = Start::of(settings, from, self.start.as_deref())?;
         let data = self.data(settings)?;
         let seed = stage_seed(&self.common, stage);
         let task = SeriesTask {

@@ -3,7 +3,7 @@
 use crate::{
     batch::{BatchError, SeriesBatch},
     config::SeriesModelConfig,
-    frontend::{Frontend, patches},
+    frontend::Frontend,
     head::{ForecastHead, HeadOutput, TokenHead, label::LabelHead, select},
     scaler::Scaled,
 };
@@ -47,7 +47,7 @@ pub struct Decoder<B: Backend> {
     pub backbone: Backbone<B>,
 }
 
-/// What a model makes of a batch before any head.
+/// What a model makes of a batch before any head. Where tokens hold all channels, these count as one.
 #[derive(Clone, Debug)]
 pub struct Encoded<B: Backend> {
     /// `[batch * channels, tokens, width]`, tokens in front of the patches included.
@@ -113,16 +113,18 @@ impl<B: Backend> SeriesModel<B> {
         let decoder = config.decoder.as_ref().map(|decoder| Decoder {
             adapter: (decoder.width != config.width)
                 .then(|| LinearConfig::new(config.width, decoder.width).init(device)),
-            raw: decoder
-                .raw_residual
-                .then(|| LinearConfig::new(config.frontend.patch, decoder.width).init(device)),
+            raw: decoder.raw_residual.then(|| {
+                let patch = config.frontend.patch_values(config.built_channels());
+                LinearConfig::new(patch, decoder.width).init(device)
+            }),
             backbone: decoder
                 .backbone
                 .init(kiln_nn::BackboneShape { width: decoder.width, ..shape }, device),
         });
-        let (width, patch) = (config.width, config.frontend.patch);
+        let (width, channels) = (config.width, config.built_channels());
+        let patch = config.frontend.patch_values(channels);
         Self {
-            frontend: config.frontend.init(config.context, shape.channels, width, device),
+            frontend: config.frontend.init(config.context, channels, width, device),
             backbone: config.backbone.init(shape, device),
             decoder,
             forecast_head: config
@@ -174,11 +176,20 @@ impl<B: Backend> SeriesModel<B> {
         }
     }
 
+    /// The past in scaled units.
+    pub(crate) fn scaled(&self, batch: &SeriesBatch<B>) -> Scaled<B> {
+        let SeriesModelConfig { scaler, frontend, .. } = &self.config;
+        scaler.scale(batch.past.clone(), batch.missing.as_ref(), frontend.patch)
+    }
+
     /// Scaling, frontend and backbone.
     pub fn encode_all(&self, batch: &SeriesBatch<B>, view: View<B>) -> Encoded<B> {
-        let patch = self.config.frontend.patch;
-        let scaled = self.config.scaler.scale(batch.past.clone(), batch.missing.as_ref(), patch);
-        self.encode_scaled(scaled, batch, view)
+        self.encode_scaled(self.scaled(batch), batch, view)
+    }
+
+    /// The same in the model's own way, nothing hidden.
+    fn encode_plainly(&self, batch: &SeriesBatch<B>) -> Encoded<B> {
+        self.encode_all(batch, View { causal: self.config.causal, ..View::default() })
     }
 
     pub(crate) fn encode_scaled(
@@ -194,9 +205,7 @@ impl<B: Backend> SeriesModel<B> {
 
     /// What the backbone takes.
     pub(crate) fn embed(&self, batch: &SeriesBatch<B>) -> Tokens<B> {
-        let patch = self.config.frontend.patch;
-        let scaled = self.config.scaler.scale(batch.past.clone(), batch.missing.as_ref(), patch);
-        self.patches_to_tokens(self.frontend.patches(scaled.values), batch, None)
+        self.patches_to_tokens(self.frontend.patches(self.scaled(batch).values), batch, None)
     }
 
     fn patches_to_tokens(
@@ -205,9 +214,15 @@ impl<B: Backend> SeriesModel<B> {
         batch: &SeriesBatch<B>,
         hide: Option<Tensor<B, 2, Bool>>,
     ) -> Tokens<B> {
-        let [_, _, channels] = batch.dims();
+        let channels = self.sequences(batch);
         let values = self.frontend.forward(patches, hide, batch.resolution.clone(), channels);
         Tokens { values, mask_pad: None, channels }
+    }
+
+    /// How many sequences of tokens a window of a batch becomes: one a channel, or one.
+    pub(crate) fn sequences(&self, batch: &SeriesBatch<B>) -> usize {
+        let [_, _, channels] = batch.dims();
+        self.config.frontend.sequences(channels)
     }
 
     /// Without the tokens in front of the patches.
@@ -224,8 +239,7 @@ impl<B: Backend> SeriesModel<B> {
     /// Where patches hold missing values, `[batch * channels, patches, patch]`.
     pub(crate) fn missing_patches(&self, batch: &SeriesBatch<B>) -> Option<Tensor<B, 3, Bool>> {
         let missing = batch.missing.clone()?;
-        let (patch, stride) = (self.config.frontend.patch, self.config.frontend.stride());
-        Some(patches(missing.float(), patch, stride).greater_elem(0.5))
+        Some(self.frontend.patches(missing.float()).greater_elem(0.5))
     }
 
     /// What the forecast head reads: the decoder's output, or the backbone's.
@@ -239,8 +253,7 @@ impl<B: Backend> SeriesModel<B> {
     /// The forecast head's output in scaled units; `None` for models without that head.
     pub fn forecast_scaled(&self, batch: &SeriesBatch<B>) -> Option<ScaledForecast<B>> {
         let (config, head) = (self.config.forecast.as_ref()?, self.forecast_head.as_ref()?);
-        let encoded =
-            self.encode_all(batch, View { causal: self.config.causal, ..View::default() });
+        let encoded = self.encode_plainly(batch);
         let [_, _, channels] = batch.dims();
         let targets = config.targets(channels, batch.known);
         let rows = config.rows(self.config.horizon);
@@ -269,16 +282,18 @@ impl<B: Backend> SeriesModel<B> {
 
     /// One vector a sequence: the class token or the mean over tokens, `[batch * channels, width]`.
     pub fn pooled(&self, batch: &SeriesBatch<B>) -> Tensor<B, 2> {
-        let encoded =
-            self.encode_all(batch, View { causal: self.config.causal, ..View::default() });
+        let encoded = self.encode_plainly(batch);
         self.config.label_pooling().forward(encoded.tokens.values)
     }
 
     /// One vector a window, the mean over its channels: `[batch, width]`.
     pub fn represent(&self, batch: &SeriesBatch<B>) -> Tensor<B, 2> {
-        let [items, _, channels] = batch.dims();
+        let [items, _, _] = batch.dims();
         let width = self.config.width;
-        self.pooled(batch).reshape([items, channels, width]).mean_dim(1).reshape([items, width])
+        self.pooled(batch)
+            .reshape([items, self.sequences(batch), width])
+            .mean_dim(1)
+            .reshape([items, width])
     }
 }
 

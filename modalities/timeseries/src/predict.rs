@@ -53,7 +53,7 @@ impl<B: Backend> SeriesModel<B> {
         let config = self.config();
         let patch = config.frontend.patch;
         let rows = config.horizon;
-        let scaled = config.scaler.scale(batch.past.clone(), batch.missing.as_ref(), patch);
+        let scaled = self.scaled(batch);
         let ahead = rows.div_ceil(patch);
         let forecast = if config.causal {
             let mut values = scaled.values.clone();
@@ -117,9 +117,9 @@ impl<B: Backend> SeriesModel<B> {
         let start = config.context - (patch + stride * (count - 1));
         let row: Vec<bool> =
             (0..count).map(|token| start + token * stride + patch > known).collect();
-        let hidden = row.repeat(items * channels);
+        let sequences = items * self.sequences(batch);
         let hide = Tensor::<B, 2, Bool>::from_data(
-            TensorData::new(hidden, [items * channels, count]),
+            TensorData::new(row.repeat(sequences), [sequences, count]),
             &batch.past.device(),
         );
         let encoded = self.encode_scaled(moved, batch, View::hiding(hide));
@@ -136,10 +136,13 @@ impl<B: Backend> SeriesModel<B> {
         Ok(Tensor::cat(rows, 1))
     }
 
-    /// `[batch * channels, 1, patch]` to `[batch, patch, channels]`.
+    /// A patch of each sequence to `[batch, patch, channels]`.
     fn to_rows(&self, patches: Tensor<B, 3>, batch: &SeriesBatch<B>) -> Tensor<B, 3> {
         let [items, _, channels] = batch.dims();
-        let [_, _, patch] = patches.dims();
+        let patch = self.config().frontend.patch;
+        if self.config().frontend.joint {
+            return patches.reshape([items, patch, channels]);
+        }
         patches.reshape([items, channels, patch]).swap_dims(1, 2)
     }
 }

@@ -18,7 +18,7 @@ impl<B: Backend> TokenModel<B> for SeriesModel<B> {
     type Batch = SeriesBatch<B>;
 
     fn layout(&self, batch: &SeriesBatch<B>) -> Layout {
-        let [items, _, channels] = batch.dims();
+        let ([items, _, _], channels) = (batch.dims(), self.sequences(batch));
         Layout { channels, ..Layout::new(items * channels, self.config().patches()) }
     }
 
@@ -33,10 +33,8 @@ impl<B: Backend> TokenModel<B> for SeriesModel<B> {
 
     /// Scaled patches; `[batch * channels, patches, patch]`.
     fn targets(&self, batch: &SeriesBatch<B>) -> Targets<B> {
-        let patch = self.config().frontend.patch;
-        let scaled = self.config().scaler.scale(batch.past.clone(), batch.missing.as_ref(), patch);
         Targets::Values {
-            values: self.frontend.patches(scaled.values),
+            values: self.frontend.patches(self.scaled(batch).values),
             mask_missing: self.missing_patches(batch),
         }
     }
@@ -203,9 +201,7 @@ impl<B: Backend> SeriesModel<B> {
         windows: &[usize],
         observe: bool,
     ) -> Loss<B> {
-        let patch = self.config().frontend.patch;
-        let scaled = self.config().scaler.scale(batch.past.clone(), batch.missing.as_ref(), patch);
-        let target = moving_averages(scaled.values, windows);
+        let target = moving_averages(self.scaled(batch).values, windows);
         let predicted = head.forward(self.pooled(batch));
         let (value, count) = masked_mean((predicted - target.clone()).square(), None);
         let loss = Loss::new(value, count);
@@ -335,6 +331,47 @@ mod tests {
             let encoded = model.encode(&batch, View { causal, ..View::default() });
             assert_eq!(model.decode(encoded.values).dims(), values.dims());
         }
+    }
+
+    /// Multivariate patching: a token holds a patch of each channel, row after row.
+    #[test]
+    fn tokens_of_all_channels() {
+        for (causal, forecast) in [(false, true), (false, false), (true, false)] {
+            let transformer = TransformerConfig { layers: 1, heads: 2, ..Default::default() };
+            let mut config = SeriesModelConfig {
+                causal,
+                channels: Some(3),
+                token: Some(TokenHeadConfig::default()),
+                horizon: 11,
+                backbone: BackboneConfig::Transformer(transformer),
+                ..Preset::Tiny.config()
+            };
+            config.frontend.joint = true;
+            let quantiles = vec![0.1, 0.9];
+            config.forecast = forecast.then(|| ForecastConfig { quantiles, ..Default::default() });
+            let patch = config.frontend.patch;
+            let model = SeriesModel::<Flex>::new(config, &Default::default()).unwrap();
+            let batch = batch();
+            assert_eq!(model.layout(&batch), Layout { channels: 1, ..Layout::new(2, 4) });
+            let Targets::Values { values, .. } = model.targets(&batch) else { panic!("values") };
+            assert_eq!(values.dims(), [2, 4, 3 * patch]);
+            let encoded = model.encode(&batch, View { causal, ..View::default() });
+            assert_eq!(model.decode(encoded.values).dims(), values.dims());
+            let found = model.predict(&batch).unwrap();
+            assert_eq!(found.point.dims(), [2, 11, 3]);
+            assert_eq!(found.quantiles.is_some(), forecast);
+            assert_eq!(model.represent(&batch).dims(), [2, model.config().width]);
+            // What a channel does changes the forecast of another.
+            let past = batch.past.clone();
+            let last = past.clone().narrow(2, 2, 1).flip([1]);
+            let other = SeriesBatch::new(Tensor::cat(vec![past.narrow(2, 0, 2), last], 2));
+            let first = |found: Tensor<Flex, 3>| found.narrow(2, 0, 1).into_data();
+            assert_ne!(first(found.point), first(model.predict(&other).unwrap().point));
+        }
+        let alone = SeriesModelConfig { channels: None, ..Preset::Tiny.config() };
+        let frontend = crate::frontend::FrontendConfig { joint: true, ..alone.frontend.clone() };
+        let alone = SeriesModelConfig { frontend, ..alone };
+        assert_eq!(alone.validate().unwrap_err().key, "channels");
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What may be typed to have texts labelled.
 
-use super::{Device, DocumentArgs, TextSplit};
+use super::{Device, TextArgs};
 use clap::Args;
-use std::path::PathBuf;
 
 /// `kiln classify` and `kiln tag`
 #[derive(Debug, Args)]
@@ -18,19 +17,9 @@ pub struct Annotate {
     /// A run, a model directory, or a hub id (organisation/name[@revision])
     #[arg(long, short)]
     pub model: String,
-    /// Files, folders or patterns: plain text, .jsonl, .parquet, .tsv, .csv, .tar
-    /// [default: standard input]
-    #[arg(value_name = "INPUT")]
-    pub inputs: Vec<PathBuf>,
-    /// A text; repeat for several
-    #[arg(long = "text", value_name = "TEXT", conflicts_with = "inputs")]
-    pub texts: Vec<String>,
-    /// How documents are read
+    /// The texts
     #[command(flatten)]
-    pub documents: DocumentArgs,
-    /// What a document of plain text is [default: file; lines of standard input]
-    #[arg(long)]
-    pub split: Option<TextSplit>,
+    pub texts: TextArgs,
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub device: Device,

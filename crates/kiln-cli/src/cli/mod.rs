@@ -8,7 +8,7 @@ mod vectors;
 pub use annotate::Annotate;
 pub use apply::{Forecast, Generate, Transcribe, TranscriptFormat};
 pub use data::{Data, Ngram, TextSplit, Tokenizer, TokenizerKind};
-pub use vectors::{DocumentArgs, Embed, Search, TextPooling, VectorArgs};
+pub use vectors::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;

@@ -18,19 +18,9 @@ pub struct Embed {
     /// A run, a model directory, or a hub id (organisation/name[@revision])
     #[arg(long, short)]
     pub model: String,
-    /// Files, folders or patterns: plain text, .jsonl, .parquet, .tsv, .csv, .tar
-    /// [default: standard input]
-    #[arg(value_name = "INPUT")]
-    pub inputs: Vec<PathBuf>,
-    /// A text; repeat for several
-    #[arg(long = "text", value_name = "TEXT", conflicts_with = "inputs")]
-    pub texts: Vec<String>,
-    /// How documents are read
+    /// The texts
     #[command(flatten)]
-    pub documents: DocumentArgs,
-    /// What a document of plain text is [default: file; lines of standard input]
-    #[arg(long)]
-    pub split: Option<TextSplit>,
+    pub texts: TextArgs,
     /// A NumPy array or a Parquet table (source, id, embedding) [default: prints JSON lines]
     #[arg(long, short, visible_alias = "output", value_name = "FILE.npy|FILE.parquet")]
     pub out: Option<PathBuf>,
@@ -91,6 +81,24 @@ pub struct Search {
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub device: Device,
+}
+
+/// Which texts are taken.
+#[derive(Debug, Args)]
+pub struct TextArgs {
+    /// Files, folders or patterns: plain text, .jsonl, .parquet, .tsv, .csv, .tar
+    /// [default: standard input]
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// A text; repeat for several
+    #[arg(long = "text", value_name = "TEXT", conflicts_with = "inputs")]
+    pub texts: Vec<String>,
+    /// How documents are read
+    #[command(flatten)]
+    pub documents: DocumentArgs,
+    /// What a document of plain text is [default: file; lines of standard input]
+    #[arg(long)]
+    pub split: Option<TextSplit>,
 }
 
 /// How documents are read.

@@ -1,7 +1,7 @@
 //! `kiln classify` and `kiln tag`: what a model was fine-tuned to say of texts.
 
 use super::{
-    embed::{given, read, watched},
+    embed::{Texts, watched},
     text_model,
 };
 use crate::{cli::Annotate, failure::Result, modalities};
@@ -15,16 +15,7 @@ use std::io::Write;
 /// Prints a line of JSON for each text.
 pub fn run(args: &Annotate, question: Question, quiet: bool, out: &mut dyn Write) -> Result<()> {
     let model = text_model(&args.model, "says nothing of texts")?;
-    let mut typed = given(&args.texts);
-    let mut passages = match args.texts.is_empty() {
-        true => Some(read(&args.inputs, &args.documents, args.split)?),
-        false => None,
-    };
-    let texts: &mut dyn Iterator<Item = std::result::Result<Passage, EmbedError>> =
-        match &mut passages {
-            Some(passages) => passages,
-            None => &mut typed,
-        };
+    let mut texts = Texts::of(&args.texts)?;
     let mut take = |passage: &Passage, answer: &Answer| {
         #[derive(serde::Serialize)]
         struct Line<'a> {
@@ -40,8 +31,9 @@ pub fn run(args: &Annotate, question: Question, quiet: bool, out: &mut dyn Write
         writeln!(out, "{line}").map_err(EmbedError::Output)
     };
     let device = modalities::device(args.device)?;
-    let count =
-        watched(quiet, |watch| annotate(&model.path, device, question, texts, &mut take, watch))?;
+    let count = watched(quiet, |watch| {
+        annotate(&model.path, device, question, &mut texts, &mut take, watch)
+    })?;
     tracing::info!("{count} texts");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{bar, text_model};
 use crate::{
-    cli::{Device, DocumentArgs, Embed, Search, TextPooling, TextSplit, VectorArgs},
+    cli::{Device, DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs},
     failure::{Failure, Result},
     modalities,
 };
@@ -42,16 +42,7 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
     let mut request = request(&args.vectors, args.device);
     request.normalise = args.normalise;
     request.prompt = args.prompt.clone().map_or(Prompt::Default, Prompt::Named);
-    let mut typed = given(&args.texts);
-    let mut passages = match args.texts.is_empty() {
-        true => Some(read(&args.inputs, &args.documents, args.split)?),
-        false => None,
-    };
-    let texts: &mut dyn Iterator<Item = std::result::Result<Passage, EmbedError>> =
-        match &mut passages {
-            Some(passages) => passages,
-            None => &mut typed,
-        };
+    let mut texts = Texts::of(&args.texts)?;
     let mut sink = match (&args.out, format) {
         (Some(path), Some(format)) => Sink::File { path: path.clone(), format, writer: None },
         _ => Sink::Lines(out),
@@ -60,10 +51,10 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
     let device = modalities::device(args.device)?;
     let started = Instant::now();
     let summary = watched(quiet, |watch| {
-        embed::embed(&model.path, device, &request, texts, &mut take, watch)
+        embed::embed(&model.path, device, &request, &mut texts, &mut take, watch)
     })?;
     sink.finish()?;
-    if let Some(tally) = passages.map(|passages| passages.tally())
+    if let Some(tally) = texts.read.map(|passages| passages.tally())
         && (tally.replaced > 0 || tally.cut > 0)
     {
         tracing::warn!("{tally}");
@@ -111,29 +102,42 @@ fn documents(args: &DocumentArgs, paths: &[PathBuf], split: Split) -> Documents 
     Documents { field: args.field.clone(), split, ..Documents::new(paths) }
 }
 
-/// Texts that were typed.
-pub(super) fn given(
-    texts: &[String],
-) -> impl Iterator<Item = std::result::Result<Passage, EmbedError>> {
-    texts.iter().enumerate().map(|(at, text)| {
-        let (source, id, text) = (String::new(), (at + 1).to_string(), text.clone());
-        Ok(Passage { source, id, text })
-    })
+/// Texts that were typed, or else the documents of files or of what comes in.
+pub(super) struct Texts<'a> {
+    typed: std::iter::Enumerate<std::slice::Iter<'a, String>>,
+    read: Option<Passages>,
 }
 
-/// The documents of files or of what comes in; blank ones keep their row.
-pub(super) fn read(
-    inputs: &[PathBuf],
-    args: &DocumentArgs,
-    split: Option<TextSplit>,
-) -> Result<Passages> {
-    let split = |default| split.map_or(default, Split::from);
-    let spec = Documents { blank: true, ..documents(args, inputs, split(Split::File)) };
-    if inputs.is_empty() {
-        let passages = Passages::of_stream(std::io::stdin(), &spec, split(Split::Lines));
-        return passages.map_err(|error| Failure::io("read", Path::new("standard input"), error));
+impl<'a> Texts<'a> {
+    /// The texts of a command; blank documents keep their row.
+    pub(super) fn of(args: &'a TextArgs) -> Result<Self> {
+        let TextArgs { inputs, texts, documents: reading, split } = args;
+        let split = |default| split.map_or(default, Split::from);
+        let spec = Documents { blank: true, ..documents(reading, inputs, split(Split::File)) };
+        let read = if !texts.is_empty() {
+            None
+        } else if inputs.is_empty() {
+            let passages = Passages::of_stream(std::io::stdin(), &spec, split(Split::Lines));
+            let failed = |error| Failure::io("read", Path::new("standard input"), error);
+            Some(passages.map_err(failed)?)
+        } else {
+            Some(Passages::new(spec, reading.id.as_deref(), |_| true)?)
+        };
+        Ok(Self { typed: texts.iter().enumerate(), read })
     }
-    Ok(Passages::new(spec, args.id.as_deref(), |_| true)?)
+}
+
+impl Iterator for Texts<'_> {
+    type Item = std::result::Result<Passage, EmbedError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(read) = &mut self.read {
+            return read.next();
+        }
+        let (at, text) = self.typed.next()?;
+        let (source, id, text) = (String::new(), (at + 1).to_string(), text.clone());
+        Some(Ok(Passage { source, id, text }))
+    }
 }
 
 fn request(args: &VectorArgs, device: Device) -> Request {

@@ -58,8 +58,13 @@ impl<B: Backend> Transformer<B> {
     /// What comes out of each block, from the input up: `[batch, tokens, width]` each, before the
     /// norm that follows the last.
     pub fn forward_each(&self, tokens: Tokens<B>, causal: bool) -> Vec<Tensor<B, 3>> {
+        self.pass_each(tokens, Pass { causal, ..Pass::default() })
+    }
+
+    /// The same, looking at whatever the pass brings.
+    pub fn pass_each(&self, tokens: Tokens<B>, pass: Pass<'_, B>) -> Vec<Tensor<B, 3>> {
         let mut each = Vec::with_capacity(self.layers.len());
-        self.run(tokens, Pass { causal, ..Pass::default() }, |x| each.push(x.clone()));
+        self.run(tokens, pass, |x| each.push(x.clone()));
         each
     }
 

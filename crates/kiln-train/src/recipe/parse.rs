@@ -63,6 +63,12 @@ impl<P: Parts> Recipe<P> {
         stage.data.as_ref().unwrap_or(&self.data)
     }
 
+    /// Where a recipe says something about the data of the stage of a number.
+    pub fn data_key(&self, number: usize, key: &str) -> String {
+        let own = self.stage.get(number).is_some_and(|stage| stage.data.is_some());
+        if own { format!("stage.{number}.data.{key}") } else { format!("data.{key}") }
+    }
+
     /// The data of the last stage.
     pub fn last_data(&self) -> &P::Data {
         self.stage.last().map_or(&self.data, |stage| self.data_of(stage))

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::TaskKind,
-    data::{StageDataError, encode},
+    data::encode,
     examples::Example,
     generate::Verdict,
     labelled::{Aim, Encoder, LabelledData, Row, Rows},
@@ -16,6 +16,7 @@ use crate::{
     },
     predict::Said,
     recipe::TaskEvaluation,
+    sources::StageDataError,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};

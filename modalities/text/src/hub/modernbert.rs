@@ -230,6 +230,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         },
         initial_deviation: Some(0.02),
         judge: false,
+        generator: None,
         bottleneck: None,
         format: None,
     })

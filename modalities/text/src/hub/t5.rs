@@ -132,6 +132,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         pooler: None,
         task: None,
         judge: false,
+        generator: None,
         bottleneck: None,
         special: SpecialIds {
             pad: theirs.pad_token_id,

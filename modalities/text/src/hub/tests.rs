@@ -171,19 +171,27 @@ fn goes_there_and_back(dir: &Path, failures: &mut Vec<String>) {
     }
 }
 
+/// A new model of `config`, written and read again: it is the same. What was written.
+fn written(config: TextModelConfig) -> (tempfile::TempDir, ModelDir) {
+    let out = tempfile::tempdir().unwrap();
+    let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
+    model.save(out.path()).unwrap();
+    let again = TextModel::<Flex>::load(out.path(), &Default::default()).unwrap();
+    let weights = |model| kiln_hub::collect::<Flex, _>(model).unwrap();
+    assert_eq!(weights(&model), weights(&again));
+    assert_eq!(comparable(again.config().clone()), comparable(config));
+    let dir = ModelDir::open(out.path()).unwrap();
+    (out, dir)
+}
+
 #[test]
 fn the_encoder_of_t5_stands_alone() {
     each_fixture("t5", |dir, failures| {
         let published = TextModel::<Flex>::load(dir, &Default::default()).unwrap();
         let config =
             TextModelConfig { decoder: None, language: None, ..published.config().clone() };
-        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let out = tempfile::tempdir().unwrap();
-        model.save(out.path()).unwrap();
-        let written = ModelDir::open(out.path()).unwrap();
+        let (out, written) = written(config);
         assert_eq!(written.config["architectures"][0], "T5EncoderModel");
-        let again = TextModel::<Flex>::load(out.path(), &Default::default()).unwrap();
-        assert_eq!(comparable(again.config().clone()), comparable(config));
         python_reads(out.path(), out.path(), failures);
     });
 }
@@ -203,17 +211,10 @@ fn decoders_classify_as_published() {
                 language: None,
                 ..published.config().clone()
             };
-            let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-            let out = tempfile::tempdir().unwrap();
-            model.save(out.path()).unwrap();
-            let written = ModelDir::open(out.path()).unwrap();
+            let (out, written) = written(config);
             assert_eq!(written.model_type(), family);
             assert_eq!(written.config["id2label"]["2"], "so-so");
             assert!(written.weights().unwrap().tensors.contains_key("score.weight"));
-            let again = TextModel::<Flex>::load(out.path(), &Default::default()).unwrap();
-            assert_eq!(comparable(again.config().clone()), comparable(config));
-            let weights = |model| kiln_hub::collect::<Flex, _>(model).unwrap();
-            assert_eq!(weights(&model), weights(&again));
             python_reads(out.path(), out.path(), failures);
         });
     }
@@ -240,14 +241,7 @@ fn what_no_family_can_express_is_written_as_ours() {
         ..TextModelConfig::default()
     };
     for (config, expected) in [(odd, KILN), (TextModelConfig::default(), "gpt2")] {
-        let dir = tempfile::tempdir().unwrap();
-        let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        model.save(dir.path()).unwrap();
-        assert_eq!(ModelDir::open(dir.path()).unwrap().model_type(), expected);
-        let again = TextModel::<Flex>::load(dir.path(), &Default::default()).unwrap();
-        let weights = |model| kiln_hub::collect::<Flex, _>(model).unwrap();
-        assert_eq!(weights(&model), weights(&again));
-        assert_eq!(comparable(again.config().clone()), comparable(config));
+        assert_eq!(written(config).1.model_type(), expected);
     }
 }
 

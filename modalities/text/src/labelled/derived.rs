@@ -3,9 +3,9 @@
 
 use super::Row;
 use crate::{
-    data::{self, StageDataError},
     metrics::segments,
     recipe::TextSource,
+    sources::{self, StageDataError},
 };
 use kiln_core::{Rng, Seed};
 use kiln_datasets::labelled::{Label, Labelled, Pair, Tagged, Triplet};
@@ -59,7 +59,7 @@ impl Derived {
     /// # Errors
     /// When documents cannot be read.
     pub(super) fn rows(&self, seed: Seed) -> Result<Vec<Row>, StageDataError> {
-        let documents = data::documents(&self.source, seed)?.read()?;
+        let documents = sources::documents(&self.source, seed)?.read()?;
         let texts = documents.map(|document| Ok(document?.text));
         let texts = texts.collect::<Result<Vec<String>, StageDataError>>()?;
         let everywhere = match self.task {

@@ -13,7 +13,7 @@ pub use chat::{ChatError, ChatTemplate};
 pub use derived::{Derived, DerivedTask};
 pub use encode::{EncodeError, Encoder, Piece};
 
-use crate::data::StageDataError;
+use crate::sources::StageDataError;
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,

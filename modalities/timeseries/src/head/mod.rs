@@ -99,6 +99,8 @@ pub struct ForecastShape {
     pub horizon: usize,
     /// Channels, where the weights fix them.
     pub channels: usize,
+    /// Whether tokens hold all of them.
+    pub joint: bool,
     /// What it forecasts, where that is a distribution.
     pub distribution: Option<Distribution>,
 }
@@ -149,6 +151,10 @@ impl ForecastConfig {
             let found = format!("{:?}", self.quantiles);
             return Err(ConfigError::new("quantiles", found, "rising levels between 0 and 1"));
         }
+        if shape.joint && !self.shared {
+            let expected = "true where a token holds all channels (`frontend.joint`)";
+            return Err(ConfigError::new("shared", false, expected));
+        }
         if let Some(targets) = &self.targets {
             channel_list("targets", targets, shape.channels)?;
         }
@@ -167,7 +173,10 @@ impl ForecastConfig {
     /// A head with random weights.
     pub fn init<B: Backend>(&self, shape: ForecastShape, device: &B::Device) -> ForecastHead<B> {
         let features = self.pooling.features(shape.tokens, shape.width);
-        let project = |to| ChannelLinear::init(features, to, self.shared, shape.channels, device);
+        let together = if shape.joint { shape.channels } else { 1 };
+        let shared = self.shared || shape.joint;
+        let project =
+            |rows| ChannelLinear::init(features, rows * together, shared, shape.channels, device);
         let parameters = shape.distribution.map_or(1, Distribution::parameters);
         let levels = self.quantiles.len();
         ForecastHead {
@@ -180,6 +189,7 @@ impl ForecastConfig {
             dropout: Dropout::new(self.dropout),
             pooling: self.pooling,
             levels,
+            joint: shape.joint,
         }
     }
 }
@@ -207,6 +217,7 @@ pub struct ForecastHead<B: Backend> {
     #[module(skip)]
     pooling: Pooling,
     levels: usize,
+    joint: bool,
 }
 
 /// What a forecast head gives, in scaled units.
@@ -220,8 +231,8 @@ pub struct HeadOutput<B: Backend> {
 }
 
 impl<B: Backend> ForecastHead<B> {
-    /// From tokens `[batch * channels, tokens, width]`: the first `rows` rows of `targets`, not
-    /// yet reconciled.
+    /// From tokens `[batch * channels, tokens, width]`, or `[batch, tokens, width]` where they hold all
+    /// channels: the first `rows` rows of `targets`, not yet reconciled.
     pub fn forward(
         &self,
         tokens: Tensor<B, 3>,
@@ -231,20 +242,24 @@ impl<B: Backend> ForecastHead<B> {
     ) -> HeadOutput<B> {
         let features = self.dropout.forward(self.pooling.forward(tokens));
         let [sequences, _] = features.dims();
-        let batch = sequences / channels.max(1);
+        let batch = if self.joint { sequences } else { sequences / channels.max(1) };
         let features = features.unsqueeze_dim::<3>(1);
-        let parameters = self
-            .parameters
-            .iter()
-            .map(|linear| {
-                let horizon = linear.forward(features.clone(), channels).narrow(2, 0, rows);
-                select(horizon.reshape([batch, channels, rows]).swap_dims(1, 2), targets)
-            })
-            .collect();
+        // `[batch, values, targets]`, as many values as asked for.
+        let each = |linear: &ChannelLinear<B>, values: usize| {
+            let all = linear.forward(features.clone(), sequences / batch.max(1));
+            let [_, _, made] = all.dims();
+            let all = if self.joint {
+                all.reshape([batch, made / channels.max(1), channels]).narrow(1, 0, values)
+            } else {
+                all.narrow(2, 0, values).reshape([batch, channels, values]).swap_dims(1, 2)
+            };
+            select(all, targets)
+        };
+        let parameters = self.parameters.iter().map(|linear| each(linear, rows)).collect();
         let quantiles = self.quantiles.as_ref().map(|linear| {
-            let flat = linear.forward(features, channels).narrow(2, 0, rows * self.levels);
-            let flat = flat.reshape([batch, channels, rows * self.levels]).swap_dims(1, 2);
-            select(flat, targets).reshape([batch, rows, self.levels, targets.len()]).swap_dims(2, 3)
+            each(linear, rows * self.levels)
+                .reshape([batch, rows, self.levels, targets.len()])
+                .swap_dims(2, 3)
         });
         HeadOutput { parameters, quantiles }
     }
@@ -301,8 +316,14 @@ mod tests {
     use super::*;
     use burn_flex::Flex;
 
-    const SHAPE: ForecastShape =
-        ForecastShape { tokens: 2, width: 3, horizon: 4, channels: 3, distribution: None };
+    const SHAPE: ForecastShape = ForecastShape {
+        tokens: 2,
+        width: 3,
+        horizon: 4,
+        channels: 3,
+        joint: false,
+        distribution: None,
+    };
 
     #[test]
     fn shapes_of_points_and_quantiles() {

@@ -101,7 +101,9 @@ pub fn config_json(config: &SeriesModelConfig) -> (Format, Value) {
         (Format::PatchTsMixer, patchtsmixer::to_json),
     ];
     for (format, to_json) in families {
-        if config.format.is_some_and(|asked| asked != format) {
+        let other = config.format.is_some_and(|asked| asked != format);
+        // None of them has tokens of all channels.
+        if other || config.frontend.joint {
             continue;
         }
         if let Some(mut json) = to_json(config) {

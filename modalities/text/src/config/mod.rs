@@ -2,7 +2,14 @@
 //!
 //! BERT, GPT-2, Llama and T5 are presets and name maps over these parts, see [`crate::hub`].
 
-use kiln_nn::{Activation, ConfigError, TransformerConfig};
+mod parts;
+
+pub use parts::{
+    EmbeddingConfig, Format, GeneratorConfig, LanguageHeadConfig, PoolerConfig, Pooling,
+    SpecialIds, TaskHeadConfig, TaskKind,
+};
+
+use kiln_nn::{ConfigError, TransformerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,9 +40,13 @@ pub struct TextModelConfig {
     /// A head for a task with labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskHeadConfig>,
-    /// A head that tells tokens that were replaced, for `replaced`.
+    /// A head that says a number of each token: how surely it was replaced, for `replaced`, or what
+    /// a text is worth that begins so, for `graded.advantage`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub judge: bool,
+    /// What proposes tokens for `replaced`; the model itself if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<GeneratorConfig>,
     /// A small backbone that tells a text again from its vector, for `bottleneck`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<TransformerConfig>,
@@ -49,219 +60,6 @@ pub struct TextModelConfig {
     /// model if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-}
-
-/// How ids become vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct EmbeddingConfig {
-    /// Learnt vectors of positions: the longest text, in tokens, with `first_position`. None if 0,
-    /// where attention itself knows positions.
-    pub positions: usize,
-    /// The position of the first token; with one above zero, padding has the one before, as in
-    /// RoBERTa.
-    pub first_position: usize,
-    /// Learnt vectors of segments: first text, second text. None if 0.
-    pub types: usize,
-    /// Whether the sum is normalised.
-    pub norm: bool,
-    /// The share dropped of the sum while training.
-    pub dropout: f64,
-}
-
-impl Default for EmbeddingConfig {
-    fn default() -> Self {
-        Self { positions: 512, first_position: 0, types: 0, norm: false, dropout: 0.0 }
-    }
-}
-
-/// A head that scores the vocabulary for each token.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct LanguageHeadConfig {
-    /// A layer of the model's width before it, with this activation and a norm: BERT.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transform: Option<Activation>,
-    /// Whether that layer has a bias.
-    pub transform_bias: bool,
-    /// Whether scores are products with the embedding's vectors, <https://arxiv.org/abs/1608.05859>.
-    pub tied: bool,
-    /// Whether each id has a bias.
-    pub bias: bool,
-    /// What tokens are multiplied by before they are scored.
-    pub scale: f64,
-}
-
-impl Default for LanguageHeadConfig {
-    fn default() -> Self {
-        Self { transform: None, transform_bias: true, tied: true, bias: false, scale: 1.0 }
-    }
-}
-
-/// Makes one vector of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PoolerConfig {
-    /// Of which tokens.
-    pub pooling: Pooling,
-    /// A layer of the model's width after it, with this activation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transform: Option<Activation>,
-    /// Whether that layer has a bias.
-    pub bias: bool,
-    /// Whether a norm follows it.
-    pub norm: bool,
-}
-
-impl Default for PoolerConfig {
-    fn default() -> Self {
-        Self { pooling: Pooling::First, transform: Some(Activation::Tanh), bias: true, norm: false }
-    }
-}
-
-impl PoolerConfig {
-    /// The last token as it is: decoders.
-    pub fn of_last() -> Self {
-        Self { pooling: Pooling::Last, transform: None, ..Self::default() }
-    }
-}
-
-/// Which tokens a text's vector is made of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pooling {
-    /// The first: BERT's `[CLS]`.
-    #[default]
-    First,
-    /// The mean of all that are no padding.
-    Mean,
-    /// The last that is no padding: decoders.
-    Last,
-    /// The greatest value of each feature.
-    Max,
-    /// The sum over the root of how many there are.
-    MeanRoot,
-    /// The mean, each weighted by its place from 1.
-    WeightedMean,
-}
-
-/// A head for a task with labels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TaskHeadConfig {
-    /// What it predicts.
-    pub kind: TaskKind,
-    /// The share dropped of what it reads, while training.
-    #[serde(default)]
-    pub dropout: f64,
-    /// Whether it has biases.
-    #[serde(default = "yes")]
-    pub bias: bool,
-    /// What its outputs are called, in their order; nothing if empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
-}
-
-impl TaskHeadConfig {
-    /// A head without dropout.
-    pub fn new(kind: TaskKind, names: Vec<String>) -> Self {
-        Self { kind, dropout: 0.0, bias: true, names }
-    }
-
-    /// What an output is called.
-    pub fn name(&self, output: usize) -> String {
-        self.names.get(output).cloned().unwrap_or_else(|| format!("LABEL_{output}"))
-    }
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// What a head for a task predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TaskKind {
-    /// One of so many classes of a text.
-    Classes(usize),
-    /// Any of so many labels of a text.
-    Labels(usize),
-    /// So many numbers of a text: similarity, relevance.
-    Numbers(usize),
-    /// One of so many tags of each token.
-    Tags(usize),
-    /// Where in the text an answer begins and ends.
-    Span,
-}
-
-impl TaskKind {
-    /// Values that the head gives.
-    pub fn outputs(self) -> usize {
-        match self {
-            Self::Classes(count) | Self::Labels(count) | Self::Numbers(count) => count,
-            Self::Tags(count) => count,
-            Self::Span => 2,
-        }
-    }
-
-    /// Whether it looks at each token rather than at the whole text.
-    pub fn is_of_tokens(self) -> bool {
-        matches!(self, Self::Tags(_) | Self::Span)
-    }
-}
-
-/// Ids with a meaning of their own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SpecialIds {
-    /// Fills up short texts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pad: Option<u32>,
-    /// Begins a text; `[CLS]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bos: Option<u32>,
-    /// Ends a text; `[SEP]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub eos: Option<u32>,
-    /// Stands for what is hidden.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mask: Option<u32>,
-    /// What an encoder-decoder begins to write after.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decoder_start: Option<u32>,
-    /// The first and the last of the ids that stand for what was taken out of a text, in the order
-    /// of their use, rising or falling.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sentinels: Option<[u32; 2]>,
-}
-
-impl SpecialIds {
-    /// The ids that stand for what was taken out of a text, in the order of their use.
-    pub fn sentinels(&self) -> Vec<u32> {
-        match self.sentinels {
-            Some([first, last]) if first <= last => (first..=last).collect(),
-            Some([first, last]) => (last..=first).rev().collect(),
-            None => Vec::new(),
-        }
-    }
-}
-
-/// How a model directory names and orders things, by its `model_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "names of transformers")]
-pub enum Format {
-    Bert,
-    Roberta,
-    Mpnet,
-    #[serde(rename = "modernbert")]
-    ModernBert,
-    Gpt2,
-    Llama,
-    Qwen2,
-    T5,
-    /// Our own, which expresses every model.
-    KilnText,
 }
 
 impl Default for TextModelConfig {
@@ -283,6 +81,7 @@ impl Default for TextModelConfig {
             pooler: None,
             task: None,
             judge: false,
+            generator: None,
             bottleneck: None,
             special: SpecialIds::default(),
             initial_deviation: Some(0.02),
@@ -334,6 +133,9 @@ impl TextModelConfig {
         if let Some(bottleneck) = &self.bottleneck {
             bottleneck.validate(self.width).map_err(|error| error.within("bottleneck"))?;
         }
+        if let Some(generator) = &self.generator {
+            generator.validate().map_err(|error| error.within("generator"))?;
+        }
         if let Some(decoder) = &self.decoder {
             decoder.validate(self.width).map_err(|error| error.within("decoder"))?;
             if self.causal {
@@ -346,6 +148,10 @@ impl TextModelConfig {
             (
                 "decoder.channel_attention",
                 self.decoder.as_ref().is_some_and(|d| d.channel_attention),
+            ),
+            (
+                "generator.backbone.channel_attention",
+                self.generator.as_ref().is_some_and(|g| g.backbone.channel_attention),
             ),
         ] {
             if channels {
