@@ -95,13 +95,14 @@ fn every_objective_meets_every_stem() {
 #[test]
 fn a_fresh_model_guesses_and_its_vital_signs_say_so() {
     let mut config = Preset::Tiny.config();
-    config.quantiser = Some(QuantiserConfig { entries: 40, ..QuantiserConfig::default() });
+    config.quantiser = Some(QuantiserConfig { entries: 256, ..QuantiserConfig::default() });
     let spans = Spans { length: 4, ..Spans::default() };
     let contrastive = Contrastive { negatives: 20, spans, ..Contrastive::default() };
     let (_, loss) = run::<A>(&config, &Objective::Contrastive(contrastive.clone()));
     assert!((sign(&loss, Sign::ChanceAccuracy) - 1.0 / 21.0).abs() < 1e-6);
     assert_eq!(sign(&loss, Sign::CollapsedPerplexity), 2.0);
-    assert!(sign(&loss, Sign::CodebookPerplexity) > 10.0);
+    // 45 in the middle of 400 fresh models, 9 in the worst of them.
+    assert!(sign(&loss, Sign::CodebookPerplexity) > 4.0);
     assert!((0.3..0.7).contains(&sign(&loss, Sign::MaskedShare)));
     let rest = sign(&loss, Sign::GuessLoss) - 21f32.ln();
     let value = loss.value.clone().into_scalar();
