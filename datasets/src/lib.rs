@@ -53,18 +53,3 @@ pub use scale::Standardizer;
 pub use series::{Frequency, Series};
 pub use split::{Part, Split, SplitProtocol};
 pub use table::TableSpec;
-
-/// A folder of real data for tests, or a note that it is not there.
-#[cfg(test)]
-fn real_data(name: &str) -> Option<std::path::PathBuf> {
-    let root = std::env::var_os("KILN_DATA").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
-        std::path::PathBuf::from,
-    );
-    let path = root.join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}

@@ -141,7 +141,7 @@ fn date(days: usize) -> String {
 
 /// The recipes of this repository.
 pub fn recipes() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
+    let root = fs::canonicalize("../recipes").unwrap();
     let mut found = Vec::new();
     for modality in fs::read_dir(root).unwrap() {
         for recipe in fs::read_dir(modality.unwrap().path()).unwrap() {

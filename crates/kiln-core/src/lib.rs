@@ -25,6 +25,8 @@ mod objective;
 pub mod pattern;
 mod seed;
 mod source;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod tokens;
 
 pub use bootstrap::{Interval, bootstrap, bootstrap_mean};

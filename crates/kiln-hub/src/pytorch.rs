@@ -97,7 +97,7 @@ mod tests {
 
     /// Written by hand in PyTorch's layout: a 2 x 2 matrix of floats and a counter.
     fn data(name: &str) -> Weights {
-        read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).unwrap()
+        read(&Path::new("tests/data").join(name)).unwrap()
     }
 
     #[test]

@@ -23,15 +23,8 @@ use std::{
 /// # Panics
 /// When the folder is there but empty.
 pub fn fixtures(family: &str) -> Vec<PathBuf> {
-    let root = std::env::var_os("KILN_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
-        PathBuf::from,
-    );
-    let folder = root.join(family);
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        println!("skipped: no fixtures in {}", folder.display());
-        return Vec::new();
-    };
+    let Some(folder) = kiln_core::testing::fixture(family) else { return Vec::new() };
+    let entries = std::fs::read_dir(&folder).unwrap();
     let mut dirs: Vec<PathBuf> =
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     dirs.sort();
@@ -294,8 +287,9 @@ pub fn same_weights(
 /// When Python cannot be started.
 pub fn python_reads(original: &Path, written: &Path, failures: &mut Vec<String>) {
     let Ok(python) = std::env::var("KILN_PYTHON") else { return };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_model_dir.py");
-    let output = Command::new(python).arg(script).arg(written).arg(original).output().unwrap();
+    let script = include_str!("../tests/python/check_model_dir.py");
+    let output =
+        Command::new(python).args(["-c", script]).arg(written).arg(original).output().unwrap();
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
         failures
@@ -311,8 +305,8 @@ pub fn python_reads(original: &Path, written: &Path, failures: &mut Vec<String>)
 /// When Python cannot be started.
 pub fn python_adapts(written: &[PathBuf], failures: &mut Vec<String>) {
     let Ok(python) = std::env::var("KILN_PYTHON") else { return };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_adapter.py");
-    let output = Command::new(python).arg(script).args(written).output().unwrap();
+    let script = include_str!("../tests/python/check_adapter.py");
+    let output = Command::new(python).args(["-c", script]).args(written).output().unwrap();
     match output.status.code() {
         Some(0) => {}
         Some(77) => eprintln!("skipped: this Python has no peft"),

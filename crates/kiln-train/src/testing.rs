@@ -17,7 +17,7 @@ use kiln_core::{Loss, Seed, Sign, Size, Source, StepContext};
 use rand::RngExt as _;
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -39,15 +39,7 @@ pub(crate) struct Fixture {
 
 /// Reads a reference; says that it skipped, and gives nothing, where there is none.
 pub(crate) fn fixture(name: &str) -> Option<Fixture> {
-    let root = std::env::var_os("KILN_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
-        PathBuf::from,
-    );
-    let dir = root.join(name);
-    if !dir.is_dir() {
-        eprintln!("skipped: {} is not there", dir.display());
-        return None;
-    }
+    let dir = kiln_core::testing::fixture(name)?;
     let tensors = |file: &str| -> BTreeMap<String, HostTensor> {
         let bytes = std::fs::read(dir.join(file)).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();

@@ -87,8 +87,7 @@ fn fault(bytes: Vec<u8>) -> AudioFault {
 
 /// The tone of `embedded/audio`: 440 Hz, level 0.354, both channels alike, 0.5 s at 22.05 kHz.
 fn fixture(extension: &str) -> Vec<u8> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("embedded/audio");
-    std::fs::read(dir.join(format!("tone.{extension}"))).unwrap()
+    std::fs::read(format!("embedded/audio/tone.{extension}")).unwrap()
 }
 
 #[test]

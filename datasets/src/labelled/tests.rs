@@ -1,5 +1,5 @@
 use super::*;
-use crate::{real_data, table::read::read_frame};
+use crate::table::read::read_frame;
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 /// A folder with one file, and the file.
@@ -355,7 +355,7 @@ fn preferences() {
 }
 
 fn real(name: &str) -> Option<Files> {
-    real_data(name).map(|path: PathBuf| Files::new([path]))
+    kiln_core::testing::data(name).map(|path: PathBuf| Files::new([path]))
 }
 
 /// Counts by `cut`, `sort` and `uniq`.

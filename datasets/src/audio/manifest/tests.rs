@@ -165,7 +165,7 @@ fn shards() {
 
 #[test]
 fn the_real_digits() {
-    let Some(path) = crate::real_data("speech/fsdd") else { return };
+    let Some(path) = kiln_core::testing::data("speech/fsdd") else { return };
     let utterances = Manifest::Fsdd { path }.read().unwrap();
     let speakers: std::collections::BTreeSet<_> =
         utterances.iter().filter_map(|u| u.speaker.clone()).collect();

@@ -239,7 +239,7 @@ proptest! {
 
 #[test]
 fn real_text() {
-    let Some(path) = crate::real_data("text/tinyshakespeare.txt") else { return };
+    let Some(path) = kiln_core::testing::data("text/tinyshakespeare.txt") else { return };
     let text = std::fs::read_to_string(path).unwrap();
     let options = crate::transcript::Normalisation::default();
     let lines: Vec<String> =

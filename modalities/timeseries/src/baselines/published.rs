@@ -5,18 +5,11 @@
 
 use super::{Baseline, Drift, Ets, Naive, SeasonalNaive, Theta};
 use crate::metrics::{Mean, PointScores, Unit, seasonal_scale};
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 fn data(file: &str) -> Option<String> {
-    let root = std::env::var_os("KILN_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
-    let text = std::fs::read_to_string(root.join("timeseries").join(file)).ok();
-    if text.is_none() {
-        println!("skipped: no timeseries/{file}; set KILN_DATA to the folder of data");
-    }
-    text
+    let path = kiln_core::testing::data(&format!("timeseries/{file}"))?;
+    Some(std::fs::read_to_string(path).unwrap())
 }
 
 /// One series a line after the head, its name first.
