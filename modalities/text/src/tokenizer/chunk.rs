@@ -24,14 +24,15 @@ pub(super) enum Cut {
     White,
     /// There, words being those of GPT-2.
     Bytes,
+    /// Before spaces, which begin words; so do line breaks, which are words, and what is behind them.
+    Lines,
     /// Before white space, and on both sides of Chinese characters.
     Chinese,
 }
 
 impl Cut {
     /// What is certain of a tokenizer, whose JSON is given as well.
-    pub fn of(tokenizer: &Tokenizer, json: &str) -> Self {
-        let json: Value = serde_json::from_str(json).unwrap_or_default();
+    pub fn of(tokenizer: &Tokenizer, json: &Value) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
         // Such tokens are looked for in normalised text, or take white space in.
         let odd = |token: &tokenizers::AddedToken| {
@@ -44,11 +45,15 @@ impl Cut {
             // Such a normaliser puts spaces around Chinese characters.
             Self::White if json["normalizer"]["handle_chinese_chars"] == true => Self::Chinese,
             cut if json["normalizer"].is_null() => cut,
-            // A space composes with nothing before it.
             cut => match json["normalizer"]["type"].as_str() {
-                // Words are known of text as it is.
-                _ if cut == Self::Bytes => Self::Never,
-                Some("NFC" | "NFKC" | "NFD" | "NFKD" | "BertNormalizer" | "Lowercase") => cut,
+                Some("NFC") if cut == Self::Lines => cut,
+                // A space composes with nothing before it, but words are known of text as it is.
+                Some("NFC" | "NFKC" | "NFD" | "NFKD" | "BertNormalizer" | "Lowercase") => match cut
+                {
+                    Self::Bytes => Self::White,
+                    Self::Lines => Self::Space,
+                    cut => cut,
+                },
                 _ => Self::Never,
             },
         }
@@ -60,7 +65,7 @@ impl Cut {
             Some("ByteLevel")
                 if words["add_prefix_space"] == false && words["use_regex"] == true =>
             {
-                Self::White
+                Self::Bytes
             }
             Some("Metaspace") if words["split"] == true && words["replacement"] == "▁" => {
                 Self::Space
@@ -81,8 +86,11 @@ impl Cut {
                         let line = first["pattern"]["String"] == "\n";
                         if isolated && ((known && bytes) || (line && second["type"] == "Metaspace"))
                         {
-                            let rest = if known { Self::Space } else { Self::of_words(second) };
-                            return rest;
+                            return match Self::of_words(second) {
+                                _ if known => Self::Space,
+                                Self::Space if second["prepend_scheme"] == "first" => Self::Lines,
+                                other => other,
+                            };
                         }
                         Self::Never
                     }
@@ -101,7 +109,7 @@ impl Cut {
     fn is_cut(self, byte: u8) -> bool {
         match self {
             Self::Never => false,
-            Self::Space => byte == b' ',
+            Self::Space | Self::Lines => byte == b' ',
             Self::White | Self::Bytes | Self::Chinese => {
                 matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
             }
@@ -178,6 +186,7 @@ mod tests {
         let text = "a bc\n\n d  e\u{3000} f\t";
         assert_eq!(chunks(Cut::White, text), ["a", " bc", "\n\n d", "  e\u{3000} f", "\t"]);
         assert_eq!(chunks(Cut::Space, text), ["a", " bc\n\n d", "  e\u{3000} f\t"]);
+        assert_eq!(chunks(Cut::Lines, text), chunks(Cut::Space, text));
         assert_eq!(chunks(Cut::Never, text), [text]);
         assert_eq!(chunks(Cut::White, ""), [""; 0]);
         assert_eq!(chunks(Cut::White, " a"), [" a"]);

@@ -4,10 +4,10 @@ use super::{
     Result, TextTokenizer,
     chunk::Cut,
     encoding,
-    words::{byte_characters, words},
+    merges::Parts,
+    words::{byte_characters, line_words, words},
 };
 use rustc_hash::FxHashMap;
-use tokenizers::Model as _;
 
 /// Pieces that are remembered, at most.
 const REMEMBERED: usize = 1 << 17;
@@ -44,6 +44,7 @@ pub struct IdEncoder<'a> {
     /// The characters that stand for bytes, and a word spelt in them.
     characters: [char; 256],
     spelt: String,
+    parts: Parts,
 }
 
 impl<'a> IdEncoder<'a> {
@@ -64,6 +65,7 @@ impl<'a> IdEncoder<'a> {
             first,
             characters: byte_characters(),
             spelt: String::new(),
+            parts: Parts::new(),
         }
     }
 
@@ -80,22 +82,8 @@ impl<'a> IdEncoder<'a> {
                 continue;
             }
             let before = into.ids.len();
-            let plain = if self.tokenizer.cut == Cut::Bytes { words(chunk) } else { None };
-            match plain {
-                Some(words) => {
-                    let several = words.len() > 1;
-                    for word in words {
-                        if several && self.recall(word, into) {
-                            continue;
-                        }
-                        let before = into.ids.len();
-                        self.merge(word, into)?;
-                        if several {
-                            self.remember(word, before, into);
-                        }
-                    }
-                }
-                None => self.look_up(chunk, into)?,
+            if !self.by_words(chunk, into)? {
+                self.look_up(chunk, into)?;
             }
             self.remember(chunk, before, into);
         }
@@ -125,18 +113,35 @@ impl<'a> IdEncoder<'a> {
         self.known.insert(piece.into(), (start as u32, self.ids.len() as u32));
     }
 
-    /// Appends the ids of one word of bytes: its characters given to the model, nothing else.
-    fn merge(&mut self, word: &str, into: &mut Encoded) -> Result<()> {
-        self.spelt.clear();
-        let character = |byte: u8| self.characters.get(usize::from(byte));
-        self.spelt.extend(word.bytes().filter_map(character));
-        let model = self.tokenizer.inner().get_model();
-        let tokens = model.tokenize(&self.spelt).map_err(encoding)?;
-        if self.words {
-            into.begins.extend((0..tokens.len()).map(|at| at == 0));
+    /// Appends the ids of a piece whose words are known; says whether they are.
+    fn by_words(&mut self, piece: &str, into: &mut Encoded) -> Result<bool> {
+        let tokenizer = self.tokenizer;
+        let Some(merges) = &tokenizer.merges else { return Ok(false) };
+        let found = match tokenizer.cut {
+            Cut::Bytes => words(piece),
+            Cut::Lines => line_words(piece),
+            _ => None,
+        };
+        let Some(words) = found else { return Ok(false) };
+        let model = tokenizer.inner().get_model();
+        for (number, word) in words.iter().enumerate() {
+            self.spelt.clear();
+            if tokenizer.cut == Cut::Bytes {
+                let character = |byte: u8| self.characters.get(usize::from(byte));
+                self.spelt.extend(word.bytes().filter_map(character));
+            } else {
+                // The first word of a text is written as if a space stood before it.
+                let behind = word.strip_prefix(' ');
+                self.spelt.extend((number == 0 || behind.is_some()).then_some('▁'));
+                self.spelt.push_str(behind.unwrap_or(word));
+            }
+            let before = into.ids.len();
+            merges.append(&self.spelt, model, &mut self.parts, &mut into.ids)?;
+            if self.words {
+                into.begins.extend((before..into.ids.len()).map(|at| at == before));
+            }
         }
-        into.ids.extend(tokens.iter().map(|token| token.id));
-        Ok(())
+        Ok(true)
     }
 
     fn look_up(&self, text: &str, into: &mut Encoded) -> Result<()> {

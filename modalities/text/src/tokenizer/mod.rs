@@ -6,6 +6,7 @@
 mod chunk;
 mod encoder;
 mod error;
+mod merges;
 mod spec;
 mod special;
 mod train;
@@ -21,11 +22,13 @@ pub use train::Progress;
 
 use chunk::Cut;
 use kiln_hub::{ModelDir, write_atomic};
+use merges::Merges;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use tokenizers::Tokenizer;
 
@@ -47,6 +50,7 @@ pub struct TextTokenizer {
     /// What else `tokenizer_config.json` says: kept, so that what was read is written again.
     config: Map<String, Value>,
     cut: Cut,
+    merges: Option<Arc<Merges>>,
     fingerprint: String,
 }
 
@@ -94,8 +98,10 @@ impl TextTokenizer {
         tokenizer.with_truncation(None).map_err(encoding)?.with_padding(None);
         let json = tokenizer.to_string(false).map_err(encoding)?;
         let fingerprint = Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect();
+        let json: Value = serde_json::from_str(&json).unwrap_or_default();
         let cut = Cut::of(&tokenizer, &json);
-        Ok(Self { tokenizer, special, chat_template, config, cut, fingerprint })
+        let merges = Merges::of(&json["model"]).map(Arc::new);
+        Ok(Self { tokenizer, special, chat_template, config, cut, merges, fingerprint })
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json`, from which `transformers.AutoTokenizer`

@@ -203,12 +203,29 @@ fn a_recipe_says_which() {
     assert!(toml::from_str::<TokenizerSpec>("model = { byte-bpe = { size = 5 } }").is_err());
 }
 
+/// Characters whose class is known to the fast encoder have that class.
+#[test]
+fn classes_of_characters_are_those_of_the_tokenizer() {
+    let plain = |c: &char| !c.is_whitespace() && words::words(&c.to_string()).is_some();
+    let text: String =
+        ('\0'..'\u{20000}').filter(plain).flat_map(|c| [c, 'a', c, '1', c, '!']).collect();
+    assert!(text.chars().count() > 200_000, "{}", text.chars().count());
+    let tokenizer = &TRAINED[5];
+    let mut encoded = Encoded::default();
+    IdEncoder::new(tokenizer, true).encode(&text, &mut encoded).unwrap();
+    let whole = tokenizer.encode(&text, false).unwrap();
+    let words = whole.get_word_ids();
+    let begins: Vec<bool> =
+        (0..words.len()).map(|at| at == 0 || words[at] != words[at - 1]).collect();
+    assert!(encoded == Encoded { ids: whole.get_ids().to_vec(), begins });
+}
+
 proptest! {
     /// What is remembered is what the tokenizer says of the whole text.
     #[test]
     fn the_fast_encoder_agrees(
         texts in prop::collection::vec(
-            "(the|fox|'ll|\\.|1| |  |\n|\t|\r|\u{b}|\u{85}|\u{3000}|\u{301}|今天|，|。|'s|А|か|漢字1|ế|<s>|\\[SEP\\]|\\PC){0,12}",
+            "(the|fox|'ll|\\.|1| |  |\n|\t|\r|\u{b}|\u{85}|\u{3000}|\u{301}|今天|今天天气很好，我们|气们去|▁|，|。|'s|А|か|漢字1|ế|<s>|\\[SEP\\]|\\PC){0,12}",
             1..4,
         )
     ) {

@@ -155,7 +155,8 @@ fn count(
     documents: impl IntoIterator<Item = std::result::Result<Document, DataError>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Counted>> {
-    let cut = Cut::of(divider, &divider.to_string(false).map_err(failed)?);
+    let json = serde_json::to_value(divider).map_err(|error| failed(error.into()))?;
+    let cut = Cut::of(divider, &json);
     let mut done = Progress { stage: "reading", documents: 0, bytes: 0 };
     let mut chunks: FxHashMap<String, u64> = FxHashMap::default();
     let (mut batch, mut size) = (Vec::new(), 0);

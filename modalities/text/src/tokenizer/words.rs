@@ -1,9 +1,31 @@
-//! Words as GPT-2 divides text into them, without its regular expression.
+//! Words as tokenizers divide text into them, without regular expressions and alignments.
 //!
 //! Text in scripts without spaces seldom repeats itself in pieces that can be remembered: its words
-//! are found here, for the characters whose class is plain, and given to the model at once.
+//! are found here, where that is plain, and merged at once.
 
-/// Single white space, then a text of plain characters, as words; `None` where a character is of
+use unicode_normalization::{IsNormalized, is_nfc_quick};
+
+/// Text as words that begin at spaces, line breaks being words of their own: as `Metaspace` has it
+/// behind a `Split` at line breaks and a normaliser that composes characters. `None` where
+/// characters may not be composed yet, or one is what stands for a space.
+pub(super) fn line_words(text: &str) -> Option<Vec<&str>> {
+    if text.contains('▁') || is_nfc_quick(text.chars()) != IsNormalized::Yes {
+        return None;
+    }
+    let mut words = Vec::new();
+    let (mut begin, mut after_break) = (0, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if at > begin && (after_break || matches!(byte, b' ' | b'\n')) {
+            words.push(text.get(begin..at)?);
+            begin = at;
+        }
+        after_break = byte == b'\n';
+    }
+    words.extend(text.get(begin..).filter(|word| !word.is_empty()));
+    Some(words)
+}
+
+/// Words as GPT-2 divides text into them: single white space, then a text of plain characters, as words; `None` where a character is of
 /// another kind. What they are is `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+`.
 pub(super) fn words(text: &str) -> Option<Vec<&str>> {
     let mut words = Vec::new();
@@ -40,12 +62,13 @@ fn class(character: char) -> Option<Class> {
         '\'' => return None,
         'a'..='z' | 'A'..='Z' | 'А'..='я' | 'ぁ'..='ゖ' | 'ァ'..='ヺ' => Class::Letter,
         '\u{3400}'..='\u{4DB5}' | '\u{4E00}'..='\u{9FA5}' | '가'..='힣' => Class::Letter,
-        '0'..='9' => Class::Number,
+        'À'..='Ö' | 'Ø'..='ö' | 'ø'..='ÿ' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' => Class::Letter,
+        '0'..='9' | '０'..='９' | '〇' | '①'..='⑳' => Class::Number,
         '!'..='/' | ':'..='@' | '['..='`' | '{'..='~' => Class::Other,
-        '、' | '。' | '〈'..='】' | '！' | '（' | '）' | '，' | '：' | '；' | '？' => {
+        '、' | '。' | '〈'..='〟' | '！'..='／' | '：'..='＠' | '［'..='｀' | '｛'..='･' => {
             Class::Other
         }
-        '‘'..='”' | '…' | '—' | '·' => Class::Other,
+        '‘'..='”' | '‐'..='—' | '•' | '…' | '·' => Class::Other,
         _ => return None,
     })
 }
@@ -70,11 +93,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lines_and_spaces_begin_words() {
+        let words = |text| line_words(text).unwrap();
+        assert_eq!(
+            words("今天 ok  a\n\nb c\n"),
+            ["今天", " ok", " ", " a", "\n", "\n", "b", " c", "\n"]
+        );
+        assert_eq!(words("\n "), ["\n", " "]);
+        assert_eq!((words(""), words(" ")), (vec![], vec![" "]));
+        assert_eq!((line_words("a▁b"), line_words("e\u{301}")), (None, None));
+    }
+
+    #[test]
     fn runs_of_a_class_are_words() {
         assert_eq!(words(" 今天，ok 1"), None, "a space in between is for the caller to cut at");
         assert_eq!(words(" 今天，ok12!").unwrap(), [" 今天", "，", "ok", "12", "!"]);
         assert_eq!(words("\n今天").unwrap(), ["\n", "今天"]);
-        assert_eq!((words("it's"), words("é"), words(" ")), (None, None, None));
+        assert_eq!((words("it's"), words("ē"), words(" ")), (None, None, None));
         assert_eq!(words("").unwrap(), [""; 0]);
         let characters = byte_characters();
         assert_eq!((characters[0], characters[32], characters[65]), ('Ā', 'Ġ', 'A'));
