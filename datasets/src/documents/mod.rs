@@ -41,8 +41,12 @@ const RECORD: usize = 64 << 20;
 /// A text, and what is known about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
-    /// The text, at most [`PIECE`] bytes; blank only where [`Documents::blank`] asks for it.
+    /// The text, at most [`PIECE`] bytes behind what is said before it; blank only where
+    /// [`Documents::blank`] asks for it.
     pub text: String,
+    /// Bytes of the text that are said before the document, by [`Documents::before`]: they are not
+    /// of it.
+    pub said: usize,
     /// The fields that were asked for, as far as the document has them.
     pub metadata: BTreeMap<String, String>,
     /// Whether it goes on from the document before it: both are pieces of a longer one.
@@ -70,7 +74,7 @@ pub struct Documents {
     /// Whether blank texts are documents, too: for what must match the files row by row.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blank: bool,
-    /// What is said before each document.
+    /// What is said before each document. It is read, but not learnt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Before>,
 }

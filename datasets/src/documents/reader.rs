@@ -140,9 +140,10 @@ impl DocumentReader {
         self.begun = open && (continues || !blank);
         let kept = !blank || (self.context.spec.blank && !open && !continues && !skipped);
         let before = self.context.spec.before.iter().filter(|_| !continues);
-        let said: String = before.filter_map(|before| before.text(&metadata)).collect();
-        let text = if said.is_empty() { text } else { said + &text };
-        kept.then_some(Document { text, metadata, continues })
+        let before: String = before.filter_map(|before| before.text(&metadata)).collect();
+        let said = before.len();
+        let text = if said == 0 { text } else { before + &text };
+        kept.then_some(Document { text, said, metadata, continues })
     }
 }
 

@@ -45,7 +45,7 @@ fn fields_of_json_lines() {
     spec.metadata = vec!["url".into(), "score".into()];
     let documents: Vec<_> = spec.read().unwrap().map(std::result::Result::unwrap).collect();
     let metadata = [("url".into(), "u".into()), ("score".into(), "0.5".into())].into();
-    let first = Document { text: "one".into(), metadata, continues: false };
+    let first = Document { text: "one".into(), metadata, ..Document::default() };
     assert_eq!(documents[0], first);
     assert_eq!((documents[1].text.as_str(), documents[1].metadata.len()), ("two", 0));
 
@@ -55,6 +55,17 @@ fn fields_of_json_lines() {
     fs::write(dir.path().join("b.jsonl"), "{\"text\": \"x\"}\n{\"text\": ").unwrap();
     let text = failure(&spec);
     assert!(text.contains("b.jsonl: line 2: expected a JSON object: EOF"), "{text}");
+}
+
+#[test]
+fn what_is_said_before_is_told_apart() {
+    let lines = b"{\"text\": \"one\", \"url\": \"u\"}\n{\"text\": \"two\"}\n";
+    let dir = folder(&[("a.jsonl", lines)]);
+    let before = vec![Before::Text("{url}: ".into())];
+    let spec = Documents { before, ..Documents::new([dir.path()]) };
+    let documents = spec.read().unwrap().map(std::result::Result::unwrap);
+    let found: Vec<_> = documents.map(|document| (document.text, document.said)).collect();
+    assert_eq!(found, [("u: one".to_owned(), 3), ("two".to_owned(), 0)]);
 }
 
 #[test]

@@ -8,14 +8,14 @@ use super::{
     tell::{Teller, Told, Tongue},
     template::{Grammar, read_grammar},
 };
-use crate::{DataError, Result, generate::draw::Draw as _};
+use crate::{DataError, Result, documents::Before, generate::draw::Draw as _};
 use kiln_core::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
 
 /// Which stories are told. Needs nothing but Kiln.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stories {
     /// Where they happen; everywhere when empty.
@@ -30,6 +30,10 @@ pub struct Stories {
     /// The number of the first story: other numbers are other stories, so that training and
     /// evaluation need not meet.
     pub first: u64,
+    /// What is said before each where stories are documents, of its `title`, `domain`, `topics` and
+    /// `mood`. It is read, but not learnt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Before>,
 }
 
 /// A story.

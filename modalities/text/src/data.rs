@@ -15,7 +15,7 @@ use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// What a stage trains on.
 pub struct StageData {
@@ -39,6 +39,17 @@ pub fn open(
     batch: u64,
     seed: Seed,
 ) -> Result<StageData, StageDataError> {
+    open_in(&cache_dir().join("tokens"), data, tokenizer, batch, seed)
+}
+
+/// The same with the folder of caches.
+fn open_in(
+    caches: &Path,
+    data: &TextData,
+    tokenizer: Arc<TextTokenizer>,
+    batch: u64,
+    seed: Seed,
+) -> Result<StageData, StageDataError> {
     if data.sources.is_empty() {
         return Err(StageDataError::NoSources);
     }
@@ -46,7 +57,7 @@ pub fn open(
     let mut validation = Vec::new();
     let mut sources = Vec::new();
     for (number, source) in data.sources.iter().enumerate() {
-        let (train, held) = part(data, source, &tokenizer, [seed, seed.at(number as u64)])?;
+        let (train, held) = part(caches, data, source, &tokenizer, (seed, number as u64))?;
         validation.extend(held.into_iter().map(|packed| example(packed, &special)));
         sources.push(Sequences { train, special: special.clone() });
     }
@@ -60,7 +71,7 @@ pub fn open(
         (_, Size::Endless) => (train, false),
         (None, Size::Known(_)) => (train, true),
         (Some(order), Size::Known(size)) => {
-            (Arc::new(Ordered::new(train, size, order, seed.part("order"))?), false)
+            (Arc::new(Ordered::new(train, size, order, &tokenizer, seed.part("order"))?), false)
         }
     };
     let Some(lexicon) = &data.lexicon else {
@@ -139,17 +150,19 @@ fn phases(data: &TextData, sources: &[Sequences], batch: u64) -> Vec<Phase> {
     std::iter::once(first).chain(later).collect()
 }
 
-/// What of a source is trained on, and the sequences of it that are kept for validation.
+/// What is trained on of the source with this number, and the sequences of it that are kept for
+/// validation.
 fn part(
+    caches: &Path,
     data: &TextData,
     source: &TextSource,
     tokenizer: &TextTokenizer,
-    [told, seed]: [Seed; 2],
+    (seed, number): (Seed, u64),
 ) -> Result<(Training, Vec<Packed>), StageDataError> {
-    let spec = CacheSpec { documents: documents(source, told)?, words: true };
+    let spec = CacheSpec { documents: documents(source, seed)?, words: true };
     let progress = Counter::new("tokenising", size(&spec.documents)?);
-    let dir = cache_dir().join("tokens");
-    let cache = TokenCache::open_or_build(&dir, &spec, tokenizer, &mut |at| progress.at(at.bytes))?;
+    let cache =
+        TokenCache::open_or_build(caches, &spec, tokenizer, &mut |at| progress.at(at.bytes))?;
     progress.finish();
     let cache = Arc::new(cache);
     let pack = |documents| PackedSource::new(cache.clone(), documents, tokenizer, &data.packing);
@@ -158,11 +171,12 @@ fn part(
     };
     let training = |packed: PackedSource, sequences: u64| {
         let anywhere = data.windows == Windows::Anywhere;
-        Training { packed, sequences, anywhere: anywhere.then(|| seed.part("windows")) }
+        Training { packed, sequences, anywhere: anywhere.then(|| seed.at(number).part("windows")) }
     };
     match data.validation {
         Validation::Documents(held) => {
-            let (train, held) = held.split(cache.documents(), seed.part("validation"))?;
+            // The same of each source: two views of the same documents keep the same ones.
+            let (train, held) = held.split(cache.documents(), seed.at(0).part("validation"))?;
             let held = if held.is_empty() { Vec::new() } else { read(&pack(held)?, 0)? };
             let packed = pack(train)?;
             let sequences = packed.len();
@@ -224,9 +238,64 @@ impl Source for Sequences {
     }
 }
 
-/// A packed sequence as an example, special tokens fixed.
+/// A packed sequence as an example; special tokens, and what is said before documents, are fixed.
 fn example(packed: Packed, special: &[u32]) -> Example {
     let documents = packed.segments().iter().map(|segment| segment.start as u32).collect();
-    let fixed: Vec<bool> = packed.ids.iter().map(|id| special.contains(id)).collect();
-    Example { ids: packed.ids, fixed, starts: packed.begins, documents, ..Example::default() }
+    let mut fixed: Vec<bool> = packed.ids.iter().map(|id| special.contains(id)).collect();
+    fixed.iter_mut().zip(&packed.counted).for_each(|(fixed, counted)| *fixed |= !counted);
+    let Packed { ids, begins: starts, counted, .. } = packed;
+    Example { ids, fixed, starts, counted, documents, ..Example::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        TextModel, TextModelConfig,
+        packing::{Borders, Held, Packing},
+        tokenizer::{Model, TokenizerSpec},
+    };
+    use burn_flex::Flex;
+    use kiln_datasets::{Documents, documents::Before};
+
+    /// Of metadata before a document nothing is learnt, and two views of documents keep the same.
+    #[test]
+    fn metadata_are_read_but_not_learnt() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |number: usize| format!("{{\"text\":\"{number:04}\",\"by\":\"X\"}}\n");
+        let path = dir.path().join("a.jsonl");
+        std::fs::write(&path, (0..40).map(line).collect::<String>()).unwrap();
+        let plain = Documents::new([path]);
+        let before = vec![Before::Text("{by}:".to_owned())];
+        let data = TextData {
+            sources: [Documents { before, ..plain.clone() }, plain]
+                .map(TextSource::Documents)
+                .to_vec(),
+            packing: Packing { length: 7, borders: Borders::End, cross: false },
+            validation: Validation::Documents(Held::Documents(3)),
+            ..TextData::default()
+        };
+        let tokenizer = TokenizerSpec::new(Model::Bytes {}).train([], &mut |_| {}).unwrap();
+        let tokenizer = Arc::new(tokenizer);
+        let held = |source: usize| {
+            let data = data.of_source(source);
+            open_in(dir.path(), &data, tokenizer.clone(), 1, Seed::new(5)).unwrap().validation
+        };
+        let (told, bare) = (held(0), held(1));
+        assert_eq!((told.len(), bare.len()), (3, 3));
+        let config =
+            TextModelConfig { vocabulary: tokenizer.vocabulary(), ..TextModelConfig::default() };
+        let model = TextModel::<Flex>::new(config, &Default::default()).unwrap();
+        for (told, bare) in told.iter().zip(&bare) {
+            // `X:` and then what the other view has.
+            assert_eq!(told.ids[2..], bare.ids);
+            assert_eq!(told.counted[..3], [false, false, true]);
+            assert_eq!(told.fixed[..3], [true, true, false]);
+            let count = |one: &Example| {
+                model.next_token_loss(std::slice::from_ref(one), &Default::default()).count
+            };
+            // Four characters and the end; without metadata nothing stands before the first.
+            assert_eq!((count(told), count(bare)), (5, 4));
+        }
+    }
 }

@@ -7,7 +7,10 @@ use crate::{
     evaluate::evaluate,
     hub,
     labelled::{Aim, Rows},
-    recipe::{EvaluationKind, ModelSpec, TextData, TextParts, TokenizerSource, Windows},
+    recipe::{
+        EvaluationKind, LanguageEvaluation, ModelSpec, TextData, TextParts, TokenizerSource,
+        Windows,
+    },
     sources::{self, StageDataError},
     stage_model::{offers, stage_config, with_heads},
     task::TextTask,
@@ -15,6 +18,7 @@ use crate::{
     transfer::{NewTokens, Transfer},
 };
 use kiln_core::{AutodiffBackend, Seed};
+use kiln_objectives::Objective;
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -83,6 +87,11 @@ impl TextJob {
                                one of `data.sources`, and `data.windows = \"cut\"`";
                 return Err(of_data("order", problem));
             }
+            let control = data.labelled.as_ref().is_some_and(|labelled| labelled.control.is_some());
+            if control && !stage.objective.has(|one| matches!(one, Objective::Graded(_))) {
+                let problem = "says how good texts are, which `graded` learns from";
+                return Err(of_data("labelled.control", problem));
+            }
             let (key, length) = match &data.labelled {
                 Some(labelled) => ("labelled.length", labelled.length),
                 None => ("packing.length", data.packing.length),
@@ -96,8 +105,14 @@ impl TextJob {
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
             let writes = config.causal || config.decoder.is_some();
             let labelled = recipe.last_data().labelled.is_some();
+            let sources = recipe.last_data().sources.len();
             let problem = match evaluation.kind {
                 EvaluationKind::Language(_) if !config.causal => WRITES,
+                EvaluationKind::Language(LanguageEvaluation { source: Some(source), .. })
+                    if source >= sources =>
+                {
+                    "measures a source that `data.sources` of the last stage does not have"
+                }
                 EvaluationKind::Samples(_) if !writes => WRITES,
                 EvaluationKind::Task(_) if !labelled => {
                     "measures what `data.labelled` of the last stage asks for; there is none"

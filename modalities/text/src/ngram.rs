@@ -49,12 +49,17 @@ impl Ngrams {
         }
     }
 
-    /// The mean cross-entropy of all tokens but the first of each sequence, in nats, by contexts of
-    /// at most `order - 1` tokens.
-    pub fn nats<'a>(&self, sequences: impl Iterator<Item = &'a [u32]>, order: usize) -> f64 {
+    /// The mean cross-entropy of the tokens that count but the first of each sequence, in nats, by
+    /// contexts of at most `order - 1` tokens. Sequences are ids, and which of them count; all if
+    /// empty.
+    pub fn nats<'a>(
+        &self,
+        sequences: impl Iterator<Item = (&'a [u32], &'a [bool])>,
+        order: usize,
+    ) -> f64 {
         let (mut sum, mut count) = (0.0, 0usize);
-        for ids in sequences {
-            for at in 1..ids.len() {
+        for (ids, counted) in sequences {
+            for at in (1..ids.len()).filter(|at| counted.get(*at) != Some(&false)) {
                 let context = &ids[at - (order.saturating_sub(1)).min(at).min(CONTEXT)..at];
                 sum -= self.probability(context, ids[at]).ln();
                 count += 1;
@@ -82,7 +87,10 @@ mod tests {
             assert!((sum - 1.0).abs() < 1e-12);
         }
         let sequence = [0, 1, 0, 1, 0, 1];
-        let nats = |order| ngrams.nats([&sequence[..]].into_iter(), order);
+        let nats = |order| ngrams.nats([(&sequence[..], &[][..])].into_iter(), order);
         assert!(nats(3) < nats(2) && nats(2) < nats(1));
+        let counted = [true, false, true, false, false, false];
+        let second = ngrams.nats([(&sequence[..], &counted[..])].into_iter(), 2);
+        assert!((second + ngrams.probability(&[1], 0).ln()).abs() < 1e-12);
     }
 }

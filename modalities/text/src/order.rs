@@ -2,10 +2,16 @@
 //! Sampling" (2025), <https://arxiv.org/abs/2506.11300>, and competence-based pacing,
 //! <https://arxiv.org/abs/1903.09848>.
 
-use crate::examples::Example;
+mod text;
+
+use crate::{
+    examples::Example,
+    tokenizer::{TextTokenizer, TokenizerError},
+};
 use kiln_core::{Seed, Size, Source};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
+use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,6 +45,12 @@ pub enum Difficulty {
     Fertility,
     /// Long documents: tokens a document.
     Length,
+    /// Text that compresses badly: bytes that `deflate` makes of a byte.
+    Compression,
+    /// Many different words in a row, MTLD: of texts of any length alike.
+    Mtld,
+    /// Long sentences and long words, by Flesch's reading ease. For English.
+    Readability,
 }
 
 /// How an order is walked through.
@@ -50,17 +62,59 @@ pub enum Pace {
     Rising,
     /// Several times from one end to the other, each time over other sequences.
     Interleaved(usize),
-    /// Drawn from the first part of the order, which grows from this share to all of it over an
-    /// epoch.
-    Paced(f64),
+    /// Drawn from the first part of the order, which grows from a share to all of it over an epoch.
+    Paced(Paced),
+}
+
+/// How the part of an order grows that is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Paced {
+    /// The share at first.
+    pub from: f64,
+    /// How it grows.
+    #[serde(default)]
+    pub growth: Growth,
+}
+
+/// How a share grows to the whole while a time goes from 0 to 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Growth {
+    /// As time goes.
+    #[default]
+    Linear,
+    /// By the square of time: late.
+    Quadratic,
+    /// As 1 less the square of the time left: early.
+    InverseQuadratic,
+}
+
+impl Growth {
+    fn at(self, time: f64) -> f64 {
+        match self {
+            Self::Linear => time,
+            Self::Quadratic => time * time,
+            Self::InverseQuadratic => 1.0 - (1.0 - time) * (1.0 - time),
+        }
+    }
 }
 
 impl Difficulty {
-    /// How hard each sequence is; `rarity` knows how often ids are seen.
-    fn of(self, example: &Example, rarity: &FxHashMap<u32, f64>) -> f64 {
+    /// How hard a sequence is; `rarity` knows how often ids are seen.
+    ///
+    /// # Errors
+    /// When ids cannot be made text.
+    fn of(
+        self,
+        example: &Example,
+        rarity: &FxHashMap<u32, f64>,
+        tokenizer: &TextTokenizer,
+    ) -> Result<f64, TokenizerError> {
         let ids = &example.ids;
         let count = ids.len().max(1) as f64;
-        match self {
+        let text = || tokenizer.decode(ids, true);
+        Ok(match self {
             Self::Rarity => ids.iter().filter_map(|id| rarity.get(id)).sum::<f64>() / count,
             Self::Diversity => ids.iter().collect::<FxHashSet<_>>().len() as f64 / count,
             Self::Novelty => {
@@ -72,7 +126,10 @@ impl Difficulty {
                 count / words.max(1) as f64
             }
             Self::Length => count / example.documents.len().max(1) as f64,
-        }
+            Self::Compression => text::compression(&text()?),
+            Self::Mtld => text::mtld(&text()?),
+            Self::Readability => -text::reading_ease(&text()?),
+        })
     }
 }
 
@@ -94,6 +151,7 @@ impl Ordered {
         source: TaskSource<Example>,
         size: u64,
         order: Order,
+        tokenizer: &TextTokenizer,
         seed: Seed,
     ) -> Result<Self, TaskSourceError> {
         let mut rarity: FxHashMap<u32, f64> = FxHashMap::default();
@@ -107,9 +165,12 @@ impl Ordered {
             }
             rarity.values_mut().for_each(|count| *count = -(*count / f64::max(all, 1.0)).ln());
         }
-        let hard = |index| Ok((order.by.of(&source.example(index)?, &rarity), index));
+        let hard = |index| {
+            let hard = order.by.of(&source.example(index)?, &rarity, tokenizer);
+            hard.map(|hard| (hard, index)).map_err(|error| TaskSourceError(Box::new(error)))
+        };
         let mut ranked =
-            (0..size).map(hard).collect::<Result<Vec<(f64, u64)>, TaskSourceError>>()?;
+            (0..size).into_par_iter().map(hard).collect::<Result<Vec<_>, TaskSourceError>>()?;
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         if order.hard_first {
             ranked.reverse();
@@ -135,9 +196,9 @@ impl Ordered {
                 };
                 round + step * rounds
             }
-            Pace::Paced(share) => {
-                let gone = time as f64 / size.max(1) as f64;
-                let open = share.clamp(0.0, 1.0);
+            Pace::Paced(Paced { from, growth }) => {
+                let gone = growth.at(time as f64 / size.max(1) as f64);
+                let open = from.clamp(0.0, 1.0);
                 let open = ((open + (1.0 - open) * gone) * size as f64).ceil() as u64;
                 self.seed.at(time).rng().random_range(0..open.clamp(1, size.max(1)))
             }
@@ -163,8 +224,15 @@ impl Source for Ordered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Listed;
+    use crate::{
+        data::Listed,
+        tokenizer::{Model, TokenizerSpec},
+    };
     use std::sync::Arc;
+
+    fn bytes() -> TextTokenizer {
+        TokenizerSpec::new(Model::Bytes {}).train([], &mut |_| {}).unwrap()
+    }
 
     fn ordered(pace: Pace, by: Difficulty) -> Ordered {
         // The n-th has n + 1 different ids of twelve, the rarer the later.
@@ -175,7 +243,8 @@ mod tests {
             ..Example::default()
         };
         let listed = Arc::new(Listed([3, 0, 7, 1, 9, 5, 2, 8, 4, 6].map(example).to_vec()));
-        Ordered::new(listed, 10, Order { by, pace, hard_first: false }, Seed::new(1)).unwrap()
+        let order = Order { by, pace, hard_first: false };
+        Ordered::new(listed, 10, order, &bytes(), Seed::new(1)).unwrap()
     }
 
     fn seen(source: &Ordered) -> Vec<usize> {
@@ -199,7 +268,41 @@ mod tests {
     fn paces() {
         let rounds = seen(&ordered(Pace::Interleaved(3), Difficulty::Diversity));
         assert_eq!(rounds, [0, 3, 6, 9, 1, 4, 7, 2, 5, 8]);
-        let paced = seen(&ordered(Pace::Paced(0.3), Difficulty::Diversity));
-        assert!(paced.iter().enumerate().all(|(time, place)| *place <= 3 + time), "{paced:?}");
+        let paced = |growth| {
+            seen(&ordered(Pace::Paced(Paced { from: 0.3, growth }), Difficulty::Diversity))
+        };
+        let linear = paced(Growth::Linear);
+        assert!(linear.iter().enumerate().all(|(time, place)| *place <= 3 + time), "{linear:?}");
+        // The draws are the same shares of less, and of more.
+        let later = paced(Growth::Quadratic);
+        let earlier = paced(Growth::InverseQuadratic);
+        assert!(later.iter().zip(&linear).all(|(a, b)| a <= b) && later != linear, "{later:?}");
+        assert!(linear.iter().zip(&earlier).all(|(a, b)| a <= b) && earlier != linear);
+        assert_eq!([Growth::Quadratic.at(0.5), Growth::InverseQuadratic.at(0.5)], [0.25, 0.75]);
+    }
+
+    /// What measures of text see is the text of the ids.
+    #[test]
+    fn texts_from_easy_to_hard() {
+        let tokenizer = bytes();
+        let texts = [
+            "Extraordinary considerations necessitate disproportionate deliberation concerning \
+             international administrative responsibilities, notwithstanding philosophical \
+             disagreements regarding constitutional interpretation among distinguished people.",
+            "A cat sat. A cat sat. A cat sat. A cat sat. A cat sat. A cat sat.",
+            "The cat sat on a mat and the dog sat on the cat and the mat. The dog and the cat sat \
+             on the mat and a dog sat on a cat.",
+        ];
+        let examples = texts.map(|text| {
+            let ids = tokenizer.encode(text, true).unwrap().get_ids().to_vec();
+            Example { ids, ..Example::default() }
+        });
+        for by in [Difficulty::Compression, Difficulty::Mtld, Difficulty::Readability] {
+            let listed = Arc::new(Listed(examples.to_vec()));
+            let order = Order { by, pace: Pace::Rising, hard_first: false };
+            let ordered = Ordered::new(listed, 3, order, &tokenizer, Seed::new(1)).unwrap();
+            let seen = (0..3).map(|index| ordered.example(index).unwrap());
+            assert!(seen.eq([1, 2, 0].map(|place| examples[place].clone())), "{by:?}");
+        }
     }
 }

@@ -79,6 +79,14 @@ pub struct TextData {
     pub validation: Validation,
 }
 
+impl TextData {
+    /// The data of one source alone.
+    pub(crate) fn of_source(&self, source: usize) -> Self {
+        let sources = self.sources.get(source).cloned().into_iter().collect();
+        Self { sources, weights: Vec::new(), phases: Vec::new(), ..self.clone() }
+    }
+}
+
 /// A tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -213,11 +221,14 @@ fn probed() -> usize {
 pub struct LanguageEvaluation {
     /// Sequences at most.
     pub limit: usize,
+    /// The number of the source, from 0, whose text is measured; of all sources if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<usize>,
 }
 
 impl Default for LanguageEvaluation {
     fn default() -> Self {
-        Self { limit: 1000 }
+        Self { limit: 1000, source: None }
     }
 }
 

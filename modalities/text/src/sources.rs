@@ -8,7 +8,10 @@ use crate::{
     tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{MixtureError, Seed};
-use kiln_datasets::{DataError, Document, Documents, stories::Stories};
+use kiln_datasets::{
+    DataError, Document, Documents,
+    stories::{Stories, StoryDocument},
+};
 use kiln_hub::{HubError, ModelDir};
 use kiln_train::{
     progress::Progress,
@@ -157,28 +160,35 @@ pub(crate) fn documents(source: &TextSource, seed: Seed) -> Result<Documents, St
         TextSource::ChineseStories(stories) => (stories, true),
     };
     let size = stories.size.unwrap_or(STORIES);
-    let stories = Stories { size: Some(size), ..stories.clone() };
+    let before = stories.before.clone();
+    let stories = Stories { size: Some(size), before: Vec::new(), ..stories.clone() };
     let told = format!("{}\n{stories:?}\n{chinese}\n{}", env!("CARGO_PKG_VERSION"), seed.value());
     let name = format!("{:016x}.jsonl", Seed::new(0).part(&told).value());
     let path = cache_dir().join("stories").join(name);
     if !path.is_file() {
-        let tell: Box<dyn Fn(u64) -> String> = if chinese {
+        let tell: Box<dyn Fn(u64) -> StoryDocument> = if chinese {
             let source = stories.chinese(seed)?;
-            Box::new(move |index| source.document(index).text)
+            Box::new(move |index| source.document(index))
         } else {
             let source = stories.source(seed)?;
-            Box::new(move |index| source.document(index).text)
+            Box::new(move |index| source.document(index))
         };
         let failed = |error: std::io::Error| StageDataError::Stories(path.clone(), error);
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(failed)?;
         kiln_hub::write_atomic(&path, |out| {
             (0..size).try_for_each(|index| {
-                writeln!(out, "{}", serde_json::json!({ "text": tell(index) }))
+                let StoryDocument { title, text, domain, topics, mood, .. } = tell(index);
+                let topics: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
+                let story = serde_json::json!({
+                    "text": text, "title": title, "domain": domain.name(),
+                    "topics": topics.join(", "), "mood": mood.name(),
+                });
+                writeln!(out, "{story}")
             })
         })?;
     }
-    Ok(Documents::new([path]))
+    Ok(Documents { before, ..Documents::new([path]) })
 }
 
 /// Looks whether the documents of a stage are there, without reading them, and its lexicon.

@@ -2,7 +2,7 @@
 //! written in their order.
 
 use super::{
-    CacheError, CacheSpec, DOCUMENTS, META, Meta, Result, SourceFile, TOKENS, VERSION, WORDS,
+    CacheError, CacheSpec, DOCUMENTS, META, Meta, Result, SAID, SourceFile, TOKENS, VERSION, WORDS,
     io_error,
 };
 use crate::tokenizer::{Encoded, IdEncoder, Progress, TextTokenizer, TokenizerError};
@@ -32,7 +32,8 @@ pub(super) fn build(
     let beside = beside.map_err(io_error("write", parent))?;
     let dir = beside.path();
     let width = if tokenizer.vocabulary() <= 1 << 16 { 2 } else { 4 };
-    let mut writer = Writer::create(dir, width, spec.words)?;
+    let said = !spec.documents.before.is_empty();
+    let mut writer = Writer::create(dir, width, spec.words, said)?;
     let tally = fill(&mut writer, spec.documents.read()?, tokenizer, progress)?;
     let (documents, tokens) = writer.finish()?;
     if tokens == 0 {
@@ -45,6 +46,7 @@ pub(super) fn build(
         documents,
         tokens,
         words: spec.words,
+        said,
         tally,
         sources,
     };
@@ -122,8 +124,17 @@ fn read(reader: &mut DocumentReader) -> Result<Vec<Vec<Document>>> {
 /// A batch as ids.
 struct Batch {
     encoded: Encoded,
-    /// Where each document ends in them, and whether it goes on from the one before.
-    documents: Vec<(usize, bool)>,
+    documents: Vec<Ended>,
+}
+
+/// A document of a batch.
+struct Ended {
+    /// Where it ends in the batch's ids.
+    end: usize,
+    /// How many of its ids are said before it.
+    said: usize,
+    /// Whether it goes on from the one before.
+    continues: bool,
 }
 
 fn encode<'a>(
@@ -138,8 +149,13 @@ fn encode<'a>(
     let mut encoded = Encoded::default();
     let mut documents = Vec::with_capacity(batch.len());
     for document in batch {
-        encoder.encode(&document.text, &mut encoded)?;
-        documents.push((encoded.ids.len(), document.continues));
+        // By itself, so that a document has the same ids whatever is said before it.
+        let begin = encoded.ids.len();
+        let (before, text) = document.text.split_at_checked(document.said).unwrap_or_default();
+        encoder.encode(before, &mut encoded)?;
+        let said = encoded.ids.len() - begin;
+        encoder.encode(text, &mut encoded)?;
+        documents.push(Ended { end: encoded.ids.len(), said, continues: document.continues });
     }
     lock().push(encoder);
     Ok(Batch { encoded, documents })
@@ -150,6 +166,7 @@ struct Writer {
     tokens: Stream,
     documents: Stream,
     words: Option<Stream>,
+    said: Option<Stream>,
     width: usize,
     /// Tokens so far, and documents that have begun.
     count: u64,
@@ -159,11 +176,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn create(dir: &Path, width: usize, words: bool) -> Result<Self> {
+    fn create(dir: &Path, width: usize, words: bool, said: bool) -> Result<Self> {
         Ok(Self {
             tokens: Stream::create(dir, TOKENS)?,
             documents: Stream::create(dir, DOCUMENTS)?,
             words: if words { Some(Stream::create(dir, WORDS)?) } else { None },
+            said: if said { Some(Stream::create(dir, SAID)?) } else { None },
             width,
             count: 0,
             begun: 0,
@@ -173,9 +191,12 @@ impl Writer {
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
         let mut from = 0;
-        for (end, continues) in &batch.documents {
+        for Ended { end, said, continues } in &batch.documents {
             if !continues {
                 self.documents.write(&(self.count + from as u64).to_le_bytes())?;
+                if let Some(stream) = &mut self.said {
+                    stream.write(&(*said as u32).to_le_bytes())?;
+                }
                 self.begun += 1;
             }
             from = *end;
@@ -208,7 +229,8 @@ impl Writer {
         {
             words.write(&[self.bits])?;
         }
-        for stream in [Some(self.tokens), Some(self.documents), self.words].into_iter().flatten() {
+        let streams = [Some(self.tokens), Some(self.documents), self.words, self.said];
+        for stream in streams.into_iter().flatten() {
             stream.finish()?;
         }
         Ok((self.begun, self.count))

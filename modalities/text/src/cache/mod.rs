@@ -7,6 +7,7 @@
 //! tokens.bin      the ids of all documents, u16 where the vocabulary allows, else u32
 //! documents.bin   where each document begins, u64 in tokens, and the end of the last
 //! words.bin       a bit a token, from the lowest: whether it begins a word; where asked for
+//! said.bin        how many of each document's tokens are said before it, u32; where anything is
 //! meta.json       counts, and what it was made of
 //! ```
 //!
@@ -29,11 +30,12 @@ use std::{
 };
 
 /// The layout above; another one is another cache.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const TOKENS: &str = "tokens.bin";
 const DOCUMENTS: &str = "documents.bin";
 const WORDS: &str = "words.bin";
+const SAID: &str = "said.bin";
 const META: &str = "meta.json";
 
 /// Why a cache cannot be built or read.
@@ -97,6 +99,8 @@ pub struct Meta {
     pub tokens: u64,
     /// Whether there is `words.bin`.
     pub words: bool,
+    /// Whether there is `said.bin`.
+    pub said: bool,
     /// What was read.
     pub tally: Tally,
     /// The files, with what tells whether they have changed.
@@ -123,6 +127,7 @@ pub struct TokenCache {
     tokens: Mmap,
     documents: Mmap,
     words: Option<Mmap>,
+    said: Option<Mmap>,
 }
 
 impl TokenCache {
@@ -180,7 +185,8 @@ impl TokenCache {
             map(DOCUMENTS, meta.documents.checked_add(1).and_then(|n| n.checked_mul(8)))?;
         let words =
             if meta.words { Some(map(WORDS, Some(meta.tokens.div_ceil(8)))?) } else { None };
-        Ok(Self { dir: dir.to_owned(), meta, tokens, documents, words })
+        let said = if meta.said { Some(map(SAID, meta.documents.checked_mul(4))?) } else { None };
+        Ok(Self { dir: dir.to_owned(), meta, tokens, documents, words, said })
     }
 
     /// Where it is.
@@ -254,6 +260,20 @@ impl TokenCache {
     /// Whether it is known which tokens begin a word.
     pub fn has_words(&self) -> bool {
         self.words.is_some()
+    }
+
+    /// How many of a document's tokens, its first, are said before it: read, but not learnt.
+    pub fn said(&self, document: u64) -> u64 {
+        let found = self.said.as_ref().and_then(|said| {
+            let at = usize::try_from(document).ok()?.checked_mul(4)?;
+            said.get(at..)?.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes)))
+        });
+        found.unwrap_or(0)
+    }
+
+    /// Whether anything is said before documents.
+    pub fn has_said(&self) -> bool {
+        self.said.is_some()
     }
 
     fn within(&self, range: Range<u64>) -> Range<usize> {

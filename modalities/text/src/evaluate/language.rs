@@ -17,7 +17,9 @@ impl<B: Backend> Subject<'_, B> {
         settings: &LanguageEvaluation,
     ) -> Result<Vec<ResultRow>, TaskError> {
         let Self { model, seed, device, .. } = *self;
-        let data = data::open(self.recipe.last_data(), self.tokenizer.clone(), 1, seed)?;
+        let all = self.recipe.last_data();
+        let one = settings.source.map(|source| all.of_source(source));
+        let data = data::open(one.as_ref().unwrap_or(all), self.tokenizer.clone(), 1, seed)?;
         let step = data.validation.len().div_ceil(settings.limit.max(1)).max(1);
         let kept: Vec<&Example> = data.validation.iter().step_by(step).collect();
         if kept.is_empty() {
@@ -33,8 +35,11 @@ impl<B: Backend> Subject<'_, B> {
             nats.add(&model.next_token_loss(&examples, device));
             for example in &examples {
                 // The first token is never predicted.
-                let predicted = example.ids.get(1..).unwrap_or_default();
-                bytes += data.tokenizer.decode(predicted, true)?.len();
+                let predicted = example.ids.iter().enumerate().skip(1);
+                let predicted =
+                    predicted.filter(|(at, _)| example.counted.get(*at) != Some(&false));
+                let predicted: Vec<u32> = predicted.map(|(_, id)| *id).collect();
+                bytes += data.tokenizer.decode(&predicted, true)?.len();
             }
             progress.advance(examples.len());
         }
@@ -49,7 +54,10 @@ impl<B: Backend> Subject<'_, B> {
             ngrams.count(&data.train.example(index)?.ids);
         }
         let guesses: Vec<(&str, f64)> = [("unigram", 1), ("trigram", 3)]
-            .map(|(name, order)| (name, ngrams.nats(kept.iter().map(|one| &one.ids[..]), order)))
+            .map(|(name, order)| {
+                let kept = kept.iter().map(|one| (&one.ids[..], &one.counted[..]));
+                (name, ngrams.nats(kept, order))
+            })
             .to_vec();
         let mean = nats.mean();
         let a_byte = nats.count() as f64 / bytes.max(1) as f64 / std::f64::consts::LN_2;

@@ -59,7 +59,10 @@ impl<B: Backend> Subject<'_, B> {
                 self.alike(&rows, &examples)
             }
             Aim::Answer => self.answered(&encode(data, &rows.test, &aim, self.tokenizer)?),
-            Aim::Graded => self.graded(&rows, &encode(data, &rows.test, &aim, self.tokenizer)?),
+            Aim::Graded => {
+                let examples = encode(&data.all_good(), &rows.test, &aim, self.tokenizer)?;
+                self.graded(&rows, &examples)
+            }
             Aim::Prefer => self.preferred(&encode(data, &rows.test, &aim, self.tokenizer)?),
         }
     }

@@ -28,14 +28,25 @@ pub enum EncodeError {
     /// A row of another kind than the first.
     #[error("row {0} is of another kind than those before it")]
     Kind(usize),
+    /// Good and bad that cannot be told apart.
+    #[error(
+        "`control`: {good:?} and {bad:?} become the same ids; name them in \
+         `tokenizer.train.additional`"
+    )]
+    Control {
+        /// What is said before good texts.
+        good: String,
+        /// What is said before the others.
+        bad: String,
+    },
 }
 
 /// Makes examples of texts.
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    tokenizer: Arc<TextTokenizer>,
+    pub(super) tokenizer: Arc<TextTokenizer>,
     /// Tokens of an example at most.
-    length: usize,
+    pub(super) length: usize,
 }
 
 /// A part of a text as an example, and where its tokens stand in the text.
@@ -226,13 +237,7 @@ impl Encoder {
                 let others = vec![answered(&row.rejected)?];
                 one(Example { others, ..answered(&row.chosen)? })
             }
-            (Aim::Graded, Row::Labelled(row)) => {
-                let mut example = self.text(&row.text, None)?;
-                let end = self.tokenizer.end().filter(|end| example.ids.last() != Some(end));
-                example.ids.extend(end.filter(|_| example.ids.len() < self.length));
-                example.fixed.clear();
-                one(Example { label: graded(&row.label), ..example })
-            }
+            (Aim::Graded, Row::Labelled(row)) => one(self.graded(row, data.control.as_ref())?),
             (Aim::Alike, Row::Pair(pair)) => {
                 let others = vec![self.text(&pair.second, None)?];
                 let label = pair.label.as_ref().and_then(graded);
@@ -354,7 +359,7 @@ pub(super) fn grade(told: &Told) -> Option<f64> {
     }
 }
 
-fn graded(told: &Told) -> Option<Label> {
+pub(super) fn graded(told: &Told) -> Option<Label> {
     grade(told).map(|grade| Label::Numbers(vec![grade as f32]))
 }
 

@@ -5,11 +5,13 @@
 
 mod aim;
 mod chat;
+mod control;
 mod derived;
 mod encode;
 
 pub use aim::Aim;
 pub use chat::{ChatError, ChatTemplate};
+pub use control::Control;
 pub use derived::{Derived, DerivedTask};
 pub use encode::{EncodeError, Encoder, Piece};
 
@@ -57,6 +59,10 @@ pub struct LabelledData {
     /// What an encoder-decoder reads before each text, such as `translate English to Chinese: `.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
+    /// What is said before texts with grades of how good they are, for `graded`; when models are
+    /// measured, of all that they are good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
     /// Names of the labels in the order of their ids; those that occur if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
@@ -234,6 +240,10 @@ impl LabelledSource {
 
 impl StoryTask {
     fn rows(&self, seed: Seed) -> Result<Vec<Row>, DataError> {
+        if !self.stories.before.is_empty() {
+            let (found, expected) = ("given", "nothing: a task is about stories as they are");
+            return Err(DataError::config("before", found, expected));
+        }
         let count = self.stories.size.unwrap_or(STORIES);
         let english = || self.stories.source(seed);
         let chinese = || self.stories.chinese(seed);
@@ -285,6 +295,11 @@ pub struct Rows {
 }
 
 impl LabelledData {
+    /// The same with every text said to be good.
+    pub(crate) fn all_good(&self) -> Self {
+        Self { control: self.control.as_ref().map(Control::all_good), ..self.clone() }
+    }
+
     /// Reads all rows.
     ///
     /// # Errors

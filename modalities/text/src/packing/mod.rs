@@ -148,6 +148,9 @@ pub struct Packed {
     /// Whether each token begins a word; empty where the cache does not know. Tokens around a
     /// document do.
     pub begins: Vec<bool>,
+    /// Whether each token is of a document or its borders, not said before one; empty where nothing
+    /// is said.
+    pub counted: Vec<bool>,
 }
 
 impl Packed {
@@ -250,6 +253,10 @@ impl PackedSource {
         if part.end > before + size {
             special(Some(self.end), packed);
         }
+        if self.cache.has_said() {
+            let said = before..before + self.cache.said(document);
+            packed.counted.extend(part.map(|at| !said.contains(&at)));
+        }
     }
 
     /// Tokens of a sequence.
@@ -297,15 +304,20 @@ impl PackedSource {
             }
             Some(begin) => {
                 let from = range.start + piece * (length - 2);
-                let range = from..(from + length - 2).min(range.end);
+                let part = from..(from + length - 2).min(range.end);
                 packed.ids.push(begin);
                 packed.begins.push(true);
-                self.cache.append(range.clone(), &mut packed.ids);
-                self.cache.append_begins(range, &mut packed.begins);
+                self.cache.append(part.clone(), &mut packed.ids);
+                self.cache.append_begins(part.clone(), &mut packed.begins);
                 packed.ids.push(self.end);
                 packed.begins.push(true);
                 if !self.cache.has_words() {
                     packed.begins.clear();
+                }
+                if self.cache.has_said() {
+                    let said = range.start + self.cache.said(*document);
+                    let inside = part.map(|at| at >= said);
+                    packed.counted.extend([true].into_iter().chain(inside).chain([true]));
                 }
             }
         }

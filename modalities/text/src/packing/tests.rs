@@ -3,16 +3,28 @@ use crate::{
     cache::CacheSpec,
     tokenizer::{Model, Role, TokenizerSpec},
 };
-use kiln_datasets::{Documents, documents::Split};
+use kiln_datasets::{
+    Documents,
+    documents::{Before, Split},
+};
 use proptest::prelude::*;
 
 /// Bytes as tokens: ids that can be told by hand. `<|endoftext|>` begins and ends.
 fn source(text: &str, packing: &Packing) -> Result<PackedSource, PackingError> {
+    of_file("a.txt", text, Documents::default().with_split(Split::Lines), packing)
+}
+
+fn of_file(
+    name: &str,
+    text: &str,
+    documents: Documents,
+    packing: &Packing,
+) -> Result<PackedSource, PackingError> {
     let tokenizer = TokenizerSpec::new(Model::Bytes {}).train([], &mut |_| {}).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a.txt");
+    let path = dir.path().join(name);
     std::fs::write(&path, text).unwrap();
-    let documents = Documents::new([path]).with_split(Split::Lines);
+    let documents = Documents { paths: vec![path], ..documents };
     let spec = CacheSpec { documents, words: true };
     let cache = TokenCache::open_or_build(dir.path(), &spec, &tokenizer, &mut |_| {}).unwrap();
     assert_eq!(tokenizer.special().get(Role::Eos).unwrap().id, 1);
@@ -53,6 +65,34 @@ fn sequences_by_hand() {
     assert_eq!(later.example(1).unwrap().segments(), [0..2, 2..4]);
     assert_eq!(later.example(2).unwrap().starts, [1]);
     assert!(later.example(3).unwrap_err().to_string().contains("there are 3 sequences"));
+}
+
+/// What is said before a document is in its sequences, but does not count.
+#[test]
+fn what_is_said_before_does_not_count() {
+    let text = "{\"text\":\"abc\",\"by\":\"X\"}\n{\"text\":\"de\"}\n";
+    let before = vec![Before::Text("{by}:".to_owned())];
+    let expect = |packing: Packing, expected: &[(&str, &str)]| {
+        let documents = Documents { before: before.clone(), ..Documents::default() };
+        let source = of_file("a.jsonl", text, documents, &packing).unwrap();
+        let counted = |index| {
+            let counted = source.example(index).unwrap().counted;
+            counted.iter().map(|counted| if *counted { '+' } else { '-' }).collect::<String>()
+        };
+        let counted: Vec<String> = (0..source.len()).map(counted).collect();
+        let found: Vec<(String, String)> = texts(&source).into_iter().zip(counted).collect();
+        let expected: Vec<(String, String)> =
+            expected.iter().map(|(text, counted)| ((*text).into(), (*counted).into())).collect();
+        assert_eq!(found, expected, "{packing:?}");
+    };
+    expect(packing(4, Borders::End, true), &[("X:ab", "--++"), ("c|de", "++++")]);
+    expect(packing(4, Borders::Around, true), &[("|X:a", "+--+"), ("bc||", "++++")]);
+    let pieces = [("X:ab", "--++"), ("c|", "++"), ("de|", "+++")];
+    expect(packing(4, Borders::End, false), &pieces);
+    let pieces = [("|X:|", "+--+"), ("|ab|", "++++"), ("|c|", "+++"), ("|de|", "++++")];
+    expect(packing(4, Borders::Around, false), &pieces);
+    let plain = source("abc", &packing(2, Borders::End, true)).unwrap();
+    assert_eq!(plain.example(0).unwrap().counted, [false; 0]);
 }
 
 #[test]

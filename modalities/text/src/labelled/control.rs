@@ -1,0 +1,132 @@
+//! Texts with grades as examples, and what may be said before them of how good they are:
+//! conditional training, the best way to pretrain with preferences of
+//! <https://arxiv.org/abs/2302.08582>.
+
+use super::{
+    EncodeError, Encoder,
+    encode::{grade, graded},
+};
+use crate::{examples::Example, tokenizer::TextTokenizer};
+use kiln_datasets::labelled::Labelled;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is said before a text of how good it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// The least grade of a good text.
+    pub least: f64,
+    /// What is said before a good one. A token of its own where the tokenizer has it,
+    /// `tokenizer.train.additional`.
+    #[serde(default = "good")]
+    pub good: String,
+    /// What is said before the others.
+    #[serde(default = "bad")]
+    pub bad: String,
+}
+
+fn good() -> String {
+    "<|good|>".to_owned()
+}
+
+fn bad() -> String {
+    "<|bad|>".to_owned()
+}
+
+impl Control {
+    /// Says of every text that it is good, as one does of texts that are to be like good ones.
+    pub(super) fn all_good(&self) -> Self {
+        Self { least: f64::NEG_INFINITY, ..self.clone() }
+    }
+
+    /// The ids of what is said before a text of a grade.
+    fn ids(&self, tokenizer: &TextTokenizer, grade: f64) -> Result<Vec<u32>, EncodeError> {
+        let [good, bad] = [&self.good, &self.bad].map(|text| tokenizer.encode(text, false));
+        let (good, bad) = (good?, bad?);
+        if good.get_ids() == bad.get_ids() {
+            let (good, bad) = (self.good.clone(), self.bad.clone());
+            return Err(EncodeError::Control { good, bad });
+        }
+        let said = if grade >= self.least { good } else { bad };
+        Ok(said.get_ids().to_vec())
+    }
+}
+
+impl Encoder {
+    /// A text with a grade and its end; what is said before it stands behind what begins a text, and
+    /// is not learnt.
+    pub(super) fn graded(
+        &self,
+        row: &Labelled,
+        control: Option<&Control>,
+    ) -> Result<Example, EncodeError> {
+        let said = match control.zip(grade(&row.label)) {
+            Some((control, grade)) => control.ids(&self.tokenizer, grade)?,
+            None => Vec::new(),
+        };
+        let room = self.length.saturating_sub(said.len());
+        let mut example = Self::new(self.tokenizer.clone(), room).text(&row.text, None)?;
+        let end = self.tokenizer.end().filter(|end| example.ids.last() != Some(end));
+        example.ids.extend(end.filter(|_| example.ids.len() < room));
+        example.fixed.clear();
+        if !said.is_empty() {
+            let begins = self.tokenizer.begin().is_some_and(|id| example.ids.first() == Some(&id));
+            let at = usize::from(begins);
+            example.counted = vec![true; example.ids.len()];
+            example.counted.splice(at..at, said.iter().map(|_| false));
+            example.ids.splice(at..at, said);
+        }
+        Ok(Example { label: graded(&row.label), ..example })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::{Model, TokenizerSpec};
+    use kiln_datasets::labelled::Label;
+    use std::sync::Arc;
+
+    #[test]
+    fn good_and_bad_are_said_but_not_learnt() {
+        let additional = ["<|good|>", "<|bad|>"].map(str::to_owned).to_vec();
+        let tokenizer = |model, additional| {
+            let document =
+                kiln_datasets::Document { text: "a red boat ".repeat(4), ..Default::default() };
+            let spec = TokenizerSpec { additional, ..TokenizerSpec::new(model) };
+            Arc::new(spec.train([Ok(document)], &mut |_| {}).unwrap())
+        };
+        let pieces = || Model::WordPiece { vocabulary: 40, lowercase: false };
+        let row = |value| Labelled {
+            text: "a red boat".into(),
+            second: None,
+            label: Label::Value(value),
+        };
+        let control = Control { least: 0.5, good: good(), bad: bad() };
+        let words = tokenizer(pieces(), additional.clone());
+        let encoder = Encoder::new(words.clone(), 32);
+        let plain = encoder.graded(&row(1.0), None).unwrap();
+        assert!(plain.counted.is_empty());
+        let id = |text| words.inner().token_to_id(text).unwrap();
+        for (value, token) in [(1.0, "<|good|>"), (0.5, "<|good|>"), (0.0, "<|bad|>")] {
+            let told = encoder.graded(&row(value), Some(&control)).unwrap();
+            // Behind [CLS].
+            assert_eq!(told.ids[..2], [plain.ids[0], id(token)]);
+            assert_eq!(told.ids[2..], plain.ids[1..]);
+            assert_eq!(told.counted.iter().position(|counted| !counted), Some(1));
+            assert_eq!(told.counted.iter().filter(|counted| !**counted).count(), 1);
+            let good = encoder.graded(&row(value), Some(&control.all_good())).unwrap();
+            assert_eq!(good.ids[1], id("<|good|>"));
+            let short = Encoder::new(words.clone(), 4).graded(&row(value), Some(&control)).unwrap();
+            assert_eq!((short.ids.len(), short.counted.len()), (4, 4));
+        }
+        // Nothing begins a text of bytes.
+        let bytes = tokenizer(Model::Bytes {}, additional);
+        let told = Encoder::new(bytes.clone(), 32).graded(&row(0.0), Some(&control)).unwrap();
+        assert_eq!(told.ids.first(), bytes.inner().token_to_id("<|bad|>").as_ref());
+        let same = Control { bad: good(), ..control };
+        let error = encoder.graded(&row(0.0), Some(&same)).unwrap_err().to_string();
+        assert!(error.contains("additional"), "{error}");
+    }
+}
