@@ -292,7 +292,8 @@ fn losses(place: &Place) -> Vec<f64> {
     losses_of(place, "cell")
 }
 
-fn losses_of(place: &Place, run: &str) -> Vec<f64> {
+/// The losses of a run, step by step.
+pub fn losses_of(place: &Place, run: &str) -> Vec<f64> {
     let metrics = fs::read_to_string(place.path(&format!("runs/{run}/metrics.jsonl"))).unwrap();
     metrics
         .lines()

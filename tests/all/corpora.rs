@@ -1,0 +1,247 @@
+//! Text models of every kind of corpus, mixture and order of documents, through the binary.
+
+use crate::{matrix::losses_of, support::Place};
+use kiln_datasets::vectors::{Passage, VectorFormat, VectorWriter, Vectors};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Stdio,
+    thread::sleep,
+    time::Duration,
+};
+
+/// A recipe over some data.
+fn recipe(data: &str) -> String {
+    format!(
+        r#"name = "tiny"
+modality = "text"
+
+[data]
+tokenizer.train.model.byte-bpe.vocabulary = 300
+packing = {{ length = 24, cross = false }}
+validation.documents.documents = 4
+{data}
+
+[model.parts]
+width = 32
+embedding = {{ positions = 64 }}
+backbone = {{ layers = 1, heads = 2, final_norm = true }}
+language = {{}}
+initial_deviation = 0.02
+
+[[stage]]
+objective.autoregressive = {{}}
+steps = 60
+batch = 8
+optimizer.adamw = {{ learning_rate = 1e-2 }}
+checkpoint_every = 10
+log_every = 1
+"#
+    )
+}
+
+fn documents(path: &str, more: &str) -> String {
+    format!("{{ documents = {{ paths = [\"{path}\"]{more} }} }}")
+}
+
+/// Short documents, no two alike.
+fn texts() -> Vec<String> {
+    let whos = ["Anna", "Ben", "The miller", "A goat", "My aunt"];
+    let whats = ["a red boat", "the old bell", "two coins", "some bread", "a map", "nothing"];
+    let wheres = ["by the mill", "in the harbour", "at school"];
+    let text = |n: usize| {
+        let (who, what, place) = (whos[n % 5], whats[n % 6], wheres[n / 30 % 3]);
+        format!("{who} saw {what} {place} and went home again.")
+    };
+    (0..90).map(text).collect()
+}
+
+fn jsonl(place: &Place, name: &str, rows: impl IntoIterator<Item = serde_json::Value>) -> PathBuf {
+    let lines: String = rows.into_iter().map(|row| format!("{row}\n")).collect();
+    place.file(name, &lines)
+}
+
+fn of_texts(place: &Place, name: &str, texts: &[String]) -> PathBuf {
+    jsonl(place, name, texts.iter().map(|text| serde_json::json!({ "text": text })))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    assert!(values.iter().all(|value| value.is_finite()), "{values:?}");
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The losses of a recipe, which fall.
+fn learns(place: &Place, recipe: &str) -> Vec<f64> {
+    place.file("tiny.toml", recipe);
+    place.succeeds(&["run", "tiny.toml", "--overwrite"]);
+    let losses = losses_of(place, "tiny");
+    assert_eq!(losses.len(), 60);
+    let (first, last) = (mean(&losses[..5]), mean(&losses[55..]));
+    assert!(last < first - 1.0, "from {first} to {last}");
+    losses
+}
+
+/// Killed on its way, a run of `tiny.toml` ends with the bits of the one that was not.
+fn resumes(place: &Place) {
+    let words = ["run", "tiny.toml", "--resume", "--dir", "killed"];
+    let mut child =
+        place.command(&words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    while !place.path("killed/checkpoints/step-20").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.succeeds(&words);
+    let weights = |run: &str| fs::read(place.path(run).join("model/model.safetensors")).unwrap();
+    assert!(weights("runs/tiny") == weights("killed"), "it goes on to other weights");
+}
+
+#[test]
+fn a_corpus_is_the_same_in_every_format() {
+    let place = Place::new();
+    let texts = texts();
+    of_texts(&place, "a.jsonl", &texts);
+    place.file("a.txt", &texts.join("\n"));
+    place.file("b.txt", &texts.join("\n\n"));
+    let row = |(number, text): (usize, &String)| format!("{number}\t{text}\n");
+    let rows: String = texts.iter().enumerate().map(row).collect();
+    place.file("a.tsv", &format!("id\ttext\n{rows}"));
+    place.file("a.csv", &format!("id,text\n{rows}").replace('\t', ","));
+    fs::create_dir(place.path("folder")).unwrap();
+    let mut shard = tar::Builder::new(File::create(place.path("a.tar")).unwrap());
+    let name = |number: usize| format!("{number:04}.txt");
+    for (number, text) in texts.iter().enumerate() {
+        place.file(&format!("folder/{}", name(number)), text);
+        shard.append_path_with_name(place.path("folder").join(name(number)), name(number)).unwrap();
+    }
+    shard.finish().unwrap();
+    let path = place.path("a.parquet");
+    let parquet = VectorFormat::Parquet { texts: true };
+    let mut writer = VectorWriter::new(parquet, 1, File::create(&path).unwrap(), &path).unwrap();
+    let passage = |text: &String| Passage { text: text.clone(), ..Passage::default() };
+    let passages: Vec<Passage> = texts.iter().map(passage).collect();
+    let vectors = Vectors { width: 1, values: vec![0.0; texts.len()] };
+    writer.write(&passages, &vectors).unwrap();
+    writer.finish(&[]).unwrap();
+
+    let run = |path: &str, more: &str| {
+        learns(&place, &recipe(&format!("sources = [{}]", documents(path, more))))
+    };
+    let expected = run("a.jsonl", "");
+    for (path, more) in [
+        ("a.txt", ", split = \"lines\""),
+        ("b.txt", ", split = \"blank-lines\""),
+        ("folder", ""),
+        ("a.tsv", ""),
+        ("a.csv", ""),
+        ("a.tar", ""),
+        ("a.parquet", ""),
+    ] {
+        assert_eq!(run(path, more), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_mixture_changes_by_step() {
+    let place = Place::new();
+    of_texts(&place, "a.jsonl", &texts());
+    let others: Vec<String> = (0..90).map(|n| format!("9{n}8 {}7 {n}{n} = 65{n}", n * n)).collect();
+    place.file("b.tsv", &format!("text\n{}", others.join("\n")));
+    let sources = [documents("a.jsonl", ""), documents("b.tsv", "")].join(", ");
+    let mixed = |weights: &str| recipe(&format!("sources = [{sources}]\n{weights}"));
+    let both = learns(&place, &mixed("weights = [1.0, 3.0]"));
+    let phases = "weights = [1.0, 0.0]\nphases = [{ step = 30, weights = [0.0, 1.0] }]";
+    let losses = learns(&place, &mixed(phases));
+    resumes(&place);
+    // What was never seen is a surprise, once.
+    let (before, at, later) = (mean(&losses[27..30]), losses[30], mean(&losses[57..]));
+    assert!(at > before + 1.0 && at > later + 1.0, "{before}, {at}, {later}");
+    // From the first step on seen beside the other it is none.
+    assert!((30..60).all(|step| both[step] < at), "{both:?}");
+    place.file("bad.toml", &mixed("weights = [1.0]"));
+    place.fails(&["run", "bad.toml"], 2, &["1 weights", "2 sources"]);
+}
+
+#[test]
+fn easy_documents_come_first() {
+    let place = Place::new();
+    let easy = (0..160).map(|n| format!("la la la la la la la la{}", [".", "!"][n % 2]));
+    let hard = (0..160).map(|n| format!("x{} z{}", n * 31, n * 17));
+    let texts: Vec<String> = easy.zip(hard).flat_map(|(easy, hard)| [hard, easy]).collect();
+    of_texts(&place, "a.jsonl", &texts);
+    let source = documents("a.jsonl", "");
+    for by in ["compression", "diversity"] {
+        let order = format!("sources = [{source}]\norder = {{ by = \"{by}\" }}");
+        place.file("tiny.toml", &recipe(&order).replace("steps = 60", "steps = 39"));
+        place.succeeds(&["run", "tiny.toml", "--overwrite"]);
+        let losses = losses_of(&place, "tiny");
+        // Half of the documents, but for those that are kept, are 19 or 20 steps.
+        let (before, behind) = (mean(&losses[14..18]), mean(&losses[21..24]));
+        assert!(behind > before + 1.0, "{by}: {before}, then {behind}");
+    }
+    resumes(&place);
+    let two = format!("sources = [{source}, {source}]\norder = {{ by = \"mtld\" }}");
+    place.file("bad.toml", &recipe(&two));
+    place.fails(&["check", "bad.toml"], 2, &["data.order", "one source"]);
+}
+
+/// Where a document comes from is random here: who tried to learn it would not get far.
+#[test]
+fn of_metadata_nothing_is_learnt() {
+    let place = Place::new();
+    let by = |n: u64| format!("{:08x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32);
+    let row = |n| serde_json::json!({ "text": "la la la la", "by": by(n) });
+    jsonl(&place, "a.jsonl", (0..90).map(row));
+    let before = ", before = [{ text = \"{by}: \" }]";
+    let [told, bare] = [before, ""].map(|more| documents("a.jsonl", more));
+    let views = format!("sources = [{told}, {bare}]\nweights = [1.0, 0.0]\n");
+    let evaluation = |source: usize| {
+        format!(
+            "\n[[evaluation]]\nname = \"view {source}\"\nkind.language = {{ source = {source} }}\n"
+        )
+    };
+    let cooled = "phases = [{ step = 50, weights = [0.0, 1.0] }]";
+    let text = recipe(&(views + cooled)) + &evaluation(0) + &evaluation(1);
+    let losses = learns(&place, &text);
+    resumes(&place);
+    let last = mean(&losses[45..50]);
+    assert!(last < 0.1, "{last}");
+    let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
+    for view in ["view 0", "view 1"] {
+        let is =
+            |row: &&serde_json::Value| row["dataset"] == view && row["metric"] == "cross-entropy";
+        let nats = rows.iter().find(is).unwrap()["value"].as_f64().unwrap();
+        assert!(nats < 0.5, "{view}: {nats}");
+    }
+    place.file("bad.toml", &text.replace("source = 1 }", "source = 2 }"));
+    place.fails(&["check", "bad.toml"], 2, &["data.sources", "evaluation"]);
+}
+
+/// Texts are told to be good or bad, and measured as good ones.
+#[test]
+fn good_and_bad_are_told() {
+    let place = Place::new();
+    let row = |n: usize| {
+        let good = n % 2;
+        format!("{good}\t{} boat in the harbour number {n}\n", ["a sad", "a red"][good])
+    };
+    place.file("a.tsv", &format!("label\ttext\n{}", (0..80).map(row).collect::<String>()));
+    let data = "[data.labelled]\nlength = 24\nheld.count = 20\ncontrol = { least = 0.5 }\n\
+                train.texts = { files = { paths = [\"a.tsv\"] } }";
+    let text = recipe(data)
+        .replace("tokenizer.train.model.byte-bpe.vocabulary = 300", TOLD_APART)
+        .replace("autoregressive = {}", "graded.weighted = 1000.0")
+        + "\n[[evaluation]]\nname = \"held out\"\nkind.task = {}\n";
+    learns(&place, &text);
+    let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
+    // As a good text a bad one is unlikely.
+    assert!(rows[0]["metric"] == "spearman" && rows[0]["value"].as_f64() > Some(0.6), "{results}");
+    place.file("bad.toml", &text.replace("graded.weighted = 1000.0", "supervised = {}"));
+    place.fails(&["check", "bad.toml"], 2, &["data.labelled.control", "graded"]);
+}
+
+const TOLD_APART: &str = "tokenizer.train = { model.byte-bpe = { vocabulary = 300 }, \
+                          additional = [\"<|good|>\", \"<|bad|>\"] }";
