@@ -135,8 +135,7 @@ impl Layout {
     }
 }
 
-/// A sequence of ids that is read, and what is to be written of it, without a beginning, with an
-/// end where the model's texts have one.
+/// A sequence of ids that is read, and what is to be written of it, without a beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrite {
     /// What is read.
@@ -244,6 +243,27 @@ pub trait TokenModel<B: Backend> {
         context: &mut StepContext<'_>,
     ) -> Option<Loss<B>> {
         let _ = (batch, rewrites, whole, context);
+        None
+    }
+
+    /// What the model writes when it has read each of `read`, drawn token by token as likely as it
+    /// finds them: `most` tokens at most, with the end where it comes to one. No gradients are
+    /// recorded. `None` where sequences are not made of ids, or the model writes nothing.
+    fn answers(
+        &self,
+        batch: &Self::Batch,
+        read: &[Vec<u32>],
+        most: usize,
+        seed: Seed,
+    ) -> Option<Vec<Vec<u32>>> {
+        let _ = (batch, read, most, seed);
+        None
+    }
+
+    /// A batch of what is read and written, one sequence each, of which what is written counts.
+    /// `None` where a model has no such sequences.
+    fn written(&self, batch: &Self::Batch, rewrites: Vec<Rewrite>) -> Option<Self::Batch> {
+        let _ = (batch, rewrites);
         None
     }
 

@@ -28,6 +28,7 @@ mod norm;
 mod position;
 mod positional_conv;
 mod precision;
+mod quantise;
 mod sees;
 mod spelling;
 mod transformer;
@@ -49,6 +50,7 @@ pub use position::{
     RotaryScaling, sinusoid_halves, sinusoids,
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
+pub use quantise::quantised;
 pub use sees::{Rotation, Sees};
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{

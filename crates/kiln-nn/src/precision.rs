@@ -22,7 +22,10 @@ pub(crate) fn as_type_of<B: Backend, const D: usize>(
     x: Tensor<B, D>,
 ) -> Tensor<B, D> {
     match weight {
-        Some(weight) if weight.dtype() != x.dtype() => x.cast(FloatDType::from(weight.dtype())),
+        // Of integers that stand for numbers nothing is asked.
+        Some(weight) if weight.dtype().is_float() && weight.dtype() != x.dtype() => {
+            x.cast(FloatDType::from(weight.dtype()))
+        }
         _ => x,
     }
 }

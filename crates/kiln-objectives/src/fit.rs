@@ -35,6 +35,8 @@ pub struct Offers {
     pub writing: Offer,
     /// Better answers beside worse.
     pub preferences: Offer,
+    /// Questions with right answers, and a model that answers.
+    pub answers: Offer,
     /// Tokens that can be told where they stand one by one.
     pub places: Offer,
     /// A head that says a number of each token.
@@ -109,6 +111,9 @@ impl Objective {
                 }
                 Self::Graded(_) => &[&offers.targets, &offers.next, &offers.grades],
                 Self::Preference(_) => &[&offers.targets, &offers.next, &offers.preferences],
+                Self::Rewarded(_) => {
+                    &[&offers.targets, &offers.next, &offers.writing, &offers.answers]
+                }
                 Self::Pretext(pretext) => {
                     let unknown = pretext.tasks.keys().find(|task| !offers.tasks.contains(task));
                     let Some(task) = unknown else { continue };
@@ -160,6 +165,7 @@ mod tests {
             dropout: none(),
             writing: none(),
             preferences: none(),
+            answers: none(),
             places: none(),
             judge: none(),
             reconstruction: none(),

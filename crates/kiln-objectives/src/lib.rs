@@ -22,6 +22,7 @@ mod preference;
 mod pretext;
 mod ranked;
 mod replaced;
+mod rewarded;
 mod score;
 mod self_distillation;
 mod signs;
@@ -44,6 +45,7 @@ pub use preference::Preference;
 pub use pretext::Pretext;
 pub use ranked::{Cosent, Ranked};
 pub use replaced::Replaced;
+pub use rewarded::{Reward, Rewarded, last_answer};
 pub use self_distillation::SelfDistillation;
 pub use spans::Spans;
 pub use supervised::Supervised;
@@ -80,6 +82,8 @@ pub enum Objective {
     Bottleneck(Bottleneck),
     /// The better of two answers becomes likelier than the worse.
     Preference(Preference),
+    /// Answers that the model writes become likelier the more they are rewarded.
+    Rewarded(Rewarded),
     /// Texts with good grades become likelier than those with bad ones.
     Graded(Graded),
     /// Tasks of the modality's own whose labels cost nothing.
@@ -129,6 +133,7 @@ impl Objective {
             Self::Replaced(_) => "replaced",
             Self::Bottleneck(_) => "bottleneck",
             Self::Preference(_) => "preference",
+            Self::Rewarded(_) => "rewarded",
             Self::Graded(_) => "graded",
             Self::Pretext(_) => "pretext",
             Self::Mixture(_) => "mixture",
@@ -157,6 +162,7 @@ impl Objective {
     pub fn teacher(&self) -> Option<Teacher> {
         self.each().into_iter().find_map(|objective| match objective {
             Self::SelfDistillation(distillation) => Some(Teacher::Average(distillation.decay)),
+            Self::Rewarded(rewarded) if rewarded.beta > 0.0 => Some(Teacher::Start),
             Self::Preference(_) => Some(Teacher::Start),
             _ => None,
         })
@@ -180,6 +186,7 @@ impl Objective {
             Self::Replaced(replaced) => replaced.validate(),
             Self::Bottleneck(bottleneck) => bottleneck.validate(),
             Self::Preference(preference) => preference.validate(),
+            Self::Rewarded(rewarded) => rewarded.validate(),
             Self::Graded(graded) => graded.validate(),
             Self::Mixture(mixture) => mixture.validate(),
             Self::Supervised(_) => Ok(()),
@@ -210,6 +217,7 @@ impl Objective {
             Self::Replaced(replaced) => replaced.loss(model, batch, context),
             Self::Bottleneck(bottleneck) => bottleneck.loss(model, batch, context),
             Self::Preference(preference) => preference.loss(model, teacher, batch, context),
+            Self::Rewarded(rewarded) => rewarded.loss(model, teacher, batch, context),
             Self::Graded(graded) => graded.loss(model, batch, context),
             Self::Pretext(pretext) => pretext.loss(model, batch, context),
             Self::Mixture(mixture) => mixture.loss(model, teacher, batch, context),

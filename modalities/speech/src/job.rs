@@ -171,6 +171,7 @@ fn offers(config: &SpeechModelConfig) -> Offers {
         ),
         writing: offer(false, "writes ids of a vocabulary; speech is sound"),
         preferences: offer(false, "needs better answers beside worse; recordings have none"),
+        answers: offer(false, "rewards answers in words"),
         places: Ok(()),
         judge: Ok(()),
         reconstruction: Ok(()),

@@ -29,6 +29,7 @@ pub(crate) fn with_heads(
                 | Objective::Bottleneck(_)
                 | Objective::Graded(_)
                 | Objective::Preference(_)
+                | Objective::Rewarded(_)
         )
     };
     if objective.has(vocabulary) || aim == Some(&Aim::Write) {
@@ -167,7 +168,11 @@ pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
              `model.parts.backbone`, use `views.hidden`, or name pairs in `data.labelled.train`",
         ),
         writing: Ok(()),
-        preferences: labelled,
+        preferences: labelled.clone(),
+        answers: labelled.and(offer(
+            config.causal,
+            "rewards what a decoder writes; this model sees all of a text at once (`model.*.causal`)",
+        )),
         places: offer(
             config.decoder.is_none()
                 && config.backbone.local.is_none()

@@ -3,11 +3,15 @@
 use crate::{
     batch::{HostText, Text},
     examples::{Example, Labels, TextBatch, collate},
+    generate::{Choice, Generation, Sampling, Verdict},
     model::{Reading, TextModel},
 };
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::{
+    module::Module as _,
+    tensor::{Int, Tensor, TensorData},
+};
 use kiln_core::{
-    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, StepContext, Targets, TokenModel,
+    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Seed, StepContext, Targets, TokenModel,
     Tokens, View,
 };
 use kiln_objectives::Autoregressive;
@@ -174,26 +178,60 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         context: &mut StepContext<'_>,
     ) -> Option<Loss<B>> {
         let config = self.config();
-        let across = config.decoder.is_some();
         let prefixes = rewrites.iter().map(|one| one.read.len()).collect();
-        let example = |Rewrite { read, mut write }: Rewrite| {
-            write.extend(config.special.eos);
-            if across {
-                return Example { ids: read, written: Some(write), ..Example::default() };
-            }
+        let ended = |mut one: Rewrite| {
+            one.write.extend(config.special.eos);
+            one
+        };
+        let rewrites: Vec<Rewrite> = rewrites.into_iter().map(ended).collect();
+        if config.decoder.is_some() {
+            let example = |one: Rewrite| Example {
+                ids: one.read,
+                written: Some(one.write),
+                ..Example::default()
+            };
+            let examples: Vec<Example> = rewrites.into_iter().map(example).collect();
+            return Some(self.supervised(&self.batch_of(&examples, batch), context));
+        }
+        let batch = self.written(batch, rewrites)?;
+        let counted = batch.host.counted.clone();
+        let view = View { prefix: whole.then_some(prefixes), ..View::causal() };
+        let next = Autoregressive::default();
+        Some(next.loss_of_next(self, &batch, view, &counted, context.observe))
+    }
+
+    fn answers(
+        &self,
+        batch: &TextBatch<B>,
+        read: &[Vec<u32>],
+        most: usize,
+        seed: Seed,
+    ) -> Option<Vec<Vec<u32>>> {
+        // An answer is read again with its question, for which there must be positions.
+        let asked = read.iter().map(Vec::len).max().unwrap_or(0);
+        let room = self.config().longest().map_or(most, |longest| longest.saturating_sub(asked));
+        let choice = Choice::Sample(Sampling::default());
+        let generation = Generation { most: most.min(room), choice, cache: true };
+        let writer = self.clone().no_grad();
+        let answers =
+            writer.generate(read, &generation, seed, &batch.device(), |_, _| Verdict::GoOn);
+        let mut answers = answers.ok()?;
+        for answer in answers.iter_mut().filter(|answer| answer.len() < generation.most) {
+            answer.extend(self.config().special.eos);
+        }
+        Some(answers)
+    }
+
+    fn written(&self, batch: &TextBatch<B>, rewrites: Vec<Rewrite>) -> Option<TextBatch<B>> {
+        if self.config().decoder.is_some() {
+            return None;
+        }
+        let example = |Rewrite { read, write }: Rewrite| {
             let counted = [vec![false; read.len()], vec![true; write.len()]].concat();
             Example { ids: [read, write].concat(), counted, ..Example::default() }
         };
         let examples: Vec<Example> = rewrites.into_iter().map(example).collect();
-        let host = collate(&examples, &config.special);
-        let counted = host.counted.clone();
-        let batch = host.upload::<B>(&config.embedding, &batch.device());
-        if across {
-            return Some(self.supervised(&batch, context));
-        }
-        let view = View { prefix: whole.then_some(prefixes), ..View::causal() };
-        let next = Autoregressive::default();
-        Some(next.loss_of_next(self, &batch, view, &counted, context.observe))
+        Some(self.batch_of(&examples, batch))
     }
 
     /// What the model's head for a task is for; for an encoder-decoder the mean cross-entropy of
@@ -228,6 +266,12 @@ fn prefix_bias<B: Backend>(prefix: &[usize], text: &HostText, device: &B::Device
 }
 
 impl<B: Backend> TextModel<B> {
+    /// Examples as a batch, where another lies.
+    fn batch_of(&self, examples: &[Example], beside: &TextBatch<B>) -> TextBatch<B> {
+        let config = self.config();
+        collate(examples, &config.special).upload::<B>(&config.embedding, &beside.device())
+    }
+
     /// A batch's texts with tokens hidden or exchanged.
     fn seen(&self, batch: &TextBatch<B>, view: View<B>) -> Text<B> {
         let mut text = batch.text.clone();

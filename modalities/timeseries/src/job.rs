@@ -136,6 +136,7 @@ fn offers(config: &SeriesModelConfig) -> Offers {
         ),
         writing: offer(false, "writes ids of a vocabulary; series are numbers"),
         preferences: offer(false, "needs better answers beside worse; series have none"),
+        answers: offer(false, "rewards answers in words"),
         places: Ok(()),
         judge: Ok(()),
         reconstruction: Ok(()),

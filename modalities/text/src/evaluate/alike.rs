@@ -1,6 +1,6 @@
 //! Which texts belong together, and which are likelier.
 
-use super::{Subject, baseline::Bm25, task::WRITTEN};
+use super::{Subject, baseline::Bm25};
 use crate::{
     examples::Example,
     labelled::{Row, Rows},
@@ -64,16 +64,6 @@ impl<B: Backend> Subject<'_, B> {
             row("mrr@10", &|ranked| ranked.reciprocal_rank(TOP)),
             row("ndcg@10", &|ranked| ranked.ndcg(TOP, Gain::default())),
         ])
-    }
-
-    /// How likely the answers of conversations are to the model, a token.
-    pub(super) fn answered(&self, examples: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
-        let mut nats = LossMean::default();
-        for examples in examples.chunks(WRITTEN) {
-            nats.add(&self.model.next_token_loss(examples, self.device));
-        }
-        let even = (self.model.config().vocabulary as f64).ln();
-        Ok(vec![self.row("answers", "test", "cross-entropy", nats.mean(), &[("any token", even)])])
     }
 
     /// Whether texts are the likelier the better they are graded: by their mean loss a token.

@@ -1,6 +1,7 @@
 //! How good a finished model is, beside what one would try first.
 
 mod alike;
+mod answered;
 mod baseline;
 mod language;
 mod probe;

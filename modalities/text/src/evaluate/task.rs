@@ -58,7 +58,11 @@ impl<B: Backend> Subject<'_, B> {
                 let examples = encode(data, &rows.test, &aim, self.tokenizer)?;
                 self.alike(&rows, &examples)
             }
-            Aim::Answer => self.answered(&encode(data, &rows.test, &aim, self.tokenizer)?),
+            Aim::Answer => {
+                let [taught, asked] =
+                    [&rows.train, &rows.test].map(|rows| encode(data, rows, &aim, self.tokenizer));
+                self.answered(&taught?, &asked?)
+            }
             Aim::Graded => {
                 let examples = encode(&data.all_good(), &rows.test, &aim, self.tokenizer)?;
                 self.graded(&rows, &examples)

@@ -99,14 +99,19 @@ impl Aim {
             (Objective::Supervised(_), _) => {
                 learns("it wants texts with labels, tags, questions, or pairs to translate")
             }
-            (Objective::Autoregressive(_), Row::Conversation(_) | Row::Pair(_)) => Ok(Self::Answer),
+            (
+                Objective::Autoregressive(_) | Objective::Rewarded(_),
+                Row::Conversation(_) | Row::Pair(_),
+            ) => Ok(Self::Answer),
             (Objective::Paired(_), Row::Pair(_) | Row::Triplet(_)) => Ok(Self::Alike),
             (Objective::Ranked(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Alike),
             (Objective::Ranked(_), Row::Labelled(row)) if row.second.is_some() => Ok(Self::Alike),
             (Objective::Graded(_), row) if row.grade().is_some() => Ok(Self::Graded),
             (Objective::Graded(_), _) => learns("it wants texts, each with a number"),
             (Objective::Preference(_), Row::Preference(_)) => Ok(Self::Prefer),
-            (Objective::Autoregressive(_), _) => learns("it wants conversations or pairs"),
+            (Objective::Autoregressive(_) | Objective::Rewarded(_), _) => {
+                learns("it wants conversations or pairs")
+            }
             (Objective::Paired(_), _) => learns("it wants pairs or triplets"),
             (Objective::Ranked(_), _) => learns("it wants pairs with grades"),
             (Objective::Preference(_), _) => learns("it wants preferences"),
