@@ -61,6 +61,12 @@ fn every_task_is_learnt_and_measured() {
         ("{ paired = {} }", "{ paraphrase = 2 }", encoder, ["mrr@10", "BM25"]),
         ("{ ranked = { cosent = {} } }", "\"similarity\"", encoder, ["spearman", "common words"]),
         (next, "\"conversations\"", "language = {}", ["cross-entropy", "any token"]),
+        (
+            "{ rewarded = { group = 2, most = 4 } }",
+            "\"conversations\"",
+            "language = {}",
+            ["token-f1", "one answer to all"],
+        ),
         ("{ preference = {} }", "\"preferences\"", "language = {}", ["accuracy", "the shorter"]),
     ];
     for (objective, task, model, expected) in cases {
