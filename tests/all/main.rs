@@ -10,4 +10,5 @@ mod matrix;
 mod recipes;
 mod speech;
 mod support;
+mod tasks;
 mod text;

@@ -2,7 +2,7 @@
 
 use crate::Seed;
 use rand::seq::SliceRandom;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// How many examples a source holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,19 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When the example cannot be read or decoded.
     fn example(&self, index: u64) -> Result<Self::Example, Self::Error>;
+}
+
+impl<S: Source + ?Sized> Source for Arc<S> {
+    type Example = S::Example;
+    type Error = S::Error;
+
+    fn size(&self) -> Size {
+        (**self).size()
+    }
+
+    fn example(&self, index: u64) -> Result<S::Example, S::Error> {
+        (**self).example(index)
+    }
 }
 
 /// The order of a run: maps the position in the run (0, 1, 2, ...) to an index of the source.

@@ -9,6 +9,7 @@
 //! - [`Embedding`], [`WaveEncoder`]: from ids and waves to tokens; [`Conv1d`], [`GroupNorm`].
 //! - [`sinusoids`], [`sinusoid_halves`]: fixed positions; [`PositionalConv`], [`PositionConfig`]:
 //!   relative ones.
+//! - [`ByName`]: modules of one kind, each with a name.
 //! - [`adapt`]: few parameters that are trained in the place of all.
 //! - [`ConfigError`]: a setting that makes no sense, by its key.
 
@@ -17,6 +18,7 @@
 pub mod adapt;
 mod attention;
 mod backbone;
+mod by_name;
 mod conv;
 mod dropout;
 mod embedding;
@@ -36,6 +38,7 @@ mod wave;
 
 pub use attention::{Attention, AttentionBias, AttentionConfig, KeysValues};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
+pub use by_name::ByName;
 pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingConfig};

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Mixture {
     /// The objectives.
     pub parts: Vec<Part>,
-    /// Whether the loss of a step is the weighted sum of all; otherwise one is drawn by weight.
+    /// Whether the loss of a step is the weighted sum of all; otherwise one is drawn by weight, of
+    /// those that find something to learn in the batch.
     #[serde(default)]
     pub sum: bool,
 }
@@ -65,8 +66,16 @@ impl Mixture {
         let begun: Vec<&Part> = self.parts.iter().filter(|part| part.from <= step).collect();
         let nothing = || Loss::nothing(&model.device(batch));
         if !self.sum {
-            return drawn(begun, |part| part.weight, context.rng)
-                .map_or_else(nothing, |part| part.objective.loss(model, teacher, batch, context));
+            let mut left = begun;
+            while let Some(part) = drawn(left.iter().copied(), |part| part.weight, context.rng) {
+                let loss = part.objective.loss(model, teacher, batch, context);
+                if loss.count > 0 {
+                    return loss;
+                }
+                // What a batch has nothing for, such as labels, leaves it to the others.
+                left.retain(|other| !std::ptr::eq(*other, part));
+            }
+            return nothing();
         }
         let mut total: Option<Loss<B>> = None;
         for part in begun {
@@ -143,5 +152,21 @@ mod tests {
         assert!((60..100).contains(&often), "{often}");
         let late = Mixture { parts: parts[1..].to_vec(), sum: true };
         assert!(late.validate().is_err());
+    }
+
+    #[test]
+    fn a_part_that_finds_nothing_leaves_the_batch_to_the_others() {
+        // One token has no next one, but a mean.
+        let values = Tensor::<Flex, 3>::from_floats([[[7.0]]], &Default::default());
+        let batch = Views { values, views: 1 };
+        let next = Objective::Autoregressive(Autoregressive::default());
+        let mean = Objective::Supervised(Supervised {});
+        let parts = [next, mean].map(|objective| Part { objective, weight: 1.0, from: 0 });
+        let mixture = Mixture { parts: parts.to_vec(), sum: false };
+        for seed in 0..20 {
+            let mut rng = Seed::new(seed).rng();
+            let loss = mixture.loss(&Toy, None, &batch, &mut context(&mut rng));
+            assert_eq!((loss.value.into_scalar(), loss.count), (7.0, 1));
+        }
     }
 }

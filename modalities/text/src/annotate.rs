@@ -2,7 +2,7 @@
 
 use crate::{
     TextModel,
-    config::{TaskHeadConfig, TaskKind},
+    config::{TaskHeadConfig, TaskKind, TextModelConfig},
     embed::{EmbedError, Watch},
     examples::Example,
     labelled::Encoder,
@@ -35,6 +35,15 @@ pub enum Question {
     Words,
 }
 
+/// What is asked, and which of a model's heads is to answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What.
+    pub question: Question,
+    /// The task that the head was trained for; of the only one that fits if absent.
+    pub task: Option<&'a str>,
+}
+
 /// A model that cannot answer what it is asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AnnotateError {
@@ -48,6 +57,17 @@ pub enum AnnotateError {
         wanted: &'static str,
         /// What there is.
         found: &'static str,
+    },
+    /// It has several heads that could.
+    #[error("this model has heads for several tasks; name one with --task: {0}")]
+    Several(String),
+    /// It has no head of that name.
+    #[error("this model has no head for a task `{name}`; it has {heads}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Those that it has.
+        heads: String,
     },
 }
 
@@ -107,18 +127,18 @@ pub type Take<'a> = dyn FnMut(&Passage, &Answer) -> Result<(), EmbedError> + 'a;
 pub fn annotate(
     model: &Path,
     device: Device,
-    question: Question,
+    asked: Asked<'_>,
     passages: &mut dyn Iterator<Item = Result<Passage, EmbedError>>,
     take: &mut Take<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<usize, TaskError> {
-    dispatch::on(device, Work { model, question, passages, take, watch })?
+    dispatch::on(device, Work { model, asked, passages, take, watch })?
 }
 
 /// Work that waits for its backend.
 struct Work<'a, 'b> {
     model: &'a Path,
-    question: Question,
+    asked: Asked<'a>,
     passages: &'a mut dyn Iterator<Item = Result<Passage, EmbedError>>,
     take: &'a mut Take<'b>,
     watch: &'a mut Watch<'b>,
@@ -128,11 +148,12 @@ impl OnBackend for Work<'_, '_> {
     type Output = Result<usize, TaskError>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let Self { model, question, passages, take, watch } = self;
+        let Self { model, asked: Asked { question, task }, passages, take, watch } = self;
         let tokenizer = Arc::new(TextTokenizer::open(model)?);
         let model = TextModel::<B::InnerBackend>::load(model, &device)?;
-        let head = checked(model.config().task.as_ref(), question)?;
-        let encoder = Encoder::new(tokenizer, model.config().longest().unwrap_or(LONGEST));
+        let (name, head) = chosen(model.config(), question, task)?;
+        let longest = model.config().longest().unwrap_or(LONGEST);
+        let encoder = Encoder::new(tokenizer, longest).of_task(name);
         let mut count = 0;
         loop {
             let together = (&mut *passages).take(TOGETHER);
@@ -159,24 +180,42 @@ impl OnBackend for Work<'_, '_> {
     }
 }
 
-/// The head, if it answers the question.
-fn checked(
-    head: Option<&TaskHeadConfig>,
+/// The head that answers the question, with the name of its task where that has one.
+fn chosen<'a>(
+    config: &'a TextModelConfig,
     question: Question,
-) -> Result<&TaskHeadConfig, AnnotateError> {
-    let found = match head.map(|head| head.kind) {
-        Some(TaskKind::Tags(_)) => "a head for tags of words",
-        Some(TaskKind::Span) => "a head for answers in a text",
-        Some(_) => "a head for whole texts",
-        None => "no head for labels",
+    task: Option<&str>,
+) -> Result<(Option<&'a str>, &'a TaskHeadConfig), AnnotateError> {
+    let heads: Vec<_> = match task {
+        Some(_) => config.heads().filter(|(name, _)| *name == task).collect(),
+        None => config.heads().collect(),
     };
-    let (wanted, fits) = match (question, head.map(|head| head.kind)) {
-        (Question::Words, kind) => ("tags", matches!(kind, Some(TaskKind::Tags(_)))),
-        (Question::Texts, kind) => {
-            ("classes, labels or numbers", kind.is_some_and(|kind| !kind.is_of_tokens()))
+    if let (Some(name), true) = (task, heads.is_empty()) {
+        let heads: Vec<&str> = config.heads().filter_map(|(name, _)| name).collect();
+        let heads = if heads.is_empty() { "none with a name".into() } else { heads.join(", ") };
+        return Err(AnnotateError::Unknown { name: name.to_owned(), heads });
+    }
+    let (wanted, fits): (_, fn(TaskKind) -> bool) = match question {
+        Question::Words => ("tags", |kind| matches!(kind, TaskKind::Tags(_))),
+        Question::Texts => ("classes, labels or numbers", |kind| !kind.is_of_tokens()),
+    };
+    let fitting: Vec<_> = heads.iter().filter(|(_, head)| fits(head.kind)).collect();
+    match fitting[..] {
+        [only] => Ok(*only),
+        [] => {
+            let found = match heads.first().map(|(_, head)| head.kind) {
+                Some(TaskKind::Tags(_)) => "a head for tags of words",
+                Some(TaskKind::Span) => "a head for answers in a text",
+                Some(_) => "a head for whole texts",
+                None => "no head for labels",
+            };
+            Err(AnnotateError::Head { wanted, found })
         }
-    };
-    head.filter(|_| fits).ok_or(AnnotateError::Head { wanted, found })
+        _ => {
+            let names: Vec<&str> = fitting.iter().filter_map(|(name, _)| *name).collect();
+            Err(AnnotateError::Several(names.join(", ")))
+        }
+    }
 }
 
 /// A part of a text as an example.
@@ -287,9 +326,31 @@ mod tests {
             panic!("labels")
         };
         assert_eq!(labels, ["bad"]);
-        assert!(checked(Some(&head(TaskKind::Labels(2))), Question::Words).is_err());
-        let error = checked(None, Question::Texts).unwrap_err().to_string();
-        assert!(error.contains("no head for labels"), "{error}");
+    }
+
+    #[test]
+    fn the_head_that_fits_answers() {
+        let mut config = TextModelConfig::default();
+        let head = |kind| TaskHeadConfig::new(kind, Vec::new());
+        let error = |config: &TextModelConfig, question, task| {
+            chosen(config, question, task).unwrap_err().to_string()
+        };
+        assert!(error(&config, Question::Texts, None).contains("no head for labels"));
+        config.task = Some(head(TaskKind::Labels(2)));
+        assert!(error(&config, Question::Words, None).contains("a head for whole texts"));
+        assert_eq!(chosen(&config, Question::Texts, None).unwrap().0, None);
+        config.task = None;
+        let heads = [
+            ("order", TaskKind::Classes(2)),
+            ("topic", TaskKind::Classes(4)),
+            ("who", TaskKind::Tags(3)),
+        ];
+        config.tasks = heads.map(|(name, kind)| (name.to_owned(), head(kind))).into();
+        assert_eq!(chosen(&config, Question::Words, None).unwrap().0, Some("who"));
+        assert_eq!(chosen(&config, Question::Texts, Some("topic")).unwrap().0, Some("topic"));
+        assert!(error(&config, Question::Texts, None).ends_with("--task: order, topic"));
+        assert!(error(&config, Question::Texts, Some("what")).ends_with("order, topic, who"));
+        assert!(error(&config, Question::Texts, Some("who")).contains("tags of words"));
     }
 
     #[test]

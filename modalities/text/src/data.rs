@@ -3,7 +3,7 @@
 use crate::{
     cache::{CacheSpec, TokenCache},
     examples::Example,
-    labelled::{Aim, ChatTemplate, EncodeError, Encoder, LabelledData, Row, Rows},
+    labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row},
     lexicon::{Terms, WithTerms},
     order::Ordered,
     packing::{Packed, PackedSource, PackingError},
@@ -15,7 +15,7 @@ use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 /// What a stage trains on.
 pub struct StageData {
@@ -23,13 +23,80 @@ pub struct StageData {
     pub train: TaskSource<Example>,
     /// Whether the order is drawn anew each epoch by the trainer.
     pub shuffle: bool,
-    /// Sequences kept for validation.
-    pub validation: Vec<Example>,
+    /// What is kept for validation: of documents, and of each task.
+    pub validation: Vec<Held>,
     /// How text became ids.
     pub tokenizer: Arc<TextTokenizer>,
 }
 
-/// Opens the data of a stage whose steps have `batch` sequences.
+/// Examples that are kept for validation.
+pub struct Held {
+    /// What they are of.
+    pub name: String,
+    /// The examples.
+    pub examples: Vec<Example>,
+}
+
+impl Held {
+    fn new(name: &str, examples: Vec<Example>) -> Self {
+        Self { name: name.to_owned(), examples }
+    }
+}
+
+/// Opens what a stage trains on: documents, labelled examples, or both. Its steps have so many
+/// batches of so many examples; a batch is of one task or of documents.
+///
+/// # Errors
+/// When it cannot be read, or nothing is left to train on.
+pub fn open_stage(
+    data: &TextData,
+    tasks: &[LabelledTask<'_>],
+    tokenizer: Arc<TextTokenizer>,
+    [batches, batch]: [u64; 2],
+    seed: Seed,
+) -> Result<StageData, StageDataError> {
+    let documents = if tasks.is_empty() || data.unlabelled > 0.0 {
+        Some(open(data, tokenizer.clone(), batches * batch, seed)?)
+    } else {
+        None
+    };
+    let documents = match documents {
+        Some(all) if tasks.is_empty() => return Ok(all),
+        other => other,
+    };
+    let (mut sources, mut weights, mut validation) = (Vec::new(), Vec::new(), Vec::new());
+    for task in tasks {
+        let train = encode(task, &task.rows.train, &tokenizer)?;
+        let held = encode(task, &task.rows.validation, &tokenizer)?;
+        validation.push(Held::new(task.name.unwrap_or("labelled"), held));
+        sources.push(Arc::new(Listed(train)) as TaskSource<Example>);
+        weights.push((task.data.from * batches, task.data.weight));
+    }
+    if let Some(documents) = documents {
+        validation.extend(documents.validation);
+        sources.push(documents.train);
+        weights.push((0, data.unlabelled));
+    }
+    let one = if sources.len() == 1 { sources.pop() } else { None };
+    if let Some(train) = one {
+        return Ok(StageData { train, shuffle: true, validation, tokenizer });
+    }
+    let mixed = MixtureSource::new(sources, &begun(&weights), seed.part("tasks"));
+    let train = Arc::new(mixed.map_err(StageDataError::Tasks)?.in_runs_of(batch));
+    Ok(StageData { train, shuffle: false, validation, tokenizer })
+}
+
+/// The weights of what has begun, from where on, at each of these places.
+fn begun(weights: &[(u64, f64)]) -> Vec<Phase> {
+    let places: BTreeSet<u64> = weights.iter().map(|(from, _)| *from).chain([0]).collect();
+    let phase = |at: u64| {
+        let weight = |(from, weight): &(u64, f64)| if *from <= at { *weight } else { 0.0 };
+        Phase { from: at, weights: weights.iter().map(weight).collect() }
+    };
+    places.into_iter().map(phase).collect()
+}
+
+/// Opens the documents of a stage whose steps have `batch` sequences.
 ///
 /// # Errors
 /// When it cannot be read, or nothing is left to train on.
@@ -74,46 +141,31 @@ fn open_in(
             (Arc::new(Ordered::new(train, size, order, &tokenizer, seed.part("order"))?), false)
         }
     };
+    let held = |examples| vec![Held::new("documents", examples)];
     let Some(lexicon) = &data.lexicon else {
-        return Ok(StageData { train, shuffle, validation, tokenizer });
+        return Ok(StageData { train, shuffle, validation: held(validation), tokenizer });
     };
     let terms = Terms::new(&lexicon.read()?, &tokenizer)?;
     let validation = validation.into_iter().map(|held| WithTerms::told(&terms, held)).collect();
     let train = Arc::new(WithTerms { source: train, terms });
-    Ok(StageData { train, shuffle, validation, tokenizer })
+    Ok(StageData { train, shuffle, validation: held(validation), tokenizer })
 }
 
-/// Makes examples of the labelled rows of a stage.
-///
-/// # Errors
-/// When some cannot be used.
-pub fn open_labelled(
-    labelled: &LabelledData,
-    rows: &Rows,
-    aim: &Aim,
-    tokenizer: Arc<TextTokenizer>,
-) -> Result<StageData, StageDataError> {
-    let train = encode(labelled, &rows.train, aim, &tokenizer)?;
-    let validation = encode(labelled, &rows.validation, aim, &tokenizer)?;
-    Ok(StageData { train: Arc::new(Listed(train)), shuffle: true, validation, tokenizer })
-}
-
-/// Rows as examples, on all cores, in their order.
+/// Rows of a task as examples, on all cores, in their order.
 ///
 /// # Errors
 /// When some cannot be used.
 pub fn encode(
-    labelled: &LabelledData,
+    task: &LabelledTask<'_>,
     rows: &[Row],
-    aim: &Aim,
     tokenizer: &Arc<TextTokenizer>,
 ) -> Result<Vec<Example>, EncodeError> {
-    let encoder = Encoder::new(tokenizer.clone(), labelled.length);
-    let talks = matches!(aim, Aim::Answer | Aim::Prefer);
+    let encoder = task.encoder(tokenizer);
+    let talks = matches!(task.aim, Aim::Answer | Aim::Prefer);
     let chat = if talks { Some(ChatTemplate::of(tokenizer)?) } else { None };
     let rows = rows.par_iter().enumerate();
     let examples: Vec<Vec<Example>> = rows
-        .map(|(number, row)| encoder.row(number, row, aim, labelled, chat.as_ref()))
+        .map(|(number, row)| encoder.row(number, row, &task.aim, task.data, chat.as_ref()))
         .collect::<Result<_, _>>()?;
     Ok(examples.into_iter().flatten().collect())
 }
@@ -279,7 +331,8 @@ mod tests {
         let tokenizer = Arc::new(tokenizer);
         let held = |source: usize| {
             let data = data.of_source(source);
-            open_in(dir.path(), &data, tokenizer.clone(), 1, Seed::new(5)).unwrap().validation
+            let opened = open_in(dir.path(), &data, tokenizer.clone(), 1, Seed::new(5));
+            opened.unwrap().validation.remove(0).examples
         };
         let (told, bare) = (held(0), held(1));
         assert_eq!((told.len(), bare.len()), (3, 3));
@@ -297,5 +350,14 @@ mod tests {
             // Four characters and the end; without metadata nothing stands before the first.
             assert_eq!((count(told), count(bare)), (5, 4));
         }
+    }
+
+    #[test]
+    fn what_begins_later_weighs_nothing_before() {
+        let phases = begun(&[(0, 1.0), (30, 2.0), (0, 0.5), (10, 4.0)]);
+        let expected =
+            [(0, [1.0, 0.0, 0.5, 0.0]), (10, [1.0, 0.0, 0.5, 4.0]), (30, [1.0, 2.0, 0.5, 4.0])];
+        let expected = expected.map(|(from, weights)| Phase { from, weights: weights.to_vec() });
+        assert_eq!(phases, expected);
     }
 }

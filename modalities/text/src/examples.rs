@@ -6,7 +6,7 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// The label of what is not counted.
 pub const IGNORED: i64 = -100;
@@ -31,6 +31,8 @@ pub struct Example {
     /// Texts that belong to it: an answer to it, one like it, others unlike it. Of them ids,
     /// segments and what counts are used.
     pub others: Vec<Example>,
+    /// The task that it is of, where that has a name.
+    pub task: Option<Arc<str>>,
     /// What is to be said of it, or of it and the other.
     pub label: Option<Label>,
     /// What is to be written when it was read, without a beginning, with an end.
@@ -67,6 +69,8 @@ pub struct TextHostBatch {
     pub terms: Vec<Vec<Range<usize>>>,
     /// How many consecutive texts belong together; 0 or 1 where each stands for itself.
     pub views: usize,
+    /// The task that all are of, where that has a name.
+    pub task: Option<Arc<str>>,
     /// What is to be said of each text, or of those that belong together.
     pub labels: Option<Labels>,
     /// What is to be written of each.
@@ -139,12 +143,16 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         }
         text.documents.push((rows.len() * tokens) as u32);
     }
+    let task = examples.first().and_then(|example| example.task.clone());
+    // What several tasks say cannot be said by the head of one.
+    let of_one = examples.iter().all(|example| example.task == task);
     let labels: Option<Vec<&Label>> =
-        examples.iter().map(|example| example.label.as_ref()).collect();
+        examples.iter().map(|example| example.label.as_ref().filter(|_| of_one)).collect();
     let written: Option<Vec<&Vec<u32>>> =
         examples.iter().map(|example| example.written.as_ref()).collect();
     let start = special.decoder_start.or(special.bos).unwrap_or(pad);
     TextHostBatch {
+        task,
         labels: labels.and_then(|labels| together(&labels, tokens)),
         written: written.map(|written| to_write(&written, start, pad)),
         text,
@@ -282,7 +290,9 @@ mod tests {
         assert_eq!(written.seen.ids, [1, 5, 6, 1, 9, 9]);
         assert_eq!(written.next, [5, 6, 7, 8, IGNORED, IGNORED]);
         assert_eq!(batch.tokens(), 6 + 4);
-        let other = Example { label: Some(Label::Class(0)), ..short };
-        assert_eq!(collate(&[long, other], &special).labels, None);
+        let other = Example { label: Some(Label::Class(0)), ..short.clone() };
+        assert_eq!(collate(&[long.clone(), other], &special).labels, None);
+        let elsewhere = Example { task: Some("other".into()), ..short };
+        assert_eq!(collate(&[long, elsewhere], &special).labels, None);
     }
 }

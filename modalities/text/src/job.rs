@@ -6,10 +6,10 @@ use crate::{
     cost, data,
     evaluate::evaluate,
     hub,
-    labelled::{Aim, Rows},
+    labelled::{Aim, LabelledTask, task_key},
     recipe::{
-        EvaluationKind, LanguageEvaluation, ModelSpec, TextData, TextParts, TokenizerSource,
-        Windows,
+        EvaluationKind, LanguageEvaluation, ModelSpec, TaskEvaluation, TextData, TextParts,
+        TokenizerSource, Windows,
     },
     sources::{self, StageDataError},
     stage_model::{offers, stage_config, with_heads},
@@ -72,7 +72,7 @@ impl TextJob {
             };
             let checked = stage.objective.check(&offers(&config, data));
             checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
-            if data.sources.is_empty() && data.labelled.is_none() {
+            if data.sources.is_empty() && data.tasks().next().is_none() {
                 let problem = StageDataError::NoSources.to_string();
                 return Err(wrong(&recipe.data_key(number, "sources"), problem));
             }
@@ -87,39 +87,47 @@ impl TextJob {
                                one of `data.sources`, and `data.windows = \"cut\"`";
                 return Err(of_data("order", problem));
             }
-            let control = data.labelled.as_ref().is_some_and(|labelled| labelled.control.is_some());
-            if control && !stage.objective.has(|one| matches!(one, Objective::Graded(_))) {
+            data.check_tasks().map_err(|(key, problem)| of_data(&key, &problem))?;
+            let grades = stage.objective.has(|one| matches!(one, Objective::Graded(_)));
+            if let Some((name, _)) =
+                data.tasks().find(|(_, task)| task.control.is_some() && !grades)
+            {
                 let problem = "says how good texts are, which `graded` learns from";
-                return Err(of_data("labelled.control", problem));
+                return Err(of_data(&format!("{}.control", task_key(name)), problem));
             }
-            let (key, length) = match &data.labelled {
-                Some(labelled) => ("labelled.length", labelled.length),
-                None => ("packing.length", data.packing.length),
-            };
-            if let Some(longest) = config.longest().filter(|most| length > *most) {
-                let problem =
-                    format!("is {length}, but the model has positions for {longest} tokens");
-                return Err(of_data(key, &problem));
+            for (key, length) in lengths(data) {
+                if let Some(longest) = config.longest().filter(|most| length > *most) {
+                    let problem =
+                        format!("is {length}, but the model has positions for {longest} tokens");
+                    return Err(of_data(&key, &problem));
+                }
             }
         }
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
             let writes = config.causal || config.decoder.is_some();
-            let labelled = recipe.last_data().labelled.is_some();
             let sources = recipe.last_data().sources.len();
-            let problem = match evaluation.kind {
-                EvaluationKind::Language(_) if !config.causal => WRITES,
+            let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
+            let problem = match &evaluation.kind {
+                EvaluationKind::Language(_) if !config.causal => WRITES.into(),
                 EvaluationKind::Language(LanguageEvaluation { source: Some(source), .. })
-                    if source >= sources =>
+                    if *source >= sources =>
                 {
-                    "measures a source that `data.sources` of the last stage does not have"
+                    "measures a source that `data.sources` of the last stage does not have".into()
                 }
-                EvaluationKind::Samples(_) if !writes => WRITES,
-                EvaluationKind::Task(_) if !labelled => {
-                    "measures what `data.labelled` of the last stage asks for; there is none"
+                EvaluationKind::Samples(_) if !writes => WRITES.into(),
+                EvaluationKind::Task(_) if tasks.is_empty() => {
+                    "measures what `data.labelled` of the last stage asks for; there is none".into()
+                }
+                EvaluationKind::Task(TaskEvaluation { task: Some(name), .. })
+                    if !tasks.contains(&Some(name)) =>
+                {
+                    let known: Vec<&str> = tasks.into_iter().flatten().collect();
+                    let known = known.join(", ");
+                    format!("measures the task `{name}`; `data.tasks` of the last stage has: {known}")
                 }
                 _ => continue,
             };
-            return Err(wrong(&format!("evaluation.{number}.kind"), problem.into()));
+            return Err(wrong(&format!("evaluation.{number}.kind"), problem));
         }
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
@@ -129,38 +137,40 @@ impl TextJob {
     fn planned_config(
         &self,
         stage: &Stage<TextParts>,
-        aim: Option<&Aim>,
+        tasks: &[LabelledTask<'_>],
         before: Option<&TextModelConfig>,
     ) -> Result<TextModelConfig, TaskError> {
         let data = self.recipe.data_of(stage);
         sources::find(data)?;
         match (&data.tokenizer, &self.directory) {
             (None, None) if before.is_some() => {
-                let mut config = with_heads(&self.config, &stage.objective, aim);
+                let mut config = with_heads(&self.config, &stage.objective, tasks);
                 config.vocabulary = before.map_or(config.vocabulary, |before| before.vocabulary);
                 Ok(config)
             }
             (Some(TokenizerSource::Train(spec)), None)
             | (Some(TokenizerSource::Retrain(spec)), _) => {
-                let mut config = with_heads(&self.config, &stage.objective, aim);
+                let mut config = with_heads(&self.config, &stage.objective, tasks);
                 config.vocabulary = spec.model.vocabulary().unwrap_or(config.vocabulary);
                 config.special = SpecialIds::default();
                 Ok(config)
             }
             _ => {
                 let tokenizer = self.tokenizer(data, None)?;
-                stage_config(&self.config, &stage.objective, aim, &tokenizer)
+                stage_config(&self.config, &stage.objective, tasks, &tokenizer)
             }
         }
     }
 
-    /// The labelled rows of a stage, and what is learnt of them.
-    fn labelled(&self, stage: &Stage<TextParts>) -> Result<Option<(Rows, Aim)>, TaskError> {
-        let Some(labelled) = &self.recipe.data_of(stage).labelled else { return Ok(None) };
-        let rows = labelled.rows(self.recipe.data_seed().part("labelled"))?;
+    /// The labelled tasks of a stage.
+    fn tasks(&self, stage: &Stage<TextParts>) -> Result<Vec<LabelledTask<'_>>, StageDataError> {
         let writes = self.config.decoder.is_some();
-        let aim = Aim::of(&stage.objective, &rows.train, &labelled.names, writes);
-        Ok(Some((rows, aim.map_err(StageDataError::Aim)?)))
+        let read = |(name, data)| {
+            LabelledTask::read(name, data, self.recipe.data_seed(), |rows| {
+                Aim::of(&stage.objective, rows, &data.names, writes)
+            })
+        };
+        self.recipe.data_of(stage).tasks().map(read).collect()
     }
 
     /// The tokenizer of a stage that starts from a directory or from nothing.
@@ -189,6 +199,14 @@ impl TextJob {
     }
 }
 
+/// Tokens of an example of what a stage trains on, with the keys that say so.
+fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
+    let tasks =
+        data.tasks().map(|(name, task)| (format!("{}.length", task_key(name)), task.length));
+    let documents = data.tasks().next().is_none() || data.unlabelled > 0.0;
+    tasks.chain(documents.then(|| ("packing.length".to_owned(), data.packing.length)))
+}
+
 /// What evaluations of writers want.
 const WRITES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
                       once (`model.*.causal`)";
@@ -211,9 +229,8 @@ impl Job for TextJob {
         let mut before: Option<TextModelConfig> = None;
         for stage in &self.recipe.stage {
             let data = self.recipe.data_of(stage);
-            let labelled = self.labelled(stage)?;
-            let aim = labelled.as_ref().map(|(_, aim)| aim);
-            let config = self.planned_config(stage, aim, before.as_ref())?;
+            let tasks = self.tasks(stage).map_err(boxed)?;
+            let config = self.planned_config(stage, &tasks, before.as_ref())?;
             // Only where gradients are recorded do parameters know whether they are trained.
             let model =
                 TextModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
@@ -221,15 +238,15 @@ impl Job for TextJob {
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
             }
-            let length =
-                data.labelled.as_ref().map_or(data.packing.length, |labelled| labelled.length);
+            let length = lengths(data).map(|(_, length)| length).max().unwrap_or_default();
+            let examples = tasks.iter().map(|task| task.rows.train.len() as u64).sum();
             plans.push(StagePlan {
                 name: stage.name.clone(),
                 parameters,
                 trainable,
                 flops_per_step: cost::step_flops(&config, length, stage),
                 memory: cost::step_memory(&config, length, stage, parameters, trainable),
-                examples: labelled.map(|(rows, _)| rows.train.len() as u64),
+                examples: (!tasks.is_empty()).then_some(examples),
             });
             before = Some(config);
         }
@@ -243,21 +260,15 @@ impl Job for TextJob {
         let data = self.recipe.data_of(settings);
         let tokenizer = self.tokenizer(data, start.as_ref().map(|start| start.dir.as_path()));
         let tokenizer = tokenizer.map_err(boxed)?;
-        let labelled = self.labelled(settings)?;
-        let aim = labelled.as_ref().map(|(_, aim)| aim);
-        let config = stage_config(&self.config, &settings.objective, aim, &tokenizer)?;
+        let tasks = self.tasks(settings).map_err(boxed)?;
+        let config = stage_config(&self.config, &settings.objective, &tasks, &tokenizer)?;
         let transfer = match &start {
             Some(start) => self.transfer(data, &start.dir, &tokenizer)?,
             None => None,
         };
-        let batch = settings.batch as u64 * settings.accumulate;
-        let data = match (&data.labelled, &labelled) {
-            (Some(labelled), Some((rows, aim))) => {
-                data::open_labelled(labelled, rows, aim, tokenizer)
-            }
-            _ => data::open(data, tokenizer, batch, self.recipe.data_seed()),
-        }
-        .map_err(boxed)?;
+        let batches = [settings.accumulate, settings.batch as u64];
+        let data = data::open_stage(data, &tasks, tokenizer, batches, self.recipe.data_seed());
+        let data = data.map_err(boxed)?;
         let seed = stage_seed(&self.common, stage);
         let task = TextTask {
             train: data.train,

@@ -40,7 +40,8 @@ impl<B: Backend> TextModel<B> {
         observe: bool,
     ) -> Option<Loss<B>> {
         let device = batch.device();
-        let kind = self.config().task.as_ref()?.kind;
+        let task = batch.host.task.as_deref();
+        let kind = self.config().head(task)?.kind;
         let classified = |scores: Tensor<B, 2>, classes: Tensor<B, 1, Int>, count| {
             let options = CrossEntropyOptions::default();
             let value = cross_entropy(scores.clone(), classes.clone(), options).mean();
@@ -56,17 +57,17 @@ impl<B: Backend> TextModel<B> {
                 let count = classes.len();
                 let classes: Vec<i64> = classes.iter().map(|class| i64::from(*class)).collect();
                 let classes = Tensor::from_data(TensorData::new(classes, [count]), &device);
-                Some(classified(self.task_of_texts(tokens)?, classes, count))
+                Some(classified(self.task_of_texts(task, tokens)?, classes, count))
             }
             (TaskKind::Tags(_), Labels::Tags(tags)) => {
                 let (rows, tags, count) = batch.counted(tags);
-                let scores = self.task_of_tokens(tokens)?;
+                let scores = self.task_of_tokens(task, tokens)?;
                 let [items, length, outputs] = scores.dims();
                 let scores = scores.reshape([items * length, outputs]);
                 (count > 0).then(|| classified(scores.select(0, rows), tags, count))
             }
             (TaskKind::Labels(_), Labels::Labels(rows)) => {
-                let scores = self.task_of_texts(tokens)?;
+                let scores = self.task_of_texts(task, tokens)?;
                 let [items, count] = scores.dims();
                 let wanted = rows.iter().flatten().map(|has| f32::from(u8::from(*has)));
                 let wanted = TensorData::new(wanted.collect::<Vec<f32>>(), [items, count]);
@@ -75,7 +76,7 @@ impl<B: Backend> TextModel<B> {
                 Some(Loss::new(value, items * count))
             }
             (TaskKind::Numbers(_), Labels::Numbers(rows)) => {
-                let scores = self.task_of_texts(tokens)?;
+                let scores = self.task_of_texts(task, tokens)?;
                 let [items, count] = scores.dims();
                 let wanted = TensorData::new(rows.concat(), [items, count]);
                 let wanted = Tensor::<B, 2>::from_data(wanted, &device);
@@ -83,7 +84,7 @@ impl<B: Backend> TextModel<B> {
             }
             (TaskKind::Span, Labels::Spans(spans)) => {
                 // Scores over the tokens of each text, for the beginning and for the end.
-                let scores = self.task_of_tokens(tokens)?;
+                let scores = self.task_of_tokens(task, tokens)?;
                 let [items, length, _] = scores.dims();
                 let end = |side: usize, ends: Vec<i64>| {
                     let scores = scores.clone().narrow(2, side, 1).reshape([items, length]);

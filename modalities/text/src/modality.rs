@@ -49,10 +49,14 @@ impl Modality for TextModality {
         if let Some(longest) = config.longest() {
             facts.push(("longest text".into(), format!("{longest} tokens")));
         }
-        if let Some(task) = &config.task {
-            facts.push(("head".into(), format!("{:?}", task.kind).to_lowercase()));
-            if !task.names.is_empty() {
-                facts.push(("labels".into(), task.names.join(", ")));
+        for (name, head) in config.heads() {
+            let of = |fact: &str| match name {
+                Some(name) => format!("{fact} of {name}"),
+                None => fact.to_owned(),
+            };
+            facts.push((of("head"), format!("{:?}", head.kind).to_lowercase()));
+            if !head.names.is_empty() {
+                facts.push((of("labels"), head.names.join(", ")));
             }
         }
         Ok(ModelSummary {

@@ -12,7 +12,7 @@ use burn::{
 };
 use kiln_core::{Backend, Tokens};
 use kiln_nn::{
-    Cache, ConfigError, Linear, LinearConfig, Pass, Transformer,
+    ByName, Cache, ConfigError, Linear, LinearConfig, Pass, Transformer,
     adapt::{Adapt, Walk},
 };
 
@@ -31,6 +31,8 @@ pub struct TextModel<B: Backend> {
     pub pooler: Option<Pooler<B>>,
     /// From tokens or a text's vector to what a task asks for.
     pub task: Option<TaskHead<B>>,
+    /// The same for several tasks, by their names.
+    pub tasks: ByName<TaskHead<B>>,
     /// From tokens to a number of each: how surely it was replaced, or what it leads to.
     pub judge: Option<Linear<B>>,
     /// Proposes what might stand in the place of hidden tokens.
@@ -90,6 +92,11 @@ impl<B: Backend> TextModel<B> {
             language: config.language.map(|head| LanguageHead::new(head, sizes, norm, device)),
             pooler: config.pooler.map(|pooler| Pooler::new(pooler, width, norm, device)),
             task: config.task.as_ref().map(|task| TaskHead::new(task, width, device)),
+            tasks: config
+                .tasks
+                .iter()
+                .map(|(name, task)| (name.clone(), TaskHead::new(task, width, device)))
+                .collect(),
             judge: config.judge.then(|| LinearConfig::new(width, 1).init(device)),
             generator: config.generator.as_ref().map(|one| Generator::new(one, width, device)),
             bottleneck: config.bottleneck.as_ref().map(|stack| stack.init(width, device)),
@@ -177,23 +184,24 @@ impl<B: Backend> TextModel<B> {
         }
     }
 
-    /// What the head for a task says of each text, `[batch, outputs]`. `None` without one, or where
-    /// it looks at tokens.
-    pub fn task_of_texts(&self, tokens: &Tokens<B>) -> Option<Tensor<B, 2>> {
-        let head = self.task_head(false)?;
+    /// What the head for a task, by its name where it has one, says of each text,
+    /// `[batch, outputs]`. `None` without one, or where it looks at tokens.
+    pub fn task_of_texts(&self, task: Option<&str>, tokens: &Tokens<B>) -> Option<Tensor<B, 2>> {
+        let head = self.task_head(task, false)?;
         Some(head.forward(self.pooled(tokens)))
     }
 
     /// What the head for a task says of each token, `[batch, tokens, outputs]`. `None` without one,
     /// or where it looks at texts.
-    pub fn task_of_tokens(&self, tokens: &Tokens<B>) -> Option<Tensor<B, 3>> {
-        let head = self.task_head(true)?;
+    pub fn task_of_tokens(&self, task: Option<&str>, tokens: &Tokens<B>) -> Option<Tensor<B, 3>> {
+        let head = self.task_head(task, true)?;
         Some(head.forward(tokens.values.clone()))
     }
 
-    fn task_head(&self, of_tokens: bool) -> Option<&TaskHead<B>> {
-        let kind = self.config.task.as_ref()?.kind;
-        self.task.as_ref().filter(|_| kind.is_of_tokens() == of_tokens)
+    fn task_head(&self, task: Option<&str>, of_tokens: bool) -> Option<&TaskHead<B>> {
+        let kind = self.config.head(task)?.kind;
+        let head = task.map_or(self.task.as_ref(), |name| self.tasks.get(name));
+        head.filter(|_| kind.is_of_tokens() == of_tokens)
     }
 }
 

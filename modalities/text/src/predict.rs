@@ -21,7 +21,7 @@ pub enum Said {
 }
 
 impl<B: Backend> TextModel<B> {
-    /// What the head for a task says of each text, before any softmax, in their order; `watch`
+    /// What the head for the texts' task says of each, before any softmax, in their order; `watch`
     /// hears how many are done.
     pub fn say(
         &self,
@@ -29,9 +29,9 @@ impl<B: Backend> TextModel<B> {
         device: &B::Device,
         watch: impl FnMut(usize),
     ) -> Vec<Said> {
-        let of_tokens = self.config().task.as_ref().is_some_and(|task| task.kind.is_of_tokens());
         self.each(texts, device, watch, |tokens, batch| {
-            if of_tokens && let Some(scores) = self.task_of_tokens(tokens) {
+            let task = batch.host.task.as_deref();
+            if let Some(scores) = self.task_of_tokens(task, tokens) {
                 let [rows, longest, outputs] = scores.dims();
                 let values: Vec<f32> = scores.into_data().iter::<f32>().collect();
                 let all = ndarray::Array3::from_shape_vec((rows, longest, outputs), values);
@@ -41,7 +41,7 @@ impl<B: Backend> TextModel<B> {
                 };
                 return all.axis_iter(Axis(0)).enumerate().map(row).collect();
             }
-            let scores = self.task_of_texts(tokens).unwrap_or_else(|| self.pooled(tokens));
+            let scores = self.task_of_texts(task, tokens).unwrap_or_else(|| self.pooled(tokens));
             rows(scores).into_iter().map(Said::Text).collect()
         })
     }

@@ -3,7 +3,7 @@
 use crate::{
     config::TextModelConfig,
     generate::Generation,
-    labelled::{LabelledData, LabelledSource},
+    labelled::{LabelledData, LabelledSource, task_key},
     lexicon::Lexicon,
     order::Order,
     packing::{Held, Packing},
@@ -16,6 +16,7 @@ use kiln_objectives::Objective;
 use kiln_train::recipe::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The parts of text recipes.
 #[derive(Debug, Clone)]
@@ -58,6 +59,14 @@ pub struct TextData {
     /// a tokenizer may still be trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelledData>,
+    /// The same for several tasks, by names: each batch is of one, drawn by `weight`, and each has a
+    /// head of its own, <https://arxiv.org/abs/1907.12412>.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<String, LabelledData>,
+    /// How often batches of `sources` are seen beside those of labelled examples, a weight as theirs:
+    /// for a mixture with an objective that learns from texts alone. 0 if never.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unlabelled: f64,
     /// How often each source is seen beside the others; as often as it is large if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<f64>,
@@ -79,11 +88,62 @@ pub struct TextData {
     pub validation: Validation,
 }
 
+fn is_zero(weight: &f64) -> bool {
+    *weight == 0.0
+}
+
 impl TextData {
     /// The data of one source alone.
     pub(crate) fn of_source(&self, source: usize) -> Self {
         let sources = self.sources.get(source).cloned().into_iter().collect();
         Self { sources, weights: Vec::new(), phases: Vec::new(), ..self.clone() }
+    }
+
+    /// Labelled examples by task, each with the name of its task where that has one.
+    pub fn tasks(&self) -> impl Iterator<Item = (Option<&str>, &LabelledData)> {
+        let named = self.tasks.iter().map(|(name, data)| (Some(&name[..]), data));
+        self.labelled.iter().map(|data| (None, data)).chain(named)
+    }
+
+    /// Checks that tasks and documents can be mixed.
+    ///
+    /// # Errors
+    /// The key that is wrong, and why.
+    pub(crate) fn check_tasks(&self) -> Result<(), (String, String)> {
+        let wrong = |key: &str, problem: String| Err((key.to_owned(), problem));
+        let is_weight = |weight: f64| weight.is_finite() && weight >= 0.0;
+        for (name, data) in self.tasks() {
+            let key = task_key(name);
+            let plain = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+            if name.is_some_and(|name| name.is_empty() || !name.chars().all(plain)) {
+                return wrong(&key, "is a name with other signs than letters, digits, - and _".into());
+            }
+            if !is_weight(data.weight) {
+                let problem = format!("is {}; expected 0 or more", data.weight);
+                return wrong(&format!("{key}.weight"), problem);
+            }
+        }
+        if !is_weight(self.unlabelled) {
+            let problem = format!("is {}; expected 0 or more", self.unlabelled);
+            return wrong("unlabelled", problem);
+        }
+        let documents = self.unlabelled > 0.0;
+        let begins = self.tasks().any(|(_, data)| data.from == 0 && data.weight > 0.0);
+        match (self.tasks().next().is_some(), documents) {
+            (false, true) => {
+                let problem = "mixes documents with labelled examples; there are none of the latter \
+                               (`data.tasks`)";
+                wrong("unlabelled", problem.into())
+            }
+            (true, true) if self.sources.is_empty() => {
+                wrong("unlabelled", "mixes in documents, and `data.sources` names none".into())
+            }
+            (true, false) if !begins => {
+                let problem = "has no task that weighs something from the first step on";
+                wrong(if self.tasks.is_empty() { "labelled" } else { "tasks" }, problem.into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -169,8 +229,8 @@ pub enum EvaluationKind {
     Language(LanguageEvaluation),
     /// Texts that a decoder goes on with, for the report.
     Samples(SampleEvaluation),
-    /// How well the model does what `data.labelled` of the last stage asks for, by the measures of
-    /// that task, on its test examples.
+    /// How well the model does what the labelled examples of the last stage ask for, by the measures
+    /// of each task, on its test examples.
     Task(TaskEvaluation),
     /// How much of some labels a linear classifier finds in the vectors that the model makes of
     /// texts, beside those of the same model with random weights.
@@ -181,6 +241,9 @@ pub enum EvaluationKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskEvaluation {
+    /// Which of `data.tasks`; all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// Test examples at most.
     pub limit: usize,
     /// How an encoder-decoder writes.
@@ -189,7 +252,7 @@ pub struct TaskEvaluation {
 
 impl Default for TaskEvaluation {
     fn default() -> Self {
-        Self { limit: 10_000, generation: Generation::default() }
+        Self { task: None, limit: 10_000, generation: Generation::default() }
     }
 }
 

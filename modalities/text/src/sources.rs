@@ -2,7 +2,7 @@
 
 use crate::{
     cache::CacheError,
-    labelled::{EncodeError, Row},
+    labelled::{EncodeError, Row, task_seed},
     packing::PackingError,
     recipe::{TextData, TextSource, TokenizerSource},
     tokenizer::{TextTokenizer, TokenizerError},
@@ -67,17 +67,20 @@ pub enum StageDataError {
     #[error(transparent)]
     Source(#[from] TaskSourceError),
     /// A labelled row that cannot be used.
-    #[error("`data.labelled`: {0}")]
+    #[error("labelled examples: {0}")]
     Encode(#[from] EncodeError),
     /// Labelled rows that an objective does not learn from.
-    #[error("`data.labelled` {0}")]
-    Aim(String),
+    #[error("`data.{0}` {1}")]
+    Aim(String, String),
     /// A share that is none.
     #[error("`data.validation.tail` is {0}; expected 0 to below 1")]
     Tail(f64),
     /// Weights of sources that cannot be.
     #[error("`data.sources` and `data.phases`: {0}")]
     Mixture(#[from] MixtureError),
+    /// Weights of tasks that cannot be.
+    #[error("`data.tasks`: {0}")]
+    Tasks(MixtureError),
 }
 
 /// The tokenizer of a stage: that of the data, or else that of the model it starts from.
@@ -128,10 +131,12 @@ pub(crate) type Texts = Box<dyn Iterator<Item = Result<Document, DataError>>>;
 /// # Errors
 /// When they cannot be found, or there are none.
 pub(crate) fn texts(data: &TextData, seed: Seed) -> Result<(Texts, u64), StageDataError> {
-    if let (true, Some(labelled)) = (data.sources.is_empty(), &data.labelled) {
-        let rows = labelled.rows(seed.part("labelled"))?;
-        let texts = rows.train.iter().flat_map(Row::texts).map(str::to_owned);
-        let texts: Vec<String> = texts.collect();
+    if data.sources.is_empty() && data.tasks().next().is_some() {
+        let mut texts: Vec<String> = Vec::new();
+        for (name, labelled) in data.tasks() {
+            let rows = labelled.rows(task_seed(name, seed))?;
+            texts.extend(rows.train.iter().flat_map(Row::texts).map(str::to_owned));
+        }
         let bytes = texts.iter().map(|text| text.len() as u64).sum();
         let documents = texts.into_iter().map(|text| Ok(Document { text, ..Document::default() }));
         return Ok((Box::new(documents), bytes));

@@ -2,8 +2,8 @@
 
 use crate::{
     TextModelConfig,
-    config::{Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig},
-    labelled::Aim,
+    config::{Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig, TaskKind},
+    labelled::{Aim, LabelledTask},
     recipe::TextData,
     tokenizer::{Role, TextTokenizer},
 };
@@ -15,7 +15,7 @@ use kiln_train::task::TaskError;
 pub(crate) fn with_heads(
     config: &TextModelConfig,
     objective: &Objective,
-    aim: Option<&Aim>,
+    tasks: &[LabelledTask<'_>],
 ) -> TextModelConfig {
     let mut config = config.clone();
     let vocabulary = |objective: &Objective| {
@@ -32,7 +32,7 @@ pub(crate) fn with_heads(
                 | Objective::Rewarded(_)
         )
     };
-    if objective.has(vocabulary) || aim == Some(&Aim::Write) {
+    if objective.has(vocabulary) || tasks.iter().any(|task| task.aim == Aim::Write) {
         config.language.get_or_insert_with(LanguageHeadConfig::default);
     } else {
         config.language = None;
@@ -47,32 +47,42 @@ pub(crate) fn with_heads(
         // One block of the backbone's kind.
         config.bottleneck = Some(TransformerConfig { layers: 1, ..config.backbone.clone() });
     }
-    let before = config.task.take();
-    if let Some(Aim::Head(kind, labels)) = aim {
+    let before = (config.task.take(), std::mem::take(&mut config.tasks));
+    for task in tasks {
+        let Aim::Head(kind, labels) = &task.aim else { continue };
         let mut head = TaskHeadConfig::new(*kind, labels.names().to_vec());
-        head.dropout = before.map_or(config.embedding.dropout, |task| task.dropout);
-        config.pooler = config.pooler.filter(|_| !kind.is_of_tokens());
-        // What published classifiers of these families have.
-        let published = match config.format {
-            _ if config.causal && !kind.is_of_tokens() => {
-                head = TaskHeadConfig { bias: false, dropout: 0.0, ..head };
-                Some(PoolerConfig::of_last())
-            }
-            Some(Format::Bert | Format::Roberta | Format::Mpnet) => Some(PoolerConfig::default()),
-            Some(Format::ModernBert) => Some(PoolerConfig {
-                transform: Some(Activation::Gelu),
-                bias: false,
-                norm: true,
-                ..PoolerConfig::default()
-            }),
-            _ => None,
-        };
-        if !kind.is_of_tokens() {
-            config.pooler = config.pooler.or(published);
+        let before = task.name.map_or(before.0.as_ref(), |name| before.1.get(name));
+        head.dropout = before.map_or(config.embedding.dropout, |head| head.dropout);
+        if config.causal && !kind.is_of_tokens() {
+            head = TaskHeadConfig { bias: false, dropout: 0.0, ..head };
         }
-        config.task = Some(head);
+        match task.name {
+            Some(name) => drop(config.tasks.insert(name.to_owned(), head)),
+            None => config.task = Some(head),
+        }
+    }
+    let heads: Vec<TaskKind> = config.heads().map(|(_, head)| head.kind).collect();
+    if !heads.is_empty() {
+        let of_texts = heads.iter().any(|kind| !kind.is_of_tokens());
+        let pooler = config.pooler.or(published_pooler(&config));
+        config.pooler = pooler.filter(|_| of_texts);
     }
     config
+}
+
+/// What published classifiers of the model's family make a text's vector with.
+fn published_pooler(config: &TextModelConfig) -> Option<PoolerConfig> {
+    match config.format {
+        _ if config.causal => Some(PoolerConfig::of_last()),
+        Some(Format::Bert | Format::Roberta | Format::Mpnet) => Some(PoolerConfig::default()),
+        Some(Format::ModernBert) => Some(PoolerConfig {
+            transform: Some(Activation::Gelu),
+            bias: false,
+            norm: true,
+            ..PoolerConfig::default()
+        }),
+        _ => None,
+    }
 }
 
 /// The model of a stage: its vocabulary is the tokenizer's, and it has the head that its objective
@@ -80,10 +90,10 @@ pub(crate) fn with_heads(
 pub(crate) fn stage_config(
     config: &TextModelConfig,
     objective: &Objective,
-    aim: Option<&Aim>,
+    tasks: &[LabelledTask<'_>],
     tokenizer: &TextTokenizer,
 ) -> Result<TextModelConfig, TaskError> {
-    let mut config = with_heads(config, objective, aim);
+    let mut config = with_heads(config, objective, tasks);
     let id = |role: Role| tokenizer.special().get(role).map(|token| token.id);
     config.special = SpecialIds {
         pad: id(Role::Pad),
@@ -104,7 +114,7 @@ pub(crate) fn stage_config(
             | Objective::Permuted(_)
             | Objective::Replaced(_)
             | Objective::Bottleneck(_) => true,
-            Objective::Paired(paired) => aim.is_none() && paired.views != Views::Dropout,
+            Objective::Paired(paired) => tasks.is_empty() && paired.views != Views::Dropout,
             _ => false,
         };
         if hides {
@@ -138,7 +148,7 @@ pub(crate) fn stage_config(
 /// What a text model and its data offer to objectives. Heads are made where they are needed.
 pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
     let labelled = offer(
-        data.labelled.is_some(),
+        data.tasks().next().is_some(),
         "learns from labelled examples: name them in `data.labelled.train`",
     );
     Offers {

@@ -3,6 +3,7 @@
 use crate::{
     TextModel, TextModelConfig, embed,
     examples::{Example, TextHostBatch, collate},
+    data::Held,
     hub,
     tokenizer::TextTokenizer,
 };
@@ -22,8 +23,8 @@ pub struct TextTask {
     pub train: TaskSource<Example>,
     /// Whether their order is drawn anew each epoch.
     pub shuffle: bool,
-    /// Sequences kept for validation.
-    pub validation: Vec<Example>,
+    /// What is kept for validation.
+    pub validation: Vec<Held>,
     /// What is optimised.
     pub objective: Objective,
     /// The model's configuration.
@@ -40,14 +41,16 @@ impl TextTask {
     /// The mean loss over validation sequences, with the same random numbers each time.
     fn measure<B: Backend>(
         &self,
+        held: &[Example],
         model: &TextModel<B>,
         teacher: Option<&TextModel<B>>,
         device: &B::Device,
     ) -> f64 {
         let mut mean = LossMean::default();
         // Spread over all, so that each source has its part.
-        let step = self.validation.len().div_ceil(VALIDATED).max(1);
-        let chosen: Vec<Example> = self.validation.iter().step_by(step).cloned().collect();
+        let most = VALIDATED / self.validation.len().clamp(1, VALIDATED);
+        let step = held.len().div_ceil(most).max(1);
+        let chosen: Vec<Example> = held.iter().step_by(step).cloned().collect();
         for (number, examples) in chosen.chunks(self.batch.max(1)).enumerate() {
             let host = collate(examples, &self.config.special);
             let batch = host.upload::<B>(&self.config.embedding, device);
@@ -106,10 +109,19 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         teacher: Option<&<TextModel<B> as AutodiffModule<B>>::InnerModule>,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
-        if self.validation.is_empty() {
-            return Ok(Vec::new());
+        let held = self.validation.iter().filter(|held| !held.examples.is_empty());
+        let each = held.map(|held| Measure {
+            name: format!("loss-{}", held.name),
+            value: self.measure(&held.examples, model, teacher, device),
+        });
+        let each: Vec<Measure> = each.collect();
+        if each.is_empty() {
+            return Ok(each);
         }
-        Ok(vec![Measure { name: "loss".into(), value: self.measure(model, teacher, device) }])
+        // Each task counts alike, whatever its losses are means over.
+        let value = each.iter().map(|one| one.value).sum::<f64>() / each.len() as f64;
+        let parts = each.into_iter().filter(|_| self.validation.len() > 1);
+        Ok(std::iter::once(Measure { name: "loss".into(), value }).chain(parts).collect())
     }
 
     fn write_model(

@@ -234,18 +234,19 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         Some(self.batch_of(&examples, batch))
     }
 
-    /// What the model's head for a task is for; for an encoder-decoder the mean cross-entropy of
-    /// what is to be written. A batch without the labels that this needs counts nothing.
+    /// What the model's head for the batch's task is for; for an encoder-decoder the mean
+    /// cross-entropy of what is to be written. A batch without the labels that this needs counts
+    /// nothing.
     fn supervised(&self, batch: &TextBatch<B>, context: &mut StepContext<'_>) -> Loss<B> {
-        let tokens = self.encode(batch, View::default());
+        let tokens = || self.encode(batch, View::default());
         let found = match (&batch.host.written, &batch.host.labels) {
             (Some(written), _) if self.decoder.is_some() => {
-                self.loss_of_written(batch, &tokens, &written.next)
+                self.loss_of_written(batch, &tokens(), &written.next)
             }
-            (_, Some(labels)) => self.loss_of_labels(batch, &tokens, labels, context.observe),
+            (_, Some(labels)) => self.loss_of_labels(batch, &tokens(), labels, context.observe),
             _ => None,
         };
-        found.unwrap_or_else(|| Loss::new(tokens.values.sum().mul_scalar(0.0), 0))
+        found.unwrap_or_else(|| Loss::nothing(&batch.device()))
     }
 }
 

@@ -17,6 +17,9 @@ pub struct Annotate {
     /// A run, a model directory, or a hub id (organisation/name[@revision])
     #[arg(long, short)]
     pub model: String,
+    /// The task that is asked for, of a model that was fine-tuned for several
+    #[arg(long)]
+    pub task: Option<String>,
     /// The texts
     #[command(flatten)]
     pub texts: TextArgs,

@@ -7,7 +7,7 @@ use super::{
 use crate::{cli::Annotate, failure::Result, modalities};
 use kiln_datasets::vectors::Passage;
 use kiln_text::{
-    annotate::{Answer, Question, annotate},
+    annotate::{Answer, Asked, Question, annotate},
     embed::EmbedError,
 };
 use std::io::Write;
@@ -31,8 +31,9 @@ pub fn run(args: &Annotate, question: Question, quiet: bool, out: &mut dyn Write
         writeln!(out, "{line}").map_err(EmbedError::Output)
     };
     let device = modalities::device(args.device)?;
+    let asked = Asked { question, task: args.task.as_deref() };
     let count = watched(quiet, |watch| {
-        annotate(&model.path, device, question, &mut texts, &mut take, watch)
+        annotate(&model.path, device, asked, &mut texts, &mut take, watch)
     })?;
     tracing::info!("{count} texts");
     Ok(())

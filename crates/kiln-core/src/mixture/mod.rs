@@ -278,6 +278,8 @@ fn shares(phase: &Phase, sources: usize) -> Result<Vec<i64>, MixtureError> {
 pub struct MixtureSource<S> {
     sources: Vec<(S, Sampler)>,
     mixture: Mixture,
+    /// Positions in a row that are of one source.
+    run: u64,
 }
 
 impl<S: Source> MixtureSource<S> {
@@ -295,7 +297,15 @@ impl<S: Source> MixtureSource<S> {
             let sampler = Sampler::new(source.size(), Some(orders.at(at)));
             (source, sampler)
         });
-        Ok(Self { sources: sources.collect(), mixture })
+        Ok(Self { sources: sources.collect(), mixture, run: 1 })
+    }
+
+    /// With so many positions in a row of one source, such as those of a batch. Shares and phases
+    /// then count such runs.
+    #[must_use]
+    pub fn in_runs_of(mut self, positions: u64) -> Self {
+        self.run = positions.max(1);
+        self
     }
 }
 
@@ -308,7 +318,8 @@ impl<S: Source> Source for MixtureSource<S> {
     }
 
     fn example(&self, index: u64) -> Result<Self::Example, Self::Error> {
-        let (source, position) = self.mixture.at(index);
+        let (source, run) = self.mixture.at(index / self.run);
+        let position = run * self.run + index % self.run;
         let (source, sampler) = &self.sources[source];
         // No source is empty, so that the sampler has an index for every position.
         source.example(sampler.index(position).unwrap_or_default())

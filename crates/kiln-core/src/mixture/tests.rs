@@ -96,6 +96,20 @@ fn each_source_is_visited_whole_once_an_epoch() {
 }
 
 #[test]
+fn a_run_is_of_one_source() {
+    let sources = vec![Numbers(0, Size::Endless), Numbers(1000, Size::Endless)];
+    let phases = [phase(0, &[1.0, 0.0]), phase(3, &[1.0, 3.0])];
+    let mixture = MixtureSource::new(sources, &phases, Seed::new(2)).unwrap().in_runs_of(4);
+    let all: Vec<u64> = (0..4 * 259).map(|index| mixture.example(index).unwrap()).collect();
+    assert!(all[..12].iter().all(|number| *number < 1000), "phases count runs");
+    for run in all.chunks(4) {
+        assert!(run.windows(2).all(|pair| pair[1] == pair[0] + 1), "{run:?}");
+    }
+    let often = all[12..].iter().filter(|number| **number >= 1000).count();
+    assert_eq!(often, 3 * 256, "of a block of runs each source has its share");
+}
+
+#[test]
 fn mistakes_are_named() {
     let fail = |sources, phases: &[Phase]| {
         Mixture::new(sources, phases, Seed::new(1)).unwrap_err().to_string()

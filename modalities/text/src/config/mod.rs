@@ -12,6 +12,7 @@ pub use parts::{
 use kiln_nn::{ConfigError, TransformerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A text model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +41,9 @@ pub struct TextModelConfig {
     /// A head for a task with labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskHeadConfig>,
+    /// Heads for several tasks, each by the name that `data.tasks` gives it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<String, TaskHeadConfig>,
     /// A head that says a number of each token: how surely it was replaced, for `replaced`, or what
     /// a text is worth that begins so, for `graded.advantage`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -80,6 +84,7 @@ impl Default for TextModelConfig {
             language: Some(LanguageHeadConfig::default()),
             pooler: None,
             task: None,
+            tasks: BTreeMap::new(),
             judge: false,
             generator: None,
             bottleneck: None,
@@ -101,6 +106,17 @@ impl TextModelConfig {
     /// alone has seen all.
     pub fn default_pooling(&self) -> Pooling {
         if self.causal { Pooling::Last } else { Pooling::Mean }
+    }
+
+    /// The head for a task of this name, or for the one task that has none.
+    pub fn head(&self, name: Option<&str>) -> Option<&TaskHeadConfig> {
+        name.map_or(self.task.as_ref(), |name| self.tasks.get(name))
+    }
+
+    /// All heads for tasks, with the names of those that have one.
+    pub fn heads(&self) -> impl Iterator<Item = (Option<&str>, &TaskHeadConfig)> {
+        let named = self.tasks.iter().map(|(name, head)| (Some(&name[..]), head));
+        self.task.iter().map(|head| (None, head)).chain(named)
     }
 
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
@@ -158,14 +174,9 @@ impl TextModelConfig {
                 return Err(ConfigError::new(key, true, "false: text has one channel"));
             }
         }
-        if let Some(task) = &self.task {
-            ConfigError::positive("task.kind", task.kind.outputs())?;
-            ConfigError::dropout("task.dropout", task.dropout)?;
-            let (names, outputs) = (task.names.len(), task.kind.outputs());
-            if names > 0 && names != outputs {
-                let expected = format!("{outputs}, one for each output");
-                return Err(ConfigError::new("task.names", names, expected));
-            }
+        for (name, head) in self.heads() {
+            let key = name.map_or_else(|| "task".to_owned(), |name| format!("tasks.{name}"));
+            head.validate().map_err(|error| error.within(&key))?;
         }
         if let Some(deviation) = self.initial_deviation
             && !(deviation > 0.0 && deviation.is_finite())

@@ -140,6 +140,17 @@ impl TaskHeadConfig {
         Self { kind, dropout: 0.0, bias: true, names }
     }
 
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::positive("kind", self.kind.outputs())?;
+        ConfigError::dropout("dropout", self.dropout)?;
+        let (names, outputs) = (self.names.len(), self.kind.outputs());
+        if names > 0 && names != outputs {
+            let expected = format!("{outputs}, one for each output");
+            return Err(ConfigError::new("names", names, expected));
+        }
+        Ok(())
+    }
+
     /// What an output is called.
     pub fn name(&self, output: usize) -> String {
         self.names.get(output).cloned().unwrap_or_else(|| format!("LABEL_{output}"))

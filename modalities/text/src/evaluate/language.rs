@@ -20,8 +20,9 @@ impl<B: Backend> Subject<'_, B> {
         let all = self.recipe.last_data();
         let one = settings.source.map(|source| all.of_source(source));
         let data = data::open(one.as_ref().unwrap_or(all), self.tokenizer.clone(), 1, seed)?;
-        let step = data.validation.len().div_ceil(settings.limit.max(1)).max(1);
-        let kept: Vec<&Example> = data.validation.iter().step_by(step).collect();
+        let kept: Vec<&Example> = data.validation.iter().flat_map(|held| &held.examples).collect();
+        let step = kept.len().div_ceil(settings.limit.max(1)).max(1);
+        let kept: Vec<&Example> = kept.into_iter().step_by(step).collect();
         if kept.is_empty() {
             let name = &self.evaluation.name;
             let problem =

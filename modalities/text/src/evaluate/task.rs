@@ -9,14 +9,13 @@ use crate::{
     data::encode,
     examples::Example,
     generate::Verdict,
-    labelled::{Aim, Encoder, LabelledData, Row, Rows},
+    labelled::{Aim, LabelledTask, Row, Rows},
     metrics::{
         AnswerScore, Average, Bleu, BleuTokens, Chrf, Confusion, MultiLabel, TagScores, highest,
         is_unspaced, score_answer, spearman,
     },
     predict::Said,
     recipe::TaskEvaluation,
-    sources::StageDataError,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
@@ -29,45 +28,63 @@ pub(super) const WRITTEN: usize = 16;
 const ANSWER: usize = 30;
 
 impl<B: Backend> Subject<'_, B> {
-    /// The measures of the task that the data's labelled examples set.
+    /// The measures of the tasks that the data's labelled examples set: of one or of all.
     pub(super) fn task(&self, settings: &TaskEvaluation) -> Result<Vec<ResultRow>, TaskError> {
         let missing = || TaskError::from("`data.labelled` of the last stage is missing");
-        let data = self.recipe.last_data().labelled.as_ref().ok_or_else(missing)?;
         let stage = self.recipe.stage.last().ok_or_else(missing)?;
-        let mut rows = data.rows(self.seed.part("labelled"))?;
-        rows.test.truncate(settings.limit.max(1));
         let config = self.model.config();
-        // A head knows what it was trained for.
-        let known = config.task.as_ref().map(|task| task.names.clone()).unwrap_or_default();
-        let names = if data.names.is_empty() { &known } else { &data.names };
-        let aim = Aim::of(&stage.objective, &rows.train, names, config.decoder.is_some());
-        let aim = aim.map_err(StageDataError::Aim)?;
-        match &aim {
-            Aim::Head(TaskKind::Span, _) => self.answers(&rows, data.length),
-            Aim::Head(TaskKind::Tags(_), labels) => self.tags(&rows, labels, data.length),
+        let mut measured = Vec::new();
+        for (name, data) in self.recipe.last_data().tasks() {
+            if settings.task.is_some() && settings.task.as_deref() != name {
+                continue;
+            }
+            // A head knows what it was trained for.
+            let known = config.head(name).map(|head| head.names.clone()).unwrap_or_default();
+            let names = if data.names.is_empty() { &known } else { &data.names };
+            let mut task = LabelledTask::read(name, data, self.seed, |rows| {
+                Aim::of(&stage.objective, rows, names, config.decoder.is_some())
+            })?;
+            task.rows.test.truncate(settings.limit.max(1));
+            let rows = self.measure(&task, settings)?;
+            measured.extend(rows.into_iter().map(|row| match name {
+                Some(name) => ResultRow { task: format!("{name}: {}", row.task), ..row },
+                None => row,
+            }));
+        }
+        Ok(measured)
+    }
+
+    /// The measures of a task.
+    fn measure(
+        &self,
+        task: &LabelledTask<'_>,
+        settings: &TaskEvaluation,
+    ) -> Result<Vec<ResultRow>, TaskError> {
+        let rows = &task.rows;
+        let examples = || encode(task, &rows.test, self.tokenizer);
+        match &task.aim {
+            Aim::Head(TaskKind::Span, _) => self.answers(task),
+            Aim::Head(TaskKind::Tags(_), labels) => self.tags(task, labels),
             Aim::Head(kind, labels) => {
-                let found = self.said(&encode(data, &rows.test, &aim, self.tokenizer)?);
+                let found = self.said(&examples()?);
                 match kind {
-                    TaskKind::Numbers(_) => self.numbers(&rows, &found),
-                    TaskKind::Labels(count) => self.several(&rows, labels, *count, &found),
-                    _ => self.classes(&rows, labels, &found),
+                    TaskKind::Numbers(_) => self.numbers(rows, &found),
+                    TaskKind::Labels(count) => self.several(rows, labels, *count, &found),
+                    _ => self.classes(rows, labels, &found),
                 }
             }
-            Aim::Write => self.written(&rows, data, settings),
-            Aim::Alike => {
-                let examples = encode(data, &rows.test, &aim, self.tokenizer)?;
-                self.alike(&rows, &examples)
-            }
+            Aim::Write => self.written(task, settings),
+            Aim::Alike => self.alike(rows, &examples()?),
             Aim::Answer => {
-                let [taught, asked] =
-                    [&rows.train, &rows.test].map(|rows| encode(data, rows, &aim, self.tokenizer));
-                self.answered(&taught?, &asked?)
+                let taught = encode(task, &rows.train, self.tokenizer)?;
+                self.answered(&taught, &examples()?)
             }
             Aim::Graded => {
-                let examples = encode(&data.all_good(), &rows.test, &aim, self.tokenizer)?;
-                self.graded(&rows, &examples)
+                let good = task.data.all_good();
+                let good = LabelledTask { data: &good, ..task.clone() };
+                self.graded(rows, &encode(&good, &rows.test, self.tokenizer)?)
             }
-            Aim::Prefer => self.preferred(&encode(data, &rows.test, &aim, self.tokenizer)?),
+            Aim::Prefer => self.preferred(&examples()?),
         }
     }
 
@@ -176,11 +193,10 @@ impl<B: Backend> Subject<'_, B> {
     /// Tags: the F1 of whole entities, beside the tag that a word has most often.
     fn tags(
         &self,
-        rows: &Rows,
+        task: &LabelledTask<'_>,
         labels: &Labels,
-        length: usize,
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let encoder = Encoder::new(self.tokenizer.clone(), length);
+        let (rows, encoder) = (&task.rows, task.encoder(self.tokenizer));
         let tagged = |rows: &[Row]| -> Vec<Tagged> {
             rows.iter()
                 .filter_map(|row| match row {
@@ -234,9 +250,10 @@ impl<B: Backend> Subject<'_, B> {
     }
 
     /// Questions: exact answers and common words, beside the sentence most like the question.
-    fn answers(&self, rows: &Rows, length: usize) -> Result<Vec<ResultRow>, TaskError> {
-        let encoder = Encoder::new(self.tokenizer.clone(), length);
-        let questions: Vec<&Question> = rows
+    fn answers(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
+        let encoder = task.encoder(self.tokenizer);
+        let questions: Vec<&Question> = task
+            .rows
             .test
             .iter()
             .filter_map(|row| match row {
@@ -289,11 +306,11 @@ impl<B: Backend> Subject<'_, B> {
     /// Translations and answers: BLEU and chrF, beside the source as it is.
     fn written(
         &self,
-        rows: &Rows,
-        data: &LabelledData,
+        task: &LabelledTask<'_>,
         settings: &TaskEvaluation,
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let pairs: Vec<(String, String)> = rows
+        let pairs: Vec<(String, String)> = task
+            .rows
             .test
             .iter()
             .filter_map(|row| {
@@ -301,7 +318,7 @@ impl<B: Backend> Subject<'_, B> {
                 Some((read.into_owned(), written.to_owned()))
             })
             .collect();
-        let encoder = Encoder::new(self.tokenizer.clone(), data.length);
+        let (encoder, data) = (task.encoder(self.tokenizer), task.data);
         let progress = Progress::new(&self.evaluation.name, pairs.len(), "texts");
         let chinese = pairs.iter().any(|(_, text)| text.chars().any(is_unspaced));
         let tokens = if chinese { BleuTokens::Chinese } else { BleuTokens::default() };

@@ -6,6 +6,7 @@ use kiln_hub::{Rule, family::family_json};
 use kiln_nn::{ConfigError, NormConfig, TransformerConfig, activation_name, activation_named};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 pub(super) const FAMILY: Family =
     Family { format: Format::Gpt2, model_types: &["gpt2"], to_ours, to_json, rules };
@@ -115,6 +116,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             ..SpecialIds::default()
         },
         initial_deviation: Some(0.02),
+        tasks: BTreeMap::new(),
         judge: false,
         generator: None,
         bottleneck: None,

@@ -9,6 +9,7 @@ use kiln_nn::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 pub(super) const LLAMA: Family = Family {
     format: Format::Llama,
@@ -169,6 +170,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             ..SpecialIds::default()
         },
         initial_deviation: Some(0.02),
+        tasks: BTreeMap::new(),
         judge: false,
         generator: None,
         bottleneck: None,

@@ -12,6 +12,7 @@ use kiln_nn::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 pub(super) const FAMILY: Family =
     Family { format: Format::ModernBert, model_types: &["modernbert"], to_ours, to_json, rules };
@@ -229,6 +230,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             ..SpecialIds::default()
         },
         initial_deviation: Some(0.02),
+        tasks: BTreeMap::new(),
         judge: false,
         generator: None,
         bottleneck: None,

@@ -9,6 +9,7 @@ use kiln_nn::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 pub(super) const FAMILY: Family =
     Family { format: Format::T5, model_types: &["t5", "mt5", "umt5"], to_ours, to_json, rules };
@@ -131,6 +132,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         }),
         pooler: None,
         task: None,
+        tasks: BTreeMap::new(),
         judge: false,
         generator: None,
         bottleneck: None,

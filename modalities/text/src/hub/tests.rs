@@ -113,7 +113,7 @@ fn agrees(dir: &Path, failures: &mut Vec<String>) {
         let tokens: Tokens<A> = model.write(&written, &read, None).unwrap();
         Some(flat(model.scores(tokens.values).unwrap()))
     } else if config.task.is_some() {
-        model.task_of_texts(&read)
+        model.task_of_texts(None, &read)
     } else {
         model.scores(read.values.clone()).map(flat)
     };

@@ -66,7 +66,7 @@ impl Encoder {
             None => Vec::new(),
         };
         let room = self.length.saturating_sub(said.len());
-        let mut example = Self::new(self.tokenizer.clone(), room).text(&row.text, None)?;
+        let mut example = Self { length: room, ..self.clone() }.text(&row.text, None)?;
         let end = self.tokenizer.end().filter(|end| example.ids.last() != Some(end));
         example.ids.extend(end.filter(|_| example.ids.len() < room));
         example.fixed.clear();

@@ -42,6 +42,12 @@ pub enum DerivedTask {
     /// So many sentences in any order: the place that each had is told at its first token. After
     /// "Pointer-Guided Pre-Training" (2024), with a classifier of places for the pointer.
     SegmentOrder(usize),
+    /// Two runs of so many sentences: the second is the `next` of the document, or of `another`, as
+    /// in BERT, <https://arxiv.org/abs/1810.04805>.
+    NextSentence(usize),
+    /// Two runs of so many sentences: `adjacent` in a document, elsewhere in the `same`, or of
+    /// `another`, as in ERNIE 2.0, <https://arxiv.org/abs/1907.12412>.
+    SentenceDistance(usize),
     /// Two runs of so many sentences from anywhere in the document: a pair,
     /// <https://arxiv.org/abs/2112.09118>.
     Crops(usize),
@@ -70,39 +76,87 @@ impl Derived {
         };
         let mut rng = seed.part("derived").rng();
         let mut rows = Vec::new();
-        for text in &texts {
-            let sentences: Vec<&str> =
-                text.unicode_sentences().map(str::trim).filter(|one| !one.is_empty()).collect();
+        let documents: Vec<Vec<&str>> = texts.iter().map(|text| sentences(text)).collect();
+        for (at, text) in texts.iter().enumerate() {
             for _ in 0..self.each {
-                rows.extend(self.task.row(text, &sentences, &everywhere, &mut rng));
+                rows.extend(self.task.row(text, &documents, at, &everywhere, &mut rng));
             }
         }
         Ok(rows)
     }
 }
 
+fn sentences(text: &str) -> Vec<&str> {
+    text.unicode_sentences().map(str::trim).filter(|one| !one.is_empty()).collect()
+}
+
+/// So many sentences of a document from a place on.
+fn run(sentences: &[&str], from: usize, count: usize) -> Option<String> {
+    Some(sentences.get(from..from + count)?.join(" "))
+}
+
+/// Where so many sentences of a document may begin; `None` where it has fewer.
+fn start(sentences: &[&str], count: usize, rng: &mut Rng) -> Option<usize> {
+    let last = sentences.len().checked_sub(count.max(1))?;
+    Some(rng.random_range(0..=last))
+}
+
+/// So many sentences of another document than that one; `None` where a few tries find none.
+fn elsewhere(documents: &[Vec<&str>], own: usize, count: usize, rng: &mut Rng) -> Option<String> {
+    (0..8).find_map(|_| {
+        let other = rng.random_range(0..documents.len());
+        let from = start(&documents[other], count, rng).filter(|_| other != own)?;
+        run(&documents[other], from, count)
+    })
+}
+
+fn classed(text: String, second: String, class: &str) -> Row {
+    Row::Labelled(Labelled { text, second: Some(second), label: Label::Class(class.into()) })
+}
+
 impl DerivedTask {
     fn row(
         self,
         text: &str,
-        sentences: &[&str],
+        documents: &[Vec<&str>],
+        at: usize,
         everywhere: &Frequencies,
         rng: &mut Rng,
     ) -> Option<Row> {
-        let run = |from: usize, count: usize| Some(sentences.get(from..from + count)?.join(" "));
-        let start = |rng: &mut Rng, count: usize| {
-            let last = sentences.len().checked_sub(count.max(1))?;
-            Some(rng.random_range(0..=last))
-        };
+        let sentences = &documents[at][..];
+        let run = |from: usize, count: usize| run(sentences, from, count);
+        let start = |rng: &mut Rng, count: usize| start(sentences, count, rng);
         let pair = |first, second| Row::Pair(Pair { first, second, label: None });
         match self {
             Self::SentenceOrder(count) => {
                 let from = start(rng, 2 * count)?;
                 let (first, second) = (run(from, count)?, run(from + count, count)?);
-                let swapped: bool = rng.random();
-                let (text, second) = if swapped { (second, first) } else { (first, second) };
-                let label = Label::Class(if swapped { "swapped" } else { "ordered" }.into());
-                Some(Row::Labelled(Labelled { text, second: Some(second), label }))
+                Some(if rng.random() {
+                    classed(second, first, "swapped")
+                } else {
+                    classed(first, second, "ordered")
+                })
+            }
+            Self::NextSentence(count) => {
+                let from = start(rng, 2 * count)?;
+                let (first, next) = (run(from, count)?, run(from + count, count)?);
+                if rng.random() {
+                    return Some(classed(first, next, "next"));
+                }
+                Some(classed(first, elsewhere(documents, at, count, rng)?, "another"))
+            }
+            Self::SentenceDistance(count) => {
+                // Documents of which two runs need not be adjacent.
+                let from = start(rng, 2 * count + 1)?;
+                let first = run(from, count)?;
+                Some(match rng.random_range(0..3) {
+                    0 => classed(first, run(from + count, count)?, "adjacent"),
+                    1 => {
+                        let far = rng.random_range(from + count + 1..=sentences.len() - count);
+                        classed(first, run(far, count)?, "same")
+                    }
+                    _ => classed(first, elsewhere(documents, at, count, rng)?, "another"),
+                })
             }
             Self::SegmentOrder(count) => {
                 let from = start(rng, count)?;
@@ -182,11 +236,41 @@ mod tests {
 
     const TEXT: &str = "One fox ran. Two owls slept. Three bees sang. Four cats sat.";
 
+    const OTHER: &str = "A boat came. A bell rang. Ice broke. Fog rose. Rain fell.";
+
     fn rows(task: DerivedTask) -> Vec<Row> {
-        let sentences: Vec<&str> = TEXT.unicode_sentences().map(str::trim).collect();
+        let documents = [sentences(OTHER), sentences(TEXT)];
         let everywhere = Frequencies::of([TEXT, "the the the one"].into_iter());
         let mut rng = Seed::new(3).rng();
-        (0..20).filter_map(|_| task.row(TEXT, &sentences, &everywhere, &mut rng)).collect()
+        (0..20).filter_map(|_| task.row(TEXT, &documents, 1, &everywhere, &mut rng)).collect()
+    }
+
+    #[test]
+    fn distances_are_as_their_classes_say() {
+        let sentence = |text: &str| sentences(TEXT).iter().position(|one| *one == text);
+        let mut seen: Vec<String> = Vec::new();
+        for task in [DerivedTask::SentenceDistance(1), DerivedTask::NextSentence(1)] {
+            let rows = rows(task);
+            assert_eq!(rows.len(), 20);
+            for row in rows {
+                let Row::Labelled(Labelled { text, second, label: Label::Class(class) }) = row
+                else {
+                    panic!("two texts with a class")
+                };
+                let (first, second) = (sentence(&text).unwrap(), sentence(&second.unwrap()));
+                match (&class[..], second) {
+                    ("adjacent" | "next", Some(second)) => assert_eq!(second, first + 1),
+                    ("same", Some(second)) => assert!(second > first + 1),
+                    ("another", None) => {}
+                    other => panic!("{other:?} after {first}"),
+                }
+                seen.push(class);
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, ["adjacent", "another", "next", "same"]);
+        assert!(rows(DerivedTask::SentenceDistance(2)).is_empty(), "five are needed");
     }
 
     #[test]

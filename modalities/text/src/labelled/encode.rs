@@ -47,6 +47,8 @@ pub struct Encoder {
     pub(super) tokenizer: Arc<TextTokenizer>,
     /// Tokens of an example at most.
     pub(super) length: usize,
+    /// The task that examples are of, where it has a name.
+    pub(super) task: Option<Arc<str>>,
 }
 
 /// A part of a text as an example, and where its tokens stand in the text.
@@ -62,7 +64,13 @@ pub struct Piece {
 impl Encoder {
     /// Examples of `length` tokens at most.
     pub fn new(tokenizer: Arc<TextTokenizer>, length: usize) -> Self {
-        Self { tokenizer, length }
+        Self { tokenizer, length, task: None }
+    }
+
+    /// Of the task that has this name.
+    #[must_use]
+    pub fn of_task(self, name: Option<&str>) -> Self {
+        Self { task: name.map(Into::into), ..self }
     }
 
     /// One text, or two as one sequence, cut where it is too long: the longer of two first.
@@ -126,6 +134,7 @@ impl Encoder {
             ids: encoding.get_ids().to_vec(),
             fixed,
             types: if types.iter().any(|id| *id > 0) { types.to_vec() } else { Vec::new() },
+            task: self.task.clone(),
             ..Example::default()
         }
     }
@@ -272,7 +281,7 @@ impl Encoder {
         messages: &[Message],
         chat: Option<&ChatTemplate>,
     ) -> Result<Example, EncodeError> {
-        let mut example = Example::default();
+        let mut example = Example { task: self.task.clone(), ..Example::default() };
         let pieces = chat.map_or_else(|| Ok(Vec::new()), |chat| chat.pieces(messages))?;
         let ends = pieces.last().is_some_and(|(_, own)| *own);
         for (text, own) in pieces {

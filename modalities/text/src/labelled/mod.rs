@@ -15,7 +15,7 @@ pub use control::Control;
 pub use derived::{Derived, DerivedTask};
 pub use encode::{EncodeError, Encoder, Piece};
 
-use crate::sources::StageDataError;
+use crate::{sources::StageDataError, tokenizer::TextTokenizer};
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
@@ -29,7 +29,7 @@ use kiln_datasets::{
 use rand::seq::index::sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// Labelled examples of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +66,21 @@ pub struct LabelledData {
     /// Names of the labels in the order of their ids; those that occur if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// How often its batches are seen beside those of other tasks, and of documents where
+    /// `data.unlabelled` mixes them in.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// The first step of the stage that has some.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub from: u64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_zero(step: &u64) -> bool {
+    *step == 0
 }
 
 fn tenth() -> Holdout {
@@ -292,6 +307,53 @@ pub struct Rows {
     pub validation: Vec<Row>,
     /// What finished models are measured on.
     pub test: Vec<Row>,
+}
+
+/// A labelled task of a stage: its rows, and what is learnt of them.
+#[derive(Debug, Clone)]
+pub struct LabelledTask<'a> {
+    /// What `data.tasks` calls it; nothing where it is `data.labelled`.
+    pub name: Option<&'a str>,
+    /// Where it is from.
+    pub data: &'a LabelledData,
+    /// Its rows.
+    pub rows: Rows,
+    /// What is learnt of them.
+    pub aim: Aim,
+}
+
+impl<'a> LabelledTask<'a> {
+    /// Reads the rows of a task; `aim` says what is learnt of them.
+    ///
+    /// # Errors
+    /// When they cannot be read, or not be learnt from.
+    pub fn read(
+        name: Option<&'a str>,
+        data: &'a LabelledData,
+        seed: Seed,
+        aim: impl FnOnce(&[Row]) -> Result<Aim, String>,
+    ) -> Result<Self, StageDataError> {
+        let rows = data.rows(task_seed(name, seed))?;
+        let aim = aim(&rows.train);
+        let aim = aim.map_err(|problem| StageDataError::Aim(task_key(name), problem))?;
+        Ok(Self { name, data, rows, aim })
+    }
+
+    /// What makes its examples.
+    pub fn encoder(&self, tokenizer: &Arc<TextTokenizer>) -> Encoder {
+        Encoder::new(tokenizer.clone(), self.data.length).of_task(self.name)
+    }
+}
+
+/// The key below `data` of a task.
+pub(crate) fn task_key(name: Option<&str>) -> String {
+    name.map_or_else(|| "labelled".to_owned(), |name| format!("tasks.{name}"))
+}
+
+/// What the rows of a task follow from.
+pub(crate) fn task_seed(name: Option<&str>, seed: Seed) -> Seed {
+    let seed = seed.part("labelled");
+    name.map_or(seed, |name| seed.part(name))
 }
 
 impl LabelledData {
