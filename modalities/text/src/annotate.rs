@@ -206,6 +206,7 @@ fn chosen<'a>(
             let found = match heads.first().map(|(_, head)| head.kind) {
                 Some(TaskKind::Tags(_)) => "a head for tags of words",
                 Some(TaskKind::Span) => "a head for answers in a text",
+                Some(TaskKind::Order) => "a head for the order of segments",
                 Some(_) => "a head for whole texts",
                 None => "no head for labels",
             };

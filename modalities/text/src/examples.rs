@@ -3,6 +3,7 @@
 use crate::{
     batch::{HostText, Text},
     config::{EmbeddingConfig, SpecialIds},
+    pointer::Segment,
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;
@@ -52,6 +53,8 @@ pub enum Label {
     Tags(Vec<i64>),
     /// The first and the last token of the answer in it.
     Span(u32, u32),
+    /// Its segments and their places.
+    Order(Vec<Segment>),
 }
 
 /// A batch on the host.
@@ -90,6 +93,8 @@ pub enum Labels {
     Tags(Vec<i64>),
     /// First and last token of an answer: `[batch]`.
     Spans(Vec<(u32, u32)>),
+    /// Segments and their places, of each text.
+    Orders(Vec<Vec<Segment>>),
 }
 
 /// What is to be written of each text of a batch.
@@ -189,6 +194,7 @@ fn together(labels: &[&Label], tokens: usize) -> Option<Labels> {
         Label::Labels(_) => all!(Labels::Labels, Label::Labels(labels) => labels.clone()),
         Label::Numbers(_) => all!(Labels::Numbers, Label::Numbers(numbers) => numbers.clone()),
         Label::Span(..) => all!(Labels::Spans, Label::Span(first, last) => (*first, *last)),
+        Label::Order(_) => all!(Labels::Orders, Label::Order(segments) => segments.clone()),
         Label::Tags(_) => {
             let rows = labels.iter().map(|label| match label {
                 Label::Tags(tags) => Some(padded(tags, tokens, IGNORED)),

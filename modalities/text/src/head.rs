@@ -1,6 +1,6 @@
 //! From tokens to what is predicted of them.
 
-use crate::config::{LanguageHeadConfig, PoolerConfig, Pooling, TaskHeadConfig};
+use crate::config::{LanguageHeadConfig, PoolerConfig, Pooling, TaskHeadConfig, TaskKind};
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Int, Tensor},
@@ -183,20 +183,32 @@ pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
 /// A head for a task with labels.
 #[derive(Module, Debug)]
 pub struct TaskHead<B: Backend> {
-    /// To what is predicted.
+    /// To what is predicted; of what points, to what it points with.
     pub output: Linear<B>,
+    /// Of what points, from a segment and its place to what is pointed to.
+    pub places: Option<Linear<B>>,
     dropout: Dropout,
 }
 
 impl<B: Backend> TaskHead<B> {
     pub(crate) fn new(config: &TaskHeadConfig, width: usize, device: &B::Device) -> Self {
-        let output = LinearConfig::new(width, config.kind.outputs()).with_bias(config.bias);
-        Self { output: output.init(device), dropout: Dropout::new(config.dropout) }
+        let points = config.kind == TaskKind::Order;
+        let outputs = if points { width } else { config.kind.outputs() };
+        let linear = |outputs| LinearConfig::new(width, outputs).with_bias(config.bias);
+        Self {
+            output: linear(outputs).init(device),
+            places: points.then(|| linear(width).init(device)),
+            dropout: Dropout::new(config.dropout),
+        }
+    }
+
+    pub(crate) fn dropped<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        self.dropout.forward(x)
     }
 
     /// `[.., width]` to `[.., outputs]`.
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        self.output.forward(self.dropout.forward(x))
+        self.output.forward(self.dropped(x))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{
     config::TaskKind,
-    examples::{Labels, TextBatch},
+    examples::{IGNORED, Labels, TextBatch},
     model::TextModel,
+    pointer::Segment,
     token_model::UNSEEN,
 };
 use burn::tensor::{Int, Tensor, TensorData};
@@ -99,6 +100,18 @@ impl<B: Backend> TextModel<B> {
                 let last = end(1, spans.iter().map(|(_, last)| i64::from(*last)).collect());
                 Some(Loss::new((first + last).mul_scalar(0.5), items))
             }
+            (TaskKind::Order, Labels::Orders(texts)) => {
+                let scores = self.task_of_segments(task, tokens, texts)?;
+                let [items, most, _] = scores.dims();
+                let place = |text: &Vec<Segment>, at: usize| {
+                    text.get(at).map_or(IGNORED, |(_, place)| i64::from(*place))
+                };
+                let places =
+                    texts.iter().flat_map(|text| (0..most).map(move |at| place(text, at)));
+                let (rows, places, count) = batch.counted(&places.collect::<Vec<_>>());
+                let scores = scores.reshape([items * most, most]);
+                (count > 0).then(|| classified(scores.select(0, rows), places, count))
+            }
             _ => None,
         }
     }
@@ -125,6 +138,7 @@ mod tests {
             (TaskKind::Numbers(1), Label::Numbers(vec![2.0]), 4.0),
             (TaskKind::Tags(4), Label::Tags(vec![-100, 1, 0]), 4f32.ln()),
             (TaskKind::Span, Label::Span(1, 2), 3f32.ln()),
+            (TaskKind::Order, Label::Order(vec![(0, 1), (2, 0)]), 2f32.ln()),
         ];
         for (kind, label, guess) in tasks {
             // Small weights guess.

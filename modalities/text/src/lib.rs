@@ -36,6 +36,7 @@ pub mod model;
 mod ngram;
 pub mod order;
 pub mod packing;
+pub mod pointer;
 pub mod predict;
 pub mod presets;
 pub mod recipe;

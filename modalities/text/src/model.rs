@@ -5,6 +5,7 @@ use crate::{
     config::{GeneratorConfig, TextModelConfig},
     embedding::TextEmbedding,
     head::{LanguageHead, Pooler, TaskHead, pool},
+    pointer::Segment,
 };
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -194,8 +195,19 @@ impl<B: Backend> TextModel<B> {
     /// What the head for a task says of each token, `[batch, tokens, outputs]`. `None` without one,
     /// or where it looks at texts.
     pub fn task_of_tokens(&self, task: Option<&str>, tokens: &Tokens<B>) -> Option<Tensor<B, 3>> {
-        let head = self.task_head(task, true)?;
+        let head = self.task_head(task, true).filter(|head| head.places.is_none())?;
         Some(head.forward(tokens.values.clone()))
+    }
+
+    /// What the head for a task says of the segments of each text, `[batch, segments, places]`, see
+    /// [`TaskHead::point`]. `None` without one, or where it does not point.
+    pub fn task_of_segments(
+        &self,
+        task: Option<&str>,
+        tokens: &Tokens<B>,
+        segments: &[Vec<Segment>],
+    ) -> Option<Tensor<B, 3>> {
+        self.task_head(task, true)?.point(tokens.values.clone(), segments)
     }
 
     fn task_head(&self, task: Option<&str>, of_tokens: bool) -> Option<&TaskHead<B>> {

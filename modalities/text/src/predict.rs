@@ -2,7 +2,7 @@
 
 use crate::{
     TextModel,
-    examples::{Example, TextBatch, collate},
+    examples::{Example, Labels, TextBatch, collate},
 };
 use kiln_core::{Backend, Loss, StepContext, TokenModel as _, Tokens, View};
 use kiln_objectives::{Autoregressive, Objective};
@@ -16,7 +16,8 @@ const BATCH: usize = 8192;
 pub enum Said {
     /// A number for each output of its head; its vector where it has none.
     Text(Vec<f32>),
-    /// A number for each output of its head and each token, `[tokens, outputs]`.
+    /// A number for each output of its head and each token, `[tokens, outputs]`; where it points,
+    /// for each place and each segment, `[segments, places]`.
     Tokens(Array2<f32>),
 }
 
@@ -31,15 +32,27 @@ impl<B: Backend> TextModel<B> {
     ) -> Vec<Said> {
         self.each(texts, device, watch, |tokens, batch| {
             let task = batch.host.task.as_deref();
-            if let Some(scores) = self.task_of_tokens(task, tokens) {
+            let of_segments = match &batch.host.labels {
+                Some(Labels::Orders(texts)) => self
+                    .task_of_segments(task, tokens, texts)
+                    .map(|scores| (scores, texts.iter().map(|text| [text.len(); 2]).collect())),
+                _ => None,
+            };
+            let of_tokens = || {
+                let scores = self.task_of_tokens(task, tokens)?;
+                let [rows, _, outputs] = scores.dims();
+                let sizes = (0..rows).map(|row| [batch.host.text.length(row), outputs]);
+                Some((scores, sizes.collect::<Vec<_>>()))
+            };
+            if let Some((scores, sizes)) = of_segments.or_else(of_tokens) {
                 let [rows, longest, outputs] = scores.dims();
                 let values: Vec<f32> = scores.into_data().iter::<f32>().collect();
                 let all = ndarray::Array3::from_shape_vec((rows, longest, outputs), values);
                 let all = all.unwrap_or_default();
-                let row = |(row, scores): (usize, ndarray::ArrayView2<'_, f32>)| {
-                    Said::Tokens(scores.slice(s![..batch.host.text.length(row), ..]).to_owned())
+                let row = |(scores, [rows, columns]): (ndarray::ArrayView2<'_, f32>, [usize; 2])| {
+                    Said::Tokens(scores.slice(s![..rows, ..columns]).to_owned())
                 };
-                return all.axis_iter(Axis(0)).enumerate().map(row).collect();
+                return all.axis_iter(Axis(0)).zip(sizes).map(row).collect();
             }
             let scores = self.task_of_texts(task, tokens).unwrap_or_else(|| self.pooled(tokens));
             rows(scores).into_iter().map(Said::Text).collect()

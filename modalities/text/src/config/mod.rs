@@ -177,6 +177,10 @@ impl TextModelConfig {
         for (name, head) in self.heads() {
             let key = name.map_or_else(|| "task".to_owned(), |name| format!("tasks.{name}"));
             head.validate().map_err(|error| error.within(&key))?;
+            if head.kind == TaskKind::Order && !self.width.is_multiple_of(2) {
+                let expected = "even, for places to point to";
+                return Err(ConfigError::new("width", self.width, expected));
+            }
         }
         if let Some(deviation) = self.initial_deviation
             && !(deviation > 0.0 && deviation.is_finite())

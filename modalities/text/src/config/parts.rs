@@ -175,21 +175,25 @@ pub enum TaskKind {
     Tags(usize),
     /// Where in the text an answer begins and ends.
     Span,
+    /// Which place each of a text's segments belongs at, by pointing to it,
+    /// <https://arxiv.org/abs/2406.04156>.
+    Order,
 }
 
 impl TaskKind {
-    /// Values that the head gives.
+    /// Values that the head gives, of a text or a token; of a segment the place that it points to.
     pub fn outputs(self) -> usize {
         match self {
             Self::Classes(count) | Self::Labels(count) | Self::Numbers(count) => count,
             Self::Tags(count) => count,
+            Self::Order => 1,
             Self::Span => 2,
         }
     }
 
-    /// Whether it looks at each token rather than at the whole text.
+    /// Whether it looks at tokens rather than at the whole text.
     pub fn is_of_tokens(self) -> bool {
-        matches!(self, Self::Tags(_) | Self::Span)
+        matches!(self, Self::Tags(_) | Self::Span | Self::Order)
     }
 }
 

@@ -4,6 +4,7 @@ mod alike;
 mod answered;
 mod baseline;
 mod language;
+mod order;
 mod probe;
 mod samples;
 mod task;

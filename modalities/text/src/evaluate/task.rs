@@ -65,6 +65,7 @@ impl<B: Backend> Subject<'_, B> {
         match &task.aim {
             Aim::Head(TaskKind::Span, _) => self.answers(task),
             Aim::Head(TaskKind::Tags(_), labels) => self.tags(task, labels),
+            Aim::Head(TaskKind::Order, _) => self.ordered(task),
             Aim::Head(kind, labels) => {
                 let found = self.said(&examples()?);
                 match kind {
@@ -88,7 +89,7 @@ impl<B: Backend> Subject<'_, B> {
         }
     }
 
-    fn said(&self, examples: &[Example]) -> Vec<Said> {
+    pub(super) fn said(&self, examples: &[Example]) -> Vec<Said> {
         let progress = Progress::new(&self.evaluation.name, examples.len(), "texts");
         let found = self.model.say(examples, self.device, |count| progress.advance(count));
         progress.finish();

@@ -81,7 +81,7 @@ pub(super) fn problem_type(kind: TaskKind) -> Option<&'static str> {
         TaskKind::Classes(_) => Some(SINGLE),
         TaskKind::Labels(_) => Some(MULTI),
         TaskKind::Numbers(_) => Some(REGRESSION),
-        TaskKind::Tags(_) | TaskKind::Span => None,
+        TaskKind::Tags(_) | TaskKind::Span | TaskKind::Order => None,
     }
 }
 

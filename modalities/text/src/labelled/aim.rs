@@ -96,6 +96,9 @@ impl Aim {
             (Objective::Supervised(_), Row::Question(_)) => {
                 Ok(Self::Head(TaskKind::Span, Labels::default()))
             }
+            (Objective::Supervised(_), Row::Shuffled(_)) => {
+                Ok(Self::Head(TaskKind::Order, Labels::default()))
+            }
             (Objective::Supervised(_), _) => {
                 learns("it wants texts with labels, tags, questions, or pairs to translate")
             }

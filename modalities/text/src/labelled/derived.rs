@@ -8,7 +8,7 @@ use crate::{
     sources::{self, StageDataError},
 };
 use kiln_core::{Rng, Seed};
-use kiln_datasets::labelled::{Label, Labelled, Pair, Tagged, Triplet};
+use kiln_datasets::labelled::{Label, Labelled, Pair, Triplet};
 use rand::{RngExt as _, seq::SliceRandom as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,8 +39,8 @@ pub enum DerivedTask {
     /// Two runs of so many sentences, one after the other in the document: `ordered` or `swapped`,
     /// as in ALBERT, <https://arxiv.org/abs/1909.11942>.
     SentenceOrder(usize),
-    /// So many sentences in any order: the place that each had is told at its first token. After
-    /// "Pointer-Guided Pre-Training" (2024), with a classifier of places for the pointer.
+    /// So many sentences at most, in any order: each points to the place that it had,
+    /// <https://arxiv.org/abs/2406.04156>.
     SegmentOrder(usize),
     /// Two runs of so many sentences: the second is the `next` of the document, or of `another`, as
     /// in BERT, <https://arxiv.org/abs/1810.04805>.
@@ -159,13 +159,13 @@ impl DerivedTask {
                 })
             }
             Self::SegmentOrder(count) => {
+                let count = count.min(sentences.len());
                 let from = start(rng, count)?;
                 let mut places: Vec<usize> = (0..count).collect();
                 places.shuffle(rng);
-                let tokens = places.iter().map(|place| sentences[from + place].to_owned());
-                let tokens = tokens.collect();
-                let tags = places.iter().map(ToString::to_string).collect();
-                Some(Row::Tagged(Tagged { tokens, tags }))
+                let segments = places.iter().map(|place| sentences[from + place].to_owned());
+                let segments: Vec<String> = segments.collect();
+                (count > 1).then_some(Row::Shuffled(Shuffled { segments, places }))
             }
             Self::Crops(count) => {
                 let (one, other) = (start(rng, count)?, start(rng, count)?);
@@ -186,6 +186,15 @@ impl DerivedTask {
             }
         }
     }
+}
+
+/// Segments of a text in another order than its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shuffled {
+    /// The segments.
+    pub segments: Vec<String>,
+    /// The place that each had.
+    pub places: Vec<usize>,
 }
 
 /// How often words are seen in all documents.
@@ -282,18 +291,18 @@ mod tests {
             let expected = if rising { "ordered" } else { "swapped" };
             assert_eq!(row.label, Label::Class(expected.into()));
         }
-        for row in rows(DerivedTask::SegmentOrder(3)) {
-            let Row::Tagged(row) = row else { panic!("tags") };
-            let mut places: Vec<(usize, usize)> = row
-                .tokens
-                .iter()
-                .zip(&row.tags)
-                .map(|(text, tag)| (tag.parse().unwrap(), place(text)))
-                .collect();
-            places.sort_unstable();
-            assert!(places.iter().map(|(_, place)| place).is_sorted());
+        for most in [3, 9] {
+            for row in rows(DerivedTask::SegmentOrder(most)) {
+                let Row::Shuffled(row) = row else { panic!("segments") };
+                let found = row.segments.iter().map(|text| place(text));
+                let mut places: Vec<(usize, usize)> =
+                    row.places.iter().copied().zip(found).collect();
+                assert_eq!(places.len(), most.min(4));
+                places.sort_unstable();
+                assert!(places.iter().map(|(_, place)| place).is_sorted());
+            }
         }
-        assert!(rows(DerivedTask::SegmentOrder(9)).is_empty());
+        assert!(rows(DerivedTask::SegmentOrder(1)).is_empty());
     }
 
     #[test]

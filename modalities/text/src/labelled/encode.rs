@@ -226,6 +226,16 @@ impl Encoder {
                 }
                 one(Example { label: Some(Label::Tags(tags)), ..example })
             }
+            (Aim::Head(_, _), Row::Shuffled(row)) => {
+                let (example, firsts) = self.words(&row.segments)?;
+                let seen = firsts.iter().zip(&row.places);
+                let seen: Vec<(usize, usize)> =
+                    seen.filter_map(|(first, place)| Some(((*first)?, *place))).collect();
+                // Places among the segments that were not cut off.
+                let place = |own: usize| seen.iter().filter(|(_, other)| *other < own).count();
+                let segments = seen.iter().map(|(first, own)| (*first as u32, place(*own) as u32));
+                one(Example { label: Some(Label::Order(segments.collect())), ..example })
+            }
             (Aim::Head(_, _), Row::Question(question)) => Ok(self.answers(question)?),
             (Aim::Write, row) => {
                 let (read, write) = row.read_and_written().ok_or(EncodeError::Kind(number))?;
@@ -375,7 +385,10 @@ pub(super) fn graded(told: &Told) -> Option<Label> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
+    use crate::{
+        labelled::Shuffled,
+        tokenizer::{Model, TokenizerSpec},
+    };
     use kiln_datasets::labelled::Answer;
 
     fn encoder(length: usize) -> Encoder {
@@ -400,6 +413,28 @@ mod tests {
         let (example, firsts) = short.words(&words).unwrap();
         assert_eq!(example.ids.len(), 4);
         assert!(firsts[0].is_some() && firsts[4].is_none());
+    }
+
+    #[test]
+    fn places_are_those_among_the_segments_that_are_seen() {
+        let rows = ["Anna keeps a red boat.", "The harbour of Brel.", "Anna keeps a boat."];
+        let row = Row::Shuffled(Shuffled {
+            segments: rows.map(str::to_owned).to_vec(),
+            places: vec![2, 0, 1],
+        });
+        let aim = Aim::Head(TaskKind::Order, Labels::default());
+        let data: LabelledData = toml::from_str("train.derived = { task.segment-order = 3, source.stories = {} }").unwrap();
+        let label = |length: usize| {
+            let examples = encoder(length).row(0, &row, &aim, &data, None).unwrap();
+            match examples[0].label.clone() {
+                Some(Label::Order(segments)) => segments,
+                other => panic!("{other:?} is no order"),
+            }
+        };
+        let whole = label(64);
+        assert_eq!(whole.iter().map(|(_, place)| *place).collect::<Vec<_>>(), [2, 0, 1]);
+        let cut = label(whole[2].0 as usize + 1);
+        assert_eq!(cut, [(whole[0].0, 1), (whole[1].0, 0)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod encode;
 pub use aim::Aim;
 pub use chat::{ChatError, ChatTemplate};
 pub use control::Control;
-pub use derived::{Derived, DerivedTask};
+pub use derived::{Derived, DerivedTask, Shuffled};
 pub use encode::{EncodeError, Encoder, Piece};
 
 use crate::{sources::StageDataError, tokenizer::TextTokenizer};
@@ -168,6 +168,7 @@ pub enum Row {
     Triplet(Triplet),
     Conversation(Conversation),
     Preference(Preference),
+    Shuffled(Shuffled),
 }
 
 impl Row {
@@ -178,6 +179,7 @@ impl Row {
                 std::iter::once(&row.text[..]).chain(row.second.as_deref()).collect()
             }
             Self::Tagged(row) => row.tokens.iter().map(String::as_str).collect(),
+            Self::Shuffled(row) => row.segments.iter().map(String::as_str).collect(),
             Self::Question(row) => vec![&row.question, &row.context],
             Self::Pair(row) => vec![&row.first, &row.second],
             Self::Triplet(row) => [&row.anchor, &row.positive]

@@ -35,6 +35,30 @@ pub fn spearman(first: &[f64], second: &[f64]) -> Result<Option<f64>, MetricErro
     pearson(&ranks(first), &ranks(second))
 }
 
+/// Kendall's correlation, τ-b: pairs in the same order less those in the other, of all that are in
+/// an order. `None` below two numbers, or where one side is constant.
+///
+/// # Errors
+/// When the lists are of different lengths.
+pub fn kendall(first: &[f64], second: &[f64]) -> Result<Option<f64>, MetricError> {
+    same_length("numbers", first.len(), second.len())?;
+    let (mut agree, mut own, mut other) = (0.0, 0.0, 0.0);
+    for at in 0..first.len() {
+        for before in 0..at {
+            let side = |values: &[f64]| match values[before].partial_cmp(&values[at]) {
+                Some(order) => f64::from(order as i8),
+                None => f64::NAN,
+            };
+            let (a, b) = (side(first), side(second));
+            agree += a * b;
+            own += a * a;
+            other += b * b;
+        }
+    }
+    let correlation = agree / (f64::sqrt(own) * f64::sqrt(other));
+    Ok(correlation.is_finite().then_some(correlation))
+}
+
 /// The rank of each number, from 1.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -60,6 +84,9 @@ mod tests {
         let (x, y) = ([1.0, 2.0, 2.0, 3.0, 5.5, 0.0], [2.0, 1.0, 4.0, 4.0, 9.0, -1.0]);
         assert!(close(pearson(&x, &y).unwrap().unwrap(), 0.9482227424932007));
         assert!(close(spearman(&x, &y).unwrap().unwrap(), 0.8676470588235294));
+        let (one, other) = ([12.0, 2.0, 1.0, 12.0, 2.0], [1.0, 4.0, 7.0, 1.0, 0.0]);
+        assert!(close(kendall(&one, &other).unwrap().unwrap(), -0.47140452079103173));
+        assert!(close(kendall(&[0.0, 1.0, 2.0], &[0.0, 2.0, 1.0]).unwrap().unwrap(), 1.0 / 3.0));
         assert_eq!(ranks(&x), [2.0, 3.5, 3.5, 5.0, 6.0, 1.0]);
     }
 
@@ -68,7 +95,8 @@ mod tests {
         assert_eq!(pearson(&[], &[]), Ok(None));
         assert_eq!(pearson(&[1.0, 1.0], &[1.0, 2.0]), Ok(None));
         assert_eq!(spearman(&[1.0, f64::NAN], &[1.0, 2.0]), Ok(None));
-        assert!(pearson(&[1.0], &[]).is_err());
+        assert_eq!(kendall(&[1.0], &[1.0]), Ok(None));
+        assert!(pearson(&[1.0], &[]).is_err() && kendall(&[1.0], &[]).is_err());
     }
 
     proptest! {

@@ -8,7 +8,7 @@
 //! | classification | [`Confusion`], [`MultiLabel`], [`top_k_accuracy`] | scikit-learn |
 //! | tagging | [`TagScores`] | seqeval, `conlleval` |
 //! | question answering | [`score_answer`] | SQuAD's script; CMRC's for Chinese |
-//! | similarity | [`pearson`], [`spearman`] | SciPy |
+//! | similarity, order | [`pearson`], [`spearman`], [`kendall`] | SciPy |
 //! | retrieval | [`Ranked`] | trec_eval |
 //! | generation | [`Bleu`], [`Chrf`], [`rouge_l`] | sacreBLEU, rouge-score |
 //! | language modelling | [`Surprise`] | |
@@ -38,7 +38,7 @@ pub use bleu::{Bleu, BleuScore};
 pub use bleu_tokens::BleuTokens;
 pub use chrf::Chrf;
 pub use classification::{Confusion, top_k_accuracy};
-pub use correlation::{pearson, spearman};
+pub use correlation::{kendall, pearson, spearman};
 pub use counts::{Average, Counts, Scores};
 pub use error::MetricError;
 pub use kiln_core::{Interval, bootstrap, bootstrap_mean};
