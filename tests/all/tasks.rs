@@ -70,7 +70,7 @@ fn several_tasks_are_learnt_measured_and_asked() {
     assert_eq!(*names, serde_json::json!(["adjacent", "another", "same"]), "{config}");
 
     let model = ["--model", "runs/tasks", "--text", "Ada lives by the sea."];
-    let asked = |words: &[&str]| [words, &model].concat();
+    let asked = |words: &[&'static str]| [words, &model[..]].concat();
     let line = place.succeeds(&asked(&["classify", "--task", "order"]));
     assert!(line.contains("ordered") && line.contains("swapped"), "{line}");
     assert!(place.succeeds(&asked(&["tag"])).contains("mentions"), "one head fits");
@@ -92,7 +92,8 @@ fn a_later_stage_takes_heads_by_name_and_brings_more() {
     place.file("first.toml", &format!("{data}{rest}").replace("\"tasks\"", "\"first\""));
     place.succeeds(&["run", "first.toml"]);
     // A head whose name comes before the others does not move theirs.
-    let later = RECIPE.replace("tasks.who", "tasks.a").replace("unlabelled = 1.0", "unlabelled = 0.0");
+    let later =
+        RECIPE.replace("tasks.who", "tasks.a").replace("unlabelled = 1.0", "unlabelled = 0.0");
     let later = later.replace("[[stage]]", "[[stage]]\ninit.model = \"runs/first\"");
     place.file("later.toml", &later.replace("{ objective.masked = {} }, ", ""));
     let output = place.kiln(&["run", "later.toml", "--set", "stage.0.steps=5"]);
@@ -108,7 +109,8 @@ fn what_cannot_be_mixed_is_refused() {
         place.file("bad.toml", &RECIPE.replace(from, to));
         place.fails(&["check", "bad.toml"], 2, expected);
     };
-    let late = RECIPE.replace("unlabelled = 1.0\n", "").replace("each = 2 }", "each = 2 }\nfrom = 3");
+    let late =
+        RECIPE.replace("unlabelled = 1.0\n", "").replace("each = 2 }", "each = 2 }\nfrom = 3");
     place.file("late.toml", &late);
     place.fails(&["check", "late.toml"], 2, &["data.tasks", "from the first step on"]);
     refused("unlabelled = 1.0", "unlabelled = -1.0", &["data.unlabelled", "0 or more"]);

@@ -66,9 +66,8 @@ impl<B: Backend, M: Module<B>> Module<B> for ByName<M> {
     }
 
     fn load_record(self, record: Self::Record) -> Self {
-        let load = |((name, module), record): ((String, M), M::Record)| {
-            (name, module.load_record(record))
-        };
+        let load =
+            |((name, module), record): ((String, M), M::Record)| (name, module.load_record(record));
         self.0.into_iter().zip(record).map(load).collect()
     }
 

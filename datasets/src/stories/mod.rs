@@ -21,7 +21,7 @@ mod template;
 mod tests;
 
 pub use source::{ChineseStorySource, Entity, EntityKind, Stories, StoryDocument, StorySource};
-pub use tasks::{StoryLabel, TAVI};
+pub use tasks::{Fact, StoryLabel, TAVI};
 
 use crate::DataError;
 use schemars::JsonSchema;

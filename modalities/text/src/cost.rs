@@ -1,6 +1,7 @@
 //! What a model costs to train, from its configuration alone.
 
 use crate::TextModelConfig;
+use kiln_nn::TransformerConfig;
 use kiln_train::{
     cost::{self, KEPT_A_FEATURE},
     recipe::{Parts, Stage},
@@ -23,7 +24,11 @@ pub fn forward_flops(config: &TextModelConfig, tokens: usize) -> f64 {
         let inner = generator.width as f64;
         generator.backbone.forward_flops(tokens, inner) + 4.0 * tokens * width * inner
     });
-    config.backbone.forward_flops(tokens, width) + decoder + generator + scores
+    let backbone = TransformerConfig {
+        layers: config.backbone.layers + config.branch_layers(),
+        ..config.backbone.clone()
+    };
+    backbone.forward_flops(tokens, width) + decoder + generator + scores
 }
 
 /// Operations of one optimizer step: the backward pass costs two forward passes.
@@ -39,7 +44,8 @@ pub fn step_memory<P: Parts>(
     parameters: usize,
     trainable: usize,
 ) -> f64 {
-    let layers = config.backbone.layers + config.decoder.as_ref().map_or(0, |d| d.layers);
+    let decoder = config.decoder.as_ref().map_or(0, |decoder| decoder.layers);
+    let layers = config.backbone.layers + config.branch_layers() + decoder;
     let blocks = KEPT_A_FEATURE * (layers * tokens * config.width) as f64;
     cost::step_memory(stage, parameters, trainable, stage.batch as f64 * blocks)
 }

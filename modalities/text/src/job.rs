@@ -104,11 +104,11 @@ impl TextJob {
             }
         }
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
-            let writes = config.causal || config.decoder.is_some();
+            let writes = config.writes_on() || config.decoder.is_some();
             let sources = recipe.last_data().sources.len();
             let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
             let problem = match &evaluation.kind {
-                EvaluationKind::Language(_) if !config.causal => WRITES.into(),
+                EvaluationKind::Language(_) if !config.writes_on() => WRITES.into(),
                 EvaluationKind::Language(LanguageEvaluation { source: Some(source), .. })
                     if *source >= sources =>
                 {
@@ -123,7 +123,9 @@ impl TextJob {
                 {
                     let known: Vec<&str> = tasks.into_iter().flatten().collect();
                     let known = known.join(", ");
-                    format!("measures the task `{name}`; `data.tasks` of the last stage has: {known}")
+                    format!(
+                        "measures the task `{name}`; `data.tasks` of the last stage has: {known}"
+                    )
                 }
                 _ => continue,
             };
@@ -163,7 +165,10 @@ impl TextJob {
     }
 
     /// The labelled tasks of a stage.
-    fn tasks(&self, stage: &Stage<TextParts>) -> Result<Vec<LabelledTask<'_>>, StageDataError> {
+    fn tasks<'a>(
+        &'a self,
+        stage: &'a Stage<TextParts>,
+    ) -> Result<Vec<LabelledTask<'a>>, StageDataError> {
         let writes = self.config.decoder.is_some();
         let read = |(name, data)| {
             LabelledTask::read(name, data, self.recipe.data_seed(), |rows| {

@@ -106,8 +106,7 @@ impl<B: Backend> TextModel<B> {
                 let place = |text: &Vec<Segment>, at: usize| {
                     text.get(at).map_or(IGNORED, |(_, place)| i64::from(*place))
                 };
-                let places =
-                    texts.iter().flat_map(|text| (0..most).map(move |at| place(text, at)));
+                let places = texts.iter().flat_map(|text| (0..most).map(move |at| place(text, at)));
                 let (rows, places, count) = batch.counted(&places.collect::<Vec<_>>());
                 let scores = scores.reshape([items * most, most]);
                 (count > 0).then(|| classified(scores.select(0, rows), places, count))

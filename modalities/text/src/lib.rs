@@ -15,6 +15,7 @@
 pub mod annotate;
 pub mod author;
 pub mod batch;
+mod branches;
 pub mod cache;
 pub mod config;
 pub mod cost;

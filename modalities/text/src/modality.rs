@@ -37,6 +37,7 @@ impl Modality for TextModality {
         let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let kind = match (&config.decoder, config.causal) {
             (Some(_), _) => "encoder and decoder",
+            (None, false) if config.branches.is_some() => "encoder that writes, too",
             (None, true) => "decoder",
             (None, false) => "encoder",
         };

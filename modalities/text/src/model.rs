@@ -2,6 +2,7 @@
 
 use crate::{
     batch::Text,
+    branches::Branches,
     config::{GeneratorConfig, TextModelConfig},
     embedding::TextEmbedding,
     head::{LanguageHead, Pooler, TaskHead, pool},
@@ -24,6 +25,8 @@ pub struct TextModel<B: Backend> {
     pub embedding: TextEmbedding<B>,
     /// From tokens to tokens.
     pub backbone: Transformer<B>,
+    /// Above it, for understanding and for writing.
+    pub branches: Option<Branches<B>>,
     /// Writes what the backbone read, in encoder-decoders.
     pub decoder: Option<Transformer<B>>,
     /// From tokens to scores of the vocabulary.
@@ -52,13 +55,15 @@ pub struct Reading<'a, B: Backend> {
     /// What came before, which tokens see and join. The text's padding is then that of all tokens,
     /// `[batch, tokens seen before and now]`.
     pub cache: Option<&'a mut Cache<B>>,
+    /// Whether the text is being written, whatever `bias` lets its tokens see.
+    pub writes: bool,
     /// Added to all attention scores, `[batch or 1, heads or 1, tokens, tokens seen]`.
     pub bias: Option<Tensor<B, 4>>,
 }
 
 impl<B: Backend> Default for Reading<'_, B> {
     fn default() -> Self {
-        Self { causal: None, cache: None, bias: None }
+        Self { causal: None, cache: None, writes: false, bias: None }
     }
 }
 
@@ -89,6 +94,9 @@ impl<B: Backend> TextModel<B> {
         Ok(Self {
             embedding: TextEmbedding::new(&config, device),
             backbone: config.backbone.init(width, device),
+            branches: config
+                .branches
+                .map(|branches| Branches::new(branches, &config.backbone, width, device)),
             decoder: config.decoder.as_ref().map(|decoder| decoder.init_across(width, device)),
             language: config.language.map(|head| LanguageHead::new(head, sizes, norm, device)),
             pooler: config.pooler.map(|pooler| Pooler::new(pooler, width, norm, device)),
@@ -128,21 +136,48 @@ impl<B: Backend> TextModel<B> {
         text: &Text<B>,
         reading: Reading<'_, B>,
     ) -> Tokens<B> {
-        let Reading { causal, cache, bias } = reading;
+        let Reading { causal, mut cache, writes, bias } = reading;
         let positions = text.positions.clone();
         let causal = causal.unwrap_or(self.config.causal);
-        let pass = Pass { causal, cache, positions, bias, ..Pass::default() };
-        let tokens = through(&self.backbone, values, text, pass);
-        self.drop_of_stack(tokens)
+        let Some(branches) = &self.branches else {
+            let pass = Pass { causal, cache, positions, bias, ..Pass::default() };
+            let tokens = through(&self.backbone, values, text, pass);
+            return self.drop_of_stack(tokens);
+        };
+        let mut above = cache.as_mut().map(|cache| cache.split_off(self.config.backbone.layers));
+        let below = Pass {
+            causal,
+            cache: cache.as_deref_mut(),
+            positions: positions.clone(),
+            bias: bias.clone(),
+            ..Pass::default()
+        };
+        let shared = through(&self.backbone, values, text, below);
+        let pass = Pass { causal, cache: above.as_mut(), positions, bias, ..Pass::default() };
+        let tokens = through(branches.of(causal || writes), shared.values, text, pass);
+        if let (Some(cache), Some(above)) = (cache, above) {
+            cache.append(above);
+        }
+        tokens
     }
 
-    /// What comes out of each block of the backbone, `[batch, tokens, width]`, in the model's own way.
+    /// What comes out of each block, `[batch, tokens, width]`, in the model's own way; of branches
+    /// that which understands.
     pub(crate) fn read_each(&self, text: &Text<B>) -> Vec<Tensor<B, 3>> {
         let values = self.embedding.forward(text, 0);
         let shape = values.dims();
         let (causal, positions) = (self.config.causal, text.positions.clone());
-        let (row, pass) = in_a_row(values, text, Pass { causal, positions, ..Pass::default() });
-        self.backbone.pass_each(row, pass).into_iter().map(|x| x.reshape(shape)).collect()
+        let pass = || Pass { causal, positions: positions.clone(), ..Pass::default() };
+        let each = |stack: &Transformer<B>, values: Tensor<B, 3>| {
+            let (row, pass) = in_a_row(values, text, pass());
+            stack.pass_each(row, pass).into_iter().map(|x| x.reshape(shape)).collect::<Vec<_>>()
+        };
+        let mut all = each(&self.backbone, values.clone());
+        if let Some(branches) = &self.branches {
+            let shared = through(&self.backbone, values, text, pass());
+            all.extend(each(branches.of(causal), shared.values));
+        }
+        all
     }
 
     /// The decoder of an encoder-decoder: what was written so far, and what was read, to tokens
@@ -298,7 +333,7 @@ struct NormalStart {
 
 impl NormalStart {
     fn new(deviation: f64, config: &TextModelConfig) -> Self {
-        let often = 2.0 * config.backbone.layers as f64;
+        let often = 2.0 * (config.backbone.layers + config.branch_layers()) as f64;
         let added = if config.backbone.pre_norm { deviation / often.sqrt() } else { deviation };
         Self { deviation, added, path: Vec::new() }
     }

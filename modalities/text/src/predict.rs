@@ -49,9 +49,10 @@ impl<B: Backend> TextModel<B> {
                 let values: Vec<f32> = scores.into_data().iter::<f32>().collect();
                 let all = ndarray::Array3::from_shape_vec((rows, longest, outputs), values);
                 let all = all.unwrap_or_default();
-                let row = |(scores, [rows, columns]): (ndarray::ArrayView2<'_, f32>, [usize; 2])| {
-                    Said::Tokens(scores.slice(s![..rows, ..columns]).to_owned())
-                };
+                let row =
+                    |(scores, [rows, columns]): (ndarray::ArrayView2<'_, f32>, [usize; 2])| {
+                        Said::Tokens(scores.slice(s![..rows, ..columns]).to_owned())
+                    };
                 return all.axis_iter(Axis(0)).zip(sizes).map(row).collect();
             }
             let scores = self.task_of_texts(task, tokens).unwrap_or_else(|| self.pooled(tokens));

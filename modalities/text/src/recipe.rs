@@ -116,7 +116,10 @@ impl TextData {
             let key = task_key(name);
             let plain = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
             if name.is_some_and(|name| name.is_empty() || !name.chars().all(plain)) {
-                return wrong(&key, "is a name with other signs than letters, digits, - and _".into());
+                return wrong(
+                    &key,
+                    "is a name with other signs than letters, digits, - and _".into(),
+                );
             }
             if !is_weight(data.weight) {
                 let problem = format!("is {}; expected 0 or more", data.weight);
@@ -171,6 +174,9 @@ pub enum TextSource {
     Stories(Stories),
     /// The same in Chinese.
     ChineseStories(Stories),
+    /// What happens in stories as knowledge: `(who, does what, to whom)`, each before the sentence
+    /// that tells it, as in ERNIE 3.0, <https://arxiv.org/abs/2107.02137>.
+    StoryFacts(Stories),
 }
 
 /// Weights of the sources from a step on.

@@ -159,24 +159,36 @@ const STORIES: u64 = 4000;
 
 /// The files of a source; stories are told into one first, once.
 pub(crate) fn documents(source: &TextSource, seed: Seed) -> Result<Documents, StageDataError> {
-    let (stories, chinese) = match source {
+    let (stories, kind) = match source {
         TextSource::Documents(documents) => return Ok(documents.clone()),
-        TextSource::Stories(stories) => (stories, false),
-        TextSource::ChineseStories(stories) => (stories, true),
+        TextSource::Stories(stories) => (stories, "english"),
+        TextSource::ChineseStories(stories) => (stories, "chinese"),
+        TextSource::StoryFacts(stories) => (stories, "facts"),
     };
     let size = stories.size.unwrap_or(STORIES);
     let before = stories.before.clone();
     let stories = Stories { size: Some(size), before: Vec::new(), ..stories.clone() };
-    let told = format!("{}\n{stories:?}\n{chinese}\n{}", env!("CARGO_PKG_VERSION"), seed.value());
+    let told = format!("{}\n{stories:?}\n{kind}\n{}", env!("CARGO_PKG_VERSION"), seed.value());
     let name = format!("{:016x}.jsonl", Seed::new(0).part(&told).value());
     let path = cache_dir().join("stories").join(name);
     if !path.is_file() {
-        let tell: Box<dyn Fn(u64) -> StoryDocument> = if chinese {
-            let source = stories.chinese(seed)?;
-            Box::new(move |index| source.document(index))
-        } else {
-            let source = stories.source(seed)?;
-            Box::new(move |index| source.document(index))
+        let tell: Box<dyn Fn(u64) -> StoryDocument> = match source {
+            TextSource::ChineseStories(_) => {
+                let source = stories.chinese(seed)?;
+                Box::new(move |index| source.document(index))
+            }
+            TextSource::StoryFacts(_) => {
+                let source = stories.source(seed)?;
+                Box::new(move |index| {
+                    let facts: Vec<String> =
+                        source.facts(index).iter().map(ToString::to_string).collect();
+                    StoryDocument { text: facts.join(" "), ..source.document(index) }
+                })
+            }
+            _ => {
+                let source = stories.source(seed)?;
+                Box::new(move |index| source.document(index))
+            }
         };
         let failed = |error: std::io::Error| StageDataError::Stories(path.clone(), error);
         let folder = path.parent().unwrap_or(Path::new("."));

@@ -1,9 +1,10 @@
 //! A stage of training on text, as the trainer sees it.
 
 use crate::{
-    TextModel, TextModelConfig, embed,
-    examples::{Example, TextHostBatch, collate},
+    TextModel, TextModelConfig,
     data::Held,
+    embed,
+    examples::{Example, TextHostBatch, collate},
     hub,
     tokenizer::TextTokenizer,
 };

@@ -46,6 +46,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
 
     fn encode(&self, batch: &TextBatch<B>, view: View<B>) -> Tokens<B> {
         let (causal, prefix) = (view.causal, view.prefix.clone());
+        let writes = causal;
         let mut text = self.seen(batch, view);
         let bias = prefix
             .filter(|_| causal)
@@ -56,7 +57,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         }
         // A bias says it all.
         let causal = causal.then_some(bias.is_none());
-        self.read(&text, Reading { causal, bias, cache: None })
+        self.read(&text, Reading { causal, writes, bias, cache: None })
     }
 
     fn encode_each(&self, batch: &TextBatch<B>) -> Vec<Tensor<B, 3>> {
@@ -115,7 +116,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);
         let bias = Some(Tensor::from_data(bias, &device));
         let text = host.upload::<B>(&self.config().embedding, &device);
-        Some(self.read(&text, Reading { causal: Some(false), bias, cache: None }).values)
+        Some(self.read(&text, Reading { causal: Some(false), bias, ..Reading::default() }).values)
     }
 
     fn with_ids(&self, batch: &TextBatch<B>, ids: Tensor<B, 2, Int>) -> Option<TextBatch<B>> {

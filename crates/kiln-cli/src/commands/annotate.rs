@@ -32,9 +32,8 @@ pub fn run(args: &Annotate, question: Question, quiet: bool, out: &mut dyn Write
     };
     let device = modalities::device(args.device)?;
     let asked = Asked { question, task: args.task.as_deref() };
-    let count = watched(quiet, |watch| {
-        annotate(&model.path, device, asked, &mut texts, &mut take, watch)
-    })?;
+    let count =
+        watched(quiet, |watch| annotate(&model.path, device, asked, &mut texts, &mut take, watch))?;
     tracing::info!("{count} texts");
     Ok(())
 }

@@ -70,6 +70,18 @@ impl<B: Backend> Cache<B> {
         self.len() == 0
     }
 
+    /// Takes off what blocks above the first `layers` saw: those of a stack on top of another.
+    #[must_use]
+    pub fn split_off(&mut self, layers: usize) -> Self {
+        let above = self.layers.split_off(layers.min(self.layers.len()));
+        Self { layers: above, prompt: 0 }
+    }
+
+    /// Puts it back.
+    pub fn append(&mut self, above: Self) {
+        self.layers.extend(above.layers);
+    }
+
     /// Goes on with other sequences: those of `rows`, `[new batch]`.
     pub fn select(&mut self, rows: &Tensor<B, 1, Int>) {
         for layer in &mut self.layers {

@@ -2,12 +2,14 @@
 
 mod change;
 mod instruct;
+mod knowledge;
 mod label;
 mod pair;
 mod question;
 mod retrieve;
 mod translate;
 
+pub use knowledge::Fact;
 pub use label::StoryLabel;
 pub use translate::TAVI;
 

@@ -5,8 +5,8 @@
 mod parts;
 
 pub use parts::{
-    EmbeddingConfig, Format, GeneratorConfig, LanguageHeadConfig, PoolerConfig, Pooling,
-    SpecialIds, TaskHeadConfig, TaskKind,
+    BranchesConfig, EmbeddingConfig, Format, GeneratorConfig, LanguageHeadConfig, PoolerConfig,
+    Pooling, SpecialIds, TaskHeadConfig, TaskKind,
 };
 
 use kiln_nn::{ConfigError, TransformerConfig};
@@ -27,6 +27,10 @@ pub struct TextModelConfig {
     /// What tokens pass through: an encoder, a decoder where `causal`, or the encoder of an
     /// encoder-decoder.
     pub backbone: TransformerConfig,
+    /// Blocks of their own for understanding and for writing, above the backbone's. Such a model is
+    /// not `causal`, and writes all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branches: Option<BranchesConfig>,
     /// Whether a token sees only itself and what came before: a language model.
     pub causal: bool,
     /// Writes what the encoder read; absent where there is nothing but the backbone.
@@ -79,6 +83,7 @@ impl Default for TextModelConfig {
                 final_norm: true,
                 ..TransformerConfig::default()
             },
+            branches: None,
             causal: true,
             decoder: None,
             language: Some(LanguageHeadConfig::default()),
@@ -108,6 +113,16 @@ impl TextModelConfig {
         if self.causal { Pooling::Last } else { Pooling::Mean }
     }
 
+    /// Whether it writes on by itself, token by token.
+    pub fn writes_on(&self) -> bool {
+        self.causal || self.branches.is_some()
+    }
+
+    /// Blocks above the backbone that a text passes at most.
+    pub(crate) fn branch_layers(&self) -> usize {
+        self.branches.map_or(0, |branches| branches.understanding.max(branches.generation))
+    }
+
     /// The head for a task of this name, or for the one task that has none.
     pub fn head(&self, name: Option<&str>) -> Option<&TaskHeadConfig> {
         name.map_or(self.task.as_ref(), |name| self.tasks.get(name))
@@ -123,13 +138,15 @@ impl TextModelConfig {
     /// blocks.
     pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
         let encoder = self.backbone.layers;
-        let all = encoder + self.decoder.as_ref().map_or(0, |decoder| decoder.layers);
+        let above = self.decoder.as_ref().map_or(0, |decoder| decoder.layers);
+        let all = encoder + above + self.branch_layers();
         let block = |stack: &str| {
             let name = parameter.strip_prefix(stack)?.strip_prefix(".layers.")?;
             name.split('.').next()?.parse::<usize>().ok()
         };
-        let block = block("backbone").or_else(|| Some(encoder + block("decoder")?));
-        block.map(|block| (block, all))
+        let above = ["decoder", "branches.understanding", "branches.generation"];
+        let above = || above.into_iter().find_map(block).map(|number| encoder + number);
+        block("backbone").or_else(above).map(|block| (block, all))
     }
 
     /// Checks that the parts fit together.
@@ -151,6 +168,15 @@ impl TextModelConfig {
         }
         if let Some(generator) = &self.generator {
             generator.validate().map_err(|error| error.within("generator"))?;
+        }
+        if let Some(branches) = self.branches {
+            ConfigError::positive("branches.understanding", branches.understanding)?;
+            ConfigError::positive("branches.generation", branches.generation)?;
+            if self.causal || self.decoder.is_some() {
+                let found = if self.causal { "a causal model" } else { "an encoder-decoder" };
+                let expected = "an encoder below them, which sees all where it understands";
+                return Err(ConfigError::new("branches", found, expected));
+            }
         }
         if let Some(decoder) = &self.decoder {
             decoder.validate(self.width).map_err(|error| error.within("decoder"))?;

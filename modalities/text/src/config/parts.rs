@@ -28,6 +28,17 @@ impl Default for EmbeddingConfig {
     }
 }
 
+/// Branches above shared blocks, of the backbone's kind: one that a text takes whose tokens see all,
+/// and one that it takes as it is written. ERNIE 3.0, <https://arxiv.org/abs/2107.02137>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BranchesConfig {
+    /// Blocks of that which understands.
+    pub understanding: usize,
+    /// Blocks of that which writes.
+    pub generation: usize,
+}
+
 /// A head that scores the vocabulary for each token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -2,11 +2,7 @@
 
 use super::Subject;
 use crate::{
-    data::encode,
-    examples::Label,
-    labelled::LabelledTask,
-    metrics::kendall,
-    pointer::assigned,
+    data::encode, examples::Label, labelled::LabelledTask, metrics::kendall, pointer::assigned,
     predict::Said,
 };
 use kiln_core::Backend;
@@ -36,7 +32,13 @@ impl<B: Backend> Subject<'_, B> {
         let tau = |of: &Agreed| of.tau / of.texts.max(1) as f64;
         Ok(vec![
             self.row("order", "test", "in-place", in_place(&model), &beside),
-            self.row("order", "test", "kendall", tau(&model), &[("any order", 0.0), ("as seen", tau(&seen))]),
+            self.row(
+                "order",
+                "test",
+                "kendall",
+                tau(&model),
+                &[("any order", 0.0), ("as seen", tau(&seen))],
+            ),
         ])
     }
 }

@@ -192,11 +192,7 @@ impl<B: Backend> Subject<'_, B> {
     }
 
     /// Tags: the F1 of whole entities, beside the tag that a word has most often.
-    fn tags(
-        &self,
-        task: &LabelledTask<'_>,
-        labels: &Labels,
-    ) -> Result<Vec<ResultRow>, TaskError> {
+    fn tags(&self, task: &LabelledTask<'_>, labels: &Labels) -> Result<Vec<ResultRow>, TaskError> {
         let (rows, encoder) = (&task.rows, task.encoder(self.tokenizer));
         let tagged = |rows: &[Row]| -> Vec<Tagged> {
             rows.iter()

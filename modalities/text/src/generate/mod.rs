@@ -159,14 +159,14 @@ impl<'a, B: Backend> Writer<'a, B> {
     ) -> Result<Self, GenerationError> {
         let config = model.config();
         let special = config.special;
-        if model.language.is_none() || !(config.causal || config.decoder.is_some()) {
+        if model.language.is_none() || !(config.writes_on() || config.decoder.is_some()) {
             return Err(GenerationError::NoDecoder);
         }
         let filler = special.pad.or(special.eos).unwrap_or(0);
         let prompts: Vec<Vec<u32>> = prompts
             .iter()
             .map(|prompt| match special.bos {
-                Some(bos) if prompt.is_empty() && config.causal => vec![bos],
+                Some(bos) if prompt.is_empty() && config.writes_on() => vec![bos],
                 _ => prompt.clone(),
             })
             .collect();
@@ -237,7 +237,10 @@ impl<'a, B: Backend> Writer<'a, B> {
         let cache = self.cache.as_mut();
         let read = match &self.memory {
             Some(memory) => self.model.write(&text, memory, cache),
-            None => Some(self.model.read(&text, Reading { cache, ..Reading::default() })),
+            None => {
+                let causal = Some(true);
+                Some(self.model.read(&text, Reading { causal, cache, ..Reading::default() }))
+            }
         };
         let scores = read.and_then(|read| {
             let [_, tokens, _] = read.dims();

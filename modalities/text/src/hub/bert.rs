@@ -209,6 +209,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             }),
             ..TransformerConfig::default()
         },
+        branches: None,
         causal: false,
         decoder: None,
         language: (class == MASKED).then_some(LanguageHeadConfig {

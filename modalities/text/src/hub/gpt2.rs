@@ -101,6 +101,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             residual_dropout: theirs.resid_pdrop,
             ..TransformerConfig::default()
         },
+        branches: None,
         causal: true,
         decoder: None,
         language: (class == LANGUAGE).then_some(LanguageHeadConfig {

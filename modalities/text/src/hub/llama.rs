@@ -155,6 +155,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             attention_dropout: theirs.attention_dropout,
             ..TransformerConfig::default()
         },
+        branches: None,
         causal: true,
         decoder: None,
         language: (class == LANGUAGE).then_some(LanguageHeadConfig {

@@ -204,6 +204,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             hidden_dropout: theirs.mlp_dropout,
             ..TransformerConfig::default()
         },
+        branches: None,
         causal: false,
         decoder: None,
         language: (class == MASKED).then_some(LanguageHeadConfig {

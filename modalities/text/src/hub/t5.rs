@@ -124,6 +124,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         },
         decoder: (!alone).then(|| TransformerConfig { layers, ..blocks.clone() }),
         backbone: blocks,
+        branches: None,
         causal: false,
         language: (!alone).then(|| LanguageHeadConfig {
             tied: theirs.tie_word_embeddings,

@@ -423,7 +423,9 @@ mod tests {
             places: vec![2, 0, 1],
         });
         let aim = Aim::Head(TaskKind::Order, Labels::default());
-        let data: LabelledData = toml::from_str("train.derived = { task.segment-order = 3, source.stories = {} }").unwrap();
+        let data: LabelledData =
+            toml::from_str("train.derived = { task.segment-order = 3, source.stories = {} }")
+                .unwrap();
         let label = |length: usize| {
             let examples = encoder(length).row(0, &row, &aim, &data, None).unwrap();
             match examples[0].label.clone() {
