@@ -7,6 +7,7 @@ mod corpora;
 mod faults;
 mod finetune;
 mod kill;
+mod logbook;
 mod matrix;
 mod recipes;
 mod speech;

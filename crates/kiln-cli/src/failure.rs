@@ -10,7 +10,7 @@ use kiln_text::{
 use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, measure::MeasureError,
 };
-use kiln_train::{recipe::RecipeError, task::TaskSourceError};
+use kiln_train::{changes::Refusal, recipe::RecipeError, task::TaskSourceError};
 use miette::{Diagnostic, MietteHandlerOpts, Report};
 use std::{
     error::Error as StdError,
@@ -144,6 +144,9 @@ fn advice(error: &kiln_train::Error) -> Option<&'static str> {
             "--resume goes on with it, --overwrite deletes it and begins anew, --dir DIR takes \
              another directory",
         ),
+        Error::OtherRecipe { why: Refusal::NoNote, .. } => {
+            Some("--note WHY goes on with the changed recipe, --dir DIR takes another directory")
+        }
         Error::NotARun { .. } | Error::OtherRecipe { .. } => {
             Some("--dir DIR takes another directory")
         }

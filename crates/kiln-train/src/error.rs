@@ -1,6 +1,6 @@
 //! What can go wrong between a recipe and a trained model.
 
-use crate::task::TaskError;
+use crate::{changes::Refusal, task::TaskError};
 use std::path::PathBuf;
 
 /// Kiln-train's result.
@@ -133,19 +133,21 @@ pub enum Error {
     },
     /// The run to resume was started from another recipe.
     #[error(
-        "{} was started from another recipe: line {line} was `{was}` and is now `{now}`; \
-         resume with the recipe it was started with, or choose another directory",
+        "{} was started from another recipe: `{key}` was {was} and is now {now}; {why}; resume with \
+         the recipe it was started with, or choose another directory",
         dir.display()
     )]
     OtherRecipe {
         /// The run directory.
         dir: PathBuf,
-        /// The first line of `recipe.toml` that differs.
-        line: usize,
-        /// That line in the run.
+        /// The first key that keeps the run from going on.
+        key: String,
+        /// Its value in the run.
         was: String,
-        /// That line now.
+        /// Its value now.
         now: String,
+        /// Why that keeps it.
+        why: Refusal,
     },
     /// Another process trains in this directory.
     #[error("another process is training in {}", dir.display())]

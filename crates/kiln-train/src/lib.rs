@@ -6,7 +6,8 @@
 //! - [`adapters`]: few parameters in the place of all.
 //! - [`optim`], [`schedule`], [`groups`], [`loader`]: the parts of a step.
 //! - [`trainer`]: the loop of a stage, with [`checkpoint`], [`logs`], [`vitals`] and [`interrupt`].
-//! - [`runner`]: a whole run in its directory, [`run_dir`].
+//! - [`runner`]: a whole run in its directory, [`run_dir`]; [`changes`]: what of its recipe may change
+//!   on the way.
 //! - [`modality`]: what a modality gives the binary; [`start`]: what a stage starts from;
 //!   [`dispatch`]: from a device to a backend; [`cost`]: what `kiln check` estimates.
 //! - [`results`]: `results.json`, a number beside its baselines; [`report`]: `report.html`.
@@ -14,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod adapters;
+pub mod changes;
 pub mod checkpoint;
 pub mod cost;
 pub mod dispatch;

@@ -4,6 +4,7 @@
 //! runs/<name>/recipe.toml            resolved, enough to repeat the run
 //!             run.json               versions, device, seed, timings, peak memory, warnings
 //!             metrics.jsonl          and TensorBoard event files beside it
+//!             logbook.jsonl          what happened to it, a dated line an event
 //!             checkpoints/step-<n>/  to resume from
 //!             checkpoints/stage-<i>/ the final model of a stage that is not the last
 //!             model/                 the final model directory
@@ -11,7 +12,14 @@
 //!             report.html            all of it to look at
 //! ```
 
-use crate::{Error, Result, files, modality::InitReport, vitals::Warning};
+use crate::{
+    Error, Result,
+    changes::{self, Change},
+    files,
+    logs::LOGBOOK,
+    modality::InitReport,
+    vitals::Warning,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -20,10 +28,11 @@ use std::{
 };
 
 /// What a run consists of; overwriting removes these and nothing else.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "run.json",
     "recipe.toml",
     "metrics.jsonl",
+    LOGBOOK,
     "checkpoints",
     "model",
     "results.json",
@@ -36,7 +45,7 @@ pub enum Existing {
     /// Refuse.
     #[default]
     Refuse,
-    /// Go on with it, if it is the same run; begin if there is none.
+    /// Go on with it; begin if there is none.
     Resume,
     /// Remove it and begin.
     Overwrite,
@@ -71,12 +80,32 @@ impl RunDir {
             dir.clear()?;
         }
         dir.clean()?;
-        let file = path.join("recipe.toml");
-        match fs::read_to_string(&file) {
-            Ok(was) => same_recipe(path, &was, recipe)?,
-            Err(_) => files::write(&file, recipe.as_bytes())?,
+        if !dir.recipe().exists() {
+            dir.adopt(recipe)?;
         }
         Ok(dir)
+    }
+
+    fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+
+    /// How a recipe, resolved, differs from the one that the run was started with.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn changes(&self, recipe: &str) -> Result<Vec<Change>> {
+        let path = self.recipe();
+        let was = fs::read_to_string(&path).map_err(files::io("read", &path))?;
+        if was == recipe { Ok(Vec::new()) } else { changes::between(&path, &was, recipe) }
+    }
+
+    /// From here on this is the run's recipe.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn adopt(&self, recipe: &str) -> Result<()> {
+        files::write(&self.recipe(), recipe.as_bytes())
     }
 
     /// The directory.
@@ -137,26 +166,6 @@ fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::Locked { dir: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(files::io("lock", &file)(source)),
     }
-}
-
-/// Compares recipes line by line.
-fn same_recipe(dir: &Path, was: &str, now: &str) -> Result<()> {
-    let (mut old, mut new) = (was.lines(), now.lines());
-    for line in 1.. {
-        match (old.next(), new.next()) {
-            (None, None) => break,
-            (was, now) if was == now => {}
-            (was, now) => {
-                return Err(Error::OtherRecipe {
-                    dir: dir.to_owned(),
-                    line,
-                    was: was.unwrap_or_default().to_owned(),
-                    now: now.unwrap_or_default().to_owned(),
-                });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// `run.json`.
@@ -274,9 +283,12 @@ mod tests {
         drop(first);
         let error = RunDir::open(&path, "a = 1\nb = 2\n", Existing::Refuse).unwrap_err();
         assert!(error.to_string().contains("resume it"), "{error}");
-        let error = RunDir::open(&path, "a = 1\nb = 3\n", Existing::Resume).unwrap_err();
-        assert!(error.to_string().contains("line 2 was `b = 2` and is now `b = 3`"), "{error}");
-        drop(RunDir::open(&path, "a = 1\nb = 2\n", Existing::Resume).unwrap());
+        let again = RunDir::open(&path, "a = 1\nb = 3\n", Existing::Resume).unwrap();
+        assert!(again.changes("a = 1\nb = 2\n").unwrap().is_empty(), "its recipe stays");
+        assert_eq!(again.changes("a = 1\nb = 3\n").unwrap()[0].key, "b");
+        again.adopt("a = 1\nb = 3\n").unwrap();
+        assert!(again.changes("a = 1\nb = 3\n").unwrap().is_empty());
+        drop(again);
         fs::write(path.join("notes.txt"), "mine").unwrap();
         drop(RunDir::open(&path, "other = true\n", Existing::Overwrite).unwrap());
         assert_eq!(fs::read_to_string(path.join("recipe.toml")).unwrap(), "other = true\n");

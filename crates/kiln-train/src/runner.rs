@@ -6,11 +6,12 @@
 
 use crate::{
     Error, Result,
+    changes::{self, Change},
     checkpoint::{Checkpoint, CheckpointStore, Manifest},
     files,
     interrupt::Interrupt,
     learner::Learner,
-    logs::{self, Logs, Progress, peak_memory},
+    logs::{self, Event, Logbook, Logs, Progress, now, peak_memory},
     modality::{InitReport, Job, Prepared},
     recipe::{Common, Device},
     results::Evaluation,
@@ -28,6 +29,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Remove the run that is there.
     pub overwrite: bool,
+    /// For the logbook of a run that is resumed, and why its recipe changes, if it does.
+    pub note: Option<String>,
     /// What may ask to stop.
     pub interrupt: Interrupt,
     /// Show nothing on the way.
@@ -38,7 +41,8 @@ impl RunOptions {
     /// A new run in `dir`, which must not hold one.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let interrupt = Interrupt::new();
-        Self { dir: dir.into(), resume: false, overwrite: false, interrupt, quiet: false }
+        let dir = dir.into();
+        Self { dir, resume: false, overwrite: false, note: None, interrupt, quiet: false }
     }
 }
 
@@ -69,18 +73,51 @@ pub fn run(job: &dyn Job, options: &RunOptions) -> Result<Outcome> {
         // Data or a starting model that is not there is found out before anything is written.
         job.plan()?;
     }
-    let dir = RunDir::open(&options.dir, &job.resolved()?, existing)?;
+    let recipe = job.resolved()?;
+    let dir = RunDir::open(&options.dir, &recipe, existing)?;
     let earlier = RunRecord::read(dir.path()).ok();
-    if earlier.as_ref().is_some_and(|run| run.status == Status::Finished) {
+    let ended = earlier.as_ref().is_some_and(|run| run.status == Status::Finished);
+    let changes = dir.changes(&recipe)?;
+    if ended {
+        changes::allow(dir.path(), &changes, None, true, false)?;
         tracing::info!("{} is finished already", dir.path().display());
         return finished(&dir).map(Outcome::Finished);
     }
-    let mut run =
-        Run { job, options, dir, record: record(job.common(), earlier), began: Instant::now() };
+    let store = CheckpointStore::new(dir.checkpoints());
+    store.clean()?;
+    let newest = store.newest()?;
+    let manifest = newest.as_ref().map(|checkpoint| &checkpoint.manifest);
+    changes::allow(dir.path(), &changes, manifest, false, options.note.is_some())?;
+    begin(&dir, earlier.is_some(), manifest.map_or(0, |at| at.step), &changes, options)?;
+    if !changes.is_empty() {
+        dir.adopt(&recipe)?;
+    }
+    let record = record(job.common(), earlier);
+    let mut run = Run { job, options, dir, record, began: Instant::now() };
     run.record.write(run.dir.path())?;
-    let outcome = run.all();
+    let outcome = run.all(&store, newest);
     run.close(&outcome)?;
     outcome
+}
+
+/// The first words of this process in the logbook.
+fn begin(
+    dir: &RunDir,
+    resumed: bool,
+    step: u64,
+    changes: &[Change],
+    options: &RunOptions,
+) -> Result<()> {
+    let mut logbook = Logbook::open(dir.path())?;
+    logbook.write(step, if resumed { Event::Resumed } else { Event::Begun })?;
+    let Some(note) = &options.note else { return Ok(()) };
+    if changes.is_empty() {
+        return logbook.write(step, Event::Noted { note: note.clone() });
+    }
+    changes.iter().cloned().try_for_each(|Change { key, was, now }| {
+        let note = note.clone();
+        logbook.write(step, Event::Changed { key, from: was, to: now, note })
+    })
 }
 
 /// A run under way.
@@ -93,10 +130,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self) -> Result<Outcome> {
-        let store = CheckpointStore::new(self.dir.checkpoints());
-        store.clean()?;
-        let mut newest = store.newest()?;
+    fn all(
+        &mut self,
+        store: &CheckpointStore,
+        mut newest: Option<Checkpoint>,
+    ) -> Result<Outcome> {
         let stages = self.job.common().stage.len();
         let first = newest.as_ref().map_or(0, |checkpoint| checkpoint.manifest.stage);
         let step = newest.as_ref().map_or(0, |checkpoint| checkpoint.manifest.step);
@@ -105,7 +143,7 @@ impl Run<'_> {
         self.record.stages.truncate(first + 1);
         for stage in first..stages {
             // Only the first of these stages can have been begun before.
-            let end = self.stage(stage, newest.take(), &store, &mut logs)?;
+            let end = self.stage(stage, newest.take(), store, &mut logs)?;
             if end.interrupted {
                 return Ok(Outcome::Interrupted { step: end.manifest.step });
             }
@@ -149,6 +187,9 @@ impl Run<'_> {
             learner.restore(state)?;
             logs.say(&format!("{}: going on after step {}", stage.name, manifest.step));
         }
+        if manifest.stage_step == 0 {
+            logs.event(manifest.step, Event::StageBegun { stage: stage.name.clone() })?;
+        }
         let trainer = Trainer {
             stage,
             learner: learner.as_mut(),
@@ -163,6 +204,8 @@ impl Run<'_> {
         self.record.stages.push(record);
         if !end.interrupted {
             files::replace_dir(&model, |dir| learner.write_model(dir))?;
+            let (stage, loss) = (stage.name.clone(), end.manifest.loss);
+            logs.event(end.manifest.step, Event::StageEnded { stage, loss })?;
         }
         self.write()?;
         Ok(end)
@@ -183,6 +226,7 @@ impl Run<'_> {
         self.record.ended = Some(now());
         match outcome {
             Ok(Outcome::Finished(evaluation)) => {
+                self.last(Event::Finished)?;
                 // The report reads `run.json`; the run counts as finished only with its report.
                 self.write()?;
                 crate::report::write(self.dir.path(), evaluation)?;
@@ -190,6 +234,7 @@ impl Run<'_> {
                 self.write()
             }
             Ok(Outcome::Interrupted { .. }) => {
+                self.last(Event::Interrupted)?;
                 self.record.status = Status::Interrupted;
                 self.write()
             }
@@ -197,12 +242,20 @@ impl Run<'_> {
                 self.record.status = Status::Failed;
                 let source = std::error::Error::source(error);
                 let cause = source.map(|source| format!(": {source}")).unwrap_or_default();
-                self.record.error = Some(format!("{error}{cause}"));
+                let error = format!("{error}{cause}");
+                self.record.error = Some(error.clone());
                 // On a full disk this fails too; the error that led here is the one to tell.
+                let _ = self.last(Event::Failed { error });
                 let _ = self.write();
                 Ok(())
             }
         }
+    }
+
+    /// What this process has to say last in the logbook.
+    fn last(&self, event: Event) -> Result<()> {
+        let step = logs::logbook(self.dir.path()).last().map_or(0, |entry| entry.step);
+        Logbook::open(self.dir.path())?.write(step, event)
     }
 }
 
@@ -295,11 +348,6 @@ fn threads() -> usize {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     asked.filter(|threads| *threads > 0).unwrap_or(cores)
-}
-
-/// The time in UTC, RFC 3339.
-fn now() -> String {
-    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

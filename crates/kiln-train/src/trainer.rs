@@ -9,7 +9,7 @@ use crate::{
     files,
     interrupt::Interrupt,
     learner::Learner,
-    logs::{Logs, Progress, StepLine},
+    logs::{Event, Logs, Progress, StepLine},
     recipe::{Bare, Optimizer, Stage},
     schedule::Rates,
     vitals::{Reading, Vitals},
@@ -189,6 +189,7 @@ impl Trainer<'_> {
             "step {}: the {what} is NaN or infinite; step skipped ({bad} of at most {most})",
             self.manifest.step + 1
         ));
+        self.logs.event(self.manifest.step + 1, Event::Skipped { what: what.to_owned(), bad })?;
         if bad < most {
             return Ok(());
         }
@@ -256,6 +257,8 @@ impl Trainer<'_> {
                 "step {}: {} validations without improvement, stopping early",
                 self.manifest.step, self.manifest.stale
             ));
+            let validations = self.manifest.stale;
+            self.logs.event(self.manifest.step, Event::OutOfPatience { validations })?;
         }
         self.manifest.finished = last || !patient;
         if self.manifest.finished || improved || due(self.stage.checkpoint_every) {
@@ -283,6 +286,7 @@ impl Trainer<'_> {
 
     fn checkpoint(&mut self) -> Result<()> {
         self.store.write(self.manifest.clone(), self.learner)?;
+        self.logs.event(self.manifest.step, Event::Checkpoint)?;
         self.store.tidy(self.stage.keep, self.manifest.best.map(|best| best.step))
     }
 

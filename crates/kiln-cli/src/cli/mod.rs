@@ -115,6 +115,7 @@ Examples:
   kiln run timeseries/zero-shot
   kiln run my-recipe.toml --set stage.0.steps=50 --set seed=7 --dir runs/short
   kiln run my-recipe.toml --resume
+  kiln run my-recipe.toml --resume --set stage.0.clip=0.3 --note 'spikes since step 4000'
 
 Ctrl-C writes a checkpoint and prints the command that goes on from it; a second Ctrl-C stops at
 once. A run that was killed goes on with --resume as well.")]
@@ -125,6 +126,11 @@ pub struct Run {
     /// Go on with this run where it stopped; begin when there is none
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
+    /// With --resume: a line for the run's logbook, and why the recipe changed, if it did. Steps,
+    /// schedule, learning rate, weight decay, clipping, patience and the distances between
+    /// validations, checkpoints and log lines may change on the way
+    #[arg(long, value_name = "WHY", requires = "resume")]
+    pub note: Option<String>,
     /// Delete the run that is in the directory and begin anew
     #[arg(long)]
     pub overwrite: bool,
@@ -264,6 +270,7 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         for line in [
             "kiln run a --resume --overwrite",
+            "kiln run a --note spikes",
             "kiln run a --threads 0",
             "kiln run",
             "kiln",

@@ -8,6 +8,7 @@ use crate::{
 };
 use kiln_hub::ModelDir;
 use kiln_train::{
+    logs::{self, told},
     report::table::{columns, number, results_table},
     results::ResultRow,
     run_dir::{RunRecord, StageRecord, Status},
@@ -36,10 +37,11 @@ fn is_same(dir: &Path, what: &str) -> bool {
 
 fn of_run(dir: &Path, as_json: bool, out: &mut dyn Write) -> Result<()> {
     let record = RunRecord::read(dir)?;
-    let rows = results(dir)?;
+    let (rows, logbook) = (results(dir)?, logs::logbook(dir));
     if as_json {
         let mut value = serde_json::to_value(&record)
             .map_err(|error| Failure::io("read", &dir.join("run.json"), error.into()))?;
+        value["logbook"] = json!(logbook);
         value["results"] = json!(rows);
         return Ok(writeln!(out, "{value:#}")?);
     }
@@ -60,6 +62,12 @@ fn of_run(dir: &Path, as_json: bool, out: &mut dyn Write) -> Result<()> {
     for warning in &record.warnings {
         writeln!(out, "  step {}: {}: {}", warning.step, warning.sign, warning.message)?;
         writeln!(out, "    likely cause: {}; change `{}`", warning.cause, warning.key)?;
+    }
+    if !logbook.is_empty() {
+        writeln!(out, "\nlogbook")?;
+    }
+    for [time, step, text] in told(&logbook) {
+        writeln!(out, "  {time}  step {step:<6} {text}")?;
     }
     if !rows.is_empty() {
         write!(out, "\n{}", results_table(&rows))?;

@@ -51,6 +51,7 @@ impl Runner<'_> {
         let options = RunOptions {
             resume,
             overwrite: self.args.overwrite,
+            note: self.args.note.clone(),
             interrupt: self.interrupt.clone(),
             quiet: self.quiet,
             ..RunOptions::new(dir)

@@ -1,4 +1,5 @@
-//! What a run tells while it trains: `metrics.jsonl`, TensorBoard event files, a progress bar.
+//! What a run tells while it trains: `metrics.jsonl`, TensorBoard event files, a progress bar, and
+//! `logbook.jsonl`.
 //!
 //! Every line of `metrics.jsonl` is one object with `kind`, `step` (of the whole run) and `stage`:
 //!
@@ -11,11 +12,14 @@
 //! A number that is not finite is `null`.
 
 mod events;
+mod logbook;
 mod memory;
 mod metrics;
 mod progress;
 
 pub use events::EventFile;
+pub(crate) use logbook::now;
+pub use logbook::{Entry, Event, LOGBOOK, Logbook, logbook, told};
 pub use memory::peak_memory;
 pub use metrics::{MetricsFile, warnings};
 pub use progress::Progress;
@@ -51,6 +55,7 @@ pub struct StepLine {
 pub struct Logs {
     metrics: MetricsFile,
     events: EventFile,
+    logbook: Logbook,
     progress: Progress,
 }
 
@@ -63,6 +68,7 @@ impl Logs {
         Ok(Self {
             metrics: MetricsFile::open(&dir.join("metrics.jsonl"), step)?,
             events: EventFile::create(dir, step)?,
+            logbook: Logbook::open(dir)?,
             progress,
         })
     }
@@ -85,6 +91,14 @@ impl Logs {
     /// Says a line, above the bar where there is one.
     pub fn say(&self, line: &str) {
         self.progress.say(line);
+    }
+
+    /// A line of the logbook; `step` is that of the run.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn event(&mut self, step: u64, event: Event) -> Result<()> {
+        self.logbook.write(step, event)
     }
 
     /// A `step` line.
@@ -120,7 +134,7 @@ impl Logs {
         self.numbers("validation", "validation", stage, step, &fields)
     }
 
-    /// A `warning` line; `at` is the step of the run.
+    /// A `warning` line, and one in the logbook; `at` is the step of the run.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -135,7 +149,9 @@ impl Logs {
             line.insert(key.into(), Value::from(value.as_str()));
         }
         self.progress.pause(|| tracing::warn!("step {at}: {warning}"));
-        self.metrics.write(&line)
+        self.metrics.write(&line)?;
+        let Warning { sign, message, key, .. } = warning.clone();
+        self.event(at, Event::Warned { sign, message, key })
     }
 
     fn numbers(

@@ -1,7 +1,7 @@
 //! The report of a run: one HTML file that needs nothing else, and the results as plain text.
 //!
 //! [`write()`] reads what the run directory holds (`run.json`, `recipe.toml`, `metrics.jsonl`,
-//! `results.json`) and is forgiving: what is missing is left out, so that an interrupted run has a
+//! `logbook.jsonl`, `results.json`) and is forgiving: what is missing is left out, so that an interrupted run has a
 //! report too. No scripts, no requests, light and dark, wide and narrow.
 
 pub mod chart;

@@ -5,7 +5,10 @@ use super::{
     record::Record,
     table::{baselines, best, number},
 };
-use crate::results::{Evaluation, ResultRow, Section, SectionBody};
+use crate::{
+    logs::told,
+    results::{Evaluation, ResultRow, Section, SectionBody},
+};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
@@ -37,6 +40,7 @@ pub(super) fn render(record: &Record, evaluation: &Evaluation) -> String {
                             }
                         }
                     }
+                    (logbook(&told(&record.logbook)))
                     @if let Some(recipe) = &record.recipe {
                         h2 { "Recipe" }
                         details {
@@ -172,6 +176,24 @@ fn shown(section: &Section) -> Markup {
                 SectionBody::Text(text) => pre { (text) },
             }
             @if !section.caption.is_empty() { figcaption { (section.caption) } }
+        }
+    }
+}
+
+/// What happened to the run: time, step, event.
+fn logbook(lines: &[[String; 3]]) -> Markup {
+    if lines.is_empty() {
+        return html! {};
+    }
+    html! {
+        h2 { "Logbook" }
+        div.card {
+            table {
+                tr { th { "time" } th.n { "step" } th { "what happened" } }
+                @for [time, step, text] in lines {
+                    tr { td.muted { (time) } td.n { (step) } td { (text) } }
+                }
+            }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What a run directory says about its run, read forgivingly.
 
-use crate::results::{Evaluation, ResultRow};
+use crate::{
+    logs::{self, Entry},
+    results::{Evaluation, ResultRow},
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -21,6 +24,8 @@ pub(super) struct Record {
     pub(super) warnings: Vec<String>,
     /// Numbers beside baselines.
     pub(super) rows: Vec<ResultRow>,
+    /// What happened, and when.
+    pub(super) logbook: Vec<Entry>,
 }
 
 /// The numbers of a stage over its steps.
@@ -59,6 +64,7 @@ impl Record {
             recipe,
             run: json("run.json").unwrap_or_default(),
             rows,
+            logbook: logs::logbook(run),
             ..Self::default()
         };
         record.read_warnings();
