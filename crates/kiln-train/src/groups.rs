@@ -99,6 +99,11 @@ pub fn plan(
     Ok(groups)
 }
 
+/// Whether a parameter that is in no block stands before them all.
+pub(crate) fn is_before_blocks(path: &str) -> bool {
+    names(path, &["decomposition", "embed", "frontend", "position", "prompt"])
+}
+
 /// Whether a word of the path begins with one of these, as `embedder` does with `embed`; norms also
 /// end so, as in `layernorm`.
 fn names(path: &str, words: &[&str]) -> bool {

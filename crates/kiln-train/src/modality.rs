@@ -98,6 +98,8 @@ pub struct StagePlan {
     pub trainable: usize,
     /// Floating-point operations an optimizer step, forward and backward.
     pub flops_per_step: f64,
+    /// Tokens an optimizer step that this is for; none of them padding.
+    pub tokens_per_step: f64,
     /// Bytes for weights, gradients, optimizer state and activations, an estimate.
     pub memory: f64,
     /// Examples in the source; `None` for a generator.

@@ -197,6 +197,9 @@ pub struct RunRecord {
     pub seconds: f64,
     /// The most memory the process held, in bytes.
     pub peak_memory_bytes: Option<u64>,
+    /// Floating-point operations a token of each stage, as planned.
+    #[serde(default)]
+    pub flops_per_token: Vec<f64>,
     /// Stages that have begun.
     pub stages: Vec<StageRecord>,
     /// Vital signs that were out of order, with steps of the run.
@@ -232,6 +235,12 @@ pub struct StageRecord {
     pub steps: u64,
     /// Seconds of training.
     pub seconds: f64,
+    /// Tokens that the model saw, none of them padding.
+    #[serde(default)]
+    pub tokens: u64,
+    /// Floating-point operations for these tokens, forward and backward, an estimate.
+    #[serde(default)]
+    pub flops: f64,
     /// The loss that was logged last.
     pub loss: Option<f64>,
     /// The best validation, if there was one, and its step in the run.

@@ -12,7 +12,7 @@ use crate::{
     interrupt::Interrupt,
     learner::Learner,
     logs::{self, Event, Logbook, Logs, Progress, now, peak_memory},
-    modality::{InitReport, Job, Prepared},
+    modality::{InitReport, Job, Prepared, StagePlan},
     recipe::{Common, Device},
     results::Evaluation,
     run_dir::{Existing, RunDir, RunRecord, StageRecord, Status},
@@ -92,7 +92,12 @@ pub fn run(job: &dyn Job, options: &RunOptions) -> Result<Outcome> {
     if !changes.is_empty() {
         dir.adopt(&recipe)?;
     }
-    let record = record(job.common(), earlier);
+    let mut record = record(job.common(), earlier);
+    if record.flops_per_token.is_empty() {
+        let plan = job.plan()?;
+        let a_token = |stage: &StagePlan| stage.flops_per_step / stage.tokens_per_step.max(1.0);
+        record.flops_per_token = plan.iter().map(a_token).collect();
+    }
     let mut run = Run { job, options, dir, record, began: Instant::now() };
     run.record.write(run.dir.path())?;
     let outcome = run.all(&store, newest);
@@ -199,7 +204,9 @@ impl Run<'_> {
             manifest,
         };
         let end = trainer.run()?;
-        let record = StageRecord { init, ..stage_record(stage.steps, learner.as_ref(), &end) };
+        let record = stage_record(stage.steps, learner.as_ref(), &end);
+        let a_token = self.record.flops_per_token.get(index).copied().unwrap_or(0.0);
+        let record = StageRecord { init, flops: a_token * record.tokens as f64, ..record };
         self.record.stages.truncate(index);
         self.record.stages.push(record);
         if !end.interrupted {
@@ -292,6 +299,7 @@ fn record(recipe: &Common, earlier: Option<RunRecord>) -> RunRecord {
         timings: Default::default(),
         seconds: 0.0,
         peak_memory_bytes: None,
+        flops_per_token: Vec::new(),
         stages: Vec::new(),
         warnings: Vec::new(),
         error: None,
@@ -304,6 +312,7 @@ fn record(recipe: &Common, earlier: Option<RunRecord>) -> RunRecord {
             timings: earlier.timings,
             seconds: earlier.seconds,
             peak_memory_bytes: earlier.peak_memory_bytes,
+            flops_per_token: earlier.flops_per_token,
             stages: earlier.stages,
             warnings: earlier.warnings,
             ..fresh
@@ -320,6 +329,8 @@ fn stage_record(planned: u64, learner: &dyn Learner, end: &StageEnd) -> StageRec
         frozen: parameters.frozen,
         steps: manifest.stage_step,
         seconds: manifest.seconds,
+        tokens: manifest.tokens,
+        flops: 0.0,
         loss: manifest.loss,
         best: manifest.best,
         stopped_early: manifest.finished && manifest.stage_step < planned,

@@ -3,7 +3,7 @@
 use crate::{
     Error,
     adapters::{self, Adapters, Built, Foundation},
-    groups,
+    cost, groups,
     modality::{InitReport, Prepared},
     named::{self, NamedShape},
     recipe::{Bare, Parts, Stage},
@@ -114,15 +114,27 @@ pub fn resolve(name: &str) -> Result<PathBuf, TaskError> {
     Ok(kiln_hub::resolve(name, Path::new("runs"))?.path)
 }
 
-/// Parameters of a model, and how many of them a stage trains. Where adapters are trained, heads
-/// that the starting weights may turn out to lack are not counted.
+/// What of a model a stage trains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counts {
+    /// Parameters in all.
+    pub parameters: usize,
+    /// Of them, trained.
+    pub trainable: usize,
+    /// What the backward pass costs, in forward passes.
+    pub backward: f64,
+}
+
+/// What of a model a stage trains. Where adapters are trained, heads that the starting weights may
+/// turn out to lack are not counted. `depth` is as of [`cost::backward`].
 ///
 /// # Errors
 /// When a freeze pattern matches nothing, or adapters do not fit the model.
 pub fn count<B: AutodiffBackend, M: AutodiffModule<B> + Adapt<B>, P: Parts>(
     model: &M,
     stage: &Stage<P>,
-) -> crate::Result<[usize; 2]> {
+    depth: impl Fn(&str) -> Option<(usize, usize)>,
+) -> crate::Result<Counts> {
     let mut model = model.clone();
     let foundation = Foundation { base: None, adapters: Vec::new(), missing: Vec::new() };
     let device = model.devices().into_iter().next().unwrap_or_default();
@@ -130,5 +142,6 @@ pub fn count<B: AutodiffBackend, M: AutodiffModule<B> + Adapt<B>, P: Parts>(
     let held = |name: &str| adapters.as_ref().is_some_and(|adapters| adapters.holds(name));
     let listed: Vec<NamedShape> = named::list(&model);
     let groups = groups::plan(&listed, &stage.freeze, held, None, |_| None)?;
-    Ok(adapters::sizes(&listed, &groups))
+    let [parameters, trainable] = adapters::sizes(&listed, &groups);
+    Ok(Counts { parameters, trainable, backward: cost::backward(&groups, depth) })
 }

@@ -125,6 +125,7 @@ impl Trainer<'_> {
             self.manifest.stage_step += 1;
             self.manifest.step += 1;
             self.manifest.seconds += seconds;
+            self.manifest.tokens += done.tokens as u64;
             tally.add(&done, seconds);
             self.logs.advance(self.manifest.stage_step);
             self.watch(&mut vitals, step, &done, seconds)?;

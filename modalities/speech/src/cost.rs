@@ -48,14 +48,25 @@ fn samples(config: &SpeechModelConfig, data: &SpeechData, clips: usize) -> (usiz
     }
 }
 
-/// Operations of one optimizer step: the backward pass costs two forward passes.
+/// Operations of one optimizer step, whose backward pass costs so many forward passes.
 pub fn step_flops<P: Parts>(
+    config: &SpeechModelConfig,
+    data: &SpeechData,
+    stage: &Stage<P>,
+    backward: f64,
+) -> f64 {
+    let (length, clips) = samples(config, data, stage.batch);
+    (1.0 + backward) * stage.accumulate as f64 * clips * forward_flops(config, length)
+}
+
+/// Tokens of one optimizer step: frames.
+pub fn step_tokens<P: Parts>(
     config: &SpeechModelConfig,
     data: &SpeechData,
     stage: &Stage<P>,
 ) -> f64 {
     let (length, clips) = samples(config, data, stage.batch);
-    3.0 * stage.accumulate as f64 * clips * forward_flops(config, length)
+    stage.accumulate as f64 * clips * config.frames(length) as f64
 }
 
 /// Bytes of weights, gradients, optimizer state and kept activations, an estimate.

@@ -23,7 +23,7 @@ use kiln_train::{
     modality::{Job, Prepared, StagePlan},
     recipe::{Bare, Common, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
     results::Evaluation,
-    start::{self, Start, resolve},
+    start::{self, Counts, Start, resolve},
     task::TaskError,
     task_learner::stage_seed,
 };
@@ -199,7 +199,9 @@ impl Job for SpeechJob {
             // Only where gradients are recorded do parameters know whether they are trained.
             let model =
                 SpeechModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
-            let [parameters, trainable] = start::count(&model, stage)?;
+            let depth = |name: &str| config.depth(name);
+            let Counts { parameters, trainable, backward } =
+                start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
             }
@@ -210,7 +212,8 @@ impl Job for SpeechJob {
                 name: stage.name.clone(),
                 parameters,
                 trainable,
-                flops_per_step: cost::step_flops(&config, data, stage),
+                flops_per_step: cost::step_flops(&config, data, stage, backward),
+                tokens_per_step: cost::step_tokens(&config, data, stage),
                 memory: cost::step_memory(&config, data, stage, parameters, trainable),
                 examples: Some(examples as u64),
             });

@@ -31,9 +31,21 @@ pub fn forward_flops(config: &TextModelConfig, tokens: usize) -> f64 {
     backbone.forward_flops(tokens, width) + decoder + generator + scores
 }
 
-/// Operations of one optimizer step: the backward pass costs two forward passes.
-pub fn step_flops<P: Parts>(config: &TextModelConfig, tokens: usize, stage: &Stage<P>) -> f64 {
-    3.0 * stage.accumulate as f64 * stage.batch as f64 * forward_flops(config, tokens)
+/// Operations of one optimizer step, whose backward pass costs so many forward passes.
+pub fn step_flops<P: Parts>(
+    config: &TextModelConfig,
+    tokens: usize,
+    stage: &Stage<P>,
+    backward: f64,
+) -> f64 {
+    let sequences = stage.accumulate as f64 * stage.batch as f64;
+    (1.0 + backward) * sequences * forward_flops(config, tokens)
+}
+
+/// Tokens of one optimizer step: what is written counts beside what is read.
+pub fn step_tokens<P: Parts>(config: &TextModelConfig, tokens: usize, stage: &Stage<P>) -> f64 {
+    let texts = if config.decoder.is_some() { 2.0 } else { 1.0 };
+    texts * stage.accumulate as f64 * stage.batch as f64 * tokens as f64
 }
 
 /// Bytes of weights, gradients, optimizer state and kept activations, an estimate.

@@ -24,7 +24,7 @@ use kiln_train::{
     modality::{Job, Prepared, StagePlan},
     recipe::{Bare, Common, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
     results::Evaluation,
-    start::{self, Start, resolve},
+    start::{self, Counts, Start, resolve},
     task::TaskError,
     task_learner::stage_seed,
 };
@@ -239,7 +239,9 @@ impl Job for TextJob {
             // Only where gradients are recorded do parameters know whether they are trained.
             let model =
                 TextModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
-            let [parameters, trainable] = start::count(&model, stage)?;
+            let depth = |name: &str| config.depth(name);
+            let Counts { parameters, trainable, backward } =
+                start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
             }
@@ -249,7 +251,8 @@ impl Job for TextJob {
                 name: stage.name.clone(),
                 parameters,
                 trainable,
-                flops_per_step: cost::step_flops(&config, length, stage),
+                flops_per_step: cost::step_flops(&config, length, stage, backward),
+                tokens_per_step: cost::step_tokens(&config, length, stage),
                 memory: cost::step_memory(&config, length, stage, parameters, trainable),
                 examples: (!tasks.is_empty()).then_some(examples),
             });

@@ -59,14 +59,24 @@ fn backbone_flops(backbone: &BackboneConfig, tokens: f64, width: f64, channels: 
     }
 }
 
-/// Operations of one optimizer step: the backward pass costs two forward passes.
+/// Operations of one optimizer step, whose backward pass costs so many forward passes.
 pub fn step_flops<P: kiln_train::recipe::Parts>(
     config: &SeriesModelConfig,
     stage: &Stage<P>,
+    backward: f64,
 ) -> f64 {
     let a_window = config.frontend.sequences(config.built_channels()) as f64;
     let sequences = stage.batch as f64 * stage.accumulate as f64 * a_window;
-    3.0 * sequences * forward_flops(config)
+    (1.0 + backward) * sequences * forward_flops(config)
+}
+
+/// Tokens of one optimizer step.
+pub fn step_tokens<P: kiln_train::recipe::Parts>(
+    config: &SeriesModelConfig,
+    stage: &Stage<P>,
+) -> f64 {
+    let windows = stage.batch * stage.accumulate as usize;
+    (windows * config.built_channels() * config.tokens()) as f64
 }
 
 /// Bytes of weights, gradients, optimizer state and kept activations, an estimate.

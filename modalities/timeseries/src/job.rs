@@ -18,7 +18,7 @@ use kiln_train::{
     modality::{Job, Prepared, StagePlan},
     recipe::{Common, Recipe, RecipeText, Stage, parse, resolved},
     results::Evaluation,
-    start::{self, Start, resolve},
+    start::{self, Counts, Start, resolve},
     task::TaskError,
     task_learner::stage_seed,
 };
@@ -166,7 +166,9 @@ impl Job for SeriesJob {
         }
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         for stage in &self.recipe.stage {
-            let [parameters, trainable] = start::count(&model, stage)?;
+            let depth = |name: &str| depth(&self.config, name);
+            let Counts { parameters, trainable, backward } =
+                start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
                 resolve(&init.model)?;
             }
@@ -174,7 +176,8 @@ impl Job for SeriesJob {
                 name: stage.name.clone(),
                 parameters,
                 trainable,
-                flops_per_step: cost::step_flops(&self.config, stage),
+                flops_per_step: cost::step_flops(&self.config, stage, backward),
+                tokens_per_step: cost::step_tokens(&self.config, stage),
                 memory: cost::step_memory(&self.config, stage, parameters, trainable),
                 examples: self.data(stage)?.examples(),
             });
@@ -257,8 +260,17 @@ impl OnBackend for Prepare<'_> {
     }
 }
 
+/// The block of a parameter and how many there are: `backbone.layers.3.…` of a transformer,
+/// `backbone.stages.1.…` of a mixer.
+pub(crate) fn depth(config: &SeriesModelConfig, parameter: &str) -> Option<(usize, usize)> {
+    let rest = parameter.strip_prefix("backbone.")?;
+    let rest = rest.strip_prefix("layers.").or_else(|| rest.strip_prefix("stages."))?;
+    let block = rest.split('.').next()?.parse().ok()?;
+    Some((block, blocks(&config.backbone, config.width)))
+}
+
 /// How many blocks a backbone has, for layer-wise rates.
-pub(crate) fn blocks(backbone: &BackboneConfig, width: usize) -> usize {
+fn blocks(backbone: &BackboneConfig, width: usize) -> usize {
     match backbone {
         BackboneConfig::Transformer(transformer) => transformer.layers,
         BackboneConfig::Mixer(mixer) => mixer.cuts(width).len(),

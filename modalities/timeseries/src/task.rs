@@ -148,10 +148,6 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
-        // `backbone.layers.3.…` of a transformer, `backbone.stages.1.…` of a mixer.
-        let rest = parameter.strip_prefix("backbone.")?;
-        let rest = rest.strip_prefix("layers.").or_else(|| rest.strip_prefix("stages."))?;
-        let block = rest.split('.').next()?.parse().ok()?;
-        Some((block, job::blocks(&self.config.backbone, self.config.width)))
+        job::depth(&self.config, parameter)
     }
 }

@@ -106,8 +106,10 @@ fn head(record: &RunRecord, dir: &Path, out: &mut dyn Write) -> Result<()> {
 }
 
 fn stages(stages: &[StageRecord], out: &mut dyn Write) -> Result<()> {
-    let head = ["stage", "steps", "skipped", "time", "trained", "frozen", "loss", "best"]
-        .map(str::to_owned);
+    let head = [
+        "stage", "steps", "skipped", "time", "tokens", "FLOP", "trained", "frozen", "loss", "best",
+    ]
+    .map(str::to_owned);
     let rows: Vec<_> = stages
         .iter()
         .map(|stage| {
@@ -118,6 +120,8 @@ fn stages(stages: &[StageRecord], out: &mut dyn Write) -> Result<()> {
                 format!("{}{early}", stage.steps),
                 stage.bad_steps.to_string(),
                 seconds(stage.seconds),
+                count(stage.tokens as f64),
+                count(stage.flops),
                 count(stage.trainable as f64),
                 count(stage.frozen as f64),
                 stage.loss.map_or_else(|| "-".into(), number),

@@ -12,7 +12,7 @@ use kiln_train::{
     interrupt::Interrupt,
     modality::Job,
     recipe::Arm,
-    report::table::{comparison_table, results_table},
+    report::table::{comparison_table, cost_table, results_table},
     results::Evaluation,
     run_dir::RunRecord,
 };
@@ -76,7 +76,7 @@ impl Runner<'_> {
         let named = |arm: &Arm| Ok(modalities::job(&arm.recipe)?.common().name.clone());
         let names = arms.iter().map(named).collect::<Result<Vec<_>>>()?;
         let root = directory(self.args, names.first().map_or("", String::as_str));
-        let mut compared = Vec::new();
+        let (mut compared, mut costs) = (Vec::new(), Vec::new());
         for arm in arms {
             let dir = root.join(&arm.directory);
             tracing::info!("arm `{}`, in {}", arm.name, dir.display());
@@ -84,9 +84,10 @@ impl Runner<'_> {
             let evaluation = self.run(job.as_ref(), &dir, self.args.resume)?;
             if !arm.hidden {
                 compared.push((arm.name.clone(), evaluation.rows));
+                costs.push((arm.name.clone(), RunRecord::read(&dir)?.stages));
             }
         }
-        let table = comparison_table(&compared);
+        let table = format!("{}\n{}", comparison_table(&compared), cost_table(&costs));
         write_file(&root.join("comparison.txt"), &table)?;
         write!(out, "{table}")?;
         Ok(writeln!(out, "\ntable:   {}", root.join("comparison.txt").display())?)

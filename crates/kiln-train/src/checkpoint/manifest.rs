@@ -33,6 +33,9 @@ pub struct Manifest {
     pub bad_steps: u64,
     /// Seconds of training in this stage.
     pub seconds: f64,
+    /// Tokens that the model has seen in this stage.
+    #[serde(default)]
+    pub tokens: u64,
     /// The loss that was logged last.
     pub loss: Option<f64>,
     /// What the watch over vital signs remembers.
@@ -58,6 +61,7 @@ impl Manifest {
             stale: 0,
             bad_steps: 0,
             seconds: 0.0,
+            tokens: 0,
             loss: None,
             vitals: Memory::default(),
             tensors: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Results beside their baselines as plain text, for terminals and logs.
 
-use crate::results::ResultRow;
+use crate::{results::ResultRow, run_dir::StageRecord};
 
 /// A number with four significant digits or so: what differs between forecasters stays visible.
 pub fn number(value: f64) -> String {
@@ -77,6 +77,27 @@ pub fn comparison_table(runs: &[(String, Vec<ResultRow>)]) -> String {
         return String::new();
     }
     columns(&head, &body, 3) + "* best of its row\n"
+}
+
+/// What several runs, named, cost beside what they learnt: the loss that was logged last and the best
+/// validation of the last stage, and of all stages operations, tokens and seconds of training.
+pub fn cost_table(runs: &[(String, Vec<StageRecord>)]) -> String {
+    let head = ["arm", "loss", "validated", "FLOP", "tokens", "seconds", "trained"];
+    let line = |(name, stages): &(String, Vec<StageRecord>)| {
+        let last = stages.last();
+        let told = |value: Option<f64>| value.map_or_else(|| "-".into(), number);
+        let sum = |of: fn(&StageRecord) -> f64| stages.iter().map(of).sum::<f64>();
+        vec![
+            name.clone(),
+            told(last.and_then(|stage| stage.loss)),
+            told(last.and_then(|stage| Some(stage.best?.value))),
+            format!("{:.3e}", sum(|stage| stage.flops)),
+            format!("{:.3e}", sum(|stage| stage.tokens as f64)),
+            format!("{:.0}", sum(|stage| stage.seconds)),
+            last.map_or_else(|| "-".into(), |stage| stage.trainable.to_string()),
+        ]
+    };
+    columns(&head.map(str::to_owned), &runs.iter().map(line).collect::<Vec<_>>(), 1)
 }
 
 /// Whether both say the same of another model.
@@ -175,6 +196,31 @@ mod tests {
         assert_eq!(best(&row("mse", 0.6, &[("naive", 0.5), ("theta", 0.4)])), Some("theta"));
         assert_eq!(best(&row("sharpe", 0.6, &[("market", 0.5)])), None);
         assert_eq!(best(&row("mse", f64::NAN, &[("naive", 0.5)])), Some("naive"));
+    }
+
+    #[test]
+    fn costs_stand_beside_what_was_learnt() {
+        let stage = |flops, tokens, trainable| StageRecord {
+            flops,
+            tokens,
+            trainable,
+            seconds: 10.0,
+            loss: Some(0.25),
+            ..StageRecord::default()
+        };
+        let runs = [
+            ("all".to_owned(), vec![stage(1e12, 500, 100), stage(2e12, 500, 90)]),
+            ("biases".to_owned(), vec![stage(2.5e12, 1500, 4)]),
+        ];
+        let expected = "\
+arm       loss  validated     FLOP   tokens  seconds  trained
+──────  ──────  ─────────  ───────  ───────  ───────  ───────
+all     0.2500          -  3.000e12  1.000e3       20       90
+biases  0.2500          -  2.500e12  1.500e3       10        4
+";
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let rows = |text: &str| text.lines().skip(2).map(squeezed).collect::<Vec<_>>();
+        assert_eq!(rows(&cost_table(&runs)), rows(expected));
     }
 
     #[test]
