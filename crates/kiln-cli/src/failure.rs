@@ -220,6 +220,7 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
                 | Error::Adapt(_)
                 | Error::Setting { .. }
                 | Error::NoSuchParameter { .. }
+                | Error::OtherShape { .. }
                 | Error::NothingToTrain
                 | Error::NoExamples
                 | Error::RunExists { .. }

@@ -52,6 +52,21 @@ pub enum Error {
         /// The names most like it.
         near: Vec<String>,
     },
+    /// A part of another model does not fit.
+    #[error(
+        "`init.parts`: `{name}` of {from} has shape {found:?}, the model wants {expected:?}; both \
+         need the same sizes, and for embeddings the same vocabulary"
+    )]
+    OtherShape {
+        /// The other model, as the user named it.
+        from: String,
+        /// The parameter.
+        name: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+        /// Its shape in the other model.
+        found: Vec<usize>,
+    },
     /// Every parameter is held fixed.
     #[error("`freeze` or `adapt` holds every parameter fixed, so nothing is left to train")]
     NothingToTrain,

@@ -6,15 +6,21 @@ use crate::{
     cost, groups,
     modality::{InitReport, Prepared},
     named::{self, NamedShape},
-    recipe::{Bare, Parts, Stage},
+    recipe::{Bare, Init, InitPart, Parts, Stage},
     task::{Task, TaskError},
     task_learner::TaskLearner,
 };
 use burn::module::{AutodiffModule, Module};
-use kiln_core::{AutodiffBackend, Backend, Seed};
-use kiln_hub::{HubError, LoadReport, Mode, Weights, adapter};
+use kiln_core::{
+    AutodiffBackend, Backend, Seed,
+    pattern::{matches, nearest},
+};
+use kiln_hub::{LoadReport, Mode, Weights, adapter};
 use kiln_nn::adapt::Adapt;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Weights to start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +29,19 @@ pub struct Start {
     pub from: String,
     /// The model directory.
     pub dir: PathBuf,
+    /// What other models fill.
+    pub parts: Vec<Part>,
+}
+
+/// Parameters of another model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// As the user named it.
+    pub from: String,
+    /// The model directory.
+    pub dir: PathBuf,
+    /// Patterns of names.
+    pub names: Vec<String>,
 }
 
 impl Start {
@@ -37,29 +56,80 @@ impl Start {
         directory: Option<&Path>,
     ) -> Result<Option<Self>, TaskError> {
         Ok(match (&stage.init, before.or(directory)) {
-            (Some(init), _) => Some(Self { from: init.model.clone(), dir: resolve(&init.model)? }),
+            (Some(init), _) => Some(Self::find(init)?),
             (None, Some(dir)) => {
-                Some(Self { from: dir.display().to_string(), dir: dir.to_owned() })
+                let (from, dir) = (dir.display().to_string(), dir.to_owned());
+                Some(Self { from, dir, parts: Vec::new() })
             }
             (None, None) => None,
         })
     }
 
-    /// Puts weights into a model; what does not match is reported and left as it is.
+    /// The models that a recipe names.
+    ///
+    /// # Errors
+    /// When one cannot be found.
+    pub fn find(init: &Init) -> Result<Self, TaskError> {
+        let part = |InitPart { model, names }: &InitPart| {
+            Ok(Part { from: model.clone(), dir: resolve(model)?, names: names.clone() })
+        };
+        let parts = init.parts.iter().map(part).collect::<Result<_, TaskError>>()?;
+        Ok(Self { from: init.model.clone(), dir: resolve(&init.model)?, parts })
+    }
+
+    /// Puts weights into a model, its own and those of its parts; what does not match is reported
+    /// and left as it is.
     fn apply<B: Backend, M: Module<B>>(
         &self,
         model: &mut M,
-        weights: &Weights,
-    ) -> Result<InitReport, HubError> {
-        let LoadReport { loaded, missing, unused, mismatched } =
-            kiln_hub::apply::<B, M>(model, weights, Mode::Lenient)?;
+        mut weights: Weights,
+        parts: Vec<Weights>,
+    ) -> Result<InitReport, TaskError> {
+        let mut from = self.from.clone();
+        let mut filled = Vec::new();
+        for (part, mut theirs) in self.parts.iter().zip(parts) {
+            let wanted = |name: &String| part.names.iter().any(|one| matches(one, name));
+            theirs.tensors.retain(|name, _| wanted(name));
+            filled.push(theirs.tensors.keys().cloned().collect::<BTreeSet<_>>());
+            weights.tensors.append(&mut theirs.tensors);
+            from.push_str(&format!(", {} of {}", part.names.join(", "), part.from));
+        }
+        let report = kiln_hub::apply::<B, M>(model, &weights, Mode::Lenient)?;
+        for (part, filled) in self.parts.iter().zip(&filled) {
+            part.check(filled, &report)?;
+        }
+        let LoadReport { loaded, missing, unused, mismatched } = report;
         Ok(InitReport {
-            from: self.from.clone(),
+            from,
             loaded: loaded.len(),
             missing,
             unused,
             mismatched: mismatched.into_iter().map(|one| one.name).collect(),
         })
+    }
+}
+
+impl Part {
+    /// Whether every pattern filled something, and all that it named fitted.
+    fn check(&self, filled: &BTreeSet<String>, report: &LoadReport) -> Result<(), Error> {
+        if let Some(other) = report.mismatched.iter().find(|other| filled.contains(&other.name)) {
+            return Err(Error::OtherShape {
+                from: self.from.clone(),
+                name: other.name.clone(),
+                expected: other.expected.clone(),
+                found: other.found.clone(),
+            });
+        }
+        let taken = |name: &&String| filled.contains(*name);
+        for pattern in &self.names {
+            if !report.loaded.iter().filter(taken).any(|name| matches(pattern, name)) {
+                let names = report.loaded.iter().chain(&report.missing).map(String::as_str);
+                let near = nearest(pattern, names);
+                let pattern = pattern.clone();
+                return Err(Error::NoSuchParameter { key: "init.parts.names", pattern, near });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +145,7 @@ pub fn prepare<B: AutodiffBackend, T: Task<B>>(
     device: B::Device,
     start: Option<&Start>,
     new: impl FnOnce(&B::Device) -> Result<T::Model, TaskError>,
-    read: impl FnOnce(&Path, &T::Model) -> Result<Weights, TaskError>,
+    read: impl Fn(&Path, &T::Model) -> Result<Weights, TaskError>,
 ) -> crate::Result<Prepared>
 where
     T::Model: Adapt<B>,
@@ -88,7 +158,9 @@ where
         let mut foundation = Foundation { base: None, adapters: Vec::new(), missing: Vec::new() };
         if let Some(start) = start {
             let weights = read(&start.dir, &model)?;
-            let report = start.apply::<B, _>(&mut model, &weights)?;
+            let parts = start.parts.iter().map(|part| read(&part.dir, &model));
+            let parts = parts.collect::<Result<_, _>>()?;
+            let report = start.apply::<B, _>(&mut model, weights, parts)?;
             foundation.adapters = adapter::attach(&start.dir, &mut model, device)?;
             foundation.missing = [&report.missing[..], &report.mismatched].concat();
             foundation.base = Some(start.from.clone());

@@ -203,7 +203,7 @@ impl Job for SpeechJob {
             let Counts { parameters, trainable, backward } =
                 start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
-                resolve(&init.model)?;
+                Start::find(init)?;
             }
             let data = self.recipe.data_of(stage);
             let pool = data::choose(data, config.audio.sample_rate, self.recipe.data_seed());

@@ -243,7 +243,7 @@ impl Job for TextJob {
             let Counts { parameters, trainable, backward } =
                 start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
-                resolve(&init.model)?;
+                Start::find(init)?;
             }
             let length = lengths(data).map(|(_, length)| length).max().unwrap_or_default();
             let examples = tasks.iter().map(|task| task.rows.train.len() as u64).sum();
@@ -316,7 +316,9 @@ impl OnBackend for Prepare {
         let on = device.clone();
         let read = |dir: &Path, model: &TextModel<B>| {
             let (_, mut weights) = hub::read(dir)?;
-            if let Some(transfer) = self.transfer {
+            // Parts of other models have the stage's own vocabulary.
+            let whole = self.start.as_ref().is_some_and(|start| start.dir == dir);
+            if let Some(transfer) = self.transfer.as_ref().filter(|_| whole) {
                 let fresh = kiln_hub::collect::<B, _>(model)?;
                 transfer.apply::<B::InnerBackend>(&mut weights, &fresh, dir, &on)?;
             }

@@ -170,7 +170,7 @@ impl Job for SeriesJob {
             let Counts { parameters, trainable, backward } =
                 start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
-                resolve(&init.model)?;
+                Start::find(init)?;
             }
             plans.push(StagePlan {
                 name: stage.name.clone(),

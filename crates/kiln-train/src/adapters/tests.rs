@@ -126,7 +126,11 @@ fn prepare(
     dir: Option<&Path>,
     head: bool,
 ) -> crate::Result<(Box<dyn Learner>, Option<InitReport>)> {
-    let start = dir.map(|dir| Start { from: "the base".into(), dir: dir.to_owned() });
+    let start = dir.map(|dir| Start {
+        from: "the base".into(),
+        dir: dir.to_owned(),
+        parts: Vec::new(),
+    });
     let read = |dir: &Path, _: &Model<Cpu>| {
         let mut weights = Weights::read_dir(dir)?;
         weights.tensors.retain(|name, _| head || !name.starts_with("head."));

@@ -195,6 +195,20 @@ pub struct Forget {
 pub struct Init {
     /// A run, a model directory or a hub id.
     pub model: String,
+    /// Parts that other models fill, the last that names a parameter winning: a body that learnt a
+    /// task with the embeddings of another language.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<InitPart>,
+}
+
+/// Parameters of a model to start from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InitPart {
+    /// A run, a model directory or a hub id.
+    pub model: String,
+    /// Patterns of parameter names, as in its weights file; `*` stands for anything.
+    pub names: Vec<String>,
 }
 
 /// The numbers that a stage computes with. Weights, optimizer and losses are f32 in any case.

@@ -1,6 +1,6 @@
 //! What types cannot say about a recipe: ranges, and values that must fit each other.
 
-use super::{Optimizer, Parts, Recipe, Schedule, Stage};
+use super::{Init, Optimizer, Parts, Recipe, Schedule, Stage};
 use kiln_nn::adapt::AdaptConfig;
 
 /// Something wrong with a value, for the author of the recipe.
@@ -109,14 +109,28 @@ impl Check {
             let message = format!("is {}, expected {}", error.found, error.expected);
             self.add(format!("{at}.adapt.{}", error.key), message);
         }
-        if let Some(init) = &stage.init
-            && init.model.trim().is_empty()
-        {
-            let message = "is empty, expected a run, a model directory or a hub id";
-            self.add(format!("{at}.init.model"), message);
+        if let Some(init) = &stage.init {
+            self.init(&format!("{at}.init"), init);
         }
         self.optimizer(&format!("{at}.optimizer"), &stage.optimizer);
         self.schedule(&format!("{at}.schedule"), &stage.schedule, stage.steps);
+    }
+
+    fn init(&mut self, at: &str, init: &Init) {
+        let parts = init.parts.iter().enumerate();
+        let parts = parts.map(|(index, part)| (format!("{at}.parts.{index}"), &part.model));
+        for (at, model) in [(at.to_owned(), &init.model)].into_iter().chain(parts) {
+            if model.trim().is_empty() {
+                let message = "is empty, expected a run, a model directory or a hub id";
+                self.add(format!("{at}.model"), message);
+            }
+        }
+        for (index, part) in init.parts.iter().enumerate() {
+            if part.names.is_empty() {
+                let message = "is empty, expected patterns of names";
+                self.add(format!("{at}.parts.{index}.names"), message);
+            }
+        }
     }
 
     fn optimizer(&mut self, at: &str, optimizer: &Optimizer) {
@@ -226,6 +240,10 @@ mod tests {
             ("steps=1\nbatch=1\nadapt={}", "stage.0.adapt.lora is absent, expected it or"),
             ("steps=1\nbatch=1\nadapt.lora={rank=0}", "stage.0.adapt.lora.rank is 0, expected"),
             ("steps=1\nbatch=1\ninit.model=''", "stage.0.init.model is empty"),
+            (
+                "steps=1\nbatch=1\ninit={model='a', parts=[{model='b', names=[]}]}",
+                "stage.0.init.parts.0.names is empty",
+            ),
             (
                 "steps=1\nbatch=1\noptimizer.adamw={betas=[0.9, 1.0]}",
                 "stage.0.optimizer.adamw.betas.1 is 1, expected 0 or more and less than 1",
