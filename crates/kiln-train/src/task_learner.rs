@@ -93,7 +93,8 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         };
         let averaged = |decay| Average::new(decay, trained());
         let forget = stage.forget.as_ref();
-        let forget = forget.map(|forget| Forgetting::new(forget, &trained(), seed)).transpose()?;
+        let forget = forget.map(|forget| Forgetting::new(forget, stage, &trained(), seed));
+        let forget = forget.transpose()?;
         let average = stage.ema.map(averaged);
         let teacher = task.teacher().map(|teacher| Taught::new(teacher, &model, averaged));
         let task = Arc::new(task);
@@ -282,8 +283,10 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let (emptied, weights) =
             named::take::<B, _>(self.model.clone(), |name| gradients.contains_key(name));
         self.model = emptied;
-        let mut weights =
-            self.optimizer.step(&self.groups, weights, gradients, scale, learning_rate);
+        let (forget, before) = (self.forget.as_ref(), self.optimizer.updates());
+        let own = |name: &str| forget.and_then(|forget| forget.rate(name, before));
+        let rate = |name: &str| own(name).unwrap_or(learning_rate);
+        let mut weights = self.optimizer.step(&self.groups, weights, gradients, scale, rate);
         let updates = self.optimizer.updates();
         for name in self.forget.iter().flat_map(|forget| forget.due(updates)) {
             if let (Some(forget), Some(weight)) = (&self.forget, weights.get_mut(name)) {

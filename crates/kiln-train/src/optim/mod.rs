@@ -57,14 +57,15 @@ impl<B: Backend> Optimizer<B> {
     /// One update: the new values of the weights that have a gradient, `[elements]` each; the
     /// others are left as they are.
     ///
-    /// Gradients are multiplied with `scale` first, which is how they are clipped.
+    /// Gradients are multiplied with `scale` first, which is how they are clipped. `rate` gives the
+    /// learning rate of a parameter, without its share.
     pub fn step(
         &mut self,
         groups: &Groups,
         weights: Flat<B>,
         mut gradients: Flat<B>,
         scale: f64,
-        rate: f64,
+        rate: impl Fn(&str) -> f64,
     ) -> Flat<B> {
         self.updates += 1;
         let mut updated = Flat::new();
@@ -76,6 +77,7 @@ impl<B: Backend> Optimizer<B> {
                 continue;
             };
             let state = self.states.remove(&name).unwrap_or_default();
+            let rate = rate(&name);
             let moment = |decay| Moment::new(parameter, rate, decay);
             let scaled = |g: Tensor<B, 1>| if scale == 1.0 { g } else { g.mul_scalar(scale) };
             let (weight, state) = match (&self.rule, &parameter.shape[..]) {
@@ -263,7 +265,7 @@ mod tests {
                 factor = crate::task_learner::clip_factor(norm, Some(clip));
             }
             let rate = rates.as_ref().map_or(settings.learning_rate, |rates| rates.at(step));
-            weights = optimizer.step(&groups, weights, gradients, factor, rate);
+            weights = optimizer.step(&groups, weights, gradients, factor, |_| rate);
             for (name, weight) in &weights {
                 let expected = &fixture.outputs[&format!("param.{step}.{name}")].values;
                 assert_close(&values(weight), expected, 1e-6);

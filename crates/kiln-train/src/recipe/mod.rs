@@ -187,6 +187,10 @@ pub struct Forget {
     /// The last step after which they are; to the end if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
+    /// Their learning rate, which begins anew with them: from each time to the next, and from the
+    /// last to the end of the stage. The stage's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
 }
 
 /// Weights to start from.

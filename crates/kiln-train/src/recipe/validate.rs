@@ -102,8 +102,11 @@ impl Check {
                 self.add(format!("{at}.freeze.{index}"), "is empty, expected a pattern of names");
             }
         }
-        if stage.forget.as_ref().is_some_and(|forget| forget.every == 0) {
-            self.add(format!("{at}.forget.every"), "is 0, expected at least 1");
+        if let Some(forget) = &stage.forget {
+            self.at_least_one(format!("{at}.forget.every"), forget.every);
+            if let Some(schedule) = &forget.schedule {
+                self.schedule(&format!("{at}.forget.schedule"), schedule, forget.every);
+            }
         }
         if let Some(Err(error)) = stage.adapt.as_ref().map(AdaptConfig::validate) {
             let message = format!("is {}, expected {}", error.found, error.expected);
@@ -193,7 +196,7 @@ impl Check {
             } else {
                 ("warmup", format!("is {warmup},"))
             };
-            let message = format!("{what} more than the stage's {steps} steps");
+            let message = format!("{what} more than the {steps} steps there are");
             self.add(format!("{at}.{name}.{key}"), message);
         }
         let holds = (0.0..=1.0).contains(&floor);
@@ -262,11 +265,15 @@ mod tests {
             ),
             (
                 "steps=5\nbatch=1\nschedule.linear={warmup=6}",
-                "stage.0.schedule.linear.warmup is 6, more than the stage's 5 steps",
+                "stage.0.schedule.linear.warmup is 6, more than the 5 steps there are",
             ),
             (
                 "steps=5\nbatch=1\nschedule.warmup-stable-decay={warmup=3, decay=3}",
                 "stage.0.schedule.warmup-stable-decay.decay is 3; with 3 of warm-up",
+            ),
+            (
+                "steps=5\nbatch=1\nforget={parameters=['*'], every=2, schedule.linear={warmup=3}}",
+                "stage.0.forget.schedule.linear.warmup is 3, more than the 2 steps",
             ),
             (
                 "steps=5\nbatch=1\nschedule.cosine={floor=2}",
