@@ -59,7 +59,8 @@ fn a_run_goes_on_with_another_learning_rate_and_says_why() {
 
     let told = place.succeeds(&["inspect", "runs/tiny"]);
     assert!(told.contains("changed from 0.003 to 0.001: it was restless"), "{told}");
-    let json: Value = serde_json::from_str(&place.succeeds(&["inspect", "runs/tiny", "--json"])).unwrap();
+    let json: Value =
+        serde_json::from_str(&place.succeeds(&["inspect", "runs/tiny", "--json"])).unwrap();
     assert_eq!(json["logbook"].as_array().unwrap().len(), book.len());
     let report = fs::read_to_string(place.path("runs/tiny/report.html")).unwrap();
     assert!(report.contains("Logbook") && report.contains("it was restless"));

@@ -183,7 +183,8 @@ mod tests {
             now: Some("0.5".into()),
         };
         assert_eq!(found, [expected]);
-        let keys = |changes: Vec<Change>| changes.into_iter().map(|one| one.key).collect::<Vec<_>>();
+        let keys =
+            |changes: Vec<Change>| changes.into_iter().map(|one| one.key).collect::<Vec<_>>();
         let other = changes("cosine = { warmup = 1, floor = 0.0 }", "constant = { warmup = 1 }");
         let expected = ["cosine.floor", "cosine.warmup", "constant.warmup"];
         assert_eq!(keys(other), expected.map(|key| format!("stage.0.schedule.{key}")));

@@ -19,6 +19,8 @@ pub fn step_memory<P: Parts>(
     let states = match &stage.optimizer {
         Optimizer::Adamw(_) => 2.0,
         Optimizer::Lion(_) | Optimizer::Muon(_) | Optimizer::Sgd(_) => 1.0,
+        // A number a row and a column is next to nothing.
+        Optimizer::Adafactor(adafactor) => f64::from(u8::from(adafactor.momentum > 0.0)),
     };
     let averages = if stage.ema.is_some() { 1.0 } else { 0.0 };
     4.0 * (parameters as f64 + trainable as f64 * (1.0 + states + averages) + kept)
@@ -68,9 +70,8 @@ mod tests {
         let named = |(path, shape)| NamedShape { path, shape, trainable: true };
         let listed: Vec<_> = listed.into_iter().map(named).collect();
         let freeze: Vec<_> = freeze.iter().map(ToString::to_string).collect();
-        let depth = |name: &str| {
-            Some((name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()?, 4))
-        };
+        let depth =
+            |name: &str| Some((name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()?, 4));
         backward(&groups::plan(&listed, &freeze, |_| false, None, |_| None).unwrap(), depth)
     }
 

@@ -100,9 +100,8 @@ mod tests {
                 "steps = 10\noptimizer.sgd = {{ learning_rate = 2.0 }}\n\
                  forget = {{ parameters = ['words'], every = 4{until}, schedule.linear = {{}} }}"
             ));
-            let start = ["words", "body"].map(|name| {
-                (name.to_owned(), Tensor::<Flex, 1>::ones([2], &Default::default()))
-            });
+            let start = ["words", "body"]
+                .map(|name| (name.to_owned(), Tensor::<Flex, 1>::ones([2], &Default::default())));
             let forget = stage.forget.as_ref().unwrap();
             let forget = Forgetting::new(forget, &stage, &start.into(), Seed::new(1)).unwrap();
             assert_eq!(forget.rate("body", 1), None);

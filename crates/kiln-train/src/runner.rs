@@ -135,11 +135,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(
-        &mut self,
-        store: &CheckpointStore,
-        mut newest: Option<Checkpoint>,
-    ) -> Result<Outcome> {
+    fn all(&mut self, store: &CheckpointStore, mut newest: Option<Checkpoint>) -> Result<Outcome> {
         let stages = self.job.common().stage.len();
         let first = newest.as_ref().map_or(0, |checkpoint| checkpoint.manifest.stage);
         let step = newest.as_ref().map_or(0, |checkpoint| checkpoint.manifest.step);

@@ -331,8 +331,9 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
                 put(format!("{prefix}.{name}"), name, tensor)?;
             }
         }
-        for (key, name, tensor) in self.optimizer.states(&self.groups) {
-            put(format!("optimizer.{key}"), name, tensor)?;
+        for (key, shape, tensor) in self.optimizer.states(&self.groups) {
+            let values = read(tensor.clone())?;
+            state.insert(format!("optimizer.{key}"), HostTensor { shape, values });
         }
         let updates = self.optimizer.updates();
         let values = vec![(updates / HALF) as f32, (updates % HALF) as f32];
@@ -349,10 +350,10 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             .collect::<Result<Vec<_>>>()?;
         let mut moments = BTreeMap::new();
         for (name, parameter) in &self.groups {
-            for key in self.optimizer.state_names(name, parameter) {
+            for (key, shape) in self.optimizer.state_shapes(name, parameter) {
                 let full = format!("optimizer.{key}");
                 if state.contains_key(&full) {
-                    moments.insert(key, self.tensor(find(state, &full, &parameter.shape)?));
+                    moments.insert(key, self.tensor(find(state, &full, &shape)?));
                 }
             }
         }

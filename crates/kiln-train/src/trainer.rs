@@ -329,6 +329,7 @@ fn optimizer_name(optimizer: &Optimizer) -> &'static str {
         Optimizer::Lion(_) => "lion",
         Optimizer::Muon(_) => "muon",
         Optimizer::Sgd(_) => "sgd",
+        Optimizer::Adafactor(_) => "adafactor",
     }
 }
 

@@ -200,8 +200,7 @@ impl Job for SpeechJob {
             let model =
                 SpeechModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
             let depth = |name: &str| config.depth(name);
-            let Counts { parameters, trainable, backward } =
-                start::count(&model, stage, depth)?;
+            let Counts { parameters, trainable, backward } = start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
                 Start::find(init)?;
             }

@@ -240,8 +240,7 @@ impl Job for TextJob {
             let model =
                 TextModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
             let depth = |name: &str| config.depth(name);
-            let Counts { parameters, trainable, backward } =
-                start::count(&model, stage, depth)?;
+            let Counts { parameters, trainable, backward } = start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
                 Start::find(init)?;
             }

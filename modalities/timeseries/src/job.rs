@@ -167,8 +167,7 @@ impl Job for SeriesJob {
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         for stage in &self.recipe.stage {
             let depth = |name: &str| depth(&self.config, name);
-            let Counts { parameters, trainable, backward } =
-                start::count(&model, stage, depth)?;
+            let Counts { parameters, trainable, backward } = start::count(&model, stage, depth)?;
             if let Some(init) = &stage.init {
                 Start::find(init)?;
             }

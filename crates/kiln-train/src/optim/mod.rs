@@ -4,6 +4,7 @@
 //! are named after parameters, so they are stored and compared like weights, and every parameter
 //! has a rate and a decay of its own. A rule sees flattened tensors, `[elements]`.
 
+mod adafactor;
 mod adamw;
 mod lion;
 mod muon;
@@ -89,6 +90,11 @@ impl<B: Backend> Optimizer<B> {
                     let moment = moment(settings.weight_decay);
                     sgd::step(settings, moment, weight, scaled(gradient), state)
                 }
+                (recipe::Optimizer::Adafactor(settings), shape) => {
+                    let (moment, count) = (moment(settings.weight_decay), self.updates);
+                    let gradient = scaled(gradient);
+                    adafactor::step(settings, moment, count, shape, weight, gradient, state)
+                }
                 (recipe::Optimizer::Muon(settings), &[rows, columns])
                     if parameter.hidden_matrix =>
                 {
@@ -115,7 +121,9 @@ impl<B: Backend> Optimizer<B> {
         let settings = match &self.rule {
             recipe::Optimizer::Adamw(settings) => settings.clone(),
             recipe::Optimizer::Muon(settings) => muon::others(settings),
-            recipe::Optimizer::Lion(_) | recipe::Optimizer::Sgd(_) => return updated,
+            recipe::Optimizer::Lion(_)
+            | recipe::Optimizer::Sgd(_)
+            | recipe::Optimizer::Adafactor(_) => return updated,
         };
         let results = adamw::step(&settings, self.updates, scale, items);
         for (name, (weight, state)) in names.into_iter().zip(results) {
@@ -135,27 +143,29 @@ impl<B: Backend> Optimizer<B> {
         self.updates
     }
 
-    /// The states by `<state>.<parameter>`, with the parameter's name.
+    /// The states by `<state>.<parameter>`, with their shapes.
     pub(crate) fn states<'a>(
         &'a self,
         groups: &'a Groups,
-    ) -> impl Iterator<Item = (String, &'a str, &'a Tensor<B, 1>)> {
+    ) -> impl Iterator<Item = (String, Vec<usize>, &'a Tensor<B, 1>)> {
         self.states.iter().flat_map(move |(name, tensors)| {
-            let kinds = groups.get(name).map_or(&[][..], |p| state_names(&self.rule, p));
-            kinds
-                .iter()
-                .zip(tensors)
-                .map(move |(kind, tensor)| (format!("{kind}.{name}"), name.as_str(), tensor))
+            let kinds = groups.get(name).map_or_else(Vec::new, |p| states(&self.rule, p));
+            let named = move |((kind, shape), tensor)| (format!("{kind}.{name}"), shape, tensor);
+            kinds.into_iter().zip(tensors).map(named)
         })
     }
 
-    /// The names, `<state>.<parameter>`, of the states a parameter may have.
-    pub(crate) fn state_names(&self, name: &str, parameter: &Parameter) -> Vec<String> {
+    /// The names, `<state>.<parameter>`, and shapes of the states a parameter may have.
+    pub(crate) fn state_shapes(
+        &self,
+        name: &str,
+        parameter: &Parameter,
+    ) -> Vec<(String, Vec<usize>)> {
         if parameter.role != Role::Trained {
             return Vec::new();
         }
-        let kinds = state_names(&self.rule, parameter);
-        kinds.iter().map(|kind| format!("{kind}.{name}")).collect()
+        let kinds = states(&self.rule, parameter).into_iter();
+        kinds.map(|(kind, shape)| (format!("{kind}.{name}"), shape)).collect()
     }
 
     /// Goes back to saved states, as [`Self::states`] gave them.
@@ -170,8 +180,8 @@ impl<B: Backend> Optimizer<B> {
     ) -> Result<()> {
         let mut states = BTreeMap::new();
         for (name, parameter) in groups {
-            let names = self.state_names(name, parameter);
-            let found: Vec<_> = names.iter().filter_map(|state| saved.remove(state)).collect();
+            let names = self.state_shapes(name, parameter);
+            let found: Vec<_> = names.iter().filter_map(|(state, _)| saved.remove(state)).collect();
             // A parameter that no gradient has reached yet has no state at all.
             if found.is_empty() {
                 continue;
@@ -194,15 +204,19 @@ impl<B: Backend> Optimizer<B> {
     }
 }
 
-/// The states that a rule keeps for a parameter, in its order.
-fn state_names(rule: &recipe::Optimizer, parameter: &Parameter) -> &'static [&'static str] {
-    match rule {
+/// The states that a rule keeps for a parameter, in its order: names and shapes.
+fn states(rule: &recipe::Optimizer, parameter: &Parameter) -> Vec<(&'static str, Vec<usize>)> {
+    let names: &[&str] = match rule {
+        recipe::Optimizer::Adafactor(settings) => {
+            return adafactor::states(settings, &parameter.shape);
+        }
         recipe::Optimizer::Adamw(_) => &["mean", "square"],
         recipe::Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => &[],
         recipe::Optimizer::Lion(_) | recipe::Optimizer::Sgd(_) => &["momentum"],
         recipe::Optimizer::Muon(_) if parameter.hidden_matrix => &["momentum"],
         recipe::Optimizer::Muon(_) => &["mean", "square"],
-    }
+    };
+    names.iter().map(|name| (*name, parameter.shape.clone())).collect()
 }
 
 #[cfg(test)]

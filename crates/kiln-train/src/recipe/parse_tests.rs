@@ -158,7 +158,7 @@ fn missing_keys() {
 fn values_out_of_range() {
     let message = "`stage.0.steps` is 0, expected 1 or more";
     expect(with("steps = 100", "steps = 0"), 11, "0", message, "");
-    expect(with("warmup = 10", "warmup = 101"), 15, "101", "more than the stage's 100 steps", "");
+    expect(with("warmup = 10", "warmup = 101"), 15, "101", "more than the 100 steps", "");
     expect(with("0.95", "1.5"), 14, "1.5", "less than 1", "");
     expect(with("name = \"toy\"", "name = \"a/b\""), 2, "\"a/b\"", "names a directory", "");
     expect(with("width = 4", "width = 0"), 5, "0", "`model.width` is 0", "");

@@ -162,6 +162,21 @@ impl Check {
                 }
                 ("sgd", sgd.weight_decay)
             }
+            Optimizer::Adafactor(adafactor) => {
+                let at = format!("{at}.adafactor");
+                self.share(format!("{at}.momentum"), adafactor.momentum);
+                let [square, scale] = adafactor.epsilons;
+                for (key, value) in [
+                    ("decay", adafactor.decay),
+                    ("threshold", adafactor.threshold),
+                    ("epsilons.0", square),
+                    ("epsilons.1", scale),
+                ] {
+                    let holds = value > 0.0 && value.is_finite();
+                    self.number(format!("{at}.{key}"), value, holds, "more than 0");
+                }
+                ("adafactor", adafactor.weight_decay)
+            }
         };
         let rate = optimizer.learning_rate();
         let holds = rate > 0.0 && rate.is_finite();
@@ -258,6 +273,10 @@ mod tests {
             (
                 "steps=1\nbatch=1\noptimizer.muon={weight_decay=-1}",
                 "stage.0.optimizer.muon.weight_decay is -1, expected 0 or more",
+            ),
+            (
+                "steps=1\nbatch=1\noptimizer.adafactor={threshold=0}",
+                "stage.0.optimizer.adafactor.threshold is 0, expected more than 0",
             ),
             (
                 "steps=1\nbatch=1\noptimizer.sgd={momentum=0, nesterov=true}",

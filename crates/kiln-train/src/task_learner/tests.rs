@@ -21,6 +21,8 @@ fn each_optimizer_learns_a_line() {
         ("optimizer.sgd = { momentum = 0.9, nesterov = true }", 0.02),
         ("optimizer.sgd = { momentum = 0.0 }", 0.1),
         ("optimizer.muon = { adamw_share = 0.5 }", 0.05),
+        ("optimizer.adafactor = {}", 0.1),
+        ("optimizer.adafactor = { relative = false, momentum = 0.9 }", 0.02),
     ] {
         let stage = stage(optimizer);
         let mut learner = learner(&Toy::default(), &stage, 1);
@@ -36,7 +38,7 @@ fn each_optimizer_learns_a_line() {
 fn a_restored_learner_goes_on_to_the_same_bits() {
     let _turn = alone();
     // 20 examples, 12 a step: epochs end within the second and the fourth step.
-    for optimizer in ["adamw", "lion", "sgd", "muon"] {
+    for optimizer in ["adamw", "lion", "sgd", "muon", "adafactor"] {
         let stage = stage(&format!("accumulate = 2\nema = 0.9\noptimizer.{optimizer} = {{}}"));
         let mut undisturbed = learner(&Toy::default(), &stage, 5);
         let mut states = vec![undisturbed.state().unwrap()];
