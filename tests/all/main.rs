@@ -9,6 +9,7 @@ mod finetune;
 mod kill;
 mod logbook;
 mod matrix;
+mod parts;
 mod recipes;
 mod speech;
 mod support;
