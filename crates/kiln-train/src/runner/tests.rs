@@ -42,7 +42,11 @@ impl Job for ToyJob {
     }
 
     fn resolved(&self) -> Result<String> {
-        Ok(format!("name = \"toy\"\nseed = {}\n", self.recipe.seed))
+        let stage = |stage: &crate::recipe::Stage<Bare>| {
+            format!("[[stage]]\nsteps = {}\nbatch = {}\n", stage.steps, stage.batch)
+        };
+        let stages: String = self.recipe.stage.iter().map(stage).collect();
+        Ok(format!("name = \"toy\"\nseed = {}\n{stages}", self.recipe.seed))
     }
 
     fn plan(&self) -> Result<Vec<StagePlan>> {
@@ -249,6 +253,53 @@ impl Learner for Stopping {
     fn parameters(&self) -> crate::learner::Parameters {
         self.inner.parameters()
     }
+}
+
+#[test]
+fn a_recipe_changes_on_the_way_with_a_note() {
+    let _turn = alone();
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("toy");
+    let first = job(SETTINGS);
+    // After eight steps: two of the second stage.
+    let interrupt = Interrupt::new();
+    let stopping = StopAfter { job: &first, interrupt: &interrupt, left: Cell::new(8) };
+    run(&stopping, &RunOptions { interrupt: interrupt.clone(), ..options(&dir, false) }).unwrap();
+
+    let with = |from: &str, to: &str| {
+        let settings = SETTINGS.map(|stage| stage.replace(from, to));
+        job(settings.each_ref().map(String::as_str))
+    };
+    let noted = || RunOptions { note: Some("why not".into()), ..options(&dir, true) };
+    let error = |job: &ToyJob, options: RunOptions| run(job, &options).unwrap_err().to_string();
+    let longer = with("steps = 5", "steps = 9");
+    assert!(error(&longer, options(&dir, true)).contains("`stage.1.steps` was 5 and is now 9"));
+    let others = with("steps = 5", "steps = 5\nbatch = 3");
+    assert!(error(&others, noted()).contains("`stage.1.batch` was 6 and is now 3"));
+    let past = with("steps = 6", "steps = 8");
+    assert!(error(&past, noted()).contains("the stage has ended"));
+    let before = logs::logbook(&dir).len();
+
+    run(&longer, &noted()).unwrap();
+    let record = RunRecord::read(&dir).unwrap();
+    assert_eq!(record.stages.iter().map(|stage| stage.steps).collect::<Vec<_>>(), [6, 9]);
+    assert!(fs::read_to_string(dir.join("recipe.toml")).unwrap().contains("steps = 9"));
+    let told: Vec<_> = logs::logbook(&dir).into_iter().map(|entry| entry.event).collect();
+    assert_eq!(
+        told[..3],
+        [Event::Begun, Event::StageBegun { stage: "one".into() }, Event::Checkpoint,]
+    );
+    let changed = Event::Changed {
+        key: "stage.1.steps".into(),
+        from: Some("5".into()),
+        to: Some("9".into()),
+        note: "why not".into(),
+    };
+    assert_eq!(told[before - 1..before + 2], [Event::Interrupted, Event::Resumed, changed]);
+    assert_eq!(told.last(), Some(&Event::Finished));
+    // With its new recipe it is resumed as any run is; with the old one it is another.
+    assert!(matches!(run(&longer, &options(&dir, true)).unwrap(), Outcome::Finished(_)));
+    assert!(error(&first, noted()).contains("the run is finished"));
 }
 
 #[test]
