@@ -213,7 +213,7 @@ pub struct Init {
 pub struct InitPart {
     /// A run, a model directory or a hub id.
     pub model: String,
-    /// Patterns of parameter names, as in its weights file; `*` stands for anything.
+    /// Patterns of parameter names as Kiln has them; `*` stands for anything.
     pub names: Vec<String>,
 }
 
