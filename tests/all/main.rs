@@ -9,6 +9,7 @@ mod finetune;
 mod kill;
 mod logbook;
 mod matrix;
+mod objectives;
 mod parts;
 mod recipes;
 mod speech;

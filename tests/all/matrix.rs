@@ -74,6 +74,9 @@ const STEPS: usize = 40;
 fn cell(modality: &Modality, objective: &str, settings: &str, causal: bool) -> String {
     let Modality { name, labelled, data, model, .. } = modality;
     let data = if objective == "supervised" && !labelled.is_empty() { labelled } else { data };
+    // One vector is of one text.
+    let packing = if objective == "paired" { "length = 32, cross = false" } else { "length = 32" };
+    let data = data.replace("length = 32", packing);
     format!(
         "name = \"cell\"\nmodality = \"{name}\"\n{data}[model.parts]\n{model}causal = {causal}\n\
          [[stage]]\nobjective.{objective} = {settings}\nsteps = {STEPS}\nbatch = 8\n\

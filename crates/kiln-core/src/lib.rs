@@ -34,7 +34,7 @@ pub use kiln_kernels::{AutodiffBackend, Backend};
 pub use loss::{Loss, LossMean, Sign, SignValue};
 pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
 pub use objective::{
-    Arrangement, Disguise, Layout, Rewrite, StepContext, Teacher, TokenModel, View,
+    Arrangement, Disguise, Layout, Rewrite, Shown, StepContext, Teacher, TokenModel, View,
 };
 pub use seed::{Rng, Seed};
 pub use source::{Sampler, Size, Source};

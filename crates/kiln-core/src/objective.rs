@@ -93,22 +93,35 @@ impl Layout {
         }
     }
 
+    /// The stretches of a sequence that are of one document each, without padding.
+    pub fn segments(&self, sequence: usize) -> Vec<Range<usize>> {
+        let (first, length) = (sequence * self.tokens, self.length(sequence));
+        let inside = self.documents.iter().flatten().filter_map(|start| start.checked_sub(first));
+        let inside = inside.filter(|start| (1..length).contains(start));
+        let begins: Vec<usize> = std::iter::once(0).chain(inside).collect();
+        let ends = begins.iter().copied().skip(1).chain([length]);
+        let segments = begins.iter().copied().zip(ends).map(|(begin, end)| begin..end);
+        segments.filter(|segment| !segment.is_empty()).collect()
+    }
+
     /// The tokens of a sequence that may be hidden, in units that are hidden together: words where
-    /// `whole` and the batch knows them, otherwise single tokens.
+    /// `whole` and the batch knows them, otherwise single tokens. None is of two documents.
     pub fn units(&self, sequence: usize, whole: bool) -> Vec<Range<usize>> {
         let first = sequence * self.tokens;
         let flag = |flags: &Option<Vec<bool>>, at: usize| {
             flags.as_ref().and_then(|flags| flags.get(first + at)).copied()
         };
         let mut units: Vec<Range<usize>> = Vec::new();
-        for at in 0..self.length(sequence) {
-            if flag(&self.fixed, at) == Some(true) {
-                continue;
-            }
-            let begins = !whole || flag(&self.starts, at) != Some(false);
-            match units.last_mut() {
-                Some(unit) if !begins && unit.end == at => unit.end += 1,
-                _ => units.push(at..at + 1),
+        for segment in self.segments(sequence) {
+            for at in segment.clone() {
+                if flag(&self.fixed, at) == Some(true) {
+                    continue;
+                }
+                let begins = !whole || at == segment.start || flag(&self.starts, at) != Some(false);
+                match units.last_mut() {
+                    Some(unit) if !begins && unit.end == at => unit.end += 1,
+                    _ => units.push(at..at + 1),
+                }
             }
         }
         units
@@ -152,6 +165,15 @@ pub struct Arrangement {
     pub places: Vec<Vec<(usize, bool)>>,
     /// Whether a place sees another, `[batch, places, places]` in row-major order.
     pub sees: Vec<bool>,
+}
+
+/// What a second backbone is shown of a sequence beside a vector.
+#[derive(Clone, Debug)]
+pub enum Shown<B: Backend> {
+    /// The tokens as a view has them, each of which sees all.
+    View(View<B>),
+    /// Tokens in another order, some of them several times.
+    Arranged(Arrangement),
 }
 
 /// A model that an objective learns from beside the batch.
@@ -296,16 +318,24 @@ pub trait TokenModel<B: Backend> {
         None
     }
 
-    /// A second, small backbone over the tokens of a view and one vector of each sequence,
-    /// `[batch, width]`, which has to say what the view hides: `[batch, tokens, width]`. `None`
-    /// where a model has none.
+    /// The beginnings and the ends of a batch's sequences, cut in the middle. `None` where they are
+    /// not made of ids, or none is long enough.
+    fn halves(&self, batch: &Self::Batch) -> Option<[Self::Batch; 2]> {
+        let _ = batch;
+        None
+    }
+
+    /// One of several small backbones, counted from 0, over one vector of each sequence,
+    /// `[batch, width]`, and what is shown beside it: `[batch, tokens, width]`, or
+    /// `[batch, places, width]` of what is arranged. `None` where a model has no such.
     fn reconstruct(
         &self,
+        stack: usize,
         batch: &Self::Batch,
         vectors: Tensor<B, 2>,
-        view: View<B>,
+        shown: Shown<B>,
     ) -> Option<Tensor<B, 3>> {
-        let _ = (batch, vectors, view);
+        let _ = (stack, batch, vectors, shown);
         None
     }
 
@@ -357,5 +387,27 @@ impl<'a> StepContext<'a> {
     /// The first step, without signs.
     pub fn new(rng: &'a mut Rng) -> Self {
         Self { rng, observe: false, step: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_in_a_row_are_segments_of_their_own() {
+        let layout = Layout {
+            lengths: Some(vec![5, 3, 0]),
+            documents: Some(vec![0, 2, 3, 5, 8, 10, 15]),
+            starts: Some(vec![false; 15]),
+            ..Layout::new(3, 5)
+        };
+        assert_eq!(layout.segments(0), [0..2, 2..3, 3..5]);
+        // What begins in the padding is none.
+        assert_eq!(layout.segments(1), [0..3]);
+        assert!(layout.segments(2).is_empty());
+        // A word ends where its document does.
+        assert_eq!(layout.units(0, true), [0..2, 2..3, 3..5]);
+        assert_eq!(Layout::new(1, 4).segments(0), [0..4]);
     }
 }

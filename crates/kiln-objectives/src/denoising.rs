@@ -2,8 +2,12 @@
 //! (<https://arxiv.org/abs/1910.10683>), and UL2's mixture of denoisers with a token for each mode
 //! (<https://arxiv.org/abs/2205.05131>).
 
-use crate::{ObjectiveError, draw::drawn};
-use kiln_core::{Backend, Loss, Rewrite, Rng, StepContext, TokenModel};
+use crate::{
+    ObjectiveError,
+    draw::drawn,
+    mixture::{together, weighted},
+};
+use kiln_core::{Backend, Layout, Loss, Rewrite, Rng, StepContext, TokenModel};
 use rand::{RngExt as _, seq::index::sample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,10 +16,46 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Denoising {
-    /// One is drawn for each sequence.
+    /// One is drawn for each sequence; those of `published` if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denoisers: Vec<Denoiser>,
+    /// A published set of them.
+    pub published: DenoiserSet,
     /// Whether a decoder sees all of what it goes on with at once, as a prefix.
     pub whole: bool,
+}
+
+/// Published sets of denoisers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DenoiserSet {
+    /// T5's: short spans, few of them.
+    #[default]
+    T5,
+    /// UL2's seven (its table 1), all as often: short spans and few of them (mode 0), long ones or
+    /// many (mode 2), and the end (mode 1).
+    Ul2,
+}
+
+impl DenoiserSet {
+    /// What is in it.
+    pub fn denoisers(self) -> Vec<Denoiser> {
+        let spans = |length: f64, ratio: f64, mode: Option<usize>| {
+            let kind = DenoiserKind::Spans(SpanNoise { ratio, length });
+            Denoiser { kind, weight: 1.0, mode }
+        };
+        match self {
+            Self::T5 => vec![spans(3.0, 0.15, None)],
+            Self::Ul2 => {
+                let regular = [3.0, 8.0].map(|length| spans(length, 0.15, Some(0)));
+                let kind = DenoiserKind::Tail([0.25, 0.25]);
+                let sequential = Denoiser { kind, weight: 1.0, mode: Some(1) };
+                let extreme = [(3.0, 0.5), (8.0, 0.5), (64.0, 0.15), (64.0, 0.5)]
+                    .map(|(length, ratio)| spans(length, ratio, Some(2)));
+                [&regular[..], &[sequential], &extreme].concat()
+            }
+        }
+    }
 }
 
 /// One way to take something out.
@@ -63,21 +103,21 @@ impl Default for SpanNoise {
 impl Default for Denoising {
     /// T5's.
     fn default() -> Self {
-        let kind = DenoiserKind::Spans(SpanNoise::default());
-        Self { denoisers: vec![Denoiser { kind, weight: 1.0, mode: None }], whole: true }
+        Self { denoisers: Vec::new(), published: DenoiserSet::default(), whole: true }
     }
 }
 
 impl Denoising {
     pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
         let wrong = |key, problem| Err(ObjectiveError { key, problem });
-        if !self.denoisers.iter().any(|denoiser| denoiser.weight > 0.0) {
+        let denoisers = self.each();
+        if !denoisers.iter().any(|denoiser| denoiser.weight > 0.0) {
             return wrong(
                 "denoising.denoisers",
                 "has none with a weight above 0; expected at least one".into(),
             );
         }
-        for Denoiser { kind, weight, .. } in &self.denoisers {
+        for Denoiser { kind, weight, .. } in &denoisers {
             if !(*weight >= 0.0 && weight.is_finite()) {
                 let problem = format!("has the weight {weight}; expected 0 or more");
                 return wrong("denoising.denoisers", problem);
@@ -102,6 +142,16 @@ impl Denoising {
         Ok(())
     }
 
+    /// The denoisers, of which one is drawn for each sequence.
+    pub fn each(&self) -> Vec<Denoiser> {
+        if self.denoisers.is_empty() { self.published.denoisers() } else { self.denoisers.clone() }
+    }
+
+    /// How many of the last sentinels stand for modes.
+    pub fn modes(&self) -> usize {
+        modes(&self.each())
+    }
+
     /// The mean loss of what is written; a batch that is not made of ids counts nothing.
     pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
         &self,
@@ -109,43 +159,87 @@ impl Denoising {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
-        let sentinels = model.sentinels();
-        let rewrites = model.sequences(batch).map(|sequences| {
-            let rewrite = |ids: Vec<u32>| self.rewrite(&ids, &sentinels, context.rng);
-            sequences.into_iter().map(rewrite).collect()
+        let sequences = model.sequences(batch).unwrap_or_default();
+        let layout = model.layout(batch);
+        let mut rewrites = self.rewrites(&sequences, &layout, &model.sentinels(), context.rng);
+        // Short ones are not padded to the length of long ones: at most twofold.
+        rewrites.sort_by_key(|one| std::cmp::Reverse(size(one)));
+        let mut losses = Vec::new();
+        for alike in rewrites.chunk_by(|one, other| size(one).ilog2() == size(other).ilog2()) {
+            losses.extend(model.write_loss(batch, alike.to_vec(), self.whole, context));
+        }
+        let count: usize = losses.iter().map(|loss| loss.count).sum();
+        let shares = losses.into_iter().map(|loss| {
+            let share = loss.count as f64 / count.max(1) as f64;
+            weighted(loss, share)
         });
-        rewrites
-            .and_then(|rewrites| model.write_loss(batch, rewrites, self.whole, context))
-            .unwrap_or_else(|| Loss::nothing(&model.device(batch)))
+        let mean = shares.reduce(together).map(|loss| Loss { count, ..loss });
+        mean.unwrap_or_else(|| Loss::nothing(&model.device(batch)))
     }
 
-    /// What is read and written of a sequence.
-    fn rewrite(&self, ids: &[u32], sentinels: &[u32], rng: &mut Rng) -> Rewrite {
-        let Some(drawn) = drawn(&self.denoisers, |denoiser| denoiser.weight, rng) else {
-            return Rewrite::default();
-        };
-        let gone = match drawn.kind {
-            DenoiserKind::Tail([low, high]) => {
-                let share = low + (high - low) * rng.random::<f64>();
-                let gone = (ids.len() as f64 * share).round() as usize;
-                let gone = gone.clamp(usize::from(ids.len() > 1), ids.len().saturating_sub(1));
-                std::iter::once(ids.len() - gone..ids.len()).collect()
+    /// What is read and written of each document of each sequence, ids without padding: none is told
+    /// of another.
+    pub fn rewrites(
+        &self,
+        sequences: &[Vec<u32>],
+        layout: &Layout,
+        sentinels: &[u32],
+        rng: &mut Rng,
+    ) -> Vec<Rewrite> {
+        let denoisers = self.each();
+        let mut rewrites = Vec::with_capacity(sequences.len());
+        for (row, ids) in sequences.iter().enumerate() {
+            let segments = layout.segments(row);
+            let alone = segments.len() == 1;
+            for ids in segments.into_iter().filter_map(|segment| ids.get(segment)) {
+                // Of a token by itself nothing can be taken out.
+                if alone || ids.len() > 1 {
+                    rewrites.push(rewrite(&denoisers, ids, sentinels, rng));
+                }
             }
-            DenoiserKind::Spans(noise) => noise.spans(ids.len(), sentinels.len(), rng),
-        };
-        let mode = drawn.mode.and_then(|mode| sentinels.iter().rev().nth(mode));
-        let mut rewrite = Rewrite { read: mode.copied().into_iter().collect(), write: Vec::new() };
-        let mut kept = 0;
-        for (span, sentinel) in gone.iter().zip(sentinels) {
-            rewrite.read.extend(&ids[kept..span.start]);
-            rewrite.read.push(*sentinel);
-            rewrite.write.push(*sentinel);
-            rewrite.write.extend(&ids[span.clone()]);
-            kept = span.end;
         }
-        rewrite.read.extend(&ids[kept..]);
-        rewrite
+        rewrites
     }
+}
+
+/// What is read and written of a sequence, by one of some denoisers.
+fn rewrite(denoisers: &[Denoiser], ids: &[u32], sentinels: &[u32], rng: &mut Rng) -> Rewrite {
+    let Some(drawn) = drawn(denoisers, |denoiser| denoiser.weight, rng) else {
+        return Rewrite::default();
+    };
+    // The last ones stand for modes.
+    let spans = &sentinels[..sentinels.len() - modes(denoisers).min(sentinels.len())];
+    let gone = match drawn.kind {
+        DenoiserKind::Tail([low, high]) => {
+            let share = low + (high - low) * rng.random::<f64>();
+            let gone = (ids.len() as f64 * share).round() as usize;
+            let gone = gone.clamp(usize::from(ids.len() > 1), ids.len().saturating_sub(1));
+            std::iter::once(ids.len() - gone..ids.len()).collect()
+        }
+        DenoiserKind::Spans(noise) => noise.spans(ids.len(), spans.len(), rng),
+    };
+    let mode = drawn.mode.and_then(|mode| sentinels.iter().rev().nth(mode));
+    let mut rewrite = Rewrite { read: mode.copied().into_iter().collect(), write: Vec::new() };
+    let mut kept = 0;
+    for (span, sentinel) in gone.iter().zip(spans) {
+        rewrite.read.extend(&ids[kept..span.start]);
+        rewrite.read.push(*sentinel);
+        rewrite.write.push(*sentinel);
+        rewrite.write.extend(&ids[span.clone()]);
+        kept = span.end;
+    }
+    rewrite.read.extend(&ids[kept..]);
+    rewrite
+}
+
+/// How many modes some denoisers tell apart.
+fn modes(denoisers: &[Denoiser]) -> usize {
+    denoisers.iter().filter_map(|denoiser| Some(denoiser.mode? + 1)).max().unwrap_or(0)
+}
+
+/// Tokens read and written, at least one.
+fn size(rewrite: &Rewrite) -> usize {
+    (rewrite.read.len() + rewrite.write.len()).max(1)
 }
 
 impl SpanNoise {
@@ -198,13 +292,17 @@ mod tests {
         rewrite.read.iter().flat_map(put).collect()
     }
 
+    fn t5() -> Vec<Denoiser> {
+        DenoiserSet::T5.denoisers()
+    }
+
     #[test]
     fn nothing_is_lost_and_the_share_is_right() {
         let sentinels: Vec<u32> = (900..1000).rev().collect();
         let ids: Vec<u32> = (0..200).collect();
         for seed in 0..20 {
             let mut rng = Seed::new(seed).rng();
-            let rewrite = Denoising::default().rewrite(&ids, &sentinels, &mut rng);
+            let rewrite = rewrite(&t5(), &ids, &sentinels, &mut rng);
             assert_eq!(together(&rewrite, &sentinels), ids);
             let spans = rewrite.write.iter().filter(|id| **id >= 900).count();
             assert_eq!((rewrite.write.len() - spans, spans), (30, 10));
@@ -213,19 +311,63 @@ mod tests {
     }
 
     #[test]
+    fn documents_in_a_row_are_written_apart() {
+        let sentinels: Vec<u32> = (900..1000).rev().collect();
+        let ids: Vec<u32> = (0..40).collect();
+        let layout = Layout { documents: Some(vec![0, 10, 11, 40]), ..Layout::new(1, 40) };
+        let mut rng = Seed::new(2).rng();
+        let sequences = [ids.clone()];
+        let found = Denoising::default().rewrites(&sequences, &layout, &sentinels, &mut rng);
+        let read: Vec<Vec<u32>> = found.iter().map(|one| together(one, &sentinels)).collect();
+        assert_eq!(read, [&ids[..10], &ids[11..]]);
+        // Each counts its spans from the first sentinel.
+        assert!(found.iter().all(|one| one.write[0] == 999));
+    }
+
+    #[test]
     fn modes_and_tails() {
         let tail = Denoiser { kind: DenoiserKind::Tail([0.5, 0.5]), weight: 1.0, mode: Some(1) };
-        let denoising = Denoising { denoisers: vec![tail], whole: true };
-        denoising.validate().unwrap();
-        let found = denoising.rewrite(&[1, 2, 3, 4], &[9, 8, 7], &mut Seed::new(0).rng());
+        let found = rewrite(&[tail], &[1, 2, 3, 4], &[9, 8, 7], &mut Seed::new(0).rng());
         assert_eq!(found, Rewrite { read: vec![8, 1, 2, 9], write: vec![9, 3, 4] });
         // A single token is left.
-        let one = Denoising::default().rewrite(&[5], &[9], &mut Seed::new(0).rng());
+        let one = rewrite(&t5(), &[5], &[9], &mut Seed::new(0).rng());
         assert_eq!(one, Rewrite { read: vec![5], write: vec![] });
-        let none = Denoising { denoisers: Vec::new(), whole: true };
-        assert!(none.validate().is_err());
-        let kind = DenoiserKind::Spans(SpanNoise { ratio: 1.0, length: 3.0 });
-        let wrong = Denoiser { kind, weight: 1.0, mode: None };
-        assert!(Denoising { denoisers: vec![wrong], whole: true }.validate().is_err());
+        let wrong = |kind, weight| {
+            let denoisers = vec![Denoiser { kind, weight, mode: None }];
+            Denoising { denoisers, ..Denoising::default() }.validate().is_err()
+        };
+        let spans = |ratio| DenoiserKind::Spans(SpanNoise { ratio, length: 3.0 });
+        assert!(wrong(spans(1.0), 1.0) && wrong(spans(0.5), 0.0) && !wrong(spans(0.5), 1.0));
+        assert!(wrong(DenoiserKind::Tail([0.5, 0.2]), 1.0));
+        // What stands for a mode stands for no span: one sentinel is left for these.
+        let many = Denoiser { kind: spans(0.5), weight: 1.0, mode: Some(1) };
+        let found =
+            rewrite(&[many], &(10..40).collect::<Vec<u32>>(), &[9, 8, 7], &mut Seed::new(0).rng());
+        assert_eq!(found.write.iter().filter(|id| **id < 10).collect::<Vec<_>>(), [&9]);
+    }
+
+    #[test]
+    fn the_published_seven_take_out_their_shares() {
+        let ul2 = Denoising { published: DenoiserSet::Ul2, ..Denoising::default() };
+        ul2.validate().unwrap();
+        let sentinels: Vec<u32> = (900..1000).rev().collect();
+        let ids: Vec<u32> = (0..400).collect();
+        let mut found: Vec<(usize, usize, u32)> = Vec::new();
+        for denoiser in ul2.each() {
+            let one = rewrite(&[denoiser], &ids, &sentinels, &mut Seed::new(1).rng());
+            let spans = one.write.iter().filter(|id| **id >= 900).count();
+            // The mode stands before all, counted from the last sentinel.
+            found.push((one.write.len() - spans, spans, one.read[0]));
+        }
+        let expected = [
+            (60, 20, 900),
+            (60, 8, 900),
+            (100, 1, 901),
+            (200, 67, 902),
+            (200, 25, 902),
+            (60, 1, 902),
+            (200, 3, 902),
+        ];
+        assert_eq!(found, expected);
     }
 }

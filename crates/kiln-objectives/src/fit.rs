@@ -47,6 +47,35 @@ pub struct Offers {
     pub tasks: Vec<String>,
 }
 
+impl Offers {
+    /// Nothing, of a modality whose sequences are `things`, such as "series": a modality says what
+    /// it has beside it.
+    pub fn none(things: &str) -> Self {
+        let no = |needs: &str| Err(format!("needs {needs}; {things} have none"));
+        let model = |needs: &str| Err(format!("needs {needs}; models of {things} have none"));
+        Self {
+            labels: no("labels"),
+            targets: model("a head that predicts what tokens stand for"),
+            hiding: model("something that stands for hidden tokens"),
+            both_sides: model("tokens that see those after them"),
+            next: model("tokens that can be kept from seeing those after them"),
+            ahead: 1,
+            quantiser: model("a quantiser"),
+            blocks: model("blocks that show their outputs"),
+            pairs: no("pairs of what belongs together"),
+            grades: no("grades, or graded pairs"),
+            dropout: model("dropout, which makes two views of a sequence differ"),
+            writing: no("ids of a vocabulary that can be written"),
+            preferences: no("better answers beside worse"),
+            answers: no("questions with right answers"),
+            places: model("tokens that can be told where they stand one by one"),
+            judge: model("a head that says a number of each token"),
+            reconstruction: model("a second backbone that tells a sequence from a vector"),
+            tasks: Vec::new(),
+        }
+    }
+}
+
 /// What is there, or the reason why not.
 ///
 /// # Errors
@@ -103,8 +132,10 @@ impl Objective {
                 Self::Replaced(_) => {
                     &[&offers.writing, &offers.targets, &offers.both_sides, &offers.judge]
                 }
-                Self::Bottleneck(_) => {
-                    &[&offers.writing, &offers.targets, &offers.both_sides, &offers.reconstruction]
+                Self::Bottleneck(bottleneck) => {
+                    let places = if bottleneck.arranges() { &offers.places } else { &Ok(()) };
+                    let Offers { writing, targets, both_sides, reconstruction, .. } = offers;
+                    &[writing, targets, both_sides, reconstruction, places]
                 }
                 Self::Graded(Graded::Advantage(_)) => {
                     &[&offers.targets, &offers.next, &offers.grades, &offers.judge]
@@ -150,26 +181,14 @@ mod tests {
     use crate::{Autoregressive, Masked, Mixture, Paired, Part, Pretext};
 
     fn offers() -> Offers {
-        let none = || Err("needs what is not there".to_owned());
         Offers {
-            labels: none(),
             targets: Ok(()),
             hiding: Ok(()),
             both_sides: Ok(()),
             next: Ok(()),
             ahead: 2,
-            quantiser: none(),
-            blocks: none(),
-            pairs: none(),
-            grades: none(),
-            dropout: none(),
-            writing: none(),
-            preferences: none(),
-            answers: none(),
-            places: none(),
-            judge: none(),
-            reconstruction: none(),
             tasks: vec!["order".into()],
+            ..Offers::none("stones")
         }
     }
 
@@ -180,7 +199,14 @@ mod tests {
         assert_eq!(Objective::Paired(hidden).fits(&offers), Ok(()));
         let dropped = Objective::Paired(Paired::default());
         let reason = dropped.fits(&offers).unwrap_err();
-        assert_eq!(reason, "`paired` needs what is not there");
+        let expected = "`paired` needs dropout, which makes two views of a sequence differ; models \
+                        of stones have none";
+        assert_eq!(reason, expected);
+        let ids = Objective::Replaced(crate::Replaced::default()).fits(&offers).unwrap_err();
+        assert_eq!(
+            ids,
+            "`replaced` needs ids of a vocabulary that can be written; stones have none"
+        );
         let next = |ahead| {
             Objective::Autoregressive(Autoregressive { ahead, ..Autoregressive::default() })
         };

@@ -1,8 +1,8 @@
 //! Objectives: what a stage optimises.
 //!
 //! One file an objective, written against [`kiln_core::TokenModel`], so that each meets every
-//! modality whose model offers the targets it needs. To add one, write its file and give it a line
-//! in [`Objective`].
+//! modality whose model offers the targets it needs. To add one, write its file, give it a line in
+//! [`Objective`] and in those of its methods that ask, and say in [`Objective::fits`] what it needs.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -32,9 +32,9 @@ mod supervised;
 mod toy;
 
 pub use autoregressive::Autoregressive;
-pub use bottleneck::Bottleneck;
+pub use bottleneck::{Bottleneck, BottleneckDecoder, BottleneckTask};
 pub use contrastive::{Contrastive, Gumbel};
-pub use denoising::{Denoiser, DenoiserKind, Denoising, SpanNoise};
+pub use denoising::{Denoiser, DenoiserKind, DenoiserSet, Denoising, SpanNoise};
 pub use fit::{Offer, Offers, both_sides, offer};
 pub use graded::{Advantage, Graded, Unlikely};
 pub use masked::{Masked, MaskedKind, RatioDecay};
@@ -166,6 +166,45 @@ impl Objective {
             Self::Preference(_) => Some(Teacher::Start),
             _ => None,
         })
+    }
+
+    /// Whether it, or a part of it, trains the head that scores a vocabulary.
+    pub fn writes_vocabulary(&self) -> bool {
+        self.has(|one| {
+            matches!(
+                one,
+                Self::Masked(_)
+                    | Self::Autoregressive(_)
+                    | Self::Denoising(_)
+                    | Self::Permuted(_)
+                    | Self::Replaced(_)
+                    | Self::Bottleneck(_)
+                    | Self::Graded(_)
+                    | Self::Preference(_)
+                    | Self::Rewarded(_)
+            )
+        })
+    }
+
+    /// Whether it, or a part of it, hides tokens, for which something has to stand; `pairs` says
+    /// whether the data says what belongs together.
+    pub fn hides_tokens(&self, pairs: bool) -> bool {
+        self.has(|one| match one {
+            Self::Masked(_)
+            | Self::Contrastive(_)
+            | Self::SelfDistillation(_)
+            | Self::Permuted(_)
+            | Self::Replaced(_)
+            | Self::Bottleneck(_) => true,
+            Self::Paired(paired) => !pairs && paired.views != Views::Dropout,
+            _ => false,
+        })
+    }
+
+    /// Whether it, or a part of it, makes one vector of a whole sequence, which then has to be of
+    /// one document.
+    pub fn pools(&self) -> bool {
+        self.has(|one| matches!(one, Self::Paired(_) | Self::Ranked(_) | Self::Bottleneck(_)))
     }
 
     /// Checks the settings.

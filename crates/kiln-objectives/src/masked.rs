@@ -89,7 +89,7 @@ pub enum MaskedKind {
     /// Runs of this many tokens that may overlap: as many as would make up the ratio if they did
     /// not, see [`Spans`].
     Spans(usize),
-    /// The last tokens: forecasting as infilling.
+    /// The last tokens, of each document where there are several: forecasting as infilling.
     Tail,
 }
 
@@ -178,7 +178,7 @@ impl Masked {
     }
 
     /// A view of a batch, and which tokens were chosen, `[batch, tokens]` in row-major order.
-    pub(crate) fn hide<B: Backend, M: TokenModel<B>>(
+    pub fn hide<B: Backend, M: TokenModel<B>>(
         &self,
         model: &M,
         batch: &M::Batch,
@@ -228,16 +228,30 @@ impl Masked {
         let mut hidden = Vec::with_capacity(layout.batch * layout.tokens);
         for sequence in (0..layout.batch).step_by(repeat) {
             let mut units = layout.units(sequence, self.whole_words);
+            let segments = layout.segments(sequence);
             let mut row = vec![false; layout.tokens];
             let mut hide = self.count(units.len());
             if self.lexicon > 0.0 {
-                hide -= self.hide_terms(&layout.terms(sequence), hide, &mut row, rng);
+                let mut terms = layout.terms(sequence);
+                terms.retain(|term| segments.iter().any(|segment| within(term, segment)));
+                hide -= self.hide_terms(&terms, hide, &mut row, rng);
                 // What is left to hide, of what is left.
                 units.retain(|unit| !row[unit.clone()].contains(&true));
                 hide = hide.min(units.len());
             }
-            for (unit, hide) in units.iter().zip(self.sample_row(units.len(), hide, rng)) {
-                row[unit.clone()].fill(hide);
+            // Each document has its part, and no run goes from one to the next.
+            let (all, alone) = (units.len(), segments.len() == 1);
+            let (mut seen, mut given) = (0, 0);
+            for segment in &segments {
+                let units = units.iter().filter(|unit| within(unit, segment));
+                let units: Vec<&Range<usize>> = units.collect();
+                seen += units.len();
+                let part = (hide * seen + all / 2) / all.max(1) - given;
+                given += part;
+                let drawn = self.sample_row(units.len(), part, alone, rng);
+                for (unit, hide) in units.into_iter().zip(drawn) {
+                    row[unit.clone()].fill(hide);
+                }
             }
             for _ in 0..repeat {
                 hidden.extend_from_slice(&row);
@@ -274,12 +288,14 @@ impl Masked {
         hidden
     }
 
-    /// Which of so many units of a sequence are hidden.
-    fn sample_row(&self, units: usize, hide: usize, rng: &mut Rng) -> Vec<bool> {
+    /// Which of so many units of a document are hidden; whether it is `alone` in its sequence.
+    fn sample_row(&self, units: usize, hide: usize, alone: bool, rng: &mut Rng) -> Vec<bool> {
         let mut row = vec![false; units];
         match self.kind {
             MaskedKind::Spans(length) => {
                 let spans = Spans { probability: self.ratio, length, ..Spans::default() };
+                // The least is one of whole sequences.
+                let spans = if alone { spans } else { Spans { least: 0, ..spans } };
                 return spans.sample_row(units, rng);
             }
             MaskedKind::Tail => row[units - hide..].fill(true),
@@ -297,6 +313,11 @@ impl Masked {
         }
         row
     }
+}
+
+/// Whether a stretch of tokens lies in another.
+fn within(inner: &Range<usize>, outer: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
 }
 
 /// `[batch, tokens]` on a device.

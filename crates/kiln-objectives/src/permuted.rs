@@ -54,14 +54,8 @@ impl Permuted {
         let nothing = || Loss::nothing(&device);
         let Targets::Ids { ids, .. } = model.targets(batch) else { return nothing() };
         let Some(values) = model.arranged(batch, &arrangement) else { return nothing() };
-        let [rows, places, _] = values.dims();
-        let row = |(row, places): (usize, &Vec<(usize, bool)>)| {
-            places.iter().map(|(at, _)| (row * layout.tokens + at) as i64).collect::<Vec<_>>()
-        };
-        let from: Vec<i64> = arrangement.places.iter().enumerate().flat_map(row).collect();
-        let from = Tensor::<B, 1, Int>::from_data(TensorData::new(from, [rows * places]), &device);
-        let ids = ids.reshape([layout.batch * layout.tokens]).select(0, from);
-        score_ids(model, values, ids.reshape([rows, places]), &asked, context.observe)
+        let ids = arranged_ids(&arrangement, ids);
+        score_ids(model, values, ids, &asked, context.observe)
     }
 
     /// Where tokens stand, and which places ask for one, `[batch, places]` in row-major order.
@@ -101,6 +95,21 @@ impl Permuted {
         let kept = (0..layout.length(sequence)).filter(|at| !predicted.contains(at)).collect();
         (kept, predicted)
     }
+}
+
+/// The ids of an arrangement's places, `[batch, places]`, of a batch's, `[batch, tokens]`.
+pub(crate) fn arranged_ids<B: Backend>(
+    arrangement: &Arrangement,
+    ids: Tensor<B, 2, Int>,
+) -> Tensor<B, 2, Int> {
+    let [rows, tokens] = ids.dims();
+    let places = arrangement.places.first().map_or(0, Vec::len);
+    let row = |(row, places): (usize, &Vec<(usize, bool)>)| {
+        places.iter().map(|(at, _)| (row * tokens + at) as i64).collect::<Vec<_>>()
+    };
+    let from: Vec<i64> = arrangement.places.iter().enumerate().flat_map(row).collect();
+    let from = Tensor::from_data(TensorData::new(from, [rows * places]), &ids.device());
+    ids.reshape([rows * tokens]).select(0, from).reshape([rows, places])
 }
 
 /// Whether a place sees another, of `n` that are kept and `k` that are predicted. What fills a row

@@ -108,3 +108,62 @@ fn answers<B: Backend, M: TokenModel<B>>(
     let sums = Tensor::zeros([sequences], &device);
     Some(sums.select_assign(0, owners, losses, IndexingUpdateOp::Add))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy::{Ids, Table, context};
+    use burn_flex::Flex;
+    use kiln_core::{Layout, Seed};
+
+    #[test]
+    fn losses_by_hand() {
+        let mut batch = Ids::<Flex>::new(&[[0, 1], [0, 0]]);
+        batch.layout = Layout { views: 2, ..batch.layout };
+        // After 0 it thinks 1, the better answer, likely three times in four; it began undecided.
+        let model = Table(vec![[0.0, 3f32.ln()], [0.0; 2], [0.0; 2]]);
+        let start = Table(vec![[0.0; 2]; 3]);
+        let loss = |preference: &Preference, teacher: Option<&Table<2>>| {
+            preference.validate().unwrap();
+            let mut rng = Seed::new(0).rng();
+            let mut context = StepContext { observe: true, ..context(&mut rng) };
+            preference.loss(&model, teacher, &batch, &mut context)
+        };
+        let close = |loss: Loss<Flex>, expected: f32| {
+            let found = loss.value.into_scalar();
+            assert!((found - expected).abs() < 1e-5 && loss.count == 1, "{found}, not {expected}");
+        };
+        // Its gain is ln(3/2) of the better and ln(1/2) of the worse: a margin of ln 3.
+        let plain = Preference { beta: 1.0, ..Preference::default() };
+        let found = loss(&plain, Some(&start));
+        assert!(found.signs.iter().any(|(sign, value)| {
+            *sign == Sign::Accuracy && value.clone().into_scalar() == 1.0
+        }));
+        close(found, (4.0f32 / 3.0).ln());
+        close(loss(&Preference { beta: 2.0, ..plain.clone() }, Some(&start)), (10.0f32 / 9.0).ln());
+        let smoothed = Preference { smoothing: 0.2, ..plain.clone() };
+        close(loss(&smoothed, Some(&start)), 0.8 * (4.0f32 / 3.0).ln() + 0.2 * 4f32.ln());
+        let likely = Preference { likelihood: 0.5, ..plain.clone() };
+        close(loss(&likely, Some(&start)), 1.5 * (4.0f32 / 3.0).ln());
+        // Of itself it has gained nothing.
+        close(loss(&plain, None), 2f32.ln());
+    }
+
+    #[test]
+    fn answers_count_and_questions_do_not() {
+        let mut batch = Ids::<Flex>::new(&[[0, 1, 1], [0, 1, 0]]);
+        let counted = Some([false, false, true].repeat(2));
+        batch.layout = Layout { views: 2, counted, ..batch.layout };
+        let model = Table(vec![[0.0; 2], [0.0, 3f32.ln()], [0.0; 2]]);
+        let counted = predicted(&batch.layout, None, 1);
+        let sums = answers(&model, &batch, &counted).unwrap();
+        let sums: Vec<f32> = sums.into_data().to_vec().unwrap();
+        assert!((sums[0] - (4.0f32 / 3.0).ln()).abs() < 1e-6 && (sums[1] - 4f32.ln()).abs() < 1e-6);
+        // Texts that stand for themselves are no pairs.
+        batch.layout.views = 1;
+        let mut rng = Seed::new(0).rng();
+        let loss = Preference::default().loss(&model, None, &batch, &mut context(&mut rng));
+        assert_eq!(loss.count, 0);
+        assert!(Preference { smoothing: 0.5, ..Preference::default() }.validate().is_err());
+    }
+}

@@ -61,3 +61,35 @@ impl Pretext {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy::{Toy, Views, context};
+    use burn::tensor::Tensor;
+    use burn_flex::Flex;
+    use kiln_core::Seed;
+
+    #[test]
+    fn tasks_weigh_and_those_without_a_head_do_not_count() {
+        let values = Tensor::<Flex, 3>::from_floats([[[1.0], [4.0]]], &Default::default());
+        let batch = Views { values, views: 1 };
+        let loss = |tasks: &[(&str, f64)]| {
+            let tasks = tasks.iter().map(|(task, weight)| ((*task).to_owned(), *weight));
+            let pretext = Pretext { tasks: tasks.collect() };
+            pretext.validate().unwrap();
+            let mut rng = Seed::new(0).rng();
+            let loss = pretext.loss(&Toy, &batch, &mut context(&mut rng));
+            (loss.value.into_scalar(), loss.count)
+        };
+        assert_eq!(loss(&[("largest", 0.5), ("least", 9.0)]), (2.0, 1));
+        assert_eq!(loss(&[("largest", 0.5), ("sum", 2.0)]), (2.0 + 10.0, 1));
+        assert_eq!(loss(&[("least", 9.0)]), (0.0, 0));
+        let wrong = |tasks: &[(&str, f64)]| {
+            let tasks = tasks.iter().map(|(task, weight)| ((*task).to_owned(), *weight));
+            Pretext { tasks: tasks.collect() }.validate().unwrap_err().to_string()
+        };
+        assert!(wrong(&[]).contains("names no task"));
+        assert!(wrong(&[("sum", -1.0)]).contains("sum weighs -1"));
+    }
+}

@@ -11,7 +11,7 @@ use crate::{
     score::score_ids,
     signs::with_token_signs,
 };
-use burn::tensor::{Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,20 +63,10 @@ impl Replaced {
             Some(guessed) => guessed,
             None => model.encode(batch, view).values,
         };
-        let [rows, tokens, width] = guessed.dims();
+        let [rows, tokens, _] = guessed.dims();
         let told = score_ids(model, guessed.clone(), ids.clone(), &chosen, false);
 
-        // What the generator draws: the largest score after Gumbel noise.
-        let at: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
-        let at = Tensor::<B, 1, Int>::from_data(TensorData::new(at, [count]), &device);
-        let picked = guessed.detach().reshape([rows * tokens, width]).select(0, at.clone());
-        let scores = model.decode(picked.unsqueeze_dim(0)).detach();
-        let noise = Tensor::random(scores.shape(), Distribution::Uniform(1e-9, 1.0), &device);
-        let drawn = (scores - noise.log().neg().log()).argmax(2).reshape([count]);
-        let flat = ids.clone().reshape([rows * tokens]);
-        let old = flat.clone().select(0, at.clone());
-        let new = flat.select_assign(0, at, drawn - old, burn::tensor::IndexingUpdateOp::Add);
-        let new = new.reshape([rows, tokens]);
+        let new = guessed_ids(model, guessed, ids.clone(), &chosen);
         let replaced = new.clone().not_equal(ids);
         let Some(exchanged) = model.with_ids(batch, new) else { return nothing() };
         let seen = model.encode(&exchanged, View::default());
@@ -102,5 +92,88 @@ impl Replaced {
         with_token_signs(loss, &seen)
             .with_sign(Sign::Accuracy, share)
             .with_sign(Sign::ChanceAccuracy, chance)
+    }
+}
+
+/// A batch's ids, `[batch, tokens]`, with others in the place of those chosen: drawn by the scores of
+/// what a model makes of its tokens, `[batch, tokens, width]`.
+pub(crate) fn guessed_ids<B: Backend, M: TokenModel<B>>(
+    model: &M,
+    values: Tensor<B, 3>,
+    ids: Tensor<B, 2, Int>,
+    chosen: &[bool],
+) -> Tensor<B, 2, Int> {
+    let [rows, tokens, width] = values.dims();
+    let device = values.device();
+    let at: Vec<i64> = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
+    let count = at.len();
+    if count == 0 {
+        return ids;
+    }
+    let at = Tensor::<B, 1, Int>::from_data(TensorData::new(at, [count]), &device);
+    let picked = values.detach().reshape([rows * tokens, width]).select(0, at.clone());
+    let scores = model.decode(picked.unsqueeze_dim(0)).detach();
+    // The largest score after Gumbel noise.
+    let noise = Tensor::random(scores.shape(), Distribution::Uniform(1e-9, 1.0), &device);
+    let drawn = (scores - noise.log().neg().log()).argmax(2).reshape([count]);
+    let flat = ids.reshape([rows * tokens]);
+    let old = flat.clone().select(0, at.clone());
+    let new = flat.select_assign(0, at, drawn - old, IndexingUpdateOp::Add);
+    new.reshape([rows, tokens])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        MaskedKind,
+        toy::{Ids, Table, context},
+    };
+    use burn_flex::Flex;
+    use kiln_core::{Layout, Seed};
+
+    /// What is hidden is always guessed to be 2, which nobody takes to be another's three times in
+    /// four.
+    fn table() -> Table<3> {
+        Table(vec![[0.0; 3], [0.0; 3], [3f32.ln(), 0.0, 0.0], [0.0, 0.0, 50.0]])
+    }
+
+    #[test]
+    fn all_that_is_no_separator_or_padding_is_judged() {
+        let mut batch = Ids::<Flex>::new(&[[2, 1, 2, 1, 0]]);
+        let fixed = Some(vec![true, false, false, false, false]);
+        batch.layout = Layout { lengths: Some(vec![4]), fixed, ..batch.layout };
+        // The last two: one is guessed right, and so not replaced, one wrong.
+        let masked = Masked { ratio: 0.6, kind: MaskedKind::Tail, ..Masked::default() };
+        let loss = |weight| {
+            let mut rng = Seed::new(0).rng();
+            let mut context = StepContext { observe: true, ..context(&mut rng) };
+            let replaced = Replaced { masked: masked.clone(), weight };
+            replaced.validate().unwrap();
+            replaced.loss(&table(), &batch, &mut context)
+        };
+        let told = loss(0.0);
+        assert_eq!((told.value.into_scalar(), told.count), (25.0, 2));
+        let both = loss(2.0);
+        let judged = (2f32.ln() + 4f32.ln() + (4.0f32 / 3.0).ln()) / 3.0;
+        let found = both.value.into_scalar();
+        assert!((found - 25.0 - 2.0 * judged).abs() < 1e-4, "{found}");
+        let sign = |wanted| {
+            let found = both.signs.iter().find(|(sign, _)| *sign == wanted).unwrap();
+            found.1.clone().into_scalar()
+        };
+        // Two of three are judged right, as many as were not replaced.
+        assert!((sign(Sign::Accuracy) - 2.0 / 3.0).abs() < 1e-6);
+        assert!((sign(Sign::ChanceAccuracy) - 2.0 / 3.0).abs() < 1e-6);
+        assert!(Replaced { masked, weight: -1.0 }.validate().is_err());
+    }
+
+    #[test]
+    fn ids_are_drawn_where_they_were_chosen() {
+        let batch = Ids::<Flex>::new(&[[0, 1], [1, 0]]);
+        let hide = Tensor::from_data([[false, true], [true, true]], &Default::default());
+        let values = table().encode(&batch, View::hiding(hide)).values;
+        let new = guessed_ids(&table(), values, batch.ids, &[false, true, true, true]);
+        assert_eq!(new.into_data().iter::<i64>().collect::<Vec<_>>(), [0, 2, 2, 2]);
     }
 }

@@ -2,13 +2,16 @@
 //! <https://arxiv.org/abs/2202.03555>. The teacher is the model itself with averaged weights.
 //!
 //! Targets are the mean of the teacher's last blocks, each feature of each sequence normalised over
-//! its tokens. Where the paper takes what the feed-forward adds, here it is a block's output.
+//! its tokens, of each document by itself where there are several. Where the paper takes what the
+//! feed-forward adds, here it is a block's output.
 
 use crate::{Masked, ObjectiveError};
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel};
+use kiln_kernels::gather_tokens;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Settings of self-distillation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,9 +75,9 @@ impl SelfDistillation {
     ) -> Option<Tensor<B, 3>> {
         let each = teacher.encode_each(batch);
         let layout = teacher.layout(batch);
-        let lengths: Vec<usize> = (0..layout.batch).map(|row| layout.length(row)).collect();
+        let segments: Vec<_> = (0..layout.batch).map(|row| layout.segments(row)).collect();
         let last = each.into_iter().rev().take(self.blocks);
-        let normed: Vec<_> = last.map(|x| standardised(x.detach(), &lengths)).collect();
+        let normed: Vec<_> = last.map(|x| standardised(x.detach(), &segments)).collect();
         let count = normed.len() as f64;
         let sum = normed.into_iter().reduce(|sum, x| sum + x);
         sum.map(|sum| sum.div_scalar(count))
@@ -95,18 +98,31 @@ impl SelfDistillation {
 }
 
 /// Each feature of each sequence, `[batch, tokens, width]`, with a mean of zero and a variance of
-/// one over the first `lengths` tokens.
-fn standardised<B: Backend>(x: Tensor<B, 3>, lengths: &[usize]) -> Tensor<B, 3> {
+/// one over the tokens of each of its segments.
+fn standardised<B: Backend>(x: Tensor<B, 3>, segments: &[Vec<Range<usize>>]) -> Tensor<B, 3> {
     let [batch, tokens, width] = x.dims();
     let device = x.device();
-    let pad: Vec<bool> =
-        lengths.iter().flat_map(|length| (0..tokens).map(move |at| at >= *length)).collect();
-    let pad = burn::tensor::TensorData::new(pad, [batch, tokens, 1]);
-    let pad = Tensor::<B, 3, Bool>::from_data(pad, &device).expand([batch, tokens, width]);
-    let counts: Vec<f32> = lengths.iter().map(|length| (*length).max(1) as f32).collect();
-    let counts = burn::tensor::TensorData::new(counts, [batch, 1, 1]);
-    let counts = Tensor::<B, 3>::from_data(counts, &device);
-    let mean_over = |x: Tensor<B, 3>| x.mask_fill(pad.clone(), 0.0).sum_dim(1) / counts.clone();
+    let most = segments.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    // What each token is of the mean of each segment, and the segment of each token.
+    let mut shares = vec![0f32; batch * most * tokens];
+    let mut owners = vec![0i64; batch * tokens];
+    for (row, segments) in segments.iter().enumerate() {
+        owners[row * tokens..(row + 1) * tokens].fill((row * most) as i64);
+        for (number, segment) in segments.iter().enumerate() {
+            let owner = row * most + number;
+            let share = 1.0 / segment.len().max(1) as f32;
+            shares[owner * tokens..][segment.clone()].fill(share);
+            owners[row * tokens..][segment.clone()].fill(owner as i64);
+        }
+    }
+    let shares = TensorData::new(shares, [batch, most, tokens]);
+    let shares = Tensor::<B, 3>::from_data(shares, &device);
+    let owners = TensorData::new(owners, [1, batch * tokens]);
+    let owners = Tensor::<B, 2, Int>::from_data(owners, &device);
+    let mean_over = |x: Tensor<B, 3>| {
+        let means = shares.clone().matmul(x).reshape([1, batch * most, width]);
+        gather_tokens(means, owners.clone()).reshape([batch, tokens, width])
+    };
     let centred = x.clone() - mean_over(x);
     let variance = mean_over(centred.clone().square());
     centred / variance.add_scalar(1e-5).sqrt()
@@ -120,13 +136,19 @@ mod tests {
     use kiln_core::Seed;
 
     #[test]
-    fn features_are_standardised_without_padding() {
+    fn features_are_standardised_without_padding_and_document_by_document() {
         let x = Tensor::<Flex, 3>::from_floats(
-            [[[1.0, 5.0], [3.0, 5.0], [99.0, 99.0]]],
+            [
+                [[1.0, 5.0], [3.0, 5.0], [99.0, 99.0], [99.0, 99.0]],
+                [[1.0, 7.0], [3.0, 9.0], [8.0, 1.0], [2.0, 5.0]],
+            ],
             &Default::default(),
         );
-        let found: Vec<f32> = standardised(x, &[2]).narrow(1, 0, 2).into_data().to_vec().unwrap();
-        for (found, expected) in found.iter().zip([-1.0, 0.0, 1.0, 0.0]) {
+        let segments = [vec![0..2], vec![0..2, 2..4]];
+        let found: Vec<f32> = standardised(x, &segments).into_data().to_vec().unwrap();
+        let expected = [[-1.0, 0.0, 1.0, 0.0], [-1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 1.0]];
+        let counted = found[..4].iter().chain(&found[8..]);
+        for (found, expected) in counted.zip(expected.concat()) {
             assert!((found - expected).abs() < 1e-4, "{found}");
         }
     }

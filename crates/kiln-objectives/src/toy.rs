@@ -1,7 +1,10 @@
-//! A model without weights, so that objectives can be checked by hand.
+//! Models without weights, so that objectives can be checked by hand.
 
-use burn::tensor::Tensor;
-use kiln_core::{Backend, Layout, Loss, Rng, StepContext, Targets, TokenModel, Tokens, View};
+use crate::permuted::arranged_ids;
+use burn::tensor::{Int, Tensor, TensorData};
+use kiln_core::{
+    Backend, Layout, Loss, Rng, Shown, StepContext, Targets, TokenModel, Tokens, View,
+};
 
 /// Passes its batch, `[batch, tokens, width]`, through: hidden tokens become zero, and decoding
 /// does nothing. As blocks it gives the batch and its negative.
@@ -67,6 +70,116 @@ impl<B: Backend> TokenModel<B> for Toy {
 
     fn supervised(&self, batch: &Self::Batch, _: &mut StepContext<'_>) -> Loss<B> {
         Loss::new(batch.values.clone().mean(), batch.values.shape().num_elements())
+    }
+
+    /// The tasks `largest` and `sum`, of all values.
+    fn pretext(&self, task: &str, batch: &Self::Batch, _: &mut StepContext<'_>) -> Option<Loss<B>> {
+        match task {
+            "largest" => Some(Loss::new(batch.values.clone().max(), 1)),
+            "sum" => Some(Loss::new(batch.values.clone().sum(), 2)),
+            _ => None,
+        }
+    }
+}
+
+/// Ids, `[batch, tokens]`, and what is known of them.
+#[derive(Debug, Clone)]
+pub struct Ids<B: Backend> {
+    pub ids: Tensor<B, 2, Int>,
+    pub layout: Layout,
+}
+
+impl<B: Backend> Ids<B> {
+    /// Sequences of equal length, one a document.
+    pub fn new<const N: usize>(rows: &[[i64; N]]) -> Self {
+        let data = TensorData::new(rows.concat(), [rows.len(), N]);
+        let ids = Tensor::from_data(data, &B::Device::default());
+        Self { ids, layout: Layout::new(rows.len(), N) }
+    }
+}
+
+/// What it makes of an id is a row of its table, `[vocabulary + 1, vocabulary]`, which are scores of
+/// the vocabulary; of a hidden one the last row. How surely a token is another's is its first score.
+#[derive(Debug, Clone)]
+pub struct Table<const V: usize>(pub Vec<[f32; V]>);
+
+impl<B: Backend, const V: usize> TokenModel<B> for Table<V> {
+    type Batch = Ids<B>;
+
+    fn layout(&self, batch: &Ids<B>) -> Layout {
+        batch.layout.clone()
+    }
+
+    fn device(&self, batch: &Ids<B>) -> B::Device {
+        batch.ids.device()
+    }
+
+    fn encode(&self, batch: &Ids<B>, view: View<B>) -> Tokens<B> {
+        let ids = match view.hide {
+            Some(hide) => batch.ids.clone().mask_fill(hide, V as i64),
+            None => batch.ids.clone(),
+        };
+        let [rows, tokens] = ids.dims();
+        let table = TensorData::new(self.0.concat(), [V + 1, V]);
+        let table = Tensor::<B, 2>::from_data(table, &ids.device());
+        Tokens::new(table.select(0, ids.reshape([rows * tokens])).reshape([rows, tokens, V]))
+    }
+
+    fn targets(&self, batch: &Ids<B>) -> Targets<B> {
+        Targets::Ids { ids: batch.ids.clone() }
+    }
+
+    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
+        values
+    }
+
+    fn with_ids(&self, batch: &Ids<B>, ids: Tensor<B, 2, Int>) -> Option<Ids<B>> {
+        Some(Ids { ids, layout: batch.layout.clone() })
+    }
+
+    fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
+        Some(values.narrow(2, 0, 1).squeeze_dim(2))
+    }
+
+    fn halves(&self, batch: &Ids<B>) -> Option<[Ids<B>; 2]> {
+        let [rows, tokens] = batch.ids.dims();
+        let half = tokens / 2;
+        let part = |from, count| Ids {
+            ids: batch.ids.clone().narrow(1, from, count),
+            layout: Layout::new(rows, count),
+        };
+        Some([part(0, half), part(half, tokens - half)])
+    }
+
+    /// Two decoders. What they make of a token is the sequence's vector, times one or two, beside
+    /// what the token shows.
+    fn reconstruct(
+        &self,
+        stack: usize,
+        batch: &Ids<B>,
+        vectors: Tensor<B, 2>,
+        shown: Shown<B>,
+    ) -> Option<Tensor<B, 3>> {
+        let [rows, width] = vectors.dims();
+        let values = match shown {
+            Shown::View(view) => self.encode(batch, view).values,
+            // What stands at each place alone.
+            Shown::Arranged(arrangement) => {
+                let ids = arranged_ids(&arrangement, batch.ids.clone());
+                let [rows, places] = ids.dims();
+                let hidden = arrangement.places.iter().flatten().map(|(_, hidden)| *hidden);
+                let hidden = TensorData::new(hidden.collect::<Vec<bool>>(), [rows, places]);
+                let hidden = Tensor::from_data(hidden, &batch.ids.device());
+                let batch = Ids { ids, layout: Layout::new(rows, places) };
+                self.encode(&batch, View::hiding(hidden)).values
+            }
+        };
+        let scale = (stack + 1) as f64;
+        (stack < 2).then(|| values + vectors.mul_scalar(scale).reshape([rows, 1, width]))
+    }
+
+    fn supervised(&self, batch: &Ids<B>, _: &mut StepContext<'_>) -> Loss<B> {
+        Loss::nothing(&batch.ids.device())
     }
 }
 

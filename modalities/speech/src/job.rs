@@ -162,20 +162,12 @@ fn offers(config: &SpeechModelConfig) -> Offers {
         ahead: 2,
         quantiser: Ok(()),
         blocks: Ok(()),
-        pairs: offer(false, "needs pairs of recordings, of which the data says nothing"),
-        grades: offer(false, "needs graded pairs of texts; recordings have none"),
         dropout: offer(
             config.backbone.drops() || config.frontend.dropout > 0.0,
             "hears a recording twice, which is the same without dropout: set some in \
              `model.parts.backbone`, or `views.hidden`",
         ),
-        writing: offer(false, "writes ids of a vocabulary; speech is sound"),
-        preferences: offer(false, "needs better answers beside worse; recordings have none"),
-        answers: offer(false, "rewards answers in words"),
-        places: Ok(()),
-        judge: Ok(()),
-        reconstruction: Ok(()),
-        tasks: Vec::new(),
+        ..Offers::none("recordings")
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     order::Ordered,
     packing::{Packed, PackedSource, PackingError},
     recipe::{TextData, TextSource, Validation, Windows},
+    salience::Salience,
     sources::{Counter, StageDataError, cache_dir, documents, size},
     tokenizer::TextTokenizer,
 };
@@ -146,9 +147,10 @@ fn open_in(
         return Ok(StageData { train, shuffle, validation: held(validation), tokenizer });
     };
     let terms = Terms::new(&lexicon.read()?, &tokenizer)?;
-    let validation = validation.into_iter().map(|held| WithTerms::told(&terms, held)).collect();
-    let train = Arc::new(WithTerms { source: train, terms });
-    Ok(StageData { train, shuffle, validation: held(validation), tokenizer })
+    let salience = lexicon.salient.map(|share| Salience::count(&train, share)).transpose()?;
+    let with = WithTerms { source: train, terms, salience };
+    let validation = held(validation.into_iter().map(|held| with.told(held)).collect());
+    Ok(StageData { train: Arc::new(with), shuffle, validation, tokenizer })
 }
 
 /// Rows of a task as examples, on all cores, in their order.

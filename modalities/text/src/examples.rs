@@ -226,6 +226,27 @@ impl TextHostBatch {
         seen(&self.text) + self.written.as_ref().map_or(0, |written| seen(&written.seen))
     }
 
+    /// The beginnings and the ends of its texts, cut in the middle; the former the longer.
+    pub(crate) fn halves(&self) -> [Vec<Example>; 2] {
+        let tokens = self.text.tokens;
+        let part = |row: usize, part: Range<usize>| {
+            let part = row * tokens + part.start..row * tokens + part.end;
+            let flags = |flags: &[bool]| flags.get(part.clone()).unwrap_or_default().to_vec();
+            Example {
+                ids: self.text.ids[part.clone()].to_vec(),
+                fixed: flags(&self.fixed),
+                starts: flags(&self.starts),
+                types: self.text.types.get(part.clone()).unwrap_or_default().to_vec(),
+                ..Example::default()
+            }
+        };
+        let rows = 0..self.text.batch;
+        let length = |row: usize| self.text.length(row);
+        let half = |row: usize| length(row).div_ceil(2);
+        let first = rows.clone().map(|row| part(row, 0..half(row))).collect();
+        [first, rows.map(|row| part(row, half(row)..length(row))).collect()]
+    }
+
     /// Uploads it for a model with this embedding.
     pub fn upload<B: Backend>(
         self,
@@ -296,6 +317,13 @@ mod tests {
         assert_eq!(written.seen.ids, [1, 5, 6, 1, 9, 9]);
         assert_eq!(written.next, [5, 6, 7, 8, IGNORED, IGNORED]);
         assert_eq!(batch.tokens(), 6 + 4);
+        let [first, second] = batch.halves();
+        assert_eq!((&first[0].ids[..], &first[1].ids[..]), (&[1, 2][..], &[5][..]));
+        assert_eq!((&second[0].ids[..], &second[1].ids[..]), (&[3, 4][..], &[6][..]));
+        assert_eq!(
+            (&second[0].fixed[..], &second[1].fixed[..]),
+            (&[false, true][..], &[false][..])
+        );
         let other = Example { label: Some(Label::Class(0)), ..short.clone() };
         assert_eq!(collate(&[long.clone(), other], &special).labels, None);
         let elsewhere = Example { task: Some("other".into()), ..short };

@@ -95,6 +95,18 @@ impl TextJob {
                 let problem = "says how good texts are, which `graded` learns from";
                 return Err(of_data(&format!("{}.control", task_key(name)), problem));
             }
+            let documents = reads_documents(data);
+            if documents && data.packing.cross && stage.objective.pools() {
+                let problem = "has to be false for an objective that makes one vector of a \
+                               sequence: `paired` without pairs, `bottleneck`; several documents \
+                               in a row are not one text";
+                return Err(of_data("packing.cross", problem));
+            }
+            if documents && !data.packing.cross && data.windows == Windows::Anywhere {
+                let problem = "may be \"anywhere\" only where sequences go on from one document to \
+                               the next (`data.packing.cross`); use \"cut\"";
+                return Err(of_data("windows", problem));
+            }
             for (key, length) in lengths(data) {
                 if let Some(longest) = config.longest().filter(|most| length > *most) {
                     let problem =
@@ -107,8 +119,16 @@ impl TextJob {
             let writes = config.writes_on() || config.decoder.is_some();
             let sources = recipe.last_data().sources.len();
             let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
+            let scores = recipe.stage.last().is_none_or(|stage| {
+                // What an encoder-decoder learns with labels is to write.
+                stage.objective.writes_vocabulary() || config.decoder.is_some()
+            });
             let problem = match &evaluation.kind {
-                EvaluationKind::Language(_) if !config.writes_on() => WRITES.into(),
+                EvaluationKind::Language(_) if !scores => {
+                    "asks the head that scores the vocabulary, which the last stage's objective \
+                     does not train"
+                        .into()
+                }
                 EvaluationKind::Language(LanguageEvaluation { source: Some(source), .. })
                     if *source >= sources =>
                 {
@@ -208,8 +228,12 @@ impl TextJob {
 fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
     let tasks =
         data.tasks().map(|(name, task)| (format!("{}.length", task_key(name)), task.length));
-    let documents = data.tasks().next().is_none() || data.unlabelled > 0.0;
-    tasks.chain(documents.then(|| ("packing.length".to_owned(), data.packing.length)))
+    tasks.chain(reads_documents(data).then(|| ("packing.length".to_owned(), data.packing.length)))
+}
+
+/// Whether documents are learnt from, alone or beside tasks.
+fn reads_documents(data: &TextData) -> bool {
+    data.tasks().next().is_none() || data.unlabelled > 0.0
 }
 
 /// What evaluations of writers want.

@@ -1,9 +1,10 @@
 //! Words of a field, which masked training hides rather than others: Chinese MentalBERT,
-//! <https://arxiv.org/abs/2402.09151>.
+//! <https://arxiv.org/abs/2402.09151>; or of each document, see [`crate::salience`].
 
 use crate::{
     examples::Example,
     metrics::is_unspaced,
+    salience::Salience,
     tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{Size, Source};
@@ -25,13 +26,17 @@ pub struct Lexicon {
     /// More of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<String>,
+    /// The share of each document's different words that are taken to be in it, too: those that it
+    /// has often and few others have (TF-IDF, <https://arxiv.org/abs/2407.00648>).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub salient: Option<f64>,
 }
 
 impl Lexicon {
     /// The words, in the order of files and lines.
     ///
     /// # Errors
-    /// When a file cannot be read, or there are none.
+    /// When a file cannot be read, a share is none, or there is nothing.
     pub fn read(&self) -> Result<Vec<String>, DataError> {
         let mut words = Vec::new();
         for path in &self.paths {
@@ -43,6 +48,14 @@ impl Lexicon {
         }
         words.extend(self.words.iter().map(|word| word.trim().to_owned()));
         words.retain(|word| !word.is_empty());
+        match self.salient {
+            Some(share) if share > 0.0 && share <= 1.0 => return Ok(words),
+            Some(share) => {
+                let expected = "above 0, and 1 at most";
+                return Err(DataError::config("data.lexicon.salient", share, expected));
+            }
+            None => {}
+        }
         if words.is_empty() {
             return Err(DataError::config("data.lexicon", "empty", "at least one word"));
         }
@@ -104,12 +117,23 @@ impl Terms {
 pub(crate) struct WithTerms {
     pub source: TaskSource<Example>,
     pub terms: Terms,
+    /// What says which words are each document's own.
+    pub salience: Option<Salience>,
 }
 
 impl WithTerms {
     /// An example that knows.
-    pub fn told(terms: &Terms, example: Example) -> Example {
-        Example { terms: terms.find(&example.ids, &example.starts), ..example }
+    pub fn told(&self, example: Example) -> Example {
+        let mut terms = self.terms.find(&example.ids, &example.starts);
+        let salient = self.salience.iter().flat_map(|salience| salience.find(&example));
+        let apart = |one: &Range<usize>, other: &Range<usize>| {
+            one.end <= other.start || other.end <= one.start
+        };
+        let salient: Vec<Range<usize>> =
+            salient.filter(|one| terms.iter().all(|term| apart(one, term))).collect();
+        terms.extend(salient);
+        terms.sort_by_key(|term| term.start);
+        Example { terms, ..example }
     }
 }
 
@@ -122,7 +146,7 @@ impl Source for WithTerms {
     }
 
     fn example(&self, index: u64) -> Result<Example, TaskSourceError> {
-        Ok(Self::told(&self.terms, self.source.example(index)?))
+        Ok(self.told(self.source.example(index)?))
     }
 }
 
@@ -158,9 +182,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("words.txt");
         std::fs::write(&path, "grief\t0.9\n\n heavy heart \n").unwrap();
-        let lexicon = Lexicon { paths: vec![path], words: vec!["sad".into()] };
+        let lexicon = Lexicon { paths: vec![path], words: vec!["sad".into()], salient: None };
         assert_eq!(lexicon.read().unwrap(), ["grief", "heavy heart", "sad"]);
         assert!(Lexicon::default().read().is_err());
+        let salient = |share| Lexicon { salient: Some(share), ..Lexicon::default() }.read();
+        assert!(salient(0.2).unwrap().is_empty());
+        assert!(salient(0.0).unwrap_err().to_string().contains("data.lexicon.salient"));
         let missing = Lexicon { paths: vec!["no-such-lexicon.txt".into()], ..Lexicon::default() };
         assert!(missing.read().unwrap_err().to_string().contains("no-such-lexicon.txt"));
     }

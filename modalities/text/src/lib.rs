@@ -41,6 +41,7 @@ pub mod pointer;
 pub mod predict;
 pub mod presets;
 pub mod recipe;
+mod salience;
 pub mod sources;
 mod stage_model;
 pub mod task;

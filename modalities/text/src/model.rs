@@ -41,8 +41,8 @@ pub struct TextModel<B: Backend> {
     pub judge: Option<Linear<B>>,
     /// Proposes what might stand in the place of hidden tokens.
     pub generator: Option<Generator<B>>,
-    /// Tells a text again from its vector.
-    pub bottleneck: Option<Transformer<B>>,
+    /// Each tells a text again from its vector.
+    pub bottleneck: Vec<Transformer<B>>,
     #[module(skip)]
     config: TextModelConfig,
 }
@@ -108,7 +108,9 @@ impl<B: Backend> TextModel<B> {
                 .collect(),
             judge: config.judge.then(|| LinearConfig::new(width, 1).init(device)),
             generator: config.generator.as_ref().map(|one| Generator::new(one, width, device)),
-            bottleneck: config.bottleneck.as_ref().map(|stack| stack.init(width, device)),
+            bottleneck: (config.bottleneck.iter().flat_map(|stacks| &stacks.0))
+                .map(|stack| stack.init(width, device))
+                .collect(),
             config,
         })
     }

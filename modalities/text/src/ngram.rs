@@ -49,9 +49,16 @@ impl Ngrams {
         }
     }
 
-    /// The mean cross-entropy of the tokens that count but the first of each sequence, in nats, by
-    /// contexts of at most `order - 1` tokens. Sequences are ids, and which of them count; all if
-    /// empty.
+    /// The cross-entropy of the token at a place of a sequence, in nats, by a context of at most
+    /// `order - 1` tokens before it.
+    pub fn nats_at(&self, ids: &[u32], at: usize, order: usize) -> f64 {
+        let from = at - order.saturating_sub(1).min(at).min(CONTEXT);
+        let id = ids.get(at).copied().unwrap_or_default();
+        -self.probability(ids.get(from..at).unwrap_or_default(), id).ln()
+    }
+
+    /// The mean of [`Self::nats_at`] over the tokens that count but the first of each sequence.
+    /// Sequences are ids, and which of them count; all if empty.
     pub fn nats<'a>(
         &self,
         sequences: impl Iterator<Item = (&'a [u32], &'a [bool])>,
@@ -60,12 +67,18 @@ impl Ngrams {
         let (mut sum, mut count) = (0.0, 0usize);
         for (ids, counted) in sequences {
             for at in (1..ids.len()).filter(|at| counted.get(*at) != Some(&false)) {
-                let context = &ids[at - (order.saturating_sub(1)).min(at).min(CONTEXT)..at];
-                sum -= self.probability(context, ids[at]).ln();
+                sum += self.nats_at(ids, at, order);
                 count += 1;
             }
         }
         sum / count.max(1) as f64
+    }
+
+    /// The id that was counted most, of those wanted; the smallest of several.
+    pub fn most_frequent(&self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+        let (counts, _) = self.followers.get::<[u32]>(&[])?;
+        let wanted = counts.iter().filter(|(id, _)| wanted(**id));
+        wanted.max_by_key(|(id, count)| (**count, std::cmp::Reverse(**id))).map(|(id, _)| *id)
     }
 }
 
@@ -86,6 +99,11 @@ mod tests {
             let sum: f64 = (0..3).map(|id| ngrams.probability(context, id)).sum();
             assert!((sum - 1.0).abs() < 1e-12);
         }
+        assert_eq!(ngrams.most_frequent(|_| true), Some(0));
+        assert_eq!(ngrams.most_frequent(|id| id > 1), Some(2));
+        assert!(
+            (ngrams.nats_at(&[2, 1, 0], 2, 2) - -ngrams.probability(&[1], 0).ln()).abs() < 1e-12
+        );
         let sequence = [0, 1, 0, 1, 0, 1];
         let nats = |order| ngrams.nats([(&sequence[..], &[][..])].into_iter(), order);
         assert!(nats(3) < nats(2) && nats(2) < nats(1));

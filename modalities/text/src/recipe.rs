@@ -230,8 +230,10 @@ pub struct TextEvaluation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvaluationKind {
-    /// How well a decoder knows what comes next in the text kept for validation: cross-entropy in
-    /// nats a token, perplexity, and bits a byte.
+    /// How well a model knows the text kept for validation. A decoder, what comes next:
+    /// cross-entropy in nats a token, perplexity, and bits a byte. An encoder, tokens that are
+    /// hidden: cross-entropy, pseudo-perplexity, and how many it tells right. An encoder-decoder,
+    /// spans that are taken out: cross-entropy and perplexity.
     Language(LanguageEvaluation),
     /// Texts that a decoder goes on with, for the report.
     Samples(SampleEvaluation),
@@ -293,11 +295,14 @@ pub struct LanguageEvaluation {
     /// The number of the source, from 0, whose text is measured; of all sources if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<usize>,
+    /// The share of tokens that is hidden from an encoder, above 0 and below 1; the same ones for
+    /// each model.
+    pub hidden: f64,
 }
 
 impl Default for LanguageEvaluation {
     fn default() -> Self {
-        Self { limit: 1000, source: None }
+        Self { limit: 1000, source: None, hidden: 0.15 }
     }
 }
 

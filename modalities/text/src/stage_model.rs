@@ -2,13 +2,15 @@
 
 use crate::{
     TextModelConfig,
-    config::{Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig, TaskKind},
+    config::{
+        Format, LanguageHeadConfig, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
+    },
     labelled::{Aim, LabelledTask},
     recipe::TextData,
     tokenizer::{Role, TextTokenizer},
 };
 use kiln_nn::{Activation, PositionConfig, TransformerConfig};
-use kiln_objectives::{Graded, Objective, Offers, Views, both_sides, offer};
+use kiln_objectives::{Graded, Objective, Offers, both_sides, offer};
 use kiln_train::task::TaskError;
 
 /// With the heads that an objective trains.
@@ -18,21 +20,7 @@ pub(crate) fn with_heads(
     tasks: &[LabelledTask<'_>],
 ) -> TextModelConfig {
     let mut config = config.clone();
-    let vocabulary = |objective: &Objective| {
-        matches!(
-            objective,
-            Objective::Masked(_)
-                | Objective::Autoregressive(_)
-                | Objective::Denoising(_)
-                | Objective::Permuted(_)
-                | Objective::Replaced(_)
-                | Objective::Bottleneck(_)
-                | Objective::Graded(_)
-                | Objective::Preference(_)
-                | Objective::Rewarded(_)
-        )
-    };
-    if objective.has(vocabulary) || tasks.iter().any(|task| task.aim == Aim::Write) {
+    if objective.writes_vocabulary() || tasks.iter().any(|task| task.aim == Aim::Write) {
         config.language.get_or_insert_with(LanguageHeadConfig::default);
     } else {
         config.language = None;
@@ -41,12 +29,15 @@ pub(crate) fn with_heads(
     let values = |one: &Objective| matches!(one, Objective::Graded(Graded::Advantage(_)));
     config.judge = replaces || objective.has(values);
     config.generator = config.generator.filter(|_| replaces);
-    if !objective.has(|one| matches!(one, Objective::Bottleneck(_))) {
-        config.bottleneck = None;
-    } else if config.bottleneck.is_none() {
-        // One block of the backbone's kind.
-        config.bottleneck = Some(TransformerConfig { layers: 1, ..config.backbone.clone() });
-    }
+    let decoders = objective.each().into_iter().filter_map(|one| match one {
+        Objective::Bottleneck(bottleneck) => Some(bottleneck.decoders.len()),
+        _ => None,
+    });
+    config.bottleneck = decoders.max().map(|count| {
+        // One block of the backbone's kind each.
+        let own = || Stacks(vec![TransformerConfig { layers: 1, ..config.backbone.clone() }]);
+        config.bottleneck.take().unwrap_or_else(own).resized(count)
+    });
     let before = (config.task.take(), std::mem::take(&mut config.tasks));
     for task in tasks {
         let Aim::Head(kind, labels) = &task.aim else { continue };
@@ -107,36 +98,24 @@ pub(crate) fn stage_config(
     if config.format.is_none() || config.vocabulary < tokenizer.vocabulary() {
         config.vocabulary = tokenizer.vocabulary();
     }
-    for objective in objective.each() {
-        let hides = match objective {
-            Objective::Masked(_)
-            | Objective::SelfDistillation(_)
-            | Objective::Permuted(_)
-            | Objective::Replaced(_)
-            | Objective::Bottleneck(_) => true,
-            Objective::Paired(paired) => tasks.is_empty() && paired.views != Views::Dropout,
-            _ => false,
-        };
-        if hides {
-            tokenizer.need(Role::Mask, "training on hidden tokens, to stand for them")?;
-        }
-        if let Objective::Denoising(_) = objective
-            && config.special.sentinels.is_none()
-        {
-            let problem = "`denoising` needs sentinels that stand for what is taken out, and the \
-                           tokenizer has none (`<extra_id_0>` and on): train one with \
-                           `data.tokenizer.train.sentinels = 100`";
-            return Err(problem.into());
-        }
+    if objective.hides_tokens(!tasks.is_empty()) {
+        tokenizer.need(Role::Mask, "training on hidden tokens, to stand for them")?;
+    }
+    let denoises = |one: &Objective| matches!(one, Objective::Denoising(_));
+    if objective.has(denoises) && config.special.sentinels.is_none() {
+        let problem = "`denoising` needs sentinels that stand for what is taken out, and the \
+                       tokenizer has none (`<extra_id_0>` and on): train one with \
+                       `data.tokenizer.train.sentinels = 100`";
+        return Err(problem.into());
     }
     let sentinels = config.special.sentinels().len();
     let modes = objective.each().into_iter().filter_map(|one| match one {
-        Objective::Denoising(denoising) => Some(&denoising.denoisers),
+        Objective::Denoising(denoising) => Some(denoising.modes()),
         _ => None,
     });
-    if let Some(mode) = modes.flatten().filter_map(|one| one.mode).find(|mode| *mode >= sentinels) {
+    if let Some(modes) = modes.max().filter(|modes| *modes > 0 && *modes >= sentinels) {
         let problem = format!(
-            "`denoising` has the mode {mode}, and the tokenizer {sentinels} sentinels to stand for \
+            "`denoising` has {modes} modes, and the tokenizer {sentinels} sentinels to stand for \
              modes and spans: train one with more (`data.tokenizer.train.sentinels`)"
         );
         return Err(problem.into());
@@ -161,7 +140,6 @@ pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
             "trains decoders; this model is an encoder-decoder: use `denoising`, or `supervised` \
              with pairs",
         ),
-        ahead: 1,
         quantiser: offer(
             false,
             "needs a quantiser of what tokens are made of; words are ids already: use `paired`",
@@ -195,6 +173,6 @@ pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
             config.decoder.is_none(),
             "trains encoders; this model is an encoder-decoder",
         ),
-        tasks: Vec::new(),
+        ..Offers::none("texts")
     }
 }

@@ -11,9 +11,10 @@ use burn::{
     tensor::{Int, Tensor, TensorData},
 };
 use kiln_core::{
-    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Seed, StepContext, Targets, TokenModel,
-    Tokens, View,
+    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Seed, Shown, StepContext, Targets,
+    TokenModel, Tokens, View,
 };
+use kiln_nn::{Pass, Positions};
 use kiln_objectives::Autoregressive;
 use rand::RngExt as _;
 
@@ -83,39 +84,8 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 
     fn arranged(&self, batch: &TextBatch<B>, arrangement: &Arrangement) -> Option<Tensor<B, 3>> {
-        let mask = self.config().special.mask?;
-        let tokens = batch.host.text.tokens;
-        let places = arrangement.places.first().map_or(0, Vec::len);
-        let rows = arrangement.places.iter().enumerate();
-        let ids = rows.flat_map(|(row, places)| {
-            let ids = &batch.host.text.ids;
-            let id = move |at: usize| ids.get(row * tokens + at).copied().unwrap_or(mask);
-            places.iter().map(move |(at, hidden)| if *hidden { mask } else { id(*at) })
-        });
-        let begins = batch.host.text.begins();
-        let begin = |row: usize, at: usize| begins.get(row * tokens + at).copied().unwrap_or(0);
-        let rows = arrangement.places.iter().enumerate();
-        let positions = rows.flat_map(|(row, places)| {
-            places.iter().map(move |(at, _)| (at.saturating_sub(begin(row, *at))) as u32)
-        });
-        let host = HostText {
-            batch: arrangement.places.len(),
-            tokens: places,
-            ids: ids.collect(),
-            positions: positions.collect(),
-            ..HostText::default()
-        };
-        let device = batch.device();
-        let sees = arrangement.sees.iter().enumerate().map(|(at, sees)| {
-            // Documents in a row do not see each other.
-            let (row, from, to) = (at / (places * places), at / places % places, at % places);
-            let of = |place: usize| begin(row, arrangement.places[row][place].0);
-            if *sees && of(from) == of(to) { 0.0 } else { UNSEEN }
-        });
-        let shape = [host.batch, 1, places, places];
-        let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);
-        let bias = Some(Tensor::from_data(bias, &device));
-        let text = host.upload::<B>(&self.config().embedding, &device);
+        let (text, bias) = self.rearranged(batch, arrangement)?;
+        let bias = Some(bias);
         Some(self.read(&text, Reading { causal: Some(false), bias, ..Reading::default() }).values)
     }
 
@@ -136,22 +106,53 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         Some(self.judge.as_ref()?.forward(values).squeeze_dim(2))
     }
 
+    fn halves(&self, batch: &TextBatch<B>) -> Option<[TextBatch<B>; 2]> {
+        let [first, second] = batch.host.halves();
+        if second.iter().all(|half| half.ids.is_empty()) {
+            return None;
+        }
+        Some([self.batch_of(&first, batch), self.batch_of(&second, batch)])
+    }
+
     fn reconstruct(
         &self,
+        stack: usize,
         batch: &TextBatch<B>,
         vectors: Tensor<B, 2>,
-        view: View<B>,
+        shown: Shown<B>,
     ) -> Option<Tensor<B, 3>> {
-        let stack = self.bottleneck.as_ref()?;
-        let values = self.embedding.forward(&self.seen(batch, view), 0);
+        let stack = self.bottleneck.get(stack)?;
+        let (text, bias) = match shown {
+            Shown::View(view) => (self.seen(batch, view), None),
+            Shown::Arranged(arrangement) => {
+                let (text, bias) = self.rearranged(batch, &arrangement)?;
+                (text, Some(bias))
+            }
+        };
+        let values = self.embedding.forward(&text, 0);
         let [rows, tokens, width] = values.dims();
+        let device = values.device();
+        // The vector stands before all others, which see it.
         let values = Tensor::cat(vec![vectors.reshape([rows, 1, width]), values], 1);
-        let mask_pad = batch.text.mask_pad.clone().map(|pad| {
-            let first =
-                pad.clone().narrow(1, 0, 1).bool_and(pad.clone().narrow(1, 0, 1).bool_not());
-            Tensor::cat(vec![first, pad], 1)
+        let mask_pad = text.mask_pad.map(|pad| {
+            let seen = Tensor::<B, 2, Int>::zeros([rows, 1], &device).bool();
+            Tensor::cat(vec![seen, pad], 1)
         });
-        let told = stack.forward(Tokens { values, mask_pad, channels: 1 }, false);
+        let bias = bias.map(|bias| {
+            let seen = Tensor::zeros([rows, 1, tokens, 1], &device);
+            let alone = Tensor::full([rows, 1, 1, tokens], UNSEEN, &device);
+            let first = Tensor::cat(vec![Tensor::zeros([rows, 1, 1, 1], &device), alone], 3);
+            Tensor::cat(vec![first, Tensor::cat(vec![seen, bias], 3)], 2)
+        });
+        let positions = text.positions.map(|positions| Positions {
+            ids: Tensor::cat(
+                vec![Tensor::zeros([rows, 1], &device), positions.ids.add_scalar(1)],
+                1,
+            ),
+            count: positions.count + 1,
+        });
+        let pass = Pass { bias, positions, ..Pass::default() };
+        let told = stack.pass(Tokens { values, mask_pad, channels: 1 }, pass);
         Some(told.values.narrow(1, 1, tokens))
     }
 
@@ -272,6 +273,48 @@ impl<B: Backend> TextModel<B> {
     fn batch_of(&self, examples: &[Example], beside: &TextBatch<B>) -> TextBatch<B> {
         let config = self.config();
         collate(examples, &config.special).upload::<B>(&config.embedding, &beside.device())
+    }
+
+    /// A batch's tokens in another order, and what keeps those apart that do not see each other,
+    /// `[batch, 1, places, places]`. `None` where nothing stands for hidden ones.
+    fn rearranged(
+        &self,
+        batch: &TextBatch<B>,
+        arrangement: &Arrangement,
+    ) -> Option<(Text<B>, Tensor<B, 4>)> {
+        let mask = self.config().special.mask?;
+        let tokens = batch.host.text.tokens;
+        let places = arrangement.places.first().map_or(0, Vec::len);
+        let rows = arrangement.places.iter().enumerate();
+        let ids = rows.flat_map(|(row, places)| {
+            let ids = &batch.host.text.ids;
+            let id = move |at: usize| ids.get(row * tokens + at).copied().unwrap_or(mask);
+            places.iter().map(move |(at, hidden)| if *hidden { mask } else { id(*at) })
+        });
+        let begins = batch.host.text.begins();
+        let begin = |row: usize, at: usize| begins.get(row * tokens + at).copied().unwrap_or(0);
+        let rows = arrangement.places.iter().enumerate();
+        let positions = rows.flat_map(|(row, places)| {
+            places.iter().map(move |(at, _)| (at.saturating_sub(begin(row, *at))) as u32)
+        });
+        let host = HostText {
+            batch: arrangement.places.len(),
+            tokens: places,
+            ids: ids.collect(),
+            positions: positions.collect(),
+            ..HostText::default()
+        };
+        let device = batch.device();
+        let sees = arrangement.sees.iter().enumerate().map(|(at, sees)| {
+            // Documents in a row do not see each other.
+            let (row, from, to) = (at / (places * places), at / places % places, at % places);
+            let of = |place: usize| begin(row, arrangement.places[row][place].0);
+            if *sees && of(from) == of(to) { 0.0 } else { UNSEEN }
+        });
+        let shape = [host.batch, 1, places, places];
+        let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);
+        let text = host.upload::<B>(&self.config().embedding, &device);
+        Some((text, Tensor::from_data(bias, &device)))
     }
 
     /// A batch's texts with tokens hidden or exchanged.

@@ -119,28 +119,18 @@ fn offers(config: &SeriesModelConfig) -> Offers {
                  the number of patches it may look at",
             )
         },
-        ahead: 1,
-        quantiser: offer(false, "needs a quantiser, which models of series do not have"),
         blocks: offer(
             matches!(config.backbone, BackboneConfig::Transformer(_)),
             "predicts what a teacher's blocks give, which only transformers show \
              (`model.parts.backbone.transformer`)",
         ),
-        // Windows bring no pairs: they are seen twice.
-        pairs: offer(false, "needs pairs of series, of which the data says nothing"),
-        grades: offer(false, "needs graded pairs of texts; series have none"),
         dropout: offer(
             config.backbone.drops(),
             "sees a window twice, which are the same without dropout: set some in \
              `model.parts.backbone`, or `views.hidden`",
         ),
-        writing: offer(false, "writes ids of a vocabulary; series are numbers"),
-        preferences: offer(false, "needs better answers beside worse; series have none"),
-        answers: offer(false, "rewards answers in words"),
-        places: Ok(()),
-        judge: Ok(()),
-        reconstruction: Ok(()),
         tasks: config.labels.iter().map(|label| label.task().to_owned()).collect(),
+        ..Offers::none("series")
     }
 }
 

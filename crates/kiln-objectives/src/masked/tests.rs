@@ -115,3 +115,34 @@ fn terms_are_hidden_first_and_whole() {
     assert!((0..20).map(one).any(|hidden| !(hidden[2] && hidden[6])));
     assert!(Masked { lexicon: 1.5, ..half }.validate().is_err());
 }
+
+#[test]
+fn documents_in_a_row_have_their_parts_and_no_run_crosses_a_border() {
+    let layout = Layout { documents: Some(vec![0, 6, 16, 20]), ..Layout::new(1, 20) };
+    let segments = layout.segments(0);
+    let count = |row: &[bool]| row.iter().filter(|hidden| **hidden).count();
+    for kind in [MaskedKind::Random, MaskedKind::Block(3), MaskedKind::Ngrams(3), MaskedKind::Tail]
+    {
+        let masked = Masked { ratio: 0.5, kind, ..Masked::default() };
+        for seed in 0..20 {
+            let hidden = masked.sample(&layout, &mut Seed::new(seed).rng());
+            let counts: Vec<usize> =
+                segments.iter().map(|segment| count(&hidden[segment.clone()])).collect();
+            assert_eq!(counts, [3, 5, 2], "{kind:?}");
+        }
+    }
+    let tail = Masked { ratio: 0.5, kind: MaskedKind::Tail, ..Masked::default() };
+    let hidden = tail.sample(&layout, &mut Seed::new(0).rng());
+    assert!(!hidden[2] && hidden[3] && hidden[5] && !hidden[6]);
+    // Runs of seven stand in the one document that has room for them.
+    let spans = Masked { ratio: 0.4, kind: MaskedKind::Spans(7), ..Masked::default() };
+    let sample = |seed| spans.sample(&layout, &mut Seed::new(seed).rng());
+    let drawn: Vec<Vec<bool>> = (0..20).map(sample).collect();
+    assert!(drawn.iter().all(|hidden| count(&hidden[..6]) + count(&hidden[16..]) == 0));
+    assert!(drawn.iter().any(|hidden| count(&hidden[6..16]) == 7));
+    // A term that would cross a border is none.
+    let terms = Some(vec![vec![4..8, 9..11]]);
+    let guided = Masked { ratio: 0.3, lexicon: 1.0, ..Masked::default() };
+    let hidden = guided.sample(&Layout { terms, ..layout }, &mut Seed::new(1).rng());
+    assert!(hidden[9] && hidden[10] && count(&hidden) == 6);
+}

@@ -6,7 +6,7 @@ mod parts;
 
 pub use parts::{
     BranchesConfig, EmbeddingConfig, Format, GeneratorConfig, LanguageHeadConfig, PoolerConfig,
-    Pooling, SpecialIds, TaskHeadConfig, TaskKind,
+    Pooling, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
 };
 
 use kiln_nn::{ConfigError, TransformerConfig};
@@ -55,9 +55,10 @@ pub struct TextModelConfig {
     /// What proposes tokens for `replaced`; the model itself if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorConfig>,
-    /// A small backbone that tells a text again from its vector, for `bottleneck`.
+    /// Small backbones that tell a text again from its vector, for `bottleneck`: one for each of
+    /// its decoders, the last for those that are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bottleneck: Option<TransformerConfig>,
+    pub bottleneck: Option<Stacks>,
     /// Ids with a meaning of their own.
     pub special: SpecialIds,
     /// The deviation of random weights, and biases of zero, as BERT and GPT-2 have them; what each
@@ -163,8 +164,8 @@ impl TextModelConfig {
             return Err(ConfigError::new("embedding.first_position", found, expected));
         }
         self.backbone.validate(self.width).map_err(|error| error.within("backbone"))?;
-        if let Some(bottleneck) = &self.bottleneck {
-            bottleneck.validate(self.width).map_err(|error| error.within("bottleneck"))?;
+        for stack in self.bottleneck.iter().flat_map(|stacks| &stacks.0) {
+            stack.validate(self.width).map_err(|error| error.within("bottleneck"))?;
         }
         if let Some(generator) = &self.generator {
             generator.validate().map_err(|error| error.within("generator"))?;
@@ -243,6 +244,23 @@ mod tests {
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TextModelConfig>(&json).unwrap(), config);
         assert!(serde_json::from_str::<TextModelConfig>(r#"{"widht": 3}"#).is_err());
+    }
+
+    #[test]
+    fn a_bottleneck_is_one_stack_or_several() {
+        let stacks = |json: &str| serde_json::from_str::<Stacks>(json).map(|stacks| stacks.0);
+        let one = stacks(r#"{"layers": 1}"#).unwrap();
+        let both = stacks(r#"[{"layers": 1}, {"layers": 2}]"#).unwrap();
+        assert_eq!((one.len(), both.len(), both[1].layers), (1, 2, 2));
+        assert_eq!(both[0], one[0]);
+        assert!(stacks(r#"[{"layres": 1}]"#).unwrap_err().to_string().contains("layres"));
+        let three = Stacks(both).resized(3).0;
+        assert_eq!(three.iter().map(|stack| stack.layers).collect::<Vec<_>>(), [1, 2, 2]);
+        let config = TextModelConfig {
+            bottleneck: Some(Stacks(vec![TransformerConfig { heads: 5, ..one[0].clone() }])),
+            ..TextModelConfig::default()
+        };
+        assert_eq!(config.validate().unwrap_err().key, "bottleneck.heads");
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! The parts of a text model.
 
 use kiln_nn::{Activation, ConfigError, TransformerConfig};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{
+        MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer, value::SeqAccessDeserializer,
+    },
+};
+use std::{borrow::Cow, fmt};
 
 /// How ids become vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -260,4 +266,53 @@ pub enum Format {
     T5,
     /// Our own, which expresses every model.
     KilnText,
+}
+/// Stacks of blocks: written as one, or as a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Stacks(pub Vec<TransformerConfig>);
+
+impl Stacks {
+    /// So many: the last one serves for those that are not listed.
+    pub(crate) fn resized(mut self, count: usize) -> Self {
+        if let Some(last) = self.0.last().cloned() {
+            self.0.resize(count, last);
+        }
+        self
+    }
+}
+
+impl<'de> Deserialize<'de> for Stacks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrSeveral;
+        impl<'de> Visitor<'de> for OneOrSeveral {
+            type Value = Stacks;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a stack of blocks, or a list of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Stacks, A::Error> {
+                let one = TransformerConfig::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Stacks(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Stacks, A::Error> {
+                Ok(Stacks(Vec::deserialize(SeqAccessDeserializer::new(list))?))
+            }
+        }
+        deserializer.deserialize_any(OneOrSeveral)
+    }
+}
+
+impl JsonSchema for Stacks {
+    fn schema_name() -> Cow<'static, str> {
+        "Stacks".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<TransformerConfig>();
+        let several = generator.subschema_for::<Vec<TransformerConfig>>();
+        json_schema!({ "description": "Stacks of blocks: one, or a list.", "anyOf": [one, several] })
+    }
 }

@@ -1,40 +1,60 @@
-//! How well a decoder knows what comes next.
+//! How well a model knows a text: a decoder what comes next, others what is hidden or taken out.
 
 use super::Subject;
-use crate::{data, examples::Example, ngram::Ngrams, recipe::LanguageEvaluation};
+use crate::{
+    data::{self, StageData},
+    examples::Example,
+    ngram::Ngrams,
+    recipe::LanguageEvaluation,
+};
 use kiln_core::{Backend, LossMean, Size};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Sequences of a batch.
-const BATCH: usize = 16;
+pub(super) const BATCH: usize = 16;
 /// Training sequences that n-grams are counted in, at most.
 const COUNTED: u64 = 20_000;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Cross-entropy, perplexity and bits a byte of the text kept for validation.
+    /// How well the text kept for validation is known, in the model's own way.
     pub(super) fn language(
         &self,
         settings: &LanguageEvaluation,
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let Self { model, seed, device, .. } = *self;
         let all = self.recipe.last_data();
         let one = settings.source.map(|source| all.of_source(source));
-        let data = data::open(one.as_ref().unwrap_or(all), self.tokenizer.clone(), 1, seed)?;
+        let tokenizer = self.tokenizer.clone();
+        let data = data::open(one.as_ref().unwrap_or(all), tokenizer, 1, self.seed)?;
         let kept: Vec<&Example> = data.validation.iter().flat_map(|held| &held.examples).collect();
         let step = kept.len().div_ceil(settings.limit.max(1)).max(1);
-        let kept: Vec<&Example> = kept.into_iter().step_by(step).collect();
+        let kept: Vec<Example> = kept.into_iter().step_by(step).cloned().collect();
+        let wrong = |problem: &str| {
+            TaskError::from(format!("evaluation `{}`: {problem}", self.evaluation.name))
+        };
         if kept.is_empty() {
-            let name = &self.evaluation.name;
-            let problem =
-                format!("evaluation `{name}`: `data.validation` keeps nothing to measure on");
-            return Err(problem.into());
+            return Err(wrong("`data.validation` keeps nothing to measure on"));
         }
+        if self.model.language.is_none() {
+            return Err(wrong("the model has no head that scores the vocabulary"));
+        }
+        let config = self.model.config();
+        if config.decoder.is_some() {
+            return self.spans(&data, &kept);
+        }
+        if config.writes_on() {
+            self.next(&data, &kept)
+        } else {
+            self.hidden(&data, &kept, settings.hidden)
+        }
+    }
+
+    /// What comes next: cross-entropy, perplexity and bits a byte.
+    fn next(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
         let (mut nats, mut bytes) = (LossMean::default(), 0usize);
         for examples in kept.chunks(BATCH) {
-            let examples: Vec<Example> = examples.iter().map(|one| (*one).clone()).collect();
-            nats.add(&model.next_token_loss(&examples, device));
-            for example in &examples {
+            nats.add(&self.model.next_token_loss(examples, self.device));
+            for example in examples {
                 // The first token is never predicted.
                 let predicted = example.ids.iter().enumerate().skip(1);
                 let predicted =
@@ -45,26 +65,16 @@ impl<B: Backend> Subject<'_, B> {
             progress.advance(examples.len());
         }
         progress.finish();
-
-        let counted = match data.train.size() {
-            Size::Known(size) => size.min(COUNTED),
-            Size::Endless => COUNTED.min(2000),
+        let ngrams = self.counted(data, |example| vec![example.ids])?;
+        let guess = |order| {
+            let kept = kept.iter().map(|one| (&one.ids[..], &one.counted[..]));
+            ngrams.nats(kept, order)
         };
-        let mut ngrams = Ngrams::new(model.config().vocabulary);
-        for index in 0..counted {
-            ngrams.count(&data.train.example(index)?.ids);
-        }
-        let guesses: Vec<(&str, f64)> = [("unigram", 1), ("trigram", 3)]
-            .map(|(name, order)| {
-                let kept = kept.iter().map(|one| (&one.ids[..], &one.counted[..]));
-                (name, ngrams.nats(kept, order))
-            })
-            .to_vec();
+        let guesses = [("unigram", guess(1)), ("trigram", guess(3))];
         let mean = nats.mean();
         let a_byte = nats.count() as f64 / bytes.max(1) as f64 / std::f64::consts::LN_2;
         let row = |metric: &str, of: &dyn Fn(f64) -> f64| {
-            let guesses: Vec<(&str, f64)> =
-                guesses.iter().map(|(name, nats)| (*name, of(*nats))).collect();
+            let guesses = guesses.map(|(name, nats)| (name, of(nats)));
             self.row("language", "validation", metric, of(mean), &guesses)
         };
         Ok(vec![
@@ -72,5 +82,22 @@ impl<B: Backend> Subject<'_, B> {
             row("perplexity", &f64::exp),
             row("bits-per-byte", &|nats| nats * a_byte),
         ])
+    }
+
+    /// N-grams of what is made of training sequences.
+    pub(super) fn counted(
+        &self,
+        data: &StageData,
+        mut of: impl FnMut(Example) -> Vec<Vec<u32>>,
+    ) -> Result<Ngrams, TaskError> {
+        let counted = match data.train.size() {
+            Size::Known(size) => size.min(COUNTED),
+            Size::Endless => COUNTED.min(2000),
+        };
+        let mut ngrams = Ngrams::new(self.model.config().vocabulary);
+        for index in 0..counted {
+            of(data.train.example(index)?).iter().for_each(|ids| ngrams.count(ids));
+        }
+        Ok(ngrams)
     }
 }

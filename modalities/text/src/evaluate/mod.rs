@@ -4,6 +4,7 @@ mod alike;
 mod answered;
 mod baseline;
 mod language;
+mod masked;
 mod order;
 mod probe;
 mod samples;
