@@ -34,6 +34,7 @@ objective.autoregressive = {{}}
 steps = 60
 batch = 8
 optimizer.adamw = {{ learning_rate = 1e-2 }}
+schedule.constant = {{}}
 checkpoint_every = 10
 log_every = 1
 "#
@@ -201,22 +202,23 @@ fn of_metadata_nothing_is_learnt() {
             "\n[[evaluation]]\nname = \"view {source}\"\nkind.language = {{ source = {source} }}\n"
         )
     };
-    let cooled = "phases = [{ step = 50, weights = [0.0, 1.0] }]";
+    let cooled = "phases = [{ step = 30, weights = [0.0, 1.0] }]";
     let text = recipe(&(views + cooled)) + &evaluation(0) + &evaluation(1);
     let losses = learns(&place, &text);
     resumes(&place);
-    let last = mean(&losses[45..50]);
-    assert!(last < 0.1, "{last}");
+    let last = mean(&losses[25..30]);
+    assert!(last < 0.6, "{last}");
     let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
     let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
-    for view in ["view 0", "view 1"] {
+    let nats = |view: &str| {
         let is =
             |row: &&serde_json::Value| row["dataset"] == view && row["metric"] == "cross-entropy";
-        let nats = rows.iter().find(is).unwrap()["value"].as_f64().unwrap();
-        assert!(nats < 0.5, "{view}: {nats}");
-    }
+        rows.iter().find(is).unwrap()["value"].as_f64().unwrap()
+    };
+    // Read alone at the end, it is known best alone.
+    assert!(nats("view 1") < 0.5 && nats("view 0") > nats("view 1"), "{results}");
     place.file("bad.toml", &text.replace("source = 1 }", "source = 2 }"));
-    place.fails(&["check", "bad.toml"], 2, &["data.sources", "evaluation"]);
+    place.fails(&["check", "bad.toml"], 2, &["`data.sources` of the last stage"]);
 }
 
 /// Texts are told to be good or bad, and measured as good ones.
