@@ -50,14 +50,15 @@ pub use mixer::{Axis, Mixer, MixerBlock, MixerConfig, MixerLayer, MixerStage};
 pub use norm::{Norm, NormConfig, NormKind, RunningStatistics};
 pub use position::{
     Llama3Scaling, PositionConfig, Positions, RelativeBias, RelativeConfig, RotaryConfig,
-    RotaryScaling, sinusoid_halves, sinusoids,
+    RotaryScaling, YarnScaling, sinusoid_halves, sinusoids,
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
 pub use quantise::quantised;
 pub use sees::{Rotation, Sees};
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{
-    AcrossBlock, Cache, LocalConfig, Pass, Transformer, TransformerBlock, TransformerConfig,
+    AcrossBlock, Cache, EveryLayer, LocalConfig, Pass, Transformer, TransformerBlock,
+    TransformerConfig,
 };
 pub use wave::{
     WaveEncoder, WaveEncoderConfig, WaveLayer, WaveLayerConfig, WaveNorm, WaveNormKind,

@@ -4,6 +4,9 @@ use burn::tensor::{Bool, Int, Tensor};
 use kiln_core::Backend;
 use kiln_kernels::{RotaryOptions, rotary};
 
+/// Added to the scores of keys that are not seen: enough for a weight of zero in any precision.
+pub(crate) const UNSEEN: f64 = -1e9;
+
 /// Which tokens a token sees, and how it knows where they stand.
 #[derive(Debug, Clone)]
 pub struct Sees<B: Backend> {
@@ -54,4 +57,18 @@ impl<B: Backend> Rotation<B> {
         let options = RotaryOptions { heads: Some(heads), ..RotaryOptions::default() };
         rotary(packed, self.table.clone(), self.rows.clone(), options)
     }
+}
+
+/// Which tokens of each row are of another document than which: `[rows, tokens, tokens]`. Documents
+/// begin at the `offsets`, counted through the rows, `[documents + 1]`.
+pub(crate) fn elsewhere<B: Backend>(
+    offsets: &Tensor<B, 1, Int>,
+    [rows, tokens]: [usize; 2],
+) -> Tensor<B, 3, Bool> {
+    let ([borders], all) = (offsets.dims(), rows * tokens);
+    let places = Tensor::<B, 1, Int>::arange(0..all as i64, &offsets.device());
+    let passed = places.reshape([all, 1]).greater_equal(offsets.clone().reshape([1, borders]));
+    let document = passed.int().sum_dim(1);
+    let key = document.clone().reshape([rows, 1, tokens]);
+    document.reshape([rows, tokens, 1]).not_equal(key)
 }

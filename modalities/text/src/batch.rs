@@ -18,7 +18,8 @@ pub struct HostText {
     pub pad: Vec<bool>,
     /// The segment of each token; empty where all are of the first.
     pub types: Vec<u32>,
-    /// Where each token stands in its text; empty where that follows from its place and padding.
+    /// Where each token stands in its text, in any order; empty where that follows from its place
+    /// and padding.
     pub positions: Vec<u32>,
     /// Where each document begins, and where the last ends, counted through the batch; empty where
     /// each text is one.
@@ -120,7 +121,7 @@ impl HostText {
         let positions = (!plain || embedding.first_position > 0).then(|| {
             let positions = self.positions_of(embedding);
             let count = positions.iter().max().map_or(0, |most| *most as usize + 1);
-            Positions { ids: ints(&positions), count }
+            Positions { ids: ints(&positions), count, arranged: !self.positions.is_empty() }
         });
         Text {
             ids: ints(&self.ids),

@@ -13,6 +13,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod annotate;
+#[cfg(test)]
+mod arranged_tests;
 pub mod author;
 pub mod batch;
 mod branches;

@@ -171,7 +171,7 @@ impl<B: Backend> TextModel<B> {
         let (causal, positions) = (self.config.causal, text.positions.clone());
         let pass = || Pass { causal, positions: positions.clone(), ..Pass::default() };
         let each = |stack: &Transformer<B>, values: Tensor<B, 3>| {
-            let (row, pass) = in_a_row(values, text, pass());
+            let (row, pass) = in_a_row(stack, values, text, pass());
             stack.pass_each(row, pass).into_iter().map(|x| x.reshape(shape)).collect::<Vec<_>>()
         };
         let mut all = each(&self.backbone, values.clone());
@@ -297,13 +297,15 @@ fn through<B: Backend>(
     pass: Pass<'_, B>,
 ) -> Tokens<B> {
     let shape = values.dims();
-    let (row, pass) = in_a_row(values, text, pass);
+    let (row, pass) = in_a_row(stack, values, text, pass);
     let values = stack.pass(row, pass).values.reshape(shape);
     Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 }
 }
 
-/// What a stack takes: packed documents are one long sequence with borders.
+/// What a stack takes: packed documents are one long sequence with borders, or hidden from each
+/// other.
 fn in_a_row<'p, B: Backend>(
+    stack: &Transformer<B>,
     values: Tensor<B, 3>,
     text: &Text<B>,
     mut pass: Pass<'p, B>,
@@ -311,6 +313,13 @@ fn in_a_row<'p, B: Backend>(
     let tokens = Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 };
     let Some(documents) = &text.documents else { return (tokens, pass) };
     let [batch, count, width] = tokens.dims();
+    if let Some(apart) = stack.apart(documents, [batch, count]) {
+        pass.bias = Some(match pass.bias {
+            Some(bias) => bias + apart,
+            None => apart,
+        });
+        return (tokens, pass);
+    }
     let row = batch * count;
     pass.offsets = Some(documents.clone());
     pass.positions = pass.positions.map(|mut positions| {

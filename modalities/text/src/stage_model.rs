@@ -9,8 +9,8 @@ use crate::{
     recipe::TextData,
     tokenizer::{Role, TextTokenizer},
 };
-use kiln_nn::{Activation, PositionConfig, TransformerConfig};
-use kiln_objectives::{Graded, Objective, Offers, both_sides, offer};
+use kiln_nn::{Activation, TransformerConfig};
+use kiln_objectives::{Graded, Objective, Offer, Offers, both_sides, offer};
 use kiln_train::task::TaskError;
 
 /// With the heads that an objective trains.
@@ -124,6 +124,19 @@ pub(crate) fn stage_config(
     Ok(config)
 }
 
+/// Whether tokens can be told where they stand one by one.
+fn places(config: &TextModelConfig) -> Offer {
+    offer(
+        config.decoder.is_none(),
+        "tells tokens of one text where they stand; this model is an encoder-decoder",
+    )?;
+    offer(
+        config.embedding.positions > 0 || config.backbone.positions.is_some(),
+        "tells tokens where they stand; this model knows no positions: set \
+         `model.parts.embedding.positions` or `model.parts.backbone.positions`",
+    )
+}
+
 /// What a text model and its data offer to objectives. Heads are made where they are needed.
 pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
     let labelled = offer(
@@ -161,13 +174,7 @@ pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
             config.causal,
             "rewards what a decoder writes; this model sees all of a text at once (`model.*.causal`)",
         )),
-        places: offer(
-            config.decoder.is_none()
-                && config.backbone.local.is_none()
-                && matches!(&config.backbone.positions, None | Some(PositionConfig::Rotary(_))),
-            "tells tokens where they stand one by one, which learnt and rotary positions can: not \
-             ALiBi, relative buckets or local windows (`model.parts.backbone.positions`)",
-        ),
+        places: places(config),
         judge: Ok(()),
         reconstruction: offer(
             config.decoder.is_none(),

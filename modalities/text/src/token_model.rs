@@ -150,6 +150,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
                 1,
             ),
             count: positions.count + 1,
+            ..positions
         });
         let pass = Pass { bias, positions, ..Pass::default() };
         let told = stack.pass(Tokens { values, mask_pad, channels: 1 }, pass);

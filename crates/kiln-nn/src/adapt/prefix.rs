@@ -1,14 +1,12 @@
 //! Keys and values that all tokens see, <https://arxiv.org/abs/2101.00190>.
 
+use crate::sees::{UNSEEN, elsewhere};
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Bool, FloatDType, Int, Tensor},
 };
 use kiln_core::Backend;
 use kiln_kernels::AttentionOptions;
-
-/// Added to the scores of keys that are not seen: enough for a weight of zero in any precision.
-const UNSEEN: f64 = -1e9;
 
 /// Learnt keys and values before those of the tokens.
 #[derive(Module, Debug)]
@@ -51,7 +49,7 @@ impl<B: Backend> Prefix<B> {
             hidden = Some(outside(window, queries, keys, &device));
         }
         if let Some(offsets) = options.offsets.take() {
-            let others = elsewhere(offsets, keys);
+            let others = elsewhere(&offsets, [1, keys]).squeeze_dim(0);
             hidden = Some(match hidden {
                 Some(hidden) => hidden.bool_or(others),
                 None => others,
@@ -88,14 +86,4 @@ fn outside<B: Backend>(
     let places = |from: usize| Tensor::<B, 1, Int>::arange(from as i64..keys as i64, device);
     let rows = places(keys - queries).reshape([queries, 1]);
     (rows - places(0).reshape([1, keys])).abs().greater_equal_elem(window as i64)
-}
-
-/// Which tokens are of another document than which: `[tokens, tokens]`. Documents begin at the
-/// `offsets`, `[documents + 1]`.
-fn elsewhere<B: Backend>(offsets: Tensor<B, 1, Int>, tokens: usize) -> Tensor<B, 2, Bool> {
-    let [borders] = offsets.dims();
-    let places = Tensor::<B, 1, Int>::arange(0..tokens as i64, &offsets.device());
-    let passed = places.reshape([tokens, 1]).greater_equal(offsets.reshape([1, borders]));
-    let document = passed.int().sum_dim(1);
-    document.clone().not_equal(document.reshape([1, tokens]))
 }

@@ -75,22 +75,24 @@ impl<B: Backend> Prompt<B> {
             Tensor::cat(vec![above, bias], 2)
         });
         if known {
-            pass.positions = pass.positions.take().map(|Positions { ids, count }| Positions {
-                ids: ids + prompt as i64,
-                count: count + prompt,
+            pass.positions = pass.positions.take().map(|positions| Positions {
+                ids: positions.ids + prompt as i64,
+                count: positions.count + prompt,
+                ..positions
             });
             return (Tokens { mask_pad, ..tokens }, Without::Nothing);
         }
         if let Some(cache) = &mut pass.cache {
             cache.prompt = prompt;
         }
-        pass.positions = pass.positions.take().map(|Positions { ids, count }| {
-            let [rows, _] = ids.dims();
+        pass.positions = pass.positions.take().map(|positions| {
+            let [rows, _] = positions.ids.dims();
             let first = Tensor::<B, 1, Int>::arange(0..prompt as i64, &device);
             let first = first.unsqueeze::<2>().repeat_dim(0, rows);
             Positions {
-                ids: Tensor::cat(vec![first, ids + prompt as i64], 1),
-                count: count + prompt,
+                ids: Tensor::cat(vec![first, positions.ids + prompt as i64], 1),
+                count: positions.count + prompt,
+                ..positions
             }
         });
         let own = self.vectors.val().unsqueeze::<3>().repeat_dim(0, batch);

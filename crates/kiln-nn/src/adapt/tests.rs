@@ -186,7 +186,7 @@ fn documents_in_a_row_each_see_prefix_and_prompt() {
             let row = |offsets| {
                 // Queries are turned against the prefix, which is not: by their own document's places.
                 let ids = Tensor::from_data([[0, 1, 0, 1, 2]], &device);
-                let positions = Some(Positions { ids, count: 3 });
+                let positions = Some(Positions { ids, count: 3, arranged: false });
                 let pass = Pass { causal: number > 0, offsets, positions, ..Pass::default() };
                 model.pass(Tokens::new(x.clone()), pass).values
             };

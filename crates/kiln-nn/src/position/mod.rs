@@ -6,7 +6,7 @@ mod rotary;
 mod sinusoids;
 
 pub use relative::{RelativeBias, RelativeConfig};
-pub use rotary::{Llama3Scaling, RotaryConfig, RotaryScaling};
+pub use rotary::{Llama3Scaling, RotaryConfig, RotaryScaling, YarnScaling};
 pub use sinusoids::{sinusoid_halves, sinusoids};
 
 use burn::tensor::{Int, Tensor};
@@ -37,4 +37,15 @@ pub struct Positions<B: Backend> {
     pub ids: Tensor<B, 2, Int>,
     /// More than the greatest of them.
     pub count: usize,
+    /// Whether neighbours may stand anywhere, so that how far it is from one token to another does
+    /// not follow from their places, as it does in a text with padding, or in documents in a row.
+    pub arranged: bool,
+}
+
+impl<B: Backend> Positions<B> {
+    /// How far ahead of each token each other stands, `[batch, tokens, tokens]`: below zero where it
+    /// stands before.
+    pub(crate) fn ahead(&self) -> Tensor<B, 3, Int> {
+        self.ids.clone().unsqueeze_dim::<3>(1) - self.ids.clone().unsqueeze_dim(2)
+    }
 }

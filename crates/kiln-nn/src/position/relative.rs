@@ -1,6 +1,6 @@
 //! A learnt score for each range of distances: T5, <https://arxiv.org/abs/1910.10683>, section 2.1.
 
-use crate::ConfigError;
+use crate::{ConfigError, Positions};
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Int, Tensor, TensorData},
@@ -76,6 +76,25 @@ impl<B: Backend> RelativeBias<B> {
         let scores = kiln_kernels::embedding(weight, ids);
         scores.reshape([1, queries, keys, heads]).permute([0, 3, 1, 2])
     }
+
+    /// What is added to the scores of tokens that stand at these positions, `[batch, tokens]`:
+    /// `[batch, heads, tokens, tokens]`.
+    pub fn forward_between(&self, positions: &Positions<B>, causal: bool) -> Tensor<B, 4> {
+        let weight = self.weight.val();
+        let [buckets, heads] = weight.dims();
+        let most = positions.count.max(1) as i64 - 1;
+        // The scores of each distance, from that of the last token to the first on.
+        let bucket = |ahead: i64| bucket(ahead, buckets, self.distance, causal) as i64;
+        let ids: Vec<i64> = (-most..=most).map(bucket).collect();
+        let count = ids.len();
+        let ids = TensorData::new(ids, [1, count]);
+        let ids = Tensor::<B, 2, Int>::from_data(ids, &weight.device());
+        let scores = kiln_kernels::embedding(weight, ids).reshape([count, heads]);
+        let [batch, tokens] = positions.ids.dims();
+        let ahead = positions.ahead().reshape([batch, tokens * tokens]) + most;
+        let scores = kiln_kernels::embedding(scores, ahead);
+        scores.reshape([batch, tokens, tokens, heads]).permute([0, 3, 1, 2])
+    }
 }
 
 /// The range of a key that stands `ahead` of its query.
@@ -118,5 +137,24 @@ mod tests {
         let all = bias.forward(5, 5, true).slice([0..1, 0..2, 3..5, 0..5]);
         assert_eq!(all.into_data(), bias.forward(2, 5, true).into_data());
         assert!(RelativeConfig { buckets: 5, distance: 8 }.validate().is_err());
+    }
+
+    #[test]
+    fn arranged_tokens_keep_their_distances() {
+        let bias = RelativeConfig { buckets: 4, distance: 8 }.init::<Flex>(2, &Default::default());
+        let all: Vec<f32> = bias.forward(5, 5, false).into_data().to_vec().unwrap();
+        let order = [4i64, 0, 3, 3];
+        let ids = Tensor::from_data([order, [0, 1, 2, 3]], &Default::default());
+        let between = bias.forward_between(&Positions { ids, count: 5, arranged: true }, false);
+        assert_eq!(between.dims(), [2, 2, 4, 4]);
+        let between: Vec<f32> = between.into_data().to_vec().unwrap();
+        for (row, places) in [order, [0, 1, 2, 3]].into_iter().enumerate() {
+            for head in 0..2 {
+                for (at, (query, key)) in (0..16).map(|at| (at, (places[at / 4], places[at % 4]))) {
+                    let expected = all[head * 25 + (query * 5 + key) as usize];
+                    assert_eq!(between[(row * 2 + head) * 16 + at], expected);
+                }
+            }
+        }
     }
 }

@@ -35,6 +35,9 @@ pub enum RotaryScaling {
     /// Slow pairs turn slower, fast ones as before, those between in between: Llama 3.1,
     /// <https://arxiv.org/abs/2407.21783>.
     Llama3(Llama3Scaling),
+    /// The same with bands of pairs rather than of turns, and sharper attention: YaRN,
+    /// <https://arxiv.org/abs/2309.00071>.
+    Yarn(YarnScaling),
 }
 
 /// The three bands of [`RotaryScaling::Llama3`].
@@ -49,6 +52,33 @@ pub struct Llama3Scaling {
     pub high: f64,
     /// Tokens of the original context.
     pub context: usize,
+}
+
+/// The bands of [`RotaryScaling::Yarn`], and how sharp attention becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct YarnScaling {
+    /// How many times slower slow pairs turn.
+    pub factor: f64,
+    /// Tokens of the original context.
+    pub context: usize,
+    /// Fast pairs, up to that which turns so often in the original context, turn as before.
+    #[serde(default = "fast_turns")]
+    pub fast: f64,
+    /// Slow pairs, from that which turns so often on, turn slower by the factor.
+    #[serde(default = "slow_turns")]
+    pub slow: f64,
+    /// What queries and keys are multiplied by; a tenth of the factor's logarithm over one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub magnitude: Option<f64>,
+}
+
+fn fast_turns() -> f64 {
+    32.0
+}
+
+fn slow_turns() -> f64 {
+    1.0
 }
 
 impl RotaryConfig {
@@ -73,6 +103,13 @@ impl RotaryConfig {
                 above("scaling.llama3.high", bands.high, bands.low)?;
                 ConfigError::positive("scaling.llama3.context", bands.context)
             }
+            Some(RotaryScaling::Yarn(bands)) => {
+                above("scaling.yarn.factor", bands.factor, 0.0)?;
+                above("scaling.yarn.slow", bands.slow, 0.0)?;
+                above("scaling.yarn.fast", bands.fast, bands.slow)?;
+                above("scaling.yarn.magnitude", bands.magnitude(), 0.0)?;
+                ConfigError::positive("scaling.yarn.context", bands.context)
+            }
             None => Ok(()),
         }
     }
@@ -81,14 +118,25 @@ impl RotaryConfig {
     pub(crate) fn frequencies(&self, width: usize, local: bool) -> Vec<f64> {
         let base = if local { self.local_base.unwrap_or(self.base) } else { self.base };
         let mut frequencies = rotary_frequencies(width, base);
-        for frequency in &mut frequencies {
+        for (pair, frequency) in frequencies.iter_mut().enumerate() {
             *frequency = match &self.scaling {
                 None => *frequency,
                 Some(RotaryScaling::Linear(factor)) => *frequency / factor,
                 Some(RotaryScaling::Llama3(bands)) => bands.scale(*frequency),
+                Some(RotaryScaling::Yarn(bands)) => {
+                    *frequency * bands.share(pair as f64, width as f64, base)
+                }
             };
         }
         frequencies
+    }
+
+    /// What queries and keys are multiplied by as they are turned.
+    pub(crate) fn magnitude(&self) -> f64 {
+        match &self.scaling {
+            Some(RotaryScaling::Yarn(bands)) => bands.magnitude(),
+            _ => 1.0,
+        }
     }
 }
 
@@ -97,6 +145,26 @@ impl Llama3Scaling {
         let turns = self.context as f64 * frequency / TAU;
         let kept = ((turns - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
         frequency * (kept + (1.0 - kept) / self.factor)
+    }
+}
+
+impl YarnScaling {
+    /// How fast a pair of a head of `width` features turns, of its speed before.
+    fn share(&self, pair: f64, width: f64, base: f64) -> f64 {
+        // The pair, as a real number, that turns so often in the original context.
+        let pair_of =
+            |turns: f64| width * (self.context as f64 / (turns * TAU)).ln() / (2.0 * base.ln());
+        let last_fast = pair_of(self.fast).floor().max(0.0);
+        let first_slow = pair_of(self.slow).ceil().min(width - 1.0);
+        // Bands that meet leave none in between.
+        let between = if first_slow == last_fast { 1e-3 } else { first_slow - last_fast };
+        let slowed = ((pair - last_fast) / between).clamp(0.0, 1.0);
+        slowed / self.factor + 1.0 - slowed
+    }
+
+    /// What queries and keys are multiplied by.
+    fn magnitude(&self) -> f64 {
+        self.magnitude.unwrap_or(1.0 + 0.1 * self.factor.max(1.0).ln())
     }
 }
 
@@ -113,6 +181,25 @@ mod tests {
         // In the middle of the band, half of each.
         let middle = bands.scale(2.5 * per_turn) / per_turn;
         assert!((middle - 2.5 * (0.5 + 0.5 / 8.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn bands_of_yarn() {
+        let yarn = YarnScaling { factor: 4.0, context: 100, fast: 8.0, slow: 1.0, magnitude: None };
+        let scaling = Some(RotaryScaling::Yarn(yarn));
+        let config = RotaryConfig { base: 10.0, local_base: None, scaling };
+        config.validate().unwrap();
+        // Of four pairs, eight turns are pair 1.19 and one turn is pair 4.81: the first two are kept,
+        // the others are a quarter and a half of the way from pair 1 to pair 5.
+        let expected = [1.0, 0.562_341, 0.316_228 * 0.812_5, 0.177_828 * 0.625];
+        for (found, expected) in config.frequencies(8, false).iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+        }
+        assert!((config.magnitude() - (1.0 + 0.1 * 4f64.ln())).abs() < 1e-12);
+        let yarn = YarnScaling { magnitude: Some(1.0), fast: 0.5, ..yarn };
+        let config = RotaryConfig { scaling: Some(RotaryScaling::Yarn(yarn)), ..config };
+        assert_eq!(config.magnitude(), 1.0);
+        assert_eq!(config.validate().unwrap_err().key, "scaling.yarn.fast");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One block of a transformer.
 
-use super::pass::Layer;
+use super::{EveryLayer, pass::Layer};
 use crate::{
     Attention, Dropout, FeedForward, KeysValues, Norm, Sees,
     adapt::{Adapt, Walk},
@@ -8,7 +8,8 @@ use crate::{
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 
-/// Attention and feed-forward, each with a residual.
+/// Attention and feed-forward, each with a residual; where blocks read means of what those before
+/// them gave, attention has none.
 #[derive(Module, Debug)]
 pub struct TransformerBlock<B: Backend> {
     /// Over tokens, and over channels where that is asked for.
@@ -21,11 +22,13 @@ pub struct TransformerBlock<B: Backend> {
     pub channel_norm: Option<Norm<B>>,
     /// Over features.
     pub feed_forward: FeedForward<B>,
-    /// Before or after the feed-forward.
-    pub feed_forward_norm: Norm<B>,
+    /// Before or after the feed-forward, unless it reads through the norm of the attention.
+    pub feed_forward_norm: Option<Norm<B>>,
     pub(super) dropout: Dropout,
     pub(super) pre_norm: bool,
     pub(super) parallel: bool,
+    #[module(skip)]
+    pub(super) every_layer: Option<EveryLayer>,
 }
 
 /// Cross-attention and its norm.
@@ -52,12 +55,25 @@ impl<B: Backend> TransformerBlock<B> {
             Some(Layer { own, memory }) => (Some(own), Some(memory)),
             None => (None, None),
         };
-        let read = self.parallel.then(|| x.clone());
-        let x = self.attend(x, self.attention_norm.as_ref(), sees, own);
+        let (entering, norm) = match (&self.feed_forward_norm, &self.attention_norm) {
+            // What reads through one norm is normalised once.
+            (None, Some(shared)) => (shared.forward(x.clone()), None),
+            (_, norm) => (x.clone(), norm.as_ref()),
+        };
+        let entered = (self.parallel || self.every_layer.is_some()).then(|| entering.clone());
+        let onto = self.every_layer.is_none().then_some(x);
+        let x = self.attend(entering, onto, norm, sees, own);
+        // With no stream that runs past the block, what entered is read on, but not given.
+        let read = |x: &Tensor<B, 3>| match (&entered, self.every_layer) {
+            (_, None | Some(EveryLayer::Biased)) | (None, _) => x.clone(),
+            (Some(entered), Some(_)) => entered.clone() + x.clone(),
+        };
         let x = match (&self.across, memory) {
-            (Some(across), Some(memory)) => self.residual(x, Some(&across.norm), |x, onto| {
-                across.attention.forward_across_onto(x, memory, across_seen, onto)
-            }),
+            (Some(across), Some(memory)) => {
+                self.residual(read(&x), Some(x), Some(&across.norm), |x, onto| {
+                    across.attention.forward_across_onto(x, memory, across_seen, onto)
+                })
+            }
             _ => x,
         };
         let x = match &self.channel_norm {
@@ -65,8 +81,11 @@ impl<B: Backend> TransformerBlock<B> {
             None => x,
         };
         let feed = &self.feed_forward;
-        let read = read.unwrap_or_else(|| x.clone());
-        self.residual_of(read, x, Some(&self.feed_forward_norm), |x, onto| match onto {
+        let read = match &entered {
+            Some(entered) if self.parallel => entered.clone(),
+            _ => read(&x),
+        };
+        self.residual(read, Some(x), self.feed_forward_norm.as_ref(), |x, onto| match onto {
             Some(residual) => feed.forward_onto(x, residual),
             None => feed.forward(x),
         })
@@ -75,29 +94,20 @@ impl<B: Backend> TransformerBlock<B> {
     fn attend(
         &self,
         x: Tensor<B, 3>,
+        onto: Option<Tensor<B, 3>>,
         norm: Option<&Norm<B>>,
         sees: &Sees<B>,
         seen: Option<&mut KeysValues<B>>,
     ) -> Tensor<B, 3> {
-        self.residual(x, norm, |x, onto| self.attention.forward_onto(x, sees, seen, onto))
+        self.residual(x, onto, norm, |x, onto| self.attention.forward_onto(x, sees, seen, onto))
     }
 
-    /// A block with its norm and residual. `inner` adds its result to the residual itself where it
-    /// is given one.
+    /// A part of the block with its norm, added to a residual where there is one. `inner` adds its
+    /// result to the residual itself where it is given one.
     fn residual(
         &self,
-        x: Tensor<B, 3>,
-        norm: Option<&Norm<B>>,
-        inner: impl FnOnce(Tensor<B, 3>, Option<Tensor<B, 3>>) -> Tensor<B, 3>,
-    ) -> Tensor<B, 3> {
-        self.residual_of(x.clone(), x, norm, inner)
-    }
-
-    /// The same where what is read is not what is added to.
-    fn residual_of(
-        &self,
         read: Tensor<B, 3>,
-        x: Tensor<B, 3>,
+        onto: Option<Tensor<B, 3>>,
         norm: Option<&Norm<B>>,
         inner: impl FnOnce(Tensor<B, 3>, Option<Tensor<B, 3>>) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
@@ -106,10 +116,12 @@ impl<B: Backend> TransformerBlock<B> {
             Some(norm) => norm.forward(read),
             None => read,
         };
-        let sum = if self.dropout.is_active::<B>(&x.device()) {
-            self.dropout.forward_onto(inner(input, None), x)
-        } else {
-            inner(input, Some(x))
+        let sum = match onto {
+            Some(x) if self.dropout.is_active::<B>(&x.device()) => {
+                self.dropout.forward_onto(inner(input, None), x)
+            }
+            Some(x) => inner(input, Some(x)),
+            None => self.dropout.forward(inner(input, None)),
         };
         match after {
             Some(norm) => norm.forward(sum),
@@ -127,7 +139,7 @@ impl<B: Backend> TransformerBlock<B> {
             x.reshape([items, a, b, width]).swap_dims(1, 2).reshape([items * b, a, width])
         };
         let x = swap(x, channels, tokens);
-        let x = self.attend(x, Some(norm), &Sees::all(), None);
+        let x = self.attend(x.clone(), Some(x), Some(norm), &Sees::all(), None);
         swap(x, tokens, channels)
     }
 }

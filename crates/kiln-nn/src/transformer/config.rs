@@ -1,6 +1,6 @@
 //! The settings of a transformer.
 
-use super::{AcrossBlock, LayerInputs, Transformer, TransformerBlock};
+use super::{AcrossBlock, EveryLayer, LayerInputs, Transformer, TransformerBlock};
 use crate::{
     Activation, AttentionBias, AttentionConfig, ConfigError, Dropout, FeedForwardConfig,
     NormConfig, PositionConfig,
@@ -54,10 +54,15 @@ pub struct TransformerConfig {
     /// to the residual stream side by side, as in Falcon, <https://arxiv.org/abs/2311.16867>.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub parallel: bool,
-    /// Whether each block reads a learnt mean of what all before it gave, and of what entered, rather
-    /// than what the last gave: every layer counts, <https://arxiv.org/abs/2311.02265>.
+    /// Whether parallel blocks have one norm for attention and feed-forward, as Falcon-7B's have,
+    /// rather than one each, as Falcon-40B's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub every_layer: bool,
+    pub shared_norm: bool,
+    /// Whether each block reads a learnt mean of what entered and of what all before it gave, in
+    /// place of the residual stream, and how: every layer counts,
+    /// <https://arxiv.org/abs/2311.02265>.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_layer: Option<EveryLayer>,
     /// Whether channels attend to each other, with the weights of the attention over time.
     pub channel_attention: bool,
     /// Whether the feed-forward layers have biases.
@@ -103,7 +108,8 @@ impl Default for TransformerConfig {
             first_norm: true,
             final_norm: false,
             parallel: false,
-            every_layer: false,
+            shared_norm: false,
+            every_layer: None,
             channel_attention: false,
             bias: true,
             attention_bias: AttentionBias::All,
@@ -174,6 +180,14 @@ impl TransformerConfig {
             let expected = "false where norms come after the sum (`pre_norm = false`)";
             return Err(ConfigError::new("parallel", true, expected));
         }
+        if self.shared_norm && !self.parallel {
+            let expected = "false unless attention and feed-forward read the same (`parallel`)";
+            return Err(ConfigError::new("shared_norm", true, expected));
+        }
+        if self.every_layer.is_some() && self.channel_attention {
+            let expected = "false where blocks read means (`every_layer`)";
+            return Err(ConfigError::new("channel_attention", true, expected));
+        }
         ConfigError::dropout("residual_dropout", self.residual_dropout)?;
         ConfigError::dropout("layer_drop", self.layer_drop)?;
         if let Some(local) = &self.local {
@@ -209,7 +223,8 @@ impl TransformerConfig {
             gated: false,
             first_norm: true,
             parallel: false,
-            every_layer: false,
+            shared_norm: false,
+            every_layer: None,
             ..self.clone()
         };
         *self == plain
@@ -242,10 +257,11 @@ impl TransformerConfig {
             }),
             channel_norm: self.channel_attention.then(norm),
             feed_forward: self.feed_forward(width).init(device),
-            feed_forward_norm: norm(),
+            feed_forward_norm: (!self.shared_norm).then(norm),
             dropout: Dropout::new(self.residual_dropout),
             pre_norm: self.pre_norm,
             parallel: self.parallel,
+            every_layer: self.every_layer,
         };
         let relative = match &self.positions {
             Some(PositionConfig::Relative(relative)) => Some(relative.init(self.heads, device)),
@@ -254,7 +270,7 @@ impl TransformerConfig {
         Transformer {
             layers: (0..self.layers).map(block).collect(),
             relative,
-            inputs: self.every_layer.then(|| LayerInputs::new(self.layers, device)),
+            inputs: self.every_layer.map(|kind| LayerInputs::new(kind, self.layers, device)),
             norm: self.final_norm.then(norm),
             prompt: None,
             layer_drop: Dropout::new(self.layer_drop),

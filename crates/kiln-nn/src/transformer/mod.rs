@@ -12,15 +12,19 @@ mod tests;
 
 pub use block::{AcrossBlock, TransformerBlock};
 pub use config::{LocalConfig, TransformerConfig};
-pub use inputs::LayerInputs;
+pub use inputs::{EveryLayer, LayerInputs};
 pub use pass::{Cache, Pass};
 
 use crate::{
     Dropout, Norm, RelativeBias,
     adapt::{Adapt, Place, Prefix, Prompt, Walk, Without},
     precision::{as_type_of, in_type_of},
+    sees::{UNSEEN, elsewhere},
 };
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::Module,
+    tensor::{Int, Tensor},
+};
 use kiln_core::{Backend, Tokens};
 use pass::Views;
 
@@ -99,22 +103,37 @@ impl<B: Backend> Transformer<B> {
             let mut given = Vec::new();
             for (number, layer) in self.layers.iter().enumerate() {
                 if let Some(inputs) = &self.inputs {
-                    given.push(x);
-                    x = inputs.read(number, &given);
+                    x = inputs.read(&mut given, x);
                 }
                 if !self.layer_drop.skips::<B>(&device) {
                     let sees = views.of(self.config.is_local(number));
                     let seen = cache.as_mut().and_then(|cache| cache.layers.get_mut(number));
                     x = layer.forward(x, sees, memory.as_ref(), seen, tokens.channels);
                 }
+                if let Some(inputs) = &self.inputs {
+                    x = inputs.give(x);
+                }
                 watch(&without.strip(x.clone()));
             }
-            x
+            match &self.inputs {
+                Some(inputs) => inputs.read(&mut given, x),
+                None => x,
+            }
         });
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
         }
         Tokens { values: without.strip(x), mask_pad, channels: tokens.channels }
+    }
+
+    /// What hides the documents of each row from each other, `[rows, 1, tokens, tokens]`, where they
+    /// begin at the `offsets`, counted through the rows: where each pair of tokens has a score of its
+    /// own, rows are better read as they are than one after the other. `None` where there are no such
+    /// scores, or each document has a prompt.
+    pub fn apart(&self, offsets: &Tensor<B, 1, Int>, rows: [usize; 2]) -> Option<Tensor<B, 4>> {
+        let scored = self.relative.is_some() && self.prompt.is_none();
+        let others = scored.then(|| elsewhere(offsets, rows));
+        others.map(|others| others.float().mul_scalar(UNSEEN).unsqueeze_dim(1))
     }
 
     /// Features of its tokens.

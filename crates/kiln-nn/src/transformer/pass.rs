@@ -1,10 +1,10 @@
 //! What a pass through a transformer looks at beside its tokens.
 
 use super::Transformer;
-use crate::{KeysValues, PositionConfig, Positions, Rotation, Sees};
-use burn::tensor::{Int, Tensor};
+use crate::{KeysValues, PositionConfig, Positions, Rotation, Sees, sees::UNSEEN};
+use burn::tensor::{FloatDType, Int, Tensor, TensorData};
 use kiln_core::{Backend, Tokens};
-use kiln_kernels::rotary_table;
+use kiln_kernels::{alibi_slopes, rotary_table};
 
 /// What a pass through a transformer looks at beside its tokens; by default at nothing.
 #[derive(Debug)]
@@ -16,8 +16,9 @@ pub struct Pass<'a, B: Backend> {
     /// What came before, which tokens see and join. Padding of the tokens is then `[batch, tokens
     /// seen before and now]`.
     pub cache: Option<&'a mut Cache<B>>,
-    /// Where tokens stand, for rotary positions; at their places (after those of the cache) if
-    /// absent.
+    /// Where tokens stand; at their places (after those of the cache) if absent. What attention
+    /// knows of distances follows from places all the same, unless tokens are arranged, which
+    /// neither offsets nor a cache go with.
     pub positions: Option<Positions<B>>,
     /// Several sequences one after the other in a batch of one: where each begins, and where the
     /// last ends, `[sequences + 1]`; tokens see their own only.
@@ -112,31 +113,42 @@ impl<B: Backend> Views<B> {
                     None => prefix + before..prefix + before + count,
                 };
                 let table = rotary_table(positions, &frequencies, &tokens.values.device());
+                let table = match rotary.magnitude() {
+                    1.0 => table,
+                    magnitude => table.mul_scalar(magnitude),
+                };
                 let rows = pass.positions.as_ref().map(|positions| positions.ids.clone());
                 Some(Rotation { table, rows })
             }
             _ => None,
         };
+        let arranged = pass.positions.as_ref().filter(|positions| positions.arranged);
         let relative = model.relative.as_ref();
-        let distances =
-            relative.map(|relative| relative.forward(count, before + count, pass.causal));
-        let bias = match (distances, pass.bias.clone()) {
-            (Some(distances), Some(bias)) => Some(distances + bias),
-            (distances, bias) => distances.or(bias),
-        };
+        let mut distances = relative.map(|relative| match arranged {
+            Some(positions) => relative.forward_between(positions, pass.causal),
+            None => relative.forward(count, before + count, pass.causal),
+        });
+        let mut alibi = config.positions == Some(PositionConfig::Alibi);
+        if let (true, Some(positions)) = (alibi, arranged) {
+            (distances, alibi) = (Some(falling(positions, config.heads)), false);
+        }
         let global = Sees {
             mask_pad: tokens.mask_pad.clone(),
             causal: pass.causal,
             window: None,
             offsets: pass.offsets.clone(),
-            bias,
-            alibi: config.positions == Some(PositionConfig::Alibi),
+            bias: both(distances, pass.bias.clone()),
+            alibi,
             rotation: rotation(false),
         };
-        let local = config.local.map(|local| Sees {
-            window: Some(local.window),
-            rotation: rotation(true),
-            ..global.clone()
+        let local = config.local.map(|local| {
+            let far = arranged.map(|positions| beyond(positions, local.window));
+            Sees {
+                window: Some(local.window).filter(|_| arranged.is_none()),
+                bias: both(global.bias.clone(), far),
+                rotation: rotation(true),
+                ..global.clone()
+            }
         });
         Self { global, local }
     }
@@ -144,4 +156,32 @@ impl<B: Backend> Views<B> {
     pub(super) fn of(&self, local: bool) -> &Sees<B> {
         self.local.as_ref().filter(|_| local).unwrap_or(&self.global)
     }
+}
+
+/// The sum of what is added to scores.
+fn both<B: Backend>(
+    one: Option<Tensor<B, 4>>,
+    other: Option<Tensor<B, 4>>,
+) -> Option<Tensor<B, 4>> {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            let other = other.cast(FloatDType::from(one.dtype()));
+            Some(one + other)
+        }
+        (one, other) => one.or(other),
+    }
+}
+
+/// What falls with the distance of arranged tokens, `[batch, heads, tokens, tokens]`.
+fn falling<B: Backend>(positions: &Positions<B>, heads: usize) -> Tensor<B, 4> {
+    let distance = positions.ahead().abs().float();
+    let slopes = TensorData::new(alibi_slopes(heads), [1, heads, 1, 1]);
+    let slopes = Tensor::<B, 4>::from_data(slopes, &distance.device());
+    distance.unsqueeze_dim::<4>(1) * slopes.neg()
+}
+
+/// What hides arranged tokens outside a window, `[batch, 1, tokens, tokens]`.
+fn beyond<B: Backend>(positions: &Positions<B>, window: usize) -> Tensor<B, 4> {
+    let outside = positions.ahead().abs().greater_equal_elem(window as i64);
+    outside.float().mul_scalar(UNSEEN).unsqueeze_dim(1)
 }

@@ -164,7 +164,7 @@ fn documents_in_a_row_are_as_if_alone() {
         let alone = [run(&one), run(&other)].concat();
         let ids = Tensor::from_ints([[0, 1, 2, 0, 1, 2, 3]], &device);
         let pass = Pass {
-            positions: Some(crate::Positions { ids, count: 4 }),
+            positions: Some(crate::Positions { ids, count: 4, arranged: false }),
             offsets: Some(Tensor::from_ints([0, 3, 7], &device)),
             ..Pass::default()
         };
@@ -175,26 +175,77 @@ fn documents_in_a_row_are_as_if_alone() {
     }
 }
 
+/// Blocks that give the same whatever they read: the first 1 and 3, the second 5 and -1.
+fn constant(every_layer: EveryLayer) -> Transformer<Flex> {
+    let device = Default::default();
+    let every_layer = Some(every_layer);
+    let config = TransformerConfig { layers: 2, heads: 1, every_layer, ..Default::default() };
+    config.validate(2).unwrap();
+    let mut model = config.init::<Flex>(2, &device);
+    let gifts = [([1.0, 1.0], [0.0, 2.0]), ([5.0, 0.0], [0.0, -1.0])];
+    for (block, (attention, feed_forward)) in model.layers.iter_mut().zip(gifts) {
+        for (linear, bias) in [
+            (&mut block.attention.output, attention),
+            (&mut block.feed_forward.output, feed_forward),
+        ] {
+            linear.weight = Param::from_tensor(linear.weight.val().zeros_like());
+            linear.bias = Some(Param::from_tensor(Tensor::from_floats(bias, &device)));
+        }
+    }
+    model
+}
+
 #[test]
 fn every_layer_counts() {
     let device = Default::default();
-    let config = TransformerConfig { layers: 3, heads: 2, every_layer: true, ..Default::default() };
-    let mut model = config.init::<Flex>(8, &device);
-    let x = Tensor::<Flex, 3>::random([2, 4, 8], Distribution::Default, &device);
-    let run = |model: &Transformer<Flex>| {
-        let out = model.forward(Tokens::new(x.clone()), false).values;
-        out.into_data().to_vec::<f32>().unwrap()
+    let run = |kind| {
+        let entered = Tensor::<Flex, 3>::from_floats([[[9.0, 2.0]]], &device);
+        values_of(constant(kind).forward(Tokens::new(entered), false))
     };
-    let learnt = run(&model);
-    // With all the weight on the last block it is a plain transformer.
-    let inputs = model.inputs.take().unwrap();
-    let plain = run(&model);
-    let weights = inputs.weight.val().mul_scalar(1e4);
-    model.inputs = Some(LayerInputs { weight: Param::from_tensor(weights) });
-    for (one, other) in run(&model).iter().zip(&plain) {
-        assert!((one - other).abs() < 1e-5);
+    // What entered is not in what leaves, unless that is a mean.
+    assert_eq!(run(EveryLayer::Biased), [5.0, -1.0]);
+    assert_eq!(run(EveryLayer::Zero), [5.0, -1.0]);
+    let close = |found: &[f32], expected: &[f32]| {
+        let near = found.iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-4);
+        assert!(near, "{found:?} is not {expected:?}");
+    };
+    close(&run(EveryLayer::Normalized), &[1.0, -1.0]);
+    close(&run(EveryLayer::WeightedOutput), &[(9.0 + 1.0 + 5.0) / 3.0, (2.0 + 3.0 - 1.0) / 3.0]);
+    // At first the last of two counts e / (1 + e).
+    let inputs = constant(EveryLayer::Biased).inputs.unwrap();
+    let mut given = Vec::new();
+    let one = |x: f32| Tensor::<Flex, 3>::from_floats([[[x, 0.0]]], &device);
+    close(&values(inputs.read(&mut given, one(1.0))), &[1.0, 0.0]);
+    close(&values(inputs.read(&mut given, one(2.0))), &[0.268_94 + 2.0 * 0.731_06, 0.0]);
+    let config = TransformerConfig {
+        every_layer: Some(EveryLayer::Zero),
+        channel_attention: true,
+        ..Default::default()
+    };
+    assert_eq!(config.validate(8).unwrap_err().key, "channel_attention");
+}
+
+#[test]
+fn attention_has_no_residual_where_every_layer_counts() {
+    let x = random([1, 3, 8]);
+    for kind in [EveryLayer::Biased, EveryLayer::Zero] {
+        let every_layer = Some(kind);
+        let config = TransformerConfig { layers: 1, heads: 2, every_layer, ..Default::default() };
+        let model = config.init::<Flex>(8, &Default::default());
+        let block = &model.layers[0];
+        let normed = block.attention_norm.as_ref().unwrap().forward(x.clone());
+        let attended = block.attention.forward(normed, &crate::Sees::all());
+        let read = match kind {
+            EveryLayer::Biased => attended.clone(),
+            _ => x.clone() + attended.clone(),
+        };
+        let fed =
+            block.feed_forward.forward(block.feed_forward_norm.as_ref().unwrap().forward(read));
+        let found = values_of(model.forward(Tokens::new(x.clone()), false));
+        for (one, other) in found.iter().zip(values(attended + fed)) {
+            assert!((one - other).abs() < 1e-5, "{kind:?}: {one} is not {other}");
+        }
     }
-    assert!(learnt.iter().zip(&plain).any(|(one, other)| (one - other).abs() > 1e-3));
 }
 
 #[test]
@@ -207,10 +258,36 @@ fn parallel_blocks_read_the_same() {
     let block = &model.layers[0];
     let normed = block.attention_norm.as_ref().unwrap().forward(x.clone());
     let attended = block.attention.forward(normed, &crate::Sees::all());
-    let fed = block.feed_forward.forward(block.feed_forward_norm.forward(x.clone()));
+    let fed =
+        block.feed_forward.forward(block.feed_forward_norm.as_ref().unwrap().forward(x.clone()));
     let expected: Vec<f32> = (x.clone() + attended + fed).into_data().to_vec().unwrap();
     let found: Vec<f32> = model.forward(Tokens::new(x), false).values.into_data().to_vec().unwrap();
     for (one, other) in found.iter().zip(&expected) {
+        assert!((one - other).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn parallel_blocks_may_share_a_norm() {
+    let config = TransformerConfig {
+        layers: 1,
+        heads: 4,
+        kv_heads: Some(1),
+        parallel: true,
+        shared_norm: true,
+        ..Default::default()
+    };
+    config.validate(8).unwrap();
+    let two = TransformerConfig { parallel: false, ..config.clone() };
+    assert_eq!(two.validate(8).unwrap_err().key, "shared_norm");
+    let model = config.init::<Flex>(8, &Default::default());
+    let x = random([1, 3, 8]);
+    let block = &model.layers[0];
+    assert!(block.feed_forward_norm.is_none());
+    let normed = block.attention_norm.as_ref().unwrap().forward(x.clone());
+    let attended = block.attention.forward(normed.clone(), &crate::Sees::all());
+    let expected = values(x.clone() + attended + block.feed_forward.forward(normed));
+    for (one, other) in values_of(model.forward(Tokens::new(x), false)).iter().zip(&expected) {
         assert!((one - other).abs() < 1e-5);
     }
 }

@@ -220,7 +220,7 @@ impl<'a, B: Backend> Writer<'a, B> {
         let places = || {
             let place = |pad: &usize, at: usize| (at.saturating_sub(*pad) + first) as i64;
             let ids = self.pad.iter().flat_map(|pad| (seen..length).map(move |at| place(pad, at)));
-            Positions { ids: upload(ids.collect(), tokens), count: length + first }
+            Positions { ids: upload(ids.collect(), tokens), count: length + first, arranged: false }
         };
         let mask = || {
             let pad = self.pad.iter().flat_map(|pad| (0..length).map(move |at| at < *pad));

@@ -5,7 +5,7 @@ use crate::config::{EmbeddingConfig, Format, LanguageHeadConfig, SpecialIds, Tex
 use kiln_hub::{Rule, family::family_json};
 use kiln_nn::{
     AttentionBias, ConfigError, Llama3Scaling, NormConfig, NormKind, PositionConfig, RotaryConfig,
-    RotaryScaling, TransformerConfig, activation_name, activation_named,
+    RotaryScaling, TransformerConfig, YarnScaling, activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,6 +80,18 @@ struct Rope {
     high_freq_factor: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     original_max_position_embeddings: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beta_fast: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beta_slow: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention_factor: Option<f64>,
+    #[serde(skip_serializing)]
+    mscale: Option<f64>,
+    #[serde(skip_serializing)]
+    mscale_all_dim: Option<f64>,
+    #[serde(skip_serializing)]
+    truncate: Option<bool>,
 }
 
 impl Default for Config {
@@ -197,12 +209,30 @@ fn rotary(theirs: &Config) -> Result<RotaryConfig, ConfigError> {
                 .original_max_position_embeddings
                 .unwrap_or(theirs.max_position_embeddings),
         })),
+        Some("yarn") => Some(RotaryScaling::Yarn(yarn(&rope, theirs)?)),
         Some(other) => {
-            return Err(ConfigError::new("rope_type", other, "default, linear or llama3"));
+            return Err(ConfigError::new("rope_type", other, "default, linear, llama3 or yarn"));
         }
     };
     let base = rope.rope_theta.or(theirs.rope_theta).unwrap_or(10_000.0);
     Ok(RotaryConfig { base, local_base: None, scaling })
+}
+
+/// Bands of YaRN, which `transformers` tells of as Qwen2.5 and DeepSeek do.
+fn yarn(rope: &Rope, theirs: &Config) -> Result<YarnScaling, ConfigError> {
+    refuse(&[
+        ("rope.truncate", rope.truncate != Some(false), "true"),
+        ("rope.mscale", rope.mscale.is_none() && rope.mscale_all_dim.is_none(), "absent"),
+    ])?;
+    let context = rope.original_max_position_embeddings.unwrap_or(theirs.max_position_embeddings);
+    let longest = theirs.max_position_embeddings as f64;
+    Ok(YarnScaling {
+        factor: rope.factor.unwrap_or(longest / context.max(1) as f64),
+        context,
+        fast: rope.beta_fast.unwrap_or(32.0),
+        slow: rope.beta_slow.unwrap_or(1.0),
+        magnitude: rope.attention_factor,
+    })
 }
 
 fn to_json(ours: &TextModelConfig, model_type: &str) -> Option<Value> {
@@ -213,6 +243,7 @@ fn to_json(ours: &TextModelConfig, model_type: &str) -> Option<Value> {
         rope_theta: Some(rotary.base),
         ..Rope::default()
     };
+    let mut longest = Config::default().max_position_embeddings;
     match &rotary.scaling {
         None => {}
         Some(RotaryScaling::Linear(factor)) => {
@@ -228,6 +259,18 @@ fn to_json(ours: &TextModelConfig, model_type: &str) -> Option<Value> {
                 ..rope
             };
         }
+        Some(RotaryScaling::Yarn(bands)) => {
+            longest = (bands.factor * bands.context as f64).round() as usize;
+            rope = Rope {
+                rope_type: Some("yarn".into()),
+                factor: Some(bands.factor),
+                original_max_position_embeddings: Some(bands.context),
+                beta_fast: Some(bands.fast),
+                beta_slow: Some(bands.slow),
+                attention_factor: bands.magnitude,
+                ..rope
+            };
+        }
     }
     let theirs = Config {
         model_type: model_type.into(),
@@ -239,6 +282,7 @@ fn to_json(ours: &TextModelConfig, model_type: &str) -> Option<Value> {
         num_key_value_heads: Some(backbone.kv_heads.unwrap_or(backbone.heads)),
         head_dim: backbone.head_width,
         hidden_act: activation_name(backbone.activation).into(),
+        max_position_embeddings: longest,
         rms_norm_eps: backbone.norm.epsilon,
         attention_dropout: backbone.attention_dropout,
         mlp_bias: backbone.bias,

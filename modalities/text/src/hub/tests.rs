@@ -10,6 +10,7 @@ use burn::{
 use burn_flex::Flex;
 use kiln_core::Tokens;
 use kiln_hub::testing::{Gradients, Inputs, compare, each_fixture, python_reads, values};
+use kiln_nn::{PositionConfig, RotaryConfig, RotaryScaling, YarnScaling};
 
 type A = Autodiff<Flex>;
 
@@ -256,8 +257,33 @@ fn what_is_not_supported_is_named() {
     assert!(message.contains("`wav2vec2`; expected bert or"), "{message}");
     let message = error(r#"{"model_type": "bert", "is_decoder": true}"#);
     assert!(message.contains("config.json: `is_decoder`"), "{message}");
-    let message = error(r#"{"model_type": "llama", "rope_scaling": {"type": "yarn"}}"#);
-    assert!(message.contains("`rope_type` is yarn"), "{message}");
+    let message = error(r#"{"model_type": "llama", "rope_scaling": {"type": "longrope"}}"#);
+    assert!(message.contains("`rope_type` is longrope"), "{message}");
+    let message =
+        error(r#"{"model_type": "qwen2", "rope_scaling": {"type": "yarn", "mscale": 0.7}}"#);
+    assert!(message.contains("rope.mscale"), "{message}");
     let message = error(r#"{"model_type": "gpt2", "n_embd": "wide"}"#);
     assert!(message.contains("config.json"), "{message}");
+}
+
+/// As Qwen2.5's card tells to read longer texts.
+#[test]
+fn yarn_goes_there_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = r#"{
+        "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "rope_theta": 1000000.0,
+        "max_position_embeddings": 32768, "rope_scaling":
+        {"factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn"}
+    }"#;
+    std::fs::write(dir.path().join("config.json"), json).unwrap();
+    let config = read_config(dir.path()).unwrap();
+    let yarn = YarnScaling { factor: 4.0, context: 32_768, fast: 32.0, slow: 1.0, magnitude: None };
+    let scaling = Some(RotaryScaling::Yarn(yarn));
+    let expected = RotaryConfig { base: 1e6, local_base: None, scaling };
+    assert_eq!(config.backbone.positions, Some(PositionConfig::Rotary(expected)));
+    let theirs = config_json(&config).1;
+    assert_eq!(theirs["max_position_embeddings"], 131_072);
+    assert_eq!(theirs["rope_parameters"]["rope_type"], "yarn");
+    std::fs::write(dir.path().join("config.json"), theirs.to_string()).unwrap();
+    assert_eq!(read_config(dir.path()).unwrap().backbone, config.backbone);
 }
