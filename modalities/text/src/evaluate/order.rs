@@ -31,7 +31,7 @@ impl<B: Backend> Subject<'_, B> {
         let beside = [("any order", chance), ("as seen", in_place(&seen))];
         let tau = |of: &Agreed| of.tau / of.texts.max(1) as f64;
         Ok(vec![
-            self.row("order", "test", "in-place", in_place(&model), &beside),
+            self.row("order", "test", "accuracy", in_place(&model), &beside),
             self.row(
                 "order",
                 "test",
