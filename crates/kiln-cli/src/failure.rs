@@ -4,8 +4,8 @@ use kiln_datasets::DataError;
 use kiln_hub::{HubError, ModelError};
 use kiln_speech::{SpeechError, transcribe::TranscribeError};
 use kiln_text::{
-    annotate::AnnotateError, embed::EmbedError, generate::GenerationError,
-    tokenizer::TokenizerError,
+    annotate::AnnotateError, embed::EmbedError, evaluate::TooLong, generate::GenerationError,
+    labelled::ChatError, opened::OpenError, tokenizer::TokenizerError,
 };
 use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, measure::MeasureError,
@@ -59,10 +59,13 @@ impl Failure {
         Self { code: INTERRUPTED, report: None }
     }
 
-    /// A file that could not be read or written.
+    /// A file that could not be read or written; one to be read that is not there, or not text, is
+    /// the user's.
     pub fn io(action: &str, path: &Path, source: io::Error) -> Self {
         let text = format!("cannot {action} {}", path.display());
-        Self::of(Some(text), Box::new(source), OTHER)
+        let given = matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData);
+        let code = if action == "read" && given { USER } else { OTHER };
+        Self::of(Some(text), Box::new(source), code)
     }
 
     /// The exit code.
@@ -256,10 +259,16 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
                 _ => true,
             };
         }
+        if let Some(error) = error.downcast_ref::<OpenError>() {
+            return match error {
+                OpenError::Model(error) => is_users(error),
+                _ => true,
+            };
+        }
         if let Some(error) = error.downcast_ref::<EmbedError>() {
             return match error {
                 EmbedError::Hub(error) => is_users(error),
-                EmbedError::Model(error) => is_users(error),
+                EmbedError::Open(error) => is_users(error),
                 EmbedError::Device(_) | EmbedError::Output(_) | EmbedError::Interrupted => false,
                 _ => true,
             };
@@ -274,7 +283,9 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
         let text = error.is::<kiln_text::sources::StageDataError>()
             || error.is::<TokenizerError>()
             || error.is::<GenerationError>()
-            || error.is::<AnnotateError>();
+            || error.is::<AnnotateError>()
+            || error.is::<ChatError>()
+            || error.is::<TooLong>();
         if speech
             || text
             || error.is::<RecipeError>()

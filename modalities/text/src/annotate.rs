@@ -1,14 +1,13 @@
 //! What a model with a head for a task says of new texts: `kiln classify` and `kiln tag`.
 
 use crate::{
-    TextModel,
     config::{TaskHeadConfig, TaskKind, TextModelConfig},
     embed::{EmbedError, Watch},
     examples::Example,
-    labelled::Encoder,
+    labelled::{Encoder, Words},
     metrics::highest,
+    opened,
     predict::Said,
-    tokenizer::TextTokenizer,
 };
 use kiln_core::AutodiffBackend;
 use kiln_datasets::{labelled::entities, vectors::Passage};
@@ -21,8 +20,9 @@ use serde::Serialize;
 use std::{ops::Range, path::Path, sync::Arc};
 use unicode_segmentation::UnicodeSegmentation as _;
 
-/// Texts that are read, and looked at, together.
+/// Texts that are read, and looked at, together, at most, and their bytes.
 const TOGETHER: usize = 256;
+const BYTES: usize = 1 << 22;
 /// Tokens of a text at most, where the model has no limit of its own.
 const LONGEST: usize = 512;
 
@@ -116,10 +116,32 @@ pub struct Mention {
     pub end: usize,
 }
 
-/// Gets each text back with what is said of it.
-pub type Take<'a> = dyn FnMut(&Passage, &Answer) -> Result<(), EmbedError> + 'a;
+/// A text to say something of, alone or with another: whether that follows from it, how alike they
+/// are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The text.
+    pub passage: Passage,
+    /// The other.
+    pub second: Option<String>,
+}
 
-/// Says of each passage what a model directory was fine-tuned to say; how many there were.
+/// Texts, one after the other.
+pub type Texts<'a> = dyn Iterator<Item = Result<Entry, EmbedError>> + 'a;
+
+/// Gets each text back with what is said of it.
+pub type Take<'a> = dyn FnMut(&Entry, &Answer) -> Result<(), EmbedError> + 'a;
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Texts.
+    pub texts: usize,
+    /// Texts of which the end was left out.
+    pub truncated: usize,
+}
+
+/// Says of each text what a model directory was fine-tuned to say.
 ///
 /// # Errors
 /// When the model cannot be read or has no such head, a text cannot be read, or someone asks to
@@ -128,50 +150,54 @@ pub fn annotate(
     model: &Path,
     device: Device,
     asked: Asked<'_>,
-    passages: &mut dyn Iterator<Item = Result<Passage, EmbedError>>,
+    texts: &mut Texts<'_>,
     take: &mut Take<'_>,
     watch: &mut Watch<'_>,
-) -> Result<usize, TaskError> {
-    dispatch::on(device, Work { model, asked, passages, take, watch })?
+) -> Result<Summary, TaskError> {
+    dispatch::on(device, Work { model, asked, texts, take, watch })?
 }
 
 /// Work that waits for its backend.
 struct Work<'a, 'b> {
     model: &'a Path,
     asked: Asked<'a>,
-    passages: &'a mut dyn Iterator<Item = Result<Passage, EmbedError>>,
+    texts: &'a mut Texts<'b>,
     take: &'a mut Take<'b>,
     watch: &'a mut Watch<'b>,
 }
 
 impl OnBackend for Work<'_, '_> {
-    type Output = Result<usize, TaskError>;
+    type Output = Result<Summary, TaskError>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let Self { model, asked: Asked { question, task }, passages, take, watch } = self;
-        let tokenizer = Arc::new(TextTokenizer::open(model)?);
-        let model = TextModel::<B::InnerBackend>::load(model, &device)?;
+        let Self { model, asked: Asked { question, task }, texts, take, watch } = self;
+        let (tokenizer, model) = opened::open::<B::InnerBackend>(model, &device)?;
         let (name, head) = chosen(model.config(), question, task)?;
         let longest = model.config().longest().unwrap_or(LONGEST);
-        let encoder = Encoder::new(tokenizer, longest).of_task(name);
-        let mut count = 0;
+        let encoder = Encoder::new(Arc::new(tokenizer), longest).of_task(name);
+        let mut summary = Summary::default();
         loop {
-            let together = (&mut *passages).take(TOGETHER);
-            let together = together.collect::<Result<Vec<Passage>, EmbedError>>()?;
+            let (mut together, mut bytes) = (Vec::new(), 0);
+            while together.len() < TOGETHER && bytes < BYTES {
+                let Some(entry) = texts.next().transpose()? else { break };
+                bytes += entry.passage.text.len();
+                together.push(entry);
+            }
             if together.is_empty() {
-                return Ok(count);
+                return Ok(summary);
             }
             let pieces = together
                 .iter()
-                .map(|passage| pieces(&encoder, &passage.text, question))
+                .map(|entry| pieces(&encoder, entry, question))
                 .collect::<Result<Vec<_>, _>>()?;
             let examples: Vec<Example> =
                 pieces.iter().flatten().map(|piece| piece.example.clone()).collect();
             let mut said = model.say(&examples, &device, |_| {}).into_iter();
-            for (passage, pieces) in together.iter().zip(&pieces) {
+            for (entry, pieces) in together.iter().zip(&pieces) {
                 let said: Vec<Said> = said.by_ref().take(pieces.len()).collect();
-                take(passage, &answer(head, &passage.text, pieces, &said))?;
-                count += 1;
+                take(entry, &answer(head, &entry.passage.text, pieces, &said))?;
+                summary.texts += 1;
+                summary.truncated += usize::from(pieces.iter().any(|piece| piece.truncated));
                 if watch(1).is_break() {
                     return Err(EmbedError::Interrupted.into());
                 }
@@ -224,29 +250,28 @@ struct Piece {
     example: Example,
     /// Its words in the text, with the first token of each; none where it is seen as a whole.
     words: Vec<(Range<usize>, usize)>,
+    /// Whether its end was left out.
+    truncated: bool,
 }
 
 /// A text in as many pieces as its words need; as a whole, cut where it is too long, where that is
 /// what is asked for.
-fn pieces(encoder: &Encoder, text: &str, question: Question) -> Result<Vec<Piece>, EmbedError> {
+fn pieces(encoder: &Encoder, entry: &Entry, question: Question) -> Result<Vec<Piece>, EmbedError> {
+    let text = &entry.passage.text;
     if question == Question::Texts {
-        return Ok(vec![Piece { example: encoder.text(text, None)?, words: Vec::new() }]);
+        let (example, truncated) = encoder.fitted(text, entry.second.as_deref())?;
+        return Ok(vec![Piece { example, words: Vec::new(), truncated }]);
     }
     let bounds = text.split_word_bound_indices().filter(|(_, word)| !word.trim().is_empty());
     let bounds: Vec<(usize, &str)> = bounds.collect();
     let words: Vec<&str> = bounds.iter().map(|(_, word)| *word).collect();
-    let (mut pieces, mut from) = (Vec::new(), 0);
-    while from < words.len() {
-        // Words that fit are those before the first that was cut off.
-        let (example, firsts) = encoder.words(&words[from..])?;
-        let fit = firsts.iter().rposition(Option::is_some).map_or(1, |last| last + 1);
-        let here = bounds[from..from + fit].iter().zip(&firsts);
+    let piece = |Words { example, words, firsts }: Words| {
+        let here = bounds[words].iter().zip(firsts);
         let words =
-            here.filter_map(|((start, word), first)| Some((*start..start + word.len(), (*first)?)));
-        pieces.push(Piece { words: words.collect(), example });
-        from += fit;
-    }
-    Ok(pieces)
+            here.filter_map(|((start, word), first)| Some((*start..start + word.len(), first?)));
+        Piece { words: words.collect(), example, truncated: false }
+    };
+    Ok(encoder.pieces(&words)?.into_iter().map(piece).collect())
 }
 
 fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) -> Answer {
@@ -362,6 +387,7 @@ mod tests {
         let piece = |words: &[(Range<usize>, usize)]| Piece {
             example: Example::default(),
             words: words.to_vec(),
+            truncated: false,
         };
         let pieces = [piece(&[(0..2, 1), (3..6, 2)]), piece(&[(7..15, 1), (16..21, 2)])];
         let said = [

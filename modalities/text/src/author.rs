@@ -1,11 +1,13 @@
 //! Texts by a model directory: prompts in, text out, piece by piece.
 
 use crate::{
-    TextModel,
     generate::{Generation, Verdict},
-    tokenizer::TextTokenizer,
+    labelled::ChatTemplate,
+    opened,
+    tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{AutodiffBackend, Seed};
+use kiln_datasets::labelled::{Message, Role};
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -18,12 +20,21 @@ use std::path::Path;
 pub struct Request {
     /// What each text goes on with, or answers.
     pub prompts: Vec<String>,
+    /// Whether each prompt is what a user says, to be answered by the model's chat template.
+    pub chat: Option<Chat>,
     /// How.
     pub generation: Generation,
     /// A text ends before the first of these that it would hold.
     pub stop: Vec<String>,
     /// What draws follow from.
     pub seed: u64,
+}
+
+/// What is said before the prompts of conversations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chat {
+    /// How the assistant is to be.
+    pub system: Option<String>,
 }
 
 /// Writes texts, without their prompts; `watch` sees each new piece with the number of its prompt.
@@ -51,18 +62,17 @@ impl OnBackend for Work<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let Self { model, request, watch } = self;
-        let tokenizer = TextTokenizer::open(model)?;
-        let model = TextModel::<B::InnerBackend>::load(model, &device)?;
-        let reads = model.config().decoder.is_some();
-        let mut prompts = Vec::with_capacity(request.prompts.len());
-        for prompt in &request.prompts {
-            let mut ids = tokenizer.encode(prompt, true)?.get_ids().to_vec();
-            // What is answered is a text of its own; what is gone on with has no end yet.
-            if !reads && ids.last().copied() == tokenizer.end() {
-                ids.pop();
-            }
-            prompts.push(ids);
-        }
+        let (tokenizer, model) = opened::open::<B::InnerBackend>(model, &device)?;
+        let (prompts, end) = match &request.chat {
+            Some(chat) => conversations(&tokenizer, &request.prompts, chat)?,
+            None => (raw(&tokenizer, &request.prompts, model.config().decoder.is_some())?, None),
+        };
+        let (end, stop) = match end {
+            Some(Ending::Token(id)) => (Some(id), None),
+            Some(Ending::Text(text)) => (None, Some(text)),
+            None => (None, None),
+        };
+        let stop: Vec<String> = request.stop.iter().cloned().chain(stop).collect();
         let mut texts: Vec<Growing> = vec![Growing::default(); prompts.len()];
         let mut failure = None;
         model.generate(
@@ -71,10 +81,12 @@ impl OnBackend for Work<'_> {
             Seed::new(request.seed),
             &device,
             |number, id| {
-                let Some(text) = texts.get_mut(number) else { return Verdict::Stop };
+                let Some(text) = texts.get_mut(number).filter(|_| Some(id) != end) else {
+                    return Verdict::Stop;
+                };
                 text.ids.push(id);
                 match tokenizer.decode(&text.ids, true) {
-                    Ok(decoded) => text.grow(&decoded, &request.stop, |piece| watch(number, piece)),
+                    Ok(decoded) => text.grow(&decoded, &stop, |piece| watch(number, piece)),
                     Err(error) => {
                         failure = Some(error);
                         Verdict::Stop
@@ -91,6 +103,55 @@ impl OnBackend for Work<'_> {
             .map(|(number, text)| text.finish(|piece| watch(number, piece)))
             .collect())
     }
+}
+
+/// The ids of prompts as they stand; `reads` says whether they are read first, by an encoder.
+fn raw(
+    tokenizer: &TextTokenizer,
+    prompts: &[String],
+    reads: bool,
+) -> Result<Vec<Vec<u32>>, TokenizerError> {
+    let ids = prompts.iter().map(|prompt| {
+        let mut ids = tokenizer.encode(prompt, true)?.get_ids().to_vec();
+        // What is answered is a text of its own; what is gone on with has no end yet.
+        if !reads && ids.last().copied() == tokenizer.end() {
+            ids.pop();
+        }
+        Ok(ids)
+    });
+    ids.collect()
+}
+
+/// How an answer in a conversation ends.
+enum Ending {
+    Token(u32),
+    Text(String),
+}
+
+/// The ids of prompts as what a user says, up to where the assistant begins, and how its answers
+/// end.
+fn conversations(
+    tokenizer: &TextTokenizer,
+    prompts: &[String],
+    chat: &Chat,
+) -> Result<(Vec<Vec<u32>>, Option<Ending>), TaskError> {
+    let template = ChatTemplate::trained(tokenizer)?;
+    let system = chat.system.iter().map(|text| Message::new(Role::System, text));
+    let system: Vec<Message> = system.collect();
+    let mut found = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let said = system.iter().cloned().chain([Message::new(Role::User, prompt)]);
+        let text = template.render(&said.collect::<Vec<_>>(), true)?;
+        // The template writes what stands around texts, too.
+        found.push(tokenizer.encode(&text, false)?.get_ids().to_vec());
+    }
+    let ending = template.ending()?;
+    let end = match tokenizer.encode(&ending, false)?.get_ids() {
+        [] => None,
+        [id] => Some(Ending::Token(*id)),
+        _ => Some(Ending::Text(ending)),
+    };
+    Ok((found, end))
 }
 
 /// A text that is being written.

@@ -3,7 +3,7 @@
 use crate::{
     cache::{CacheSpec, TokenCache},
     examples::Example,
-    labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row},
+    labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
     lexicon::{Terms, WithTerms},
     order::Ordered,
     packing::{Packed, PackedSource, PackingError},
@@ -56,6 +56,8 @@ pub fn open_stage(
     [batches, batch]: [u64; 2],
     seed: Seed,
 ) -> Result<StageData, StageDataError> {
+    let talk = tasks.iter().any(|task| talks(&task.aim));
+    let tokenizer = if talk { with_template(tokenizer) } else { tokenizer };
     let documents = if tasks.is_empty() || data.unlabelled > 0.0 {
         Some(open(data, tokenizer.clone(), batches * batch, seed)?)
     } else {
@@ -163,13 +165,17 @@ pub fn encode(
     tokenizer: &Arc<TextTokenizer>,
 ) -> Result<Vec<Example>, EncodeError> {
     let encoder = task.encoder(tokenizer);
-    let talks = matches!(task.aim, Aim::Answer | Aim::Prefer);
-    let chat = if talks { Some(ChatTemplate::of(tokenizer)?) } else { None };
+    let chat = if talks(&task.aim) { Some(ChatTemplate::of(tokenizer)?) } else { None };
     let rows = rows.par_iter().enumerate();
     let examples: Vec<Vec<Example>> = rows
         .map(|(number, row)| encoder.row(number, row, &task.aim, task.data, chat.as_ref()))
         .collect::<Result<_, _>>()?;
     Ok(examples.into_iter().flatten().collect())
+}
+
+/// Whether what is learnt is part of a conversation.
+fn talks(aim: &Aim) -> bool {
+    matches!(aim, Aim::Answer | Aim::Prefer)
 }
 
 /// Examples that are all there.

@@ -4,7 +4,7 @@ use crate::{
     TextModel, TextModelConfig,
     config::SpecialIds,
     cost, data,
-    evaluate::evaluate,
+    evaluate::{evaluate, fits},
     hub,
     labelled::{Aim, LabelledTask, task_key},
     recipe::{
@@ -107,7 +107,8 @@ impl TextJob {
                                the next (`data.packing.cross`); use \"cut\"";
                 return Err(of_data("windows", problem));
             }
-            for (key, length) in lengths(data) {
+            let written = config.decoder.iter().flat_map(|_| written(data));
+            for (key, length) in lengths(data).chain(written) {
                 if let Some(longest) = config.longest().filter(|most| length > *most) {
                     let problem =
                         format!("is {length}, but the model has positions for {longest} tokens");
@@ -116,6 +117,8 @@ impl TextJob {
             }
         }
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
+            fits(&recipe, evaluation, config.longest())
+                .map_err(|error| wrong(&format!("evaluation.{number}.kind"), error.to_string()))?;
             let writes = config.writes_on() || config.decoder.is_some();
             let sources = recipe.last_data().sources.len();
             let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
@@ -229,6 +232,11 @@ fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
     let tasks =
         data.tasks().map(|(name, task)| (format!("{}.length", task_key(name)), task.length));
     tasks.chain(reads_documents(data).then(|| ("packing.length".to_owned(), data.packing.length)))
+}
+
+/// Tokens of what an encoder-decoder writes, with the keys that say so.
+fn written(data: &TextData) -> impl Iterator<Item = (String, usize)> {
+    data.tasks().map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
 }
 
 /// Whether documents are learnt from, alone or beside tasks.

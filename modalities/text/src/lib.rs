@@ -5,6 +5,7 @@
 //! - [`model`]: [`TextModel`], an embedding, a transformer (or two) and heads, put together by
 //!   [`config`]. BERT, GPT-2, Llama and T5 are presets of it, and [`hub`] their directories.
 //! - [`labelled`] makes examples of labelled text, and [`predict`] what a model says of new text.
+//! - [`opened`]: a model directory with its tokenizer; [`author`], [`annotate`] and [`embed`] use it.
 //! - [`batch`]: texts as ids; [`head`]: what is made of tokens; [`generate`]: how they are written on.
 //! - [`embed`]: texts to vectors, and what is like a query.
 //! - [`metrics`] says how good classes, tags, answers, rankings, translations and representations
@@ -37,6 +38,7 @@ pub mod metrics;
 pub mod modality;
 pub mod model;
 mod ngram;
+pub mod opened;
 pub mod order;
 pub mod packing;
 pub mod pointer;

@@ -98,9 +98,10 @@ pub fn tokenizer(
             TextTokenizer::open(dir)?
         }
         (Some(TokenizerSource::Directory(name)), _) => {
-            let file = Path::new(name);
-            if file.is_file() {
-                TextTokenizer::open(file)?
+            let path = Path::new(name);
+            // A tokenizer alone, as `kiln data tokenizer` writes it, is no model.
+            if path.is_file() || path.join("tokenizer.json").is_file() {
+                TextTokenizer::open(path)?
             } else {
                 TextTokenizer::open(&resolve(name).map_err(StageDataError::Directory)?)?
             }

@@ -7,7 +7,7 @@ use crate::{
     },
     labelled::{Aim, LabelledTask},
     recipe::TextData,
-    tokenizer::{Role, TextTokenizer},
+    tokenizer::{Role, TextTokenizer, TokenizerError},
 };
 use kiln_nn::{Activation, TransformerConfig};
 use kiln_objectives::{Graded, Objective, Offer, Offers, both_sides, offer};
@@ -103,10 +103,7 @@ pub(crate) fn stage_config(
     }
     let denoises = |one: &Objective| matches!(one, Objective::Denoising(_));
     if objective.has(denoises) && config.special.sentinels.is_none() {
-        let problem = "`denoising` needs sentinels that stand for what is taken out, and the \
-                       tokenizer has none (`<extra_id_0>` and on): train one with \
-                       `data.tokenizer.train.sentinels = 100`";
-        return Err(problem.into());
+        return Err(TokenizerError::NoSentinels.into());
     }
     let sentinels = config.special.sentinels().len();
     let modes = objective.each().into_iter().filter_map(|one| match one {
@@ -114,11 +111,7 @@ pub(crate) fn stage_config(
         _ => None,
     });
     if let Some(modes) = modes.max().filter(|modes| *modes > 0 && *modes >= sentinels) {
-        let problem = format!(
-            "`denoising` has {modes} modes, and the tokenizer {sentinels} sentinels to stand for \
-             modes and spans: train one with more (`data.tokenizer.train.sentinels`)"
-        );
-        return Err(problem.into());
+        return Err(TokenizerError::FewSentinels { modes, sentinels }.into());
     }
     config.validate()?;
     Ok(config)

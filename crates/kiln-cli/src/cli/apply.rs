@@ -120,8 +120,10 @@ Examples:
   kiln generate --model runs/shakespeare-characters --prompt 'ROMEO:' --temperature 0.8 --top-k 40
   kiln generate --model runs/translator --prompts english.txt --beam 4 --out chinese.txt
   echo 'Once upon a time' | kiln generate --model organisation/name --stop '.'
+  kiln generate --model runs/assistant --chat --prompt 'Who keeps the red boat?'
 
-Without --temperature, --top-k, --top-p, --min-p or --beam the likeliest token is taken each time.")]
+Without --temperature, --top-k, --top-p, --min-p or --beam the likeliest token is taken each time;
+with --repetition-penalty alone, the likeliest after the penalty.")]
 pub struct Generate {
     /// A run, a model directory, or a hub id (organisation/name[@revision])
     #[arg(long, short)]
@@ -132,6 +134,12 @@ pub struct Generate {
     /// A file with a prompt a line, all written at once
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
+    /// Answer: a prompt is what a user says, written by the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// Say this to the assistant before each prompt
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
     /// Tokens at most
     #[arg(long, value_name = "N", default_value = "200")]
     pub most: usize,
@@ -147,7 +155,7 @@ pub struct Generate {
     /// Draw among tokens at least this share as likely as the likeliest
     #[arg(long, value_name = "P", conflicts_with = "beam")]
     pub min_p: Option<f64>,
-    /// Above 1: tokens that were seen become less likely
+    /// Above 1: tokens that were seen become less likely; draws nothing by itself
     #[arg(long, value_name = "X", conflicts_with = "beam")]
     pub repetition_penalty: Option<f64>,
     /// Search for the likeliest text, with so many kept at each step

@@ -5,7 +5,7 @@ mod apply;
 mod data;
 mod vectors;
 
-pub use annotate::Annotate;
+pub use annotate::{Annotate, Classify, Tag};
 pub use apply::{Forecast, Generate, Transcribe, TranscriptFormat};
 pub use data::{Data, Ngram, TextSplit, Tokenizer, TokenizerKind};
 pub use vectors::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs};
@@ -62,9 +62,9 @@ pub enum Command {
     /// Find the documents that are like a query
     Search(Search),
     /// Say of texts what they are: classes, labels, numbers
-    Classify(Annotate),
+    Classify(Classify),
     /// Say what the words of texts are: names, parts of speech
-    Tag(Annotate),
+    Tag(Tag),
     /// Prepare data for training
     #[command(subcommand)]
     Data(Data),
@@ -277,6 +277,9 @@ mod tests {
             "kiln train a",
             "kiln recipes -v -q",
             "kiln forecast --model m --input i --horizon 0",
+            "kiln classify --model m --pair b",
+            "kiln classify --model m --text a --pair-field b",
+            "kiln tag --model m --text a --pair b",
             "kiln forecast --model m --input i --horizon 3 --level 100",
             "kiln completions tcsh-ish",
         ] {

@@ -54,11 +54,7 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
         embed::embed(&model.path, device, &request, &mut texts, &mut take, watch)
     })?;
     sink.finish()?;
-    if let Some(tally) = texts.read.map(|passages| passages.tally())
-        && (tally.replaced > 0 || tally.cut > 0)
-    {
-        tracing::warn!("{tally}");
-    }
+    texts.tell();
     if summary.bare {
         tracing::warn!("the tokenizer puts no special tokens around texts: does it lack them?");
     }
@@ -125,18 +121,40 @@ impl<'a> Texts<'a> {
         };
         Ok(Self { typed: texts.iter().enumerate(), read })
     }
+
+    /// With what a change makes of documents.
+    pub(super) fn map(self, change: impl FnOnce(Passages) -> Passages) -> Self {
+        Self { read: self.read.map(change), ..self }
+    }
+
+    /// The next text, with the second of its document where that is read, too.
+    pub(super) fn advance(
+        &mut self,
+    ) -> std::result::Result<Option<(Passage, Option<String>)>, EmbedError> {
+        if let Some(read) = &mut self.read {
+            return read.advance();
+        }
+        Ok(self.typed.next().map(|(at, text)| {
+            let (source, id, text) = (String::new(), (at + 1).to_string(), text.clone());
+            (Passage { source, id, text }, None)
+        }))
+    }
+
+    /// Tells of documents that were cut or not all UTF-8.
+    pub(super) fn tell(&self) {
+        if let Some(tally) = self.read.as_ref().map(Passages::tally)
+            && (tally.replaced > 0 || tally.cut > 0)
+        {
+            tracing::warn!("{tally}");
+        }
+    }
 }
 
 impl Iterator for Texts<'_> {
     type Item = std::result::Result<Passage, EmbedError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(read) = &mut self.read {
-            return read.next();
-        }
-        let (at, text) = self.typed.next()?;
-        let (source, id, text) = (String::new(), (at + 1).to_string(), text.clone());
-        Some(Ok(Passage { source, id, text }))
+        self.advance().map(|found| found.map(|(passage, _)| passage)).transpose()
     }
 }
 

@@ -7,16 +7,20 @@ use crate::{
     modalities,
 };
 use kiln_text::{
-    author::{self, Request},
+    author::{self, Chat, Request},
     generate::{Beam, Choice, Generation, Sampling},
 };
-use std::io::{IsTerminal, Read, Write};
+use std::{
+    io::{IsTerminal, Read, Write},
+    path::Path,
+};
 
 /// Writes after each prompt; on a terminal piece by piece where there is one.
 pub fn run(args: &Generate, out: &mut dyn Write) -> Result<()> {
     let model = text_model(&args.model, "writes nothing")?;
     let request = Request {
         prompts: prompts(args)?,
+        chat: args.chat.then(|| Chat { system: args.system.clone() }),
         generation: Generation { most: args.most, choice: choice(args), cache: true },
         stop: args.stop.clone(),
         seed: args.seed,
@@ -57,30 +61,37 @@ fn prompts(args: &Generate) -> Result<Vec<String>> {
     if let Some(path) = &args.prompts {
         let text =
             std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, error))?;
-        return Ok(text.lines().map(str::to_owned).collect());
+        let prompts: Vec<String> = text.lines().map(str::to_owned).collect();
+        if prompts.is_empty() {
+            let message = format!("{} holds no prompts", path.display());
+            return Err(Failure::user(message, "write a prompt a line"));
+        }
+        return Ok(prompts);
     }
     if let Some(prompt) = &args.prompt {
         return Ok(vec![prompt.clone()]);
     }
     let mut text = String::new();
     if !std::io::stdin().is_terminal() {
-        std::io::stdin().read_to_string(&mut text)?;
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.map_err(|error| Failure::io("read", Path::new("standard input"), error))?;
     }
     Ok(vec![text.trim_end_matches('\n').to_owned()])
 }
 
+/// How tokens are chosen: by chance where that is asked for; a penalty alone changes what is
+/// likeliest, and leaves nothing to chance.
 fn choice(args: &Generate) -> Choice {
-    let sampled = args.temperature.is_some()
+    let drawn = args.temperature.is_some()
         || args.top_k.is_some()
         || args.top_p.is_some()
-        || args.min_p.is_some()
-        || args.repetition_penalty.is_some();
+        || args.min_p.is_some();
     let plain = Sampling::default();
     match args.beam {
         Some(width) => Choice::Beam(Beam { width: width as usize, ..Beam::default() }),
-        None if sampled => Choice::Sample(Sampling {
+        None if drawn || args.repetition_penalty.is_some() => Choice::Sample(Sampling {
             temperature: args.temperature.unwrap_or(plain.temperature),
-            top_k: args.top_k,
+            top_k: if drawn { args.top_k } else { Some(1) },
             top_p: args.top_p,
             min_p: args.min_p,
             repetition_penalty: args.repetition_penalty.unwrap_or(plain.repetition_penalty),

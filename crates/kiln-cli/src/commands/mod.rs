@@ -22,7 +22,6 @@ use crate::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use kiln_hub::ModelDir;
-use kiln_text::annotate::Question;
 use kiln_text::modality::TEXT;
 use kiln_train::{modality::Modality as _, recipe::RecipeText};
 use std::{
@@ -42,8 +41,8 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {
         Command::Generate(args) => generate::run(args, out),
         Command::Embed(args) => embed::run(args, cli.quiet, out),
         Command::Search(args) => embed::search(args, cli.quiet, out),
-        Command::Classify(args) => annotate::run(args, Question::Texts, cli.quiet, out),
-        Command::Tag(args) => annotate::run(args, Question::Words, cli.quiet, out),
+        Command::Classify(args) => annotate::classify(args, cli.quiet, out),
+        Command::Tag(args) => annotate::tag(args, cli.quiet, out),
         Command::Transcribe(args) => transcribe::run(args, cli.quiet, out),
         Command::Data(args) => data::run(args, cli.quiet, out),
         Command::Inspect(args) => inspect::run(args, out),

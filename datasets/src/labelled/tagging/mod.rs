@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{DataError, Result};
 use schemars::JsonSchema;
-use scheme::Evidence;
+use scheme::{Evidence, chunks_only};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -104,7 +104,7 @@ impl TaggedSpec {
         };
         let bio = |sentence: Sentence| match scheme {
             TagScheme::Plain => sentence.tagged,
-            _ => Tagged { tags: to_bio(&sentence.tagged.tags), ..sentence.tagged },
+            _ => Tagged { tags: chunks_only(&sentence.tagged.tags), ..sentence.tagged },
         };
         Ok(sentences.into_iter().map(bio).collect())
     }

@@ -94,8 +94,19 @@ pub fn entities<T: AsRef<str>>(tags: &[T]) -> Vec<Entity<'_>> {
     entities
 }
 
-/// The same chunks in BIO.
+/// The same chunks in BIO; tags of no scheme, such as parts of speech, stay what they are.
 pub fn to_bio<T: AsRef<str>>(tags: &[T]) -> Vec<String> {
+    let mut bio = chunks_only(tags);
+    for (bio, tag) in bio.iter_mut().zip(tags.iter().map(AsRef::as_ref)) {
+        if Part::of(tag).is_none() {
+            tag.clone_into(bio);
+        }
+    }
+    bio
+}
+
+/// The same chunks in BIO, and nothing else.
+pub(super) fn chunks_only<T: AsRef<str>>(tags: &[T]) -> Vec<String> {
     let mut bio = vec!["O".to_owned(); tags.len()];
     for entity in entities(tags) {
         let begin = entity.tokens.start;
@@ -203,6 +214,7 @@ mod tests {
             assert_eq!(chunks(tags), expected, "{tags}");
             let tags: Vec<&str> = tags.split(' ').collect();
             assert_eq!(to_bio(&tags), ["B-PER", "I-PER", "B-PER", "O", "B-LOC"]);
+            assert_eq!(to_bio(&["DET", "S-LOC", "O"]), ["DET", "B-LOC", "O"]);
         }
     }
 

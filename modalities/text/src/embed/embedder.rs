@@ -10,6 +10,7 @@ use crate::{
     config::Pooling,
     head::pool,
     model::TextModel,
+    opened,
     tokenizer::TextTokenizer,
 };
 use burn::{
@@ -108,14 +109,9 @@ impl<B: Backend> Embedder<B> {
     /// When it cannot be read, or has parts that are not supported.
     pub fn load(dir: &Path, device: &B::Device) -> Result<Self, EmbedError> {
         let directory = Directory::open(dir)?;
-        // The tokenizer is parsed while the weights are read.
-        let (tokenizer, model) = rayon::join(
-            || TextTokenizer::open(&directory.transformer),
-            || TextModel::load(&directory.transformer, device),
-        );
+        let (tokenizer, model) = opened::open(&directory.transformer, device)?;
         let after = directory.after.iter().map(|part| Stage::load(part, device));
         let after = after.collect::<Result<Vec<_>, _>>()?;
-        let (tokenizer, model) = (tokenizer?, model?);
         Ok(Self { model, tokenizer, directory, after, device: device.clone() })
     }
 
@@ -137,7 +133,7 @@ impl<B: Backend> Embedder<B> {
         let longest = longest.unwrap_or(usize::MAX).min(positions.unwrap_or(usize::MAX));
         let lowercase = self.directory.lowercase;
         let prompt = self.prompt(&request.prompt)?;
-        Reader::new(&self.tokenizer, prompt, lowercase, longest, config.vocabulary)
+        Reader::new(&self.tokenizer, prompt, lowercase, longest)
     }
 
     fn prompt(&self, asked: &Prompt) -> Result<&str, EmbedError> {

@@ -15,12 +15,12 @@ pub use embedder::Embedder;
 pub use passages::Passages;
 pub use stream::{Summary, embed};
 
-use crate::{config::Pooling, tokenizer::TokenizerError};
+use crate::{config::Pooling, opened::OpenError, tokenizer::TokenizerError};
 use kiln_datasets::{
     DataError,
     vectors::{Passage, Vectors},
 };
-use kiln_hub::{HubError, ModelError};
+use kiln_hub::HubError;
 use std::{ops::ControlFlow, path::PathBuf};
 
 /// How texts become vectors.
@@ -74,13 +74,13 @@ pub type Take<'a> = dyn FnMut(&[Passage], &Vectors) -> Result<(), EmbedError> + 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbedError {
-    /// The model cannot be read.
+    /// The model cannot be opened.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Open(#[from] OpenError),
     /// One of its files cannot be read or written.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// Its tokenizer cannot be read, or failed.
+    /// Its tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// Texts cannot be read, or vectors not be written.
@@ -118,15 +118,15 @@ pub enum EmbedError {
         /// Special ones around a text.
         around: usize,
     },
-    /// A tokenizer that is not the model's.
-    #[error(
-        "the tokenizer gave the id {id}, the model knows {vocabulary}: they do not belong together"
-    )]
-    Vocabulary {
-        /// The id.
-        id: u32,
-        /// Ids that the model knows.
-        vocabulary: usize,
+    /// A document without the text that its own is to be seen with.
+    #[error("{}: document {id} has no text in the field `{field}`", path.display())]
+    NoSecond {
+        /// The file.
+        path: PathBuf,
+        /// The document.
+        id: String,
+        /// The field.
+        field: String,
     },
     /// An index that is none.
     #[error(

@@ -7,19 +7,23 @@ use kiln_datasets::{
     vectors::Passage,
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io::{self, Read},
     path::Path,
 };
 use tempfile::NamedTempFile;
 
 /// Documents, file after file, each with a number of its file or what a field says. Of a document
-/// too long for one piece the first stands for all: no model reads as much.
+/// too long for one piece the first stands for all, unless the rest is asked for.
 #[derive(Debug)]
 pub struct Passages {
     spec: Documents,
     /// The field that names a document.
     id: Option<String>,
+    /// The field of the text that a document's own is seen with.
+    second: Option<String>,
+    /// Whether later pieces of documents come, too.
+    rest: bool,
     parts: VecDeque<Part>,
     current: Option<(String, DocumentReader)>,
     row: usize,
@@ -42,7 +46,8 @@ impl Passages {
         let mut parts: VecDeque<Part> = spec.parts(u64::MAX)?.into();
         parts.retain(|part| wanted(&part.path));
         let (id, tally) = (id.map(str::to_owned), Tally::default());
-        Ok(Self { spec, id, parts, current: None, row: 0, tally, kept: None })
+        let (second, rest) = (None, false);
+        Ok(Self { spec, id, second, rest, parts, current: None, row: 0, tally, kept: None })
     }
 
     /// The texts of plain text that comes in, such as standard input; it is kept in a file
@@ -58,6 +63,36 @@ impl Passages {
         Ok(Self { kept: Some(kept), ..passages })
     }
 
+    /// With the later pieces of documents, each a passage of the same name.
+    pub fn with_rest(mut self) -> Self {
+        self.rest = true;
+        self
+    }
+
+    /// With a second text beside each, of this field.
+    pub fn with_second(mut self, field: &str) -> Self {
+        self.spec.metadata.push(field.to_owned());
+        self.second = Some(field.to_owned());
+        self
+    }
+
+    /// The next passage, with its second text where that is asked for.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has no second text.
+    pub fn advance(&mut self) -> Result<Option<(Passage, Option<String>)>, EmbedError> {
+        let Some((passage, mut fields)) = self.document()? else { return Ok(None) };
+        let second = match &self.second {
+            Some(field) => Some(fields.remove(field).ok_or_else(|| EmbedError::NoSecond {
+                path: passage.source.clone().into(),
+                id: passage.id.clone(),
+                field: field.clone(),
+            })?),
+            None => None,
+        };
+        Ok(Some((passage, second)))
+    }
+
     /// What was read so far.
     pub fn tally(&self) -> Tally {
         let mut tally = self.tally;
@@ -67,20 +102,18 @@ impl Passages {
         tally
     }
 
-    fn advance(&mut self) -> Result<Option<Passage>, DataError> {
+    /// The next passage and the fields of its document.
+    fn document(&mut self) -> Result<Option<(Passage, BTreeMap<String, String>)>, DataError> {
         loop {
             if let Some((source, reader)) = &mut self.current {
                 match reader.next().transpose()? {
-                    Some(document) if document.continues => continue,
+                    Some(document) if document.continues && !self.rest => continue,
                     Some(document) => {
-                        self.row += 1;
+                        self.row += usize::from(!document.continues);
                         let id = self.id.as_ref().and_then(|id| document.metadata.get(id));
                         let id = id.cloned().unwrap_or_else(|| self.row.to_string());
-                        return Ok(Some(Passage {
-                            source: source.clone(),
-                            id,
-                            text: document.text,
-                        }));
+                        let passage = Passage { source: source.clone(), id, text: document.text };
+                        return Ok(Some((passage, document.metadata)));
                     }
                     None => {
                         self.tally += reader.tally();
@@ -103,6 +136,6 @@ impl Iterator for Passages {
     type Item = Result<Passage, EmbedError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.advance().map_err(EmbedError::from).transpose()
+        self.advance().map(|found| found.map(|(passage, _)| passage)).transpose()
     }
 }

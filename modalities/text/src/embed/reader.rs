@@ -21,7 +21,6 @@ pub(super) struct Reader<'a> {
     lowercase: bool,
     /// Tokens of a text, special ones among them.
     longest: usize,
-    vocabulary: usize,
 }
 
 /// A text's ids.
@@ -33,13 +32,12 @@ pub(super) struct Read {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of texts of `longest` tokens at most, for a model that knows `vocabulary` ids.
+    /// A reader of texts of `longest` tokens at most.
     pub fn new(
         tokenizer: &'a TextTokenizer,
         prompt: &str,
         lowercase: bool,
         longest: usize,
-        vocabulary: usize,
     ) -> Result<Self, EmbedError> {
         // What the tokenizer puts around texts is seen around any.
         let example = tokenizer.encode("a", true)?;
@@ -54,7 +52,7 @@ impl<'a> Reader<'a> {
             return Err(EmbedError::TooShort { longest, around });
         }
         let prompt = prompt.to_owned();
-        Ok(Self { tokenizer, before, behind, prompt, lowercase, longest, vocabulary })
+        Ok(Self { tokenizer, before, behind, prompt, lowercase, longest })
     }
 
     /// Whether nothing is put around texts.
@@ -93,10 +91,6 @@ impl<'a> Reader<'a> {
         }
         let truncated = encoded.ids.len() > room;
         encoded.ids.truncate(room);
-        let wrong = encoded.ids.iter().find(|id| **id as usize >= self.vocabulary);
-        if let Some(id) = wrong {
-            return Err(EmbedError::Vocabulary { id: *id, vocabulary: self.vocabulary });
-        }
         let ids = [&self.before, &encoded.ids, &self.behind].into_iter().flatten().copied();
         Ok(Read { ids: ids.collect(), truncated })
     }

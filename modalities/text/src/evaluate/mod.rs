@@ -12,6 +12,8 @@ mod task;
 
 use crate::{
     TextModel,
+    labelled::task_key,
+    opened,
     recipe::{EvaluationKind, TextEvaluation, TextParts},
     tokenizer::TextTokenizer,
 };
@@ -39,6 +41,48 @@ pub fn evaluate(
     dispatch::on(recipe.device, Measure { recipe, model, seed })?
 }
 
+/// Sequences that a model has no positions for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "evaluation `{name}` has sequences of {asked} tokens; the model has positions for {most}: lower \
+     `{key}`"
+)]
+pub struct TooLong {
+    /// The evaluation.
+    pub name: String,
+    /// The key that says how long they are.
+    pub key: String,
+    /// Tokens.
+    pub asked: usize,
+    /// Positions.
+    pub most: usize,
+}
+
+/// Whether a model with positions for so many tokens has enough for an evaluation.
+pub(crate) fn fits(
+    recipe: &Recipe<TextParts>,
+    evaluation: &TextEvaluation,
+    positions: Option<usize>,
+) -> Result<(), TooLong> {
+    let data = recipe.last_data();
+    let (key, asked) = match &evaluation.kind {
+        EvaluationKind::Language(_) => ("data.packing.length".to_owned(), data.packing.length),
+        EvaluationKind::Probe(probe) => ("kind.probe.length".to_owned(), probe.length),
+        EvaluationKind::Task(settings) => {
+            let wanted = settings.task.as_deref();
+            let tasks = data.tasks().filter(|(name, _)| wanted.is_none() || *name == wanted);
+            let longest = tasks.max_by_key(|(_, task)| task.length);
+            let Some((name, task)) = longest else { return Ok(()) };
+            (format!("data.{}.length", task_key(name)), task.length)
+        }
+        EvaluationKind::Samples(_) => return Ok(()),
+    };
+    match positions.filter(|most| asked > *most) {
+        Some(most) => Err(TooLong { name: evaluation.name.clone(), key, asked, most }),
+        None => Ok(()),
+    }
+}
+
 /// A measurement that waits for its backend.
 struct Measure<'a> {
     recipe: &'a Recipe<TextParts>,
@@ -51,9 +95,12 @@ impl OnBackend for Measure<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let Self { recipe, model, seed } = self;
-        let tokenizer = Arc::new(TextTokenizer::open(model)?);
-        let model = TextModel::<B::InnerBackend>::load(model, &device)?;
+        let (tokenizer, model) = opened::open::<B::InnerBackend>(model, &device)?;
+        let tokenizer = Arc::new(tokenizer);
         let mut all = Evaluation::default();
+        for evaluation in &recipe.evaluation {
+            fits(recipe, evaluation, model.config().longest())?;
+        }
         for evaluation in &recipe.evaluation {
             let subject = Subject {
                 model: &model,

@@ -36,7 +36,8 @@ pub struct Sampling {
     /// (<https://arxiv.org/abs/2407.01082>).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f64>,
-    /// Above 1, tokens that were seen become less likely (<https://arxiv.org/abs/1909.05858>).
+    /// Above 1, tokens that were seen become less likely (<https://arxiv.org/abs/1909.05858>). With
+    /// a `top_k` of 1 nothing is left to chance: of what remains the likeliest is taken.
     pub repetition_penalty: f64,
 }
 
@@ -197,6 +198,8 @@ mod tests {
         // Negative scores are multiplied: 0.4² = 0.16 is less than 0.2.
         let penalised = Sampling { repetition_penalty: 2.0, ..plain() };
         assert_eq!(ids(&penalised, &scores, &[1, 1]), [2, 3, 1, 0]);
+        let greedy = Sampling { top_k: Some(1), ..penalised };
+        assert_eq!(ids(&greedy, &scores, &[1, 1]), [2]);
         let cold = Sampling { temperature: 0.5, ..plain() }.kept(&scores, &[]);
         assert!((cold[0].1 - 0.16 / 0.30).abs() < 1e-6);
     }

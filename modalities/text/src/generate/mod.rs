@@ -47,11 +47,16 @@ pub enum GenerationError {
     )]
     NoDecoder,
     /// Nothing to begin with.
-    #[error("the prompt is empty, and the model has no token to begin with")]
-    NoPrompt,
+    #[error("{} is empty, and the model has no token to begin with", which(*number))]
+    NoPrompt {
+        /// Which of several, from 1.
+        number: Option<usize>,
+    },
     /// More than the model has positions for.
-    #[error("the prompt has {found} tokens; the model has positions for {longest}")]
+    #[error("{} has {found} tokens; the model has positions for {longest}", which(*number))]
     TooLong {
+        /// Which of several, from 1.
+        number: Option<usize>,
         /// Tokens of the prompt.
         found: usize,
         /// Positions.
@@ -67,6 +72,10 @@ pub enum GenerationError {
         /// What would do.
         expected: &'static str,
     },
+}
+
+fn which(number: Option<usize>) -> String {
+    number.map_or_else(|| "the prompt".to_owned(), |number| format!("prompt {number}"))
 }
 
 /// What becomes of a text while it is written.
@@ -170,12 +179,16 @@ impl<'a, B: Backend> Writer<'a, B> {
                 _ => prompt.clone(),
             })
             .collect();
-        if prompts.iter().any(Vec::is_empty) {
-            return Err(GenerationError::NoPrompt);
+        let number = |at: usize| (prompts.len() > 1).then_some(at + 1);
+        if let Some(at) = prompts.iter().position(Vec::is_empty) {
+            return Err(GenerationError::NoPrompt { number: number(at) });
         }
         let found = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        if let Some(longest) = config.longest().filter(|longest| found > *longest) {
-            return Err(GenerationError::TooLong { found, longest });
+        if let Some(longest) = config.longest()
+            && let Some(at) = prompts.iter().position(|prompt| prompt.len() > longest)
+        {
+            let (number, found) = (number(at), prompts[at].len());
+            return Err(GenerationError::TooLong { number, found, longest });
         }
         let (rows, pad, memory) = if config.decoder.is_some() {
             let text = HostText::of(&prompts, filler).upload(&config.embedding, device);

@@ -106,7 +106,7 @@ fn what_cannot_be_written_is_said() {
     };
     assert_eq!(
         error(&model, vec![2; 600]),
-        Err(GenerationError::TooLong { found: 600, longest: 512 })
+        Err(GenerationError::TooLong { number: None, found: 600, longest: 512 })
     );
     let encoder = TextModelConfig { causal: false, ..model.config().clone() };
     let encoder = TextModel::new(encoder, &Default::default()).unwrap();

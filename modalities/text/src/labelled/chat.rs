@@ -3,16 +3,45 @@
 use crate::tokenizer::{Role as Token, TextTokenizer};
 use kiln_datasets::labelled::{Message, Role};
 use minijinja::{Environment, ErrorKind, context};
+use std::sync::Arc;
 
 /// What separates turns where a model has no template of its own: OpenAI's ChatML.
 const PLAIN: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
                      {{ message.content }}<|im_end|>\n{% endfor %}\
                      {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// A template that cannot be used, or a conversation that it refuses.
+/// What ChatML writes around turns.
+const MARKS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+
+/// Why a conversation cannot be written as one text.
 #[derive(Debug, thiserror::Error)]
-#[error("the chat template: {0:#}")]
-pub struct ChatError(#[from] minijinja::Error);
+pub enum ChatError {
+    /// A template that cannot be used, or a conversation that it refuses.
+    #[error("the chat template: {0:#}")]
+    Template(#[from] minijinja::Error),
+    /// A model that no conversations were shown to.
+    #[error(
+        "this model has no chat template, so it was not trained to answer; without `--chat` it goes \
+         on with a text, and conversations (`data.labelled.train`) teach it to answer"
+    )]
+    Missing,
+}
+
+/// A tokenizer with the template that conversations are written by: its own, or else ChatML's. A
+/// warning says where the latter's marks are no tokens.
+pub(crate) fn with_template(tokenizer: Arc<TextTokenizer>) -> Arc<TextTokenizer> {
+    if tokenizer.chat_template().is_some() {
+        return tokenizer;
+    }
+    let lacks = |mark: &&str| tokenizer.inner().token_to_id(mark).is_none();
+    if let Some(mark) = MARKS.iter().find(|mark| lacks(mark)) {
+        tracing::warn!(
+            "`{mark}`, which divides the turns of conversations, is no token of the tokenizer: it is \
+             written in pieces; train one with `data.tokenizer.train.additional = {MARKS:?}`"
+        );
+    }
+    Arc::new(tokenizer.with_chat_template(PLAIN))
+}
 
 /// Writes conversations as one text.
 #[derive(Debug)]
@@ -45,6 +74,28 @@ impl ChatTemplate {
             token.map(|token| token.text.clone()).unwrap_or_default()
         };
         Ok(Self { environment, bos: text(Token::Bos), eos: text(Token::Eos) })
+    }
+
+    /// The template that a model was trained by.
+    ///
+    /// # Errors
+    /// When there is none, or it is no template.
+    pub fn trained(tokenizer: &TextTokenizer) -> Result<Self, ChatError> {
+        match tokenizer.chat_template() {
+            Some(_) => Self::of(tokenizer),
+            None => Err(ChatError::Missing),
+        }
+    }
+
+    /// What stands behind what the assistant says, without the space around it.
+    ///
+    /// # Errors
+    /// When the template refuses a conversation.
+    pub fn ending(&self) -> Result<String, ChatError> {
+        const SAID: &str = "kiln";
+        let asked = Message::new(Role::User, "?");
+        let whole = self.render(&[asked, Message::new(Role::Assistant, SAID)], false)?;
+        Ok(whole.rsplit_once(SAID).map_or("", |(_, behind)| behind).trim().to_owned())
     }
 
     /// A conversation as text; with `answer` it ends where the assistant begins to speak.
@@ -117,6 +168,15 @@ mod tests {
         assert!(whole.starts_with("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi"));
         let asked = template.render(&conversation()[..2], true).unwrap();
         assert!(asked.ends_with("<|im_start|>assistant\n"));
+        assert_eq!(template.ending().unwrap(), "<|im_end|>");
+        // Other tools find the template beside the model.
+        assert!(matches!(ChatTemplate::trained(&tokenizer), Err(ChatError::Missing)));
+        let dir = tempfile::tempdir().unwrap();
+        with_template(Arc::new(tokenizer)).write(dir.path()).unwrap();
+        let written = TextTokenizer::open(dir.path()).unwrap();
+        assert_eq!(written.chat_template(), Some(PLAIN));
+        let again = ChatTemplate::trained(&written).unwrap();
+        assert_eq!(again.render(&conversation(), false).unwrap(), whole);
     }
 
     #[test]

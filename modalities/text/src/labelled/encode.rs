@@ -1,11 +1,10 @@
 //! From rows to examples.
 
-use super::{Aim, ChatError, ChatTemplate, LabelledData, Row};
+use super::{Aim, ChatError, ChatTemplate, LabelledData, Row, pieces::Piece, room::Tokens};
 use crate::{
     config::TaskKind,
     examples::{Example, IGNORED, Label},
-    metrics::is_unspaced,
-    tokenizer::{Encoding, TextTokenizer, TokenizerError},
+    tokenizer::{Role as Token, TextTokenizer, TokenizerError},
 };
 use kiln_datasets::{
     DataError,
@@ -51,16 +50,6 @@ pub struct Encoder {
     pub(super) task: Option<Arc<str>>,
 }
 
-/// A part of a text as an example, and where its tokens stand in the text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Piece {
-    /// What the model sees.
-    pub example: Example,
-    /// For each of its tokens the bytes of the text that it stands for; empty ranges for special
-    /// tokens, and for those of another text such as a question.
-    pub bytes: Vec<Range<usize>>,
-}
-
 impl Encoder {
     /// Examples of `length` tokens at most.
     pub fn new(tokenizer: Arc<TextTokenizer>, length: usize) -> Self {
@@ -78,123 +67,62 @@ impl Encoder {
     /// # Errors
     /// When the tokenizer fails.
     pub fn text(&self, text: &str, second: Option<&str>) -> Result<Example, TokenizerError> {
-        Ok(self.example(&self.encoded(text, second)?))
+        Ok(self.fitted(text, second)?.0)
     }
 
-    fn encoded(&self, text: &str, second: Option<&str>) -> Result<Encoding, TokenizerError> {
-        let tokenizer = &self.tokenizer;
-        let Some(second) = second else {
-            let all = tokenizer.encode(text, true)?;
-            let over = all.get_ids().len().saturating_sub(self.length);
-            if over == 0 {
-                return Ok(all);
-            }
-            let room = self.length.saturating_sub(self.around(false)?);
-            return tokenizer.encode(self.cut(text, room)?, true);
-        };
-        let all = tokenizer.encode_pair(text, second, true)?;
-        if all.get_ids().len() <= self.length {
-            return Ok(all);
+    /// The same, and whether it was cut.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn fitted(
+        &self,
+        text: &str,
+        second: Option<&str>,
+    ) -> Result<(Example, bool), TokenizerError> {
+        let tokens = self.tokens(text, second)?;
+        let chosen = tokens.within(self.length);
+        Ok((self.example(&tokens, &chosen), chosen.len() < tokens.len()))
+    }
+
+    /// All tokens of a text, or of two, and those around them.
+    pub(super) fn tokens(
+        &self,
+        text: &str,
+        second: Option<&str>,
+    ) -> Result<Tokens, TokenizerError> {
+        Ok(Tokens::new(match second {
+            Some(second) => self.tokenizer.encode_pair(text, second, true)?,
+            None => self.tokenizer.encode(text, true)?,
+        }))
+    }
+
+    /// Some of the tokens as an example. A text without any has one that stands for nothing, so that
+    /// a model has something to look at.
+    pub(super) fn example(&self, tokens: &Tokens, chosen: &[usize]) -> Example {
+        let task = self.task.clone();
+        if chosen.is_empty() {
+            let ids = vec![self.nothing()];
+            return Example { ids, fixed: vec![true], task, ..Example::default() };
         }
-        let room = self.length.saturating_sub(self.around(true)?);
-        let count = |text: &str| Ok::<_, TokenizerError>(tokenizer.encode(text, false)?.len());
-        let (first_count, second_count) = (count(text)?, count(second)?);
-        // Half of the room each, and what one leaves to the other.
-        let first = first_count.min(room - second_count.min(room / 2));
-        let second = self.cut(second, second_count.min(room - first))?;
-        let first = self.cut(text, first)?;
-        tokenizer.encode_pair(first, second, true)
-    }
-
-    /// The beginning of a text that has so many tokens.
-    fn cut<'a>(&self, text: &'a str, tokens: usize) -> Result<&'a str, TokenizerError> {
-        let encoding = self.tokenizer.encode(text, false)?;
-        if encoding.len() <= tokens {
-            return Ok(text);
-        }
-        let end = encoding.get_offsets()[..tokens].iter().map(|(_, end)| *end).max().unwrap_or(0);
-        Ok(text.get(..end).unwrap_or(text))
-    }
-
-    /// Special tokens around a text, or two.
-    fn around(&self, two: bool) -> Result<usize, TokenizerError> {
-        let empty = if two {
-            self.tokenizer.encode_pair("", "", true)?
-        } else {
-            self.tokenizer.encode("", true)?
-        };
-        Ok(empty.len())
-    }
-
-    fn example(&self, encoding: &Encoding) -> Example {
-        let fixed: Vec<bool> =
-            encoding.get_special_tokens_mask().iter().map(|on| *on == 1).collect();
-        let types = encoding.get_type_ids();
+        let encoding = tokens.encoding();
+        let of = |values: &[u32]| chosen.iter().map(|token| values[*token]).collect::<Vec<u32>>();
+        let special = of(encoding.get_special_tokens_mask());
+        let types = of(encoding.get_type_ids());
         Example {
-            ids: encoding.get_ids().to_vec(),
-            fixed,
-            types: if types.iter().any(|id| *id > 0) { types.to_vec() } else { Vec::new() },
-            task: self.task.clone(),
+            ids: of(encoding.get_ids()),
+            fixed: special.iter().map(|on| *on == 1).collect(),
+            types: if types.iter().any(|id| *id > 0) { types } else { Vec::new() },
+            task,
             ..Example::default()
         }
     }
 
-    /// Words as one text: what the model sees, and for each word its first token, where it was not
-    /// cut off.
-    ///
-    /// # Errors
-    /// When the tokenizer fails.
-    pub fn words<T: AsRef<str>>(
-        &self,
-        words: &[T],
-    ) -> Result<(Example, Vec<Option<usize>>), TokenizerError> {
-        let (text, places) = joined(words);
-        let encoding = self.encoded(&text, None)?;
-        let mut firsts = vec![None; words.len()];
-        let special = encoding.get_special_tokens_mask();
-        for (token, (start, end)) in encoding.get_offsets().iter().enumerate() {
-            if special[token] == 1 || start >= end {
-                continue;
-            }
-            // A token may begin with the space before its word: its last byte tells.
-            let word = places.partition_point(|place| place.end < *end);
-            if let Some(first @ None) = firsts.get_mut(word) {
-                *first = Some(token);
-            }
-        }
-        Ok((self.example(&encoding), firsts))
-    }
-
-    /// A question before each part of a context: parts overlap by half.
-    ///
-    /// # Errors
-    /// When the tokenizer fails.
-    pub fn question(&self, question: &str, context: &str) -> Result<Vec<Piece>, TokenizerError> {
-        let question = self.cut(question, self.length / 3)?;
-        let asked = self.tokenizer.encode(question, false)?.len();
-        let room = self.length.saturating_sub(self.around(true)? + asked).max(1);
-        let all = self.tokenizer.encode(context, false)?;
-        let offsets = all.get_offsets();
-        let mut pieces = Vec::new();
-        let mut from = 0;
-        loop {
-            let until = (from + room).min(offsets.len());
-            let start = offsets.get(from).map_or(0, |(start, _)| *start);
-            let end = offsets[from..until].iter().map(|(_, end)| *end).max().unwrap_or(start);
-            let part = context.get(start..end).unwrap_or_default();
-            let encoding = self.tokenizer.encode_pair(question, part, true)?;
-            let belongs = encoding.get_sequence_ids();
-            let bytes = encoding.get_offsets().iter().zip(&belongs);
-            let bytes = bytes.map(|((first, last), belongs)| match belongs {
-                Some(1) => start + first..start + last,
-                _ => 0..0,
-            });
-            pieces.push(Piece { bytes: bytes.collect(), example: self.example(&encoding) });
-            if until >= offsets.len() {
-                return Ok(pieces);
-            }
-            from += room.div_ceil(2);
-        }
+    /// The id of what stands for a text without tokens: what texts begin or end with, if anything.
+    fn nothing(&self) -> u32 {
+        let tokenizer = &self.tokenizer;
+        let role = |role| Some(tokenizer.special().get(role)?.id);
+        let ends = tokenizer.begin().or(tokenizer.end());
+        ends.or(role(Token::Pad)).or(role(Token::Unk)).unwrap_or(0)
     }
 
     /// The examples of a row for an aim; several where a question's context is long.
@@ -335,23 +263,6 @@ impl Encoder {
     }
 }
 
-/// Words as one text, with spaces but between characters of scripts that have none, and the bytes
-/// of each.
-fn joined<T: AsRef<str>>(words: &[T]) -> (String, Vec<Range<usize>>) {
-    let mut text = String::new();
-    let mut places = Vec::with_capacity(words.len());
-    for word in words.iter().map(AsRef::as_ref) {
-        let dense = |c: Option<char>| c.is_none_or(is_unspaced);
-        if !dense(text.chars().next_back()) && !dense(word.chars().next()) {
-            text.push(' ');
-        }
-        let start = text.len();
-        text.push_str(word);
-        places.push(start..text.len());
-    }
-    (text, places)
-}
-
 fn label(kind: TaskKind, told: &Told, labels: &Labels) -> Result<Option<Label>, DataError> {
     Ok(match (kind, told) {
         (TaskKind::Labels(count), Told::Classes(names)) => {
@@ -383,7 +294,7 @@ pub(super) fn graded(told: &Told) -> Option<Label> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         labelled::Shuffled,
@@ -391,28 +302,29 @@ mod tests {
     };
     use kiln_datasets::labelled::Answer;
 
-    fn encoder(length: usize) -> Encoder {
+    fn trained(spec: &TokenizerSpec, length: usize) -> Encoder {
         let texts = ["Anna keeps a red boat in the harbour of Brel.", "我们去北京看海。"];
         let documents =
             texts.iter().cycle().take(40).map(|text| {
                 Ok(kiln_datasets::Document { text: (*text).into(), ..Default::default() })
             });
-        let spec = TokenizerSpec::new(Model::WordPiece { vocabulary: 120, lowercase: false });
         Encoder::new(Arc::new(spec.train(documents, &mut |_| {}).unwrap()), length)
     }
 
-    #[test]
-    fn words_know_their_first_tokens() {
-        let encoder = encoder(64);
-        let words = ["Anna", "keeps", "北", "京", "boat"];
-        assert_eq!(joined(&words).0, "Anna keeps北京boat");
-        let (example, firsts) = encoder.words(&words).unwrap();
-        let found: Vec<usize> = firsts.iter().map(|first| first.unwrap()).collect();
-        assert!(found.is_sorted() && found[0] == 1 && example.fixed[0] && !example.fixed[1]);
-        let short = Encoder { length: 4, ..encoder };
-        let (example, firsts) = short.words(&words).unwrap();
-        assert_eq!(example.ids.len(), 4);
-        assert!(firsts[0].is_some() && firsts[4].is_none());
+    /// Tokens of words, with some around a text.
+    pub fn encoder(length: usize) -> Encoder {
+        let model = Model::WordPiece { vocabulary: 120, lowercase: false };
+        trained(&TokenizerSpec::new(model), length)
+    }
+
+    /// Tokens of bytes, which know little, and with `around` some around a text.
+    pub fn bytes(around: bool, length: usize) -> Encoder {
+        let mut spec = TokenizerSpec::new(Model::ByteBpe { vocabulary: 280 });
+        if around {
+            let roles = [(Token::Cls, "<cls>"), (Token::Sep, "<sep>")];
+            spec.special.extend(roles.map(|(role, text)| (role, text.to_owned())));
+        }
+        trained(&spec, length)
     }
 
     #[test]
@@ -449,6 +361,40 @@ mod tests {
         let second = both.types.iter().filter(|id| **id == 1).count();
         assert!(both.ids.len() <= 16 && (7..=9).contains(&second), "{:?}", both.types);
         assert_eq!(encoder.text(&long, None).unwrap().ids.len(), 16);
+    }
+
+    #[test]
+    fn characters_of_several_tokens_are_cut_to_the_length() {
+        let text = "🚣 海边的红船 🏖️ 漂亮吗 🙂🙂";
+        for around in [false, true] {
+            let all = bytes(around, 500).text(text, None).unwrap();
+            assert!(all.ids.len() > 2 * text.chars().count(), "{}", all.ids.len());
+            for length in 1..all.ids.len() {
+                let encoder = bytes(around, length);
+                let (cut, was_cut) = encoder.fitted(text, None).unwrap();
+                assert!(was_cut && cut.ids.len() == length, "{length}: {}", cut.ids.len());
+                if length > 2 {
+                    // What is around a text stays.
+                    let inner = usize::from(around)..length - usize::from(around);
+                    assert_eq!(cut.ids[inner.clone()], all.ids[inner]);
+                    assert!(!around || cut.ids.last() == all.ids.last());
+                }
+                let pair = encoder.text(text, Some(text)).unwrap();
+                assert_eq!(pair.ids.len(), length);
+            }
+            assert!(!bytes(around, all.ids.len()).fitted(text, None).unwrap().1);
+        }
+    }
+
+    #[test]
+    fn a_blank_text_has_a_token() {
+        for second in [None, Some("")] {
+            let example = bytes(false, 8).text("", second).unwrap();
+            assert_eq!((example.ids.len(), &example.fixed[..]), (1, &[true][..]));
+            assert!(encoder(8).text(" \n ", second).unwrap().ids.len() >= 2);
+        }
+        let (example, firsts) = bytes(false, 8).words::<&str>(&[]).unwrap();
+        assert!(example.ids.len() == 1 && firsts.is_empty());
     }
 
     #[test]

@@ -8,12 +8,16 @@ mod chat;
 mod control;
 mod derived;
 mod encode;
+mod pieces;
+mod room;
 
 pub use aim::Aim;
+pub(crate) use chat::with_template;
 pub use chat::{ChatError, ChatTemplate};
 pub use control::Control;
 pub use derived::{Derived, DerivedTask, Shuffled};
-pub use encode::{EncodeError, Encoder, Piece};
+pub use encode::{EncodeError, Encoder};
+pub use pieces::{Piece, Words};
 
 use crate::{sources::StageDataError, tokenizer::TextTokenizer};
 use kiln_core::Seed;

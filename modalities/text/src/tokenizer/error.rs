@@ -43,6 +43,23 @@ pub enum TokenizerError {
         /// What needs it.
         purpose: &'static str,
     },
+    /// Nothing stands for spans that are taken out.
+    #[error(
+        "`denoising` needs sentinels that stand for what is taken out, and the tokenizer has none \
+         (`<extra_id_0>` and on): train one with `data.tokenizer.train.sentinels = 100`"
+    )]
+    NoSentinels,
+    /// Modes take more sentinels than there are.
+    #[error(
+        "`denoising` has {modes} modes, and the tokenizer {sentinels} sentinels to stand for modes \
+         and spans: train one with more (`data.tokenizer.train.sentinels`)"
+    )]
+    FewSentinels {
+        /// How many modes.
+        modes: usize,
+        /// How many sentinels.
+        sentinels: usize,
+    },
     /// A special token that no token of the vocabulary is.
     #[error("{}: `{}` is `{token}`, which the vocabulary lacks", path.display(), role.key())]
     UnknownSpecial {

@@ -178,6 +178,11 @@ impl TextTokenizer {
         self.chat_template.as_deref()
     }
 
+    /// The same tokenizer with this template of conversations.
+    pub fn with_chat_template(&self, template: &str) -> Self {
+        Self { chat_template: Some(template.to_owned()), ..self.clone() }
+    }
+
     /// A hash that two tokenizers share only if they encode alike.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
