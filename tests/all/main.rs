@@ -16,3 +16,5 @@ mod speech;
 mod support;
 mod tasks;
 mod text;
+mod text_commands;
+mod text_input;
