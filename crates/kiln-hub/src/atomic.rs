@@ -8,6 +8,9 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
+/// How the name of what a killed process left half-written ends; it starts with a dot.
+pub const LEFTOVER: &str = ".partial";
+
 /// Writes a file beside `path`, flushes it to the disk, and renames it to `path`.
 ///
 /// A reader sees the old file or the new one, never half of it, whenever the process ends.
@@ -37,8 +40,10 @@ impl AtomicFile {
     /// # Errors
     /// When the directory does not exist or is read-only.
     pub fn create(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!(".{name}.");
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".writing-");
+        builder.prefix(&prefix).suffix(LEFTOVER);
         // Temporary files are private by default; these become ordinary files, subject to the umask.
         #[cfg(unix)]
         let builder = {

@@ -29,7 +29,7 @@ mod safetensors_file;
 pub mod testing;
 pub mod weights;
 
-pub use atomic::{AtomicFile, write_atomic};
+pub use atomic::{AtomicFile, LEFTOVER, write_atomic};
 pub use download::{Hub, HubId};
 pub use error::{HubError, Result};
 pub use model_dir::{ModelDir, resolve};

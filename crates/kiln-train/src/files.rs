@@ -1,14 +1,20 @@
 //! Files that are there entirely or not at all.
 //!
 //! What is written stands beside its place under a name that starts with a dot, is forced to disk,
-//! and is then renamed; a crash leaves the old state and perhaps a leftover, never half a file.
+//! and is then renamed; a crash leaves the old state and perhaps a leftover, never half a file. A
+//! directory cannot be renamed over another: the old one steps aside, and [`clean`] brings it back
+//! where a crash came before the new one was in its place.
 
 use crate::{Error, Result};
+use kiln_hub::{HubError, LEFTOVER};
 use std::{
     fs::{self, File},
-    io::{Read as _, Write as _},
+    io::Read as _,
     path::{Path, PathBuf},
 };
+
+/// How the name of a directory ends that has stepped aside.
+const ASIDE: &str = ".old.partial";
 
 /// Turns an [`std::io::Error`] into ours.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
@@ -33,23 +39,16 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 
 /// Replaces a file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = partial(path);
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    if let Err(source) = write() {
-        let _ = fs::remove_file(&partial);
-        return Err(io("write", path)(source));
-    }
-    fs::rename(&partial, path).map_err(io("write", path))?;
-    sync_parent(path)
+    kiln_hub::write_atomic(path, |out| out.write_all(bytes)).map_err(|error| match error {
+        HubError::Io { action, path, source } => Error::Io { action, path, source },
+        other => other.into(),
+    })
 }
 
 /// Replaces a directory by what `fill` puts into an empty one.
 pub(crate) fn replace_dir(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let partial = partial(path);
+    let (partial, old) = (hidden(path, LEFTOVER), hidden(path, ASIDE));
+    settle(&old, path)?;
     remove(&partial)?;
     create_dir(&partial)?;
     let filled = fill(&partial).and_then(|()| sync_tree(&partial));
@@ -58,9 +57,45 @@ pub(crate) fn replace_dir(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -
         let _ = fs::remove_dir_all(&partial);
         return Err(error);
     }
-    remove(path)?;
-    fs::rename(&partial, path).map_err(io("write", path))?;
-    sync_parent(path)
+    if exists(path) {
+        fs::rename(path, &old).map_err(io("write", path))?;
+    }
+    if let Err(source) = fs::rename(&partial, path) {
+        let _ = fs::remove_dir_all(&partial);
+        settle(&old, path)?;
+        return Err(io("write", path)(source));
+    }
+    sync_parent(path)?;
+    remove(&old)
+}
+
+/// Removes what a killed process left half-written in a directory, and brings back what had stepped
+/// aside for something that never came.
+pub(crate) fn clean(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(io("read", dir))? {
+        let entry = entry.map_err(io("read", dir))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| is_leftover(name)) else { continue };
+        match name.strip_prefix('.').and_then(|name| name.strip_suffix(ASIDE)) {
+            Some(place) => settle(&entry.path(), &dir.join(place))?,
+            None => remove(&entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+/// Ends what a crash interrupted: the old directory goes back to its place, or away where the new
+/// one has it.
+fn settle(old: &Path, place: &Path) -> Result<()> {
+    if exists(old) && !exists(place) {
+        fs::rename(old, place).map_err(io("write", place))?;
+        return sync_parent(place);
+    }
+    remove(old)
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// Every file below a directory, relative to it, in order.
@@ -100,21 +135,26 @@ pub(crate) fn digest(path: &Path) -> Result<(u64, String)> {
 }
 
 /// Whether a name is that of a leftover of a killed run.
-pub(crate) fn is_partial(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(".partial")
+pub(crate) fn is_leftover(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(LEFTOVER)
 }
 
-/// Where something is written before it takes its place.
-fn partial(path: &Path) -> PathBuf {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.partial"))
+/// Beside a path, under a name that starts with a dot.
+fn hidden(path: &Path, ending: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}{ending}"))
 }
 
-/// Forces a directory and all in it to disk.
+/// Forces a directory and all in it to disk, the names in the directories below it too.
 fn sync_tree(dir: &Path) -> Result<()> {
-    for file in list(dir)? {
-        let path = dir.join(file);
-        File::open(&path).and_then(|file| file.sync_all()).map_err(io("write", &path))?;
+    for entry in fs::read_dir(dir).map_err(io("read", dir))? {
+        let entry = entry.map_err(io("read", dir))?;
+        let path = entry.path();
+        if entry.file_type().map_err(io("read", &path))?.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(io("write", &path))?;
+        }
     }
     sync_dir(dir)
 }
@@ -153,6 +193,46 @@ mod tests {
     }
 
     #[test]
+    fn what_a_crash_leaves_is_brought_back_or_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("model");
+        let put = |name: &str, text: &str| {
+            let dir = dir.path().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("a"), text).unwrap();
+        };
+        // Between the two renames, and after both.
+        for (place, expected) in [(None, "old"), (Some("new"), "new")] {
+            put(".model.old.partial", "old");
+            put(".model.partial", "new");
+            if let Some(text) = place {
+                put("model", text);
+            }
+            // What a writer of files leaves.
+            fs::write(dir.path().join(".run.json.Ab3.partial"), "{").unwrap();
+            clean(dir.path()).unwrap();
+            assert_eq!(list(dir.path()).unwrap(), [PathBuf::from("model/a")]);
+            assert_eq!(fs::read_to_string(target.join("a")).unwrap(), expected);
+            remove(&target).unwrap();
+        }
+        // Who replaces without cleaning up does not lose it either.
+        put(".model.old.partial", "old");
+        let failed = replace_dir(&target, |_| Err(Error::NoExamples));
+        assert!(failed.is_err());
+        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "old");
+    }
+
+    #[test]
+    fn the_names_of_half_written_files_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = kiln_hub::AtomicFile::create(&dir.path().join("a.json")).unwrap();
+        let entry = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap();
+        assert!(is_leftover(entry.file_name().to_str().unwrap()));
+        drop(file);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn digests_are_sha256() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("abc");
@@ -168,6 +248,6 @@ mod tests {
         fs::write(dir.path().join("file"), "").unwrap();
         let error = write(&dir.path().join("file/below"), b"").unwrap_err().to_string();
         assert!(error.starts_with("cannot write ") && error.ends_with("below"), "{error}");
-        assert!(is_partial(".step-3.partial") && !is_partial("step-3"));
+        assert!(is_leftover(".step-3.partial") && !is_leftover("step-3"));
     }
 }

@@ -140,16 +140,13 @@ impl RunDir {
 
     /// Removes what a killed run left half-written.
     fn clean(&self) -> Result<()> {
-        for name in names(&self.path)?.iter().filter(|name| files::is_partial(name)) {
-            files::remove(&self.path.join(name))?;
-        }
-        Ok(())
+        files::clean(&self.path)
     }
 }
 
 /// Whether a directory holds files that no run of ours leaves before its recipe.
 fn has_strangers(path: &Path) -> Result<bool> {
-    let ours = |name: &String| name == ".lock" || files::is_partial(name);
+    let ours = |name: &String| name == ".lock" || files::is_leftover(name);
     Ok(path.exists() && !names(path)?.iter().all(ours))
 }
 

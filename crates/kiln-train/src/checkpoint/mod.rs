@@ -178,13 +178,7 @@ impl CheckpointStore {
         if !self.dir.is_dir() {
             return Ok(());
         }
-        for entry in fs::read_dir(&self.dir).map_err(files::io("read", &self.dir))? {
-            let entry = entry.map_err(files::io("read", &self.dir))?;
-            if entry.file_name().to_str().is_some_and(files::is_partial) {
-                files::remove(&entry.path())?;
-            }
-        }
-        Ok(())
+        files::clean(&self.dir)
     }
 }
 
