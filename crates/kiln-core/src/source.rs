@@ -2,7 +2,7 @@
 
 use crate::Seed;
 use rand::seq::SliceRandom;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many examples a source holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,12 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     }
 }
 
+/// Orders of epochs that are kept: the one that ends, and the one that begins.
+const KEPT: usize = 2;
+
 /// The order of a run: maps the position in the run (0, 1, 2, ...) to an index of the source.
+///
+/// Threads that read ahead share one, also where an epoch ends and some are in the next already.
 ///
 /// A known size is walked through in epochs, each with its own shuffle; an endless source is read
 /// in order. The position alone decides, so resuming needs no saved state.
@@ -54,14 +59,14 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 pub struct Sampler {
     size: Size,
     shuffle: Option<Seed>,
-    /// The epoch shuffled last, and its order.
-    epoch: Mutex<Option<(u64, Vec<u32>)>>,
+    /// The epochs shuffled last, and their orders.
+    epochs: Mutex<Vec<(u64, Vec<u32>)>>,
 }
 
 impl Sampler {
     /// A sampler over `size` examples, shuffled anew each epoch when a seed is given.
     pub fn new(size: Size, shuffle: Option<Seed>) -> Self {
-        Self { size, shuffle, epoch: Mutex::new(None) }
+        Self { size, shuffle, epochs: Mutex::new(Vec::new()) }
     }
 
     /// The index of the example at `position`; `None` if the source is empty.
@@ -75,20 +80,18 @@ impl Sampler {
         let Some(seed) = self.shuffle else {
             return Some(offset);
         };
-        let mut cached = match self.epoch.lock() {
-            Ok(cached) => cached,
-            // Another thread panicked while shuffling: what it left is overwritten below.
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        if cached.as_ref().is_none_or(|(cached, _)| *cached != epoch) {
-            let mut order: Vec<u32> = (0..size.min(u64::from(u32::MAX)) as u32).collect();
+        // What a thread leaves that panics is whole: orders come in when they are shuffled.
+        let mut kept = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.iter().all(|(kept, _)| *kept != epoch) {
+            // The memory of the older one is used again.
+            let mut order = if kept.len() < KEPT { Vec::new() } else { kept.remove(0).1 };
+            order.clear();
+            order.extend(0..size.min(u64::from(u32::MAX)) as u32);
             order.shuffle(&mut seed.at(epoch).rng());
-            *cached = Some((epoch, order));
+            kept.push((epoch, order));
         }
-        cached
-            .as_ref()
-            .and_then(|(_, order)| order.get(offset as usize))
-            .map(|index| u64::from(*index))
+        let (_, order) = kept.iter().find(|(kept, _)| *kept == epoch)?;
+        order.get(offset as usize).map(|index| u64::from(*index))
     }
 }
 
@@ -105,6 +108,16 @@ mod tests {
         assert_eq!(sampler.index(3), Some(first[3]), "going back gives the same order again");
         first.sort_unstable();
         assert_eq!(first, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn epochs_may_be_asked_for_in_turn() {
+        let shared = Sampler::new(Size::Known(5), Some(Seed::new(1)));
+        for position in [4, 5, 3, 9, 10, 4, 7, 14, 0, 12] {
+            let alone = Sampler::new(Size::Known(5), Some(Seed::new(1)));
+            assert_eq!(shared.index(position), alone.index(position), "{position}");
+            assert!(shared.epochs.lock().unwrap().len() <= KEPT);
+        }
     }
 
     #[test]

@@ -23,14 +23,12 @@ use std::{
 /// Batches that wait in each thread's channel.
 const AHEAD: usize = 2;
 
-/// Makes a batch from its number and an order of examples; `None` when told to stop.
-type Read<H> = dyn Fn(u64, &Sampler, &AtomicBool) -> Option<Result<H>> + Send + Sync;
+/// Makes a batch from its number; `None` when told to stop.
+type Read<H> = dyn Fn(u64, &AtomicBool) -> Option<Result<H>> + Send + Sync;
 
 /// Batches in order.
 pub struct Loader<H> {
     read: Arc<Read<H>>,
-    size: Size,
-    shuffle: Option<Seed>,
     threads: usize,
     readers: Vec<Reader<H>>,
     /// The batch that comes next, and the one that the first reader started at.
@@ -69,7 +67,8 @@ impl<H: Send + 'static> Loader<H> {
         if size == Size::Known(0) {
             return Err(Error::NoExamples);
         }
-        let read = move |number: u64, order: &Sampler, stop: &AtomicBool| {
+        let order = Sampler::new(size, shuffle);
+        let read = move |number: u64, stop: &AtomicBool| {
             let mut examples = Vec::new();
             for position in number * batch..(number + 1) * batch {
                 if stop.load(Ordering::Relaxed) {
@@ -87,8 +86,6 @@ impl<H: Send + 'static> Loader<H> {
         };
         Ok(Self {
             read: Arc::new(read),
-            size,
-            shuffle,
             threads: threads.max(1),
             readers: Vec::new(),
             next: 0,
@@ -125,13 +122,10 @@ impl<H: Send + 'static> Loader<H> {
         for turn in 0..self.threads as u64 {
             let (sender, batches) = sync_channel(AHEAD);
             let (read, stop) = (self.read.clone(), self.stop.clone());
-            // Each thread has an order of its own: a shared one would be shuffled to and fro while
-            // threads stand in different epochs.
-            let order = Sampler::new(self.size, self.shuffle);
             let stride = self.threads as u64;
             let thread = std::thread::Builder::new()
                 .name(format!("read-{turn}"))
-                .spawn(move || run(&*read, &order, &stop, &sender, number + turn, stride))
+                .spawn(move || run(&*read, &stop, &sender, number + turn, stride))
                 .map_err(|error| Error::Reader(error.to_string()))?;
             self.readers.push(Reader { batches, thread: Some(thread) });
         }
@@ -174,14 +168,13 @@ impl<H> Drop for Loader<H> {
 
 fn run<H>(
     read: &Read<H>,
-    order: &Sampler,
     stop: &AtomicBool,
     sender: &SyncSender<Result<H>>,
     first: u64,
     stride: u64,
 ) {
     let mut number = first;
-    while let Some(batch) = read(number, order, stop) {
+    while let Some(batch) = read(number, stop) {
         let failed = batch.is_err();
         if sender.send(batch).is_err() || failed {
             return;
