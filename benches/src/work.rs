@@ -220,6 +220,8 @@ impl<B: AutodiffBackend, M: Trainable<B>> Task<B> for Repeated<B, M> {
         &self,
         _model: &M::InnerModule,
         _teacher: Option<&M::InnerModule>,
+        _seed: Seed,
+        _step: u64,
         _device: &B::Device,
     ) -> std::result::Result<Vec<Measure>, TaskError> {
         Ok(Vec::new())

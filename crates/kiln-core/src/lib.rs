@@ -31,7 +31,7 @@ mod tokens;
 
 pub use bootstrap::{Interval, bootstrap, bootstrap_mean};
 pub use kiln_kernels::{AutodiffBackend, Backend};
-pub use loss::{Loss, LossMean, Sign, SignValue};
+pub use loss::{Loss, LossMean, Sign, SignValue, TaskLoss};
 pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
 pub use objective::{
     Arrangement, Disguise, Layout, Rewrite, Shown, StepContext, Teacher, TokenModel, View,

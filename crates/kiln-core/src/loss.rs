@@ -1,5 +1,6 @@
 //! What an objective returns: a loss, how many positions it counted, and vital signs.
 
+use crate::Tokens;
 use burn::tensor::{Tensor, backend::Backend};
 
 /// A number that shows whether a model is learning.
@@ -69,6 +70,22 @@ pub struct Loss<B: Backend> {
     pub signs: Vec<(Sign, Tensor<B, 1>)>,
 }
 
+/// The loss of a model's own task, and the tokens that its head was given: vital signs look at them.
+#[derive(Clone, Debug)]
+pub struct TaskLoss<B: Backend> {
+    /// The loss.
+    pub loss: Loss<B>,
+    /// `[batch, tokens, width]`, those that carry targets; `None` where nothing was computed.
+    pub tokens: Option<Tokens<B>>,
+}
+
+impl<B: Backend> TaskLoss<B> {
+    /// Of a batch that the task has nothing to say of.
+    pub fn nothing(device: &B::Device) -> Self {
+        Self { loss: Loss::nothing(device), tokens: None }
+    }
+}
+
 /// The mean of losses over all that they count, on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossMean {
@@ -95,9 +112,9 @@ impl LossMean {
         self.sum
     }
 
-    /// The mean over them; zero where there are none.
-    pub fn mean(&self) -> f64 {
-        self.sum / self.count.max(1) as f64
+    /// The mean over them; `None` where there are none.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A model as objectives see it, and objectives as the trainer sees them.
 
-use crate::{Backend, Loss, Quantised, Rng, Seed, Targets, Tokens};
+use crate::{Backend, Loss, Quantised, Rng, Seed, Targets, TaskLoss, Tokens};
 use burn::tensor::{Bool, Int, Tensor};
 use std::ops::Range;
 
@@ -340,7 +340,7 @@ pub trait TokenModel<B: Backend> {
     }
 
     /// The model's own task with labels: forecasting, transcription, classification.
-    fn supervised(&self, batch: &Self::Batch, context: &mut StepContext<'_>) -> Loss<B>;
+    fn supervised(&self, batch: &Self::Batch, context: &mut StepContext<'_>) -> TaskLoss<B>;
 
     /// Frontend and backbone as [`Self::encode`], and the frontend's own content of the tokens
     /// `picked` (numbers of rows of `[batch * tokens]`, rising, at least one) as a quantiser codes
@@ -366,7 +366,7 @@ pub trait TokenModel<B: Backend> {
         task: &str,
         batch: &Self::Batch,
         context: &mut StepContext<'_>,
-    ) -> Option<Loss<B>> {
+    ) -> Option<TaskLoss<B>> {
         let _ = (task, batch, context);
         None
     }
@@ -381,12 +381,14 @@ pub struct StepContext<'a> {
     pub observe: bool,
     /// The step of the stage, from 0, for what is annealed.
     pub step: u64,
+    /// What is drawn once for a step, whose micro-batches all see the same of it.
+    pub shared: Seed,
 }
 
 impl<'a> StepContext<'a> {
     /// The first step, without signs.
     pub fn new(rng: &'a mut Rng) -> Self {
-        Self { rng, observe: false, step: 0 }
+        Self { rng, observe: false, step: 0, shared: Seed::new(0) }
     }
 }
 

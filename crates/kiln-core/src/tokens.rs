@@ -28,9 +28,15 @@ impl<B: Backend> Tokens<B> {
 
     /// The mean of what is no padding, one vector an item: `[batch / channels, width]`.
     pub fn mean(&self) -> Tensor<B, 2> {
+        let ([batch, _, width], channels) = (self.dims(), self.channels.max(1));
+        self.means().reshape([batch / channels, channels, width]).mean_dim(1).squeeze_dim(1)
+    }
+
+    /// The mean of what is no padding, one vector a sequence: `[batch, width]`.
+    pub fn means(&self) -> Tensor<B, 2> {
         let [batch, tokens, width] = self.dims();
         let x = self.values.clone();
-        let rows = match &self.mask_pad {
+        let means = match &self.mask_pad {
             None => x.mean_dim(1),
             Some(pad) => {
                 let seen = pad.clone().bool_not().int().sum_dim(1).float().clamp_min(1.0);
@@ -38,8 +44,7 @@ impl<B: Backend> Tokens<B> {
                 x.mask_fill(blank, 0.0).sum_dim(1) / seen.unsqueeze_dim(2)
             }
         };
-        let channels = self.channels.max(1);
-        rows.reshape([batch / channels, channels, width]).mean_dim(1).squeeze_dim(1)
+        means.squeeze_dim(1)
     }
 
     /// Batch, tokens and width.

@@ -28,6 +28,7 @@ mod cpu;
 mod cube;
 mod kernel;
 mod memory;
+mod rest;
 mod seeds;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -70,6 +71,7 @@ pub use lora::{LoraWeights, lora_linear};
 pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use norm::{layer_norm, layer_norm_add, rms_norm, rms_norm_add};
 pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};
+pub use rest::{at_rest, is_training};
 pub use rotary::{Pairing, RotaryOptions, rotary, rotary_frequencies, rotary_table};
 pub use seeds::{next_seed, reseed};
 pub use softmax_gate::softmax_gate;

@@ -3,7 +3,7 @@
 
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::Backend;
-use kiln_kernels::{AttentionDropout, next_seed};
+use kiln_kernels::{AttentionDropout, is_training, next_seed};
 
 /// Drops a share of what it is given while training, and scales what stays up to make up for it.
 #[derive(Module, Clone, Debug)]
@@ -52,7 +52,7 @@ impl Dropout {
 
     /// Whether anything is dropped now: not outside training.
     pub fn is_active<B: Backend>(&self, device: &B::Device) -> bool {
-        self.share > 0.0 && B::ad_enabled(device)
+        self.share > 0.0 && is_training::<B>(device)
     }
 }
 
@@ -69,6 +69,9 @@ mod tests {
         let skipped = (0..4000).filter(|_| dropout.skips::<Autodiff<Flex>>(&device)).count();
         assert!((900..1100).contains(&skipped), "{skipped}");
         assert!((0..100).all(|_| !dropout.skips::<Flex>(&device)));
+        kiln_kernels::at_rest(|| {
+            assert!((0..100).all(|_| !dropout.skips::<Autodiff<Flex>>(&device)));
+        });
     }
 
     #[test]
@@ -82,6 +85,8 @@ mod tests {
         assert!(values.iter().all(|&value| value == 0.0 || (value - 4.0 / 3.0).abs() < 1e-6));
         let other: Vec<f32> = dropout.forward(x.clone()).into_data().to_vec().unwrap();
         assert_ne!(values, other, "each call draws anew");
+        let still = kiln_kernels::at_rest(|| dropout.forward(x.clone()));
+        assert_eq!(still.into_data(), x.clone().into_data());
         let x = x.inner();
         assert_eq!(dropout.forward(x.clone()).into_data(), x.clone().into_data());
         assert_eq!(dropout.forward_onto(x.clone(), x.clone()).into_data(), (x * 2.0).into_data());

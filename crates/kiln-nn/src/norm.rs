@@ -149,7 +149,7 @@ impl<B: Backend> Norm<B> {
         x: Tensor<B, D>,
         running: &RunningStatistics<B>,
     ) -> Tensor<B, D> {
-        let training = B::ad_enabled(&x.device()) && !self.config.frozen;
+        let training = kiln_kernels::is_training::<B>(&x.device()) && !self.config.frozen;
         let (mean, variance) =
             if training { self.observe(x.clone(), running) } else { running.values() };
         // One multiplication and one addition a value: x * scale + shift.
@@ -241,6 +241,15 @@ mod tests {
         let still = norm.valid();
         let one = Tensor::<Flex, 2>::from_floats([[0.3]], &device);
         close(&values(still.forward(one)), &[0.0]);
+    }
+
+    #[test]
+    fn batch_norm_at_rest_uses_its_statistics_and_leaves_them() {
+        let device = Default::default();
+        let norm = NormConfig::new(NormKind::Batch).init::<A>(1, &device);
+        let x = Tensor::<A, 2>::from_floats([[5.0]], &device);
+        close(&values(kiln_kernels::at_rest(|| norm.forward(x))), &[5.0]);
+        close(&values(norm.running.unwrap().batches.value()), &[0.0]);
     }
 
     #[test]

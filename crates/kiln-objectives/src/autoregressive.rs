@@ -6,7 +6,7 @@ use crate::{
     signs::with_token_signs,
 };
 use burn::tensor::{Int, Tensor};
-use kiln_core::{Backend, Layout, Loss, Rng, StepContext, Targets, TokenModel, Tokens, View};
+use kiln_core::{Backend, Layout, Loss, Rng, StepContext, Targets, TokenModel, View};
 use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,7 @@ impl Autoregressive {
                 score(model.decode(seen), next, pad, self.huber, observe)
             }
         };
-        if observe { with_token_signs(loss, &Tokens { mask_pad: None, ..encoded }) } else { loss }
+        if observe { with_token_signs(loss, &encoded) } else { loss }
     }
 }
 

@@ -130,7 +130,8 @@ impl Contrastive {
         let share = picked.len() as f32 / visible(&layout) as f32;
         let hide = TensorData::new(hidden, [layout.batch, layout.tokens]);
         let view = View::hiding(Tensor::from_data(hide, &device));
-        let temperature = B::ad_enabled(&device).then(|| self.gumbel.at(context.step));
+        let temperature =
+            kiln_kernels::is_training::<B>(&device).then(|| self.gumbel.at(context.step));
         let Some(quantised) = model.quantise(batch, view, &picked, temperature, context.rng) else {
             return nothing();
         };

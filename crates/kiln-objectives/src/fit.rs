@@ -107,11 +107,44 @@ impl Objective {
         self.fits(offers).map_err(|problem| ("objective".into(), problem))
     }
 
+    /// Whether a head says of each token of the backbone what it, or another, stands for.
+    fn predicts_tokens(&self) -> bool {
+        match self {
+            Self::Masked(_)
+            | Self::Autoregressive(_)
+            | Self::Denoising(_)
+            | Self::Permuted(_)
+            | Self::Replaced(_)
+            | Self::Bottleneck(_)
+            | Self::Graded(_)
+            | Self::Preference(_)
+            | Self::Rewarded(_) => true,
+            Self::Supervised(_)
+            | Self::Contrastive(_)
+            | Self::Paired(_)
+            | Self::Ranked(_)
+            | Self::SelfDistillation(_)
+            | Self::Pretext(_)
+            | Self::Mixture(_) => false,
+        }
+    }
+
     /// Checks that it is offered what it needs.
     ///
     /// # Errors
     /// What is missing, and how to get it.
     pub fn fits(&self, offers: &Offers) -> Result<(), String> {
+        let of_tokens = self.each().into_iter().find(|one| one.predicts_tokens());
+        if let Some(other) = of_tokens
+            && self.has(|one| matches!(one, Self::SelfDistillation(_)))
+        {
+            return Err(format!(
+                "has `self-distillation` beside `{}`: what the backbone makes of a token cannot be \
+                 what a teacher makes of it and also say what the token stands for; give each a \
+                 stage",
+                other.name()
+            ));
+        }
         for objective in self.each() {
             let needs: &[&Offer] = match objective {
                 Self::Supervised(_) => &[&offers.labels],
@@ -178,7 +211,7 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Autoregressive, Masked, Mixture, Paired, Part, Pretext};
+    use crate::{Autoregressive, Masked, Mixture, Paired, Part, Pretext, SelfDistillation};
 
     fn offers() -> Offers {
         Offers {
@@ -218,5 +251,21 @@ mod tests {
         let task = |name: &str| Objective::Pretext(Pretext { tasks: [(name.into(), 1.0)].into() });
         assert!(task("order").fits(&offers).is_ok());
         assert!(task("other").fits(&offers).unwrap_err().contains("it has order"));
+    }
+
+    #[test]
+    fn a_token_is_not_pulled_two_ways() {
+        let offers = Offers { blocks: Ok(()), ..offers() };
+        let distilled = || Objective::SelfDistillation(SelfDistillation::default());
+        let beside = |objective| {
+            let part = |objective| Part { objective, weight: 1.0, from: 0 };
+            let parts = vec![part(objective), part(distilled())];
+            Objective::Mixture(Mixture { parts, sum: true }).fits(&offers)
+        };
+        assert_eq!(distilled().fits(&offers), Ok(()));
+        let reason = beside(Objective::Masked(Masked::default())).unwrap_err();
+        assert!(reason.starts_with("has `self-distillation` beside `masked`"), "{reason}");
+        let tasks = Pretext { tasks: [("order".into(), 1.0)].into() };
+        assert_eq!(beside(Objective::Pretext(tasks)), Ok(()));
     }
 }

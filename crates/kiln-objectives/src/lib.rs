@@ -13,6 +13,8 @@ mod denoising;
 mod draw;
 mod fit;
 mod graded;
+#[cfg(test)]
+mod lively;
 pub mod losses;
 mod masked;
 mod mixture;
@@ -30,6 +32,7 @@ mod spans;
 mod supervised;
 #[cfg(test)]
 mod toy;
+mod validation;
 
 pub use autoregressive::Autoregressive;
 pub use bottleneck::{Bottleneck, BottleneckDecoder, BottleneckTask};
@@ -49,6 +52,7 @@ pub use rewarded::{Reward, Rewarded, last_answer};
 pub use self_distillation::SelfDistillation;
 pub use spans::Spans;
 pub use supervised::Supervised;
+pub use validation::Validation;
 
 use kiln_core::{Backend, Loss, StepContext, Teacher, TokenModel};
 use schemars::JsonSchema;
@@ -145,6 +149,14 @@ impl Objective {
         match self {
             Self::Mixture(mixture) => mixture.parts.iter().map(|part| &part.objective).collect(),
             other => vec![other],
+        }
+    }
+
+    /// The objectives that a step may have, with their weights.
+    pub(crate) fn weighted(&self, step: u64) -> Vec<(&Self, f64)> {
+        match self {
+            Self::Mixture(mixture) => mixture.weighted(step),
+            other => vec![(other, 1.0)],
         }
     }
 

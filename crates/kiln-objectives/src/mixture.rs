@@ -55,6 +55,19 @@ impl Mixture {
         Ok(())
     }
 
+    /// The parts that a step has.
+    fn begun(&self, step: u64) -> Vec<&Part> {
+        self.parts.iter().filter(|part| part.from <= step).collect()
+    }
+
+    /// The same with their weights, of those that have any.
+    pub(crate) fn weighted(&self, step: u64) -> Vec<(&Objective, f64)> {
+        let weighing = self.begun(step).into_iter().filter(|part| part.weight > 0.0);
+        weighing.map(|part| (&part.objective, part.weight)).collect()
+    }
+
+    /// The weighted sum of all parts, which counts sequences, since each part counts something else;
+    /// or the loss of the one that is drawn for the step, whatever its micro-batch.
     pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
         &self,
         model: &M,
@@ -62,12 +75,12 @@ impl Mixture {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
-        let step = context.step;
-        let begun: Vec<&Part> = self.parts.iter().filter(|part| part.from <= step).collect();
+        let begun = self.begun(context.step);
         let nothing = || Loss::nothing(&model.device(batch));
         if !self.sum {
+            let mut rng = context.shared.part("mixture").rng();
             let mut left = begun;
-            while let Some(part) = drawn(left.iter().copied(), |part| part.weight, context.rng) {
+            while let Some(part) = drawn(left.iter().copied(), |part| part.weight, &mut rng) {
                 let loss = part.objective.loss(model, teacher, batch, context);
                 if loss.count > 0 {
                     return loss;
@@ -87,7 +100,7 @@ impl Mixture {
                 });
             }
         }
-        total.unwrap_or_else(nothing)
+        total.map_or_else(nothing, |sum| Loss { count: model.layout(batch).batch, ..sum })
     }
 }
 
@@ -141,9 +154,12 @@ mod tests {
         let loss = |sum: bool, step: u64, seed: u64| {
             let mixture = Mixture { parts: parts.clone(), sum };
             mixture.validate().unwrap();
-            let mut rng = Seed::new(seed).rng();
-            let mut context = StepContext { step, ..context(&mut rng) };
-            mixture.loss(&Toy, None, &batch, &mut context).value.into_scalar()
+            let mut rng = Seed::new(1).rng();
+            let mut context = StepContext { step, shared: Seed::new(seed), ..context(&mut rng) };
+            let loss = mixture.loss(&Toy, None, &batch, &mut context);
+            // Of a sum sequences are counted, otherwise what the part drawn counts.
+            assert_eq!(loss.count == 1, sum);
+            loss.value.into_scalar()
         };
         assert_eq!((loss(true, 0, 0), loss(true, 10, 0)), (10.0, 15.0));
         assert_eq!(loss(false, 9, 0), 5.0);

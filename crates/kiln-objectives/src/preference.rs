@@ -9,6 +9,7 @@ use crate::{
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, View};
+use kiln_kernels::at_rest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ impl Preference {
         let own = (layout.views == 2).then(|| answers(model, batch, &counted)).flatten();
         let Some(own) = own else { return Loss::nothing(&device) };
         let pairs = layout.batch / 2;
-        let begun = teacher.and_then(|teacher| answers(teacher, batch, &counted));
+        let begun = teacher.and_then(|teacher| at_rest(|| answers(teacher, batch, &counted)));
         let begun = begun.map_or_else(|| own.clone().detach(), Tensor::detach);
         // Losses are negative log-likelihoods: the worse answer's gain is the better one's.
         let gain = (begun - own.clone()).reshape([pairs, 2]);
@@ -112,9 +113,17 @@ fn answers<B: Backend, M: TokenModel<B>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Ids, Table, context};
+    use crate::{
+        lively::Lively,
+        toy::{Ids, Table, Views, context},
+    };
+    use burn::backend::Autodiff;
     use burn_flex::Flex;
     use kiln_core::{Layout, Seed};
+    use kiln_kernels::reseed;
+    use kiln_nn::NormKind;
+
+    type A = Autodiff<Flex>;
 
     #[test]
     fn losses_by_hand() {
@@ -165,5 +174,28 @@ mod tests {
         let loss = Preference::default().loss(&model, None, &batch, &mut context(&mut rng));
         assert_eq!(loss.count, 0);
         assert!(Preference { smoothing: 0.5, ..Preference::default() }.validate().is_err());
+    }
+
+    #[test]
+    fn the_reference_drops_nothing() {
+        let values = [
+            [[1.0, 2.0, 0.0], [0.0, 4.0, 1.0], [3.0, 2.0, 5.0]],
+            [[2.0, 1.0, 0.0], [3.0, 4.0, 9.0], [1.0, 0.0, 0.5]],
+        ];
+        let values = Tensor::<A, 3>::from_floats(values, &Default::default());
+        let batch = Views { values, views: 2 };
+        let [model, still] = [0.5, 0.0].map(|share| Lively::new(3, NormKind::Layer, share));
+        let loss = |model: &Lively<A>, reference: &Lively<A>| {
+            reseed(7);
+            let (objective, mut rng) = (Preference::default(), Seed::new(1).rng());
+            let loss = objective.loss(model, Some(reference), &batch, &mut context(&mut rng));
+            loss.value.into_scalar()
+        };
+        // Where training begins, policy and reference are one model: nothing tells answers apart.
+        assert!((at_rest(|| loss(&model, &model)) - 2f32.ln()).abs() < 1e-6);
+        // In training the policy drops; its reference is as if it had no dropout at all.
+        let found = loss(&model, &model);
+        assert!((found - 2f32.ln()).abs() > 1e-4, "{found}");
+        assert_eq!(found, loss(&model, &still));
     }
 }

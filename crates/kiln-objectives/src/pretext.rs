@@ -7,7 +7,7 @@ use crate::{
     mixture::{together, weighted},
     signs::with_token_signs,
 };
-use kiln_core::{Backend, Loss, StepContext, TokenModel, View};
+use kiln_core::{Backend, Loss, StepContext, TaskLoss, TokenModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,20 +44,25 @@ impl Pretext {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
-        let mut total: Option<Loss<B>> = None;
+        let mut total: Option<TaskLoss<B>> = None;
         for (task, weight) in &self.tasks {
-            let Some(loss) = model.pretext(task, batch, context) else { continue };
+            let Some(TaskLoss { loss, tokens }) = model.pretext(task, batch, context) else {
+                continue;
+            };
             let loss = weighted(loss, *weight);
             total = Some(match total {
-                None => loss,
-                Some(sum) => together(sum, loss),
+                None => TaskLoss { loss, tokens },
+                Some(sum) => {
+                    TaskLoss { loss: together(sum.loss, loss), tokens: sum.tokens.or(tokens) }
+                }
             });
         }
-        let tokens = |model: &M| model.encode(batch, View::default());
         match total {
-            Some(loss) if context.observe => with_token_signs(loss, &tokens(model)),
-            Some(loss) => loss,
-            None => Loss::nothing(&tokens(model).values.device()),
+            Some(TaskLoss { loss, tokens: Some(tokens) }) if context.observe => {
+                with_token_signs(loss, &tokens)
+            }
+            Some(TaskLoss { loss, .. }) => loss,
+            None => Loss::nothing(&model.device(batch)),
         }
     }
 }

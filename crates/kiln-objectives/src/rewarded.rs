@@ -12,6 +12,7 @@ use crate::{
 };
 use burn::tensor::{Tensor, TensorData};
 use kiln_core::{Backend, Layout, Loss, Rewrite, Seed, StepContext, Targets, TokenModel, View};
+use kiln_kernels::at_rest;
 use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,7 +112,8 @@ impl Rewarded {
         let each = |question: &Rewrite| vec![question.read.clone(); self.group];
         let asked: Vec<Vec<u32>> = questions.iter().flat_map(each).collect();
         let seed = Seed::new(context.rng.random());
-        let Some(answers) = model.answers(batch, &asked, self.most, seed) else { return nothing() };
+        let answers = at_rest(|| model.answers(batch, &asked, self.most, seed));
+        let Some(answers) = answers else { return nothing() };
         let rights = questions.iter().flat_map(|question| vec![&question.write; self.group]);
         let rewards =
             answers.iter().zip(rights).map(|(answer, right)| self.reward.of(answer, right));
@@ -145,7 +147,7 @@ impl Rewarded {
         let layout = model.layout(batch);
         let counted = predicted(&layout, None, 1);
         let own = token_losses(model, batch, &counted)?;
-        let began = teacher.and_then(|teacher| token_losses(teacher, batch, &counted));
+        let began = teacher.and_then(|teacher| at_rest(|| token_losses(teacher, batch, &counted)));
         let device = own.device();
         let upload = |values: Vec<f32>| {
             let length = [values.len()];

@@ -6,7 +6,7 @@ use crate::{
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, Targets, TokenModel};
-use kiln_kernels::gather_tokens;
+use kiln_kernels::{at_rest, gather_tokens};
 
 /// Squared error where targets are values (Huber's with a `delta`), cross-entropy where they are ids;
 /// with `observe` also what guessing would score, and the accuracy.
@@ -86,7 +86,8 @@ pub fn score_ids<B: Backend, M: TokenModel<B>>(
         return loss;
     }
     let some = count.min(LOOKED_AT);
-    let scores = decoded(model, picked.detach().narrow(0, 0, some));
+    // At rest: a look at the head must not draw what is dropped after it.
+    let scores = at_rest(|| decoded(model, picked.detach().narrow(0, 0, some)));
     loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), None))
         .with_sign(Sign::Accuracy, accuracy(scores, ids.narrow(0, 0, some), None))
 }

@@ -8,7 +8,7 @@
 use crate::{Masked, ObjectiveError};
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel};
-use kiln_kernels::gather_tokens;
+use kiln_kernels::{at_rest, gather_tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -73,7 +73,7 @@ impl SelfDistillation {
         teacher: &M,
         batch: &M::Batch,
     ) -> Option<Tensor<B, 3>> {
-        let each = teacher.encode_each(batch);
+        let each = at_rest(|| teacher.encode_each(batch));
         let layout = teacher.layout(batch);
         let segments: Vec<_> = (0..layout.batch).map(|row| layout.segments(row)).collect();
         let last = each.into_iter().rev().take(self.blocks);
@@ -131,9 +131,10 @@ fn standardised<B: Backend>(x: Tensor<B, 3>, segments: &[Vec<Range<usize>>]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MaskedKind, toy::Toy};
+    use crate::{MaskedKind, lively::Lively, toy::Toy};
     use burn_flex::Flex;
     use kiln_core::Seed;
+    use kiln_nn::NormKind;
 
     #[test]
     fn features_are_standardised_without_padding_and_document_by_document() {
@@ -176,5 +177,21 @@ mod tests {
         let own = tail.loss(&Toy, None, &batch, &mut StepContext::new(&mut rng));
         assert_eq!(own.value.into_scalar(), loss.value.into_scalar());
         assert!(SelfDistillation { blocks: 0, ..tail }.validate().is_err());
+    }
+
+    #[test]
+    fn a_teacher_is_at_rest_and_leaves_the_statistics_of_its_student() {
+        type A = burn::backend::Autodiff<Flex>;
+        let device = Default::default();
+        let model = Lively::<A>::new(2, NormKind::Batch, 0.5);
+        let values = [[[1.0, 2.0], [0.0, 4.0], [3.0, 3.0], [7.0, 1.0]]];
+        let batch = Tensor::<A, 3>::from_floats(values, &device).into();
+        let distillation = SelfDistillation { blocks: 1, ..Default::default() };
+        let taught = || distillation.teach(&model, &batch).unwrap().into_data();
+        assert_eq!(taught(), taught(), "nothing is dropped");
+        assert_eq!(model.batches(), 0.0);
+        let mut rng = Seed::new(0).rng();
+        distillation.loss(&model, Some(&model), &batch, &mut StepContext::new(&mut rng));
+        assert_eq!(model.batches(), 1.0, "the student's own pass");
     }
 }

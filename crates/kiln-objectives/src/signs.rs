@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// Adds what the tokens tell: spread of the representations and dead units.
 ///
-/// Tokens are pooled to `[batch, width]`. The spread is the standard deviation over the batch,
+/// Tokens that are no padding are pooled to `[batch, width]`. The spread is the standard deviation over the batch,
 /// divided by the root mean square; a unit whose deviation is below a hundredth of the median
 /// root mean square counts as dead. A batch of one has no spread to speak of.
 pub fn with_token_signs<B: Backend>(loss: Loss<B>, tokens: &Tokens<B>) -> Loss<B> {
@@ -15,7 +15,7 @@ pub fn with_token_signs<B: Backend>(loss: Loss<B>, tokens: &Tokens<B>) -> Loss<B
     if batch < 2 {
         return loss;
     }
-    let pooled = tokens.values.clone().detach().mean_dim(1).squeeze_dim::<2>(1);
+    let pooled = tokens.means().detach();
     let centred = pooled.clone() - pooled.clone().mean_dim(0);
     let deviation = centred.square().mean_dim(0).sqrt();
     let size = pooled.square().mean().sqrt().add_scalar(1e-12);
@@ -76,6 +76,19 @@ mod tests {
         let loss = with_token_signs(Loss::new(Tensor::zeros([1], &device), 1), &tokens);
         let read: Vec<_> = loss.signs.into_iter().map(|(s, v)| (s, v.into_scalar())).collect();
         assert_eq!(read, [(Sign::Spread, 0.0), (Sign::DeadUnits, 1.0)]);
+    }
+
+    #[test]
+    fn padding_has_no_part_in_the_spread() {
+        let device = Default::default();
+        let values = Tensor::<B, 3>::from_floats(
+            [[[1.0, 2.0], [3.0, 4.0]], [[2.0, 3.0], [9.0, -9.0]]],
+            &device,
+        );
+        let pad = Tensor::<B, 2, Bool>::from_bool([[false, false], [false, true]].into(), &device);
+        let tokens = Tokens { mask_pad: Some(pad), ..Tokens::new(values) };
+        let loss = with_token_signs(Loss::new(Tensor::zeros([1], &device), 1), &tokens);
+        assert_eq!(loss.signs[0].1.clone().into_scalar(), 0.0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The model's own task: its head and its labels decide the loss.
 
 use crate::signs::with_token_signs;
-use kiln_core::{Backend, Loss, StepContext, TokenModel, View};
+use kiln_core::{Backend, Loss, StepContext, TaskLoss, TokenModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,12 +17,10 @@ impl Supervised {
         batch: &M::Batch,
         context: &mut StepContext<'_>,
     ) -> Loss<B> {
-        let loss = model.supervised(batch, context);
-        if context.observe {
-            // A second pass through the backbone, on observed steps only.
-            with_token_signs(loss, &model.encode(batch, View::default()))
-        } else {
-            loss
+        let TaskLoss { loss, tokens } = model.supervised(batch, context);
+        match tokens {
+            Some(tokens) if context.observe => with_token_signs(loss, &tokens),
+            _ => loss,
         }
     }
 }
@@ -30,10 +28,15 @@ impl Supervised {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Toy, Views, context};
-    use burn::tensor::Tensor;
+    use crate::{
+        Objective, Pretext,
+        lively::Lively,
+        toy::{Toy, Views, context},
+    };
+    use burn::{backend::Autodiff, tensor::Tensor};
     use burn_flex::Flex;
     use kiln_core::{Seed, Sign};
+    use kiln_nn::NormKind;
 
     #[test]
     fn the_model_says_what_it_lost_and_signs_are_read_where_wanted() {
@@ -53,5 +56,21 @@ mod tests {
         let spread = seen.signs.iter().find(|(sign, _)| *sign == Sign::Spread).unwrap();
         assert!((spread.1.clone().into_scalar() - 10f32.sqrt().recip()).abs() < 1e-5);
         assert_eq!(seen.value.into_scalar(), 3.0);
+    }
+
+    /// What is logged must not change what is trained.
+    #[test]
+    fn a_step_that_is_observed_passes_the_model_once() {
+        let pretext = Pretext { tasks: [("order".to_owned(), 1.0)].into() };
+        for objective in [Objective::Supervised(Supervised {}), Objective::Pretext(pretext)] {
+            let model = Lively::<Autodiff<Flex>>::new(2, NormKind::Batch, 0.0);
+            let values = [[[1.0, 2.0]], [[5.0, 0.0]]];
+            let batch = Tensor::from_floats(values, &Default::default()).into();
+            let mut rng = Seed::new(1).rng();
+            let mut context = StepContext { observe: true, ..context(&mut rng) };
+            let loss = objective.loss(&model, None, &batch, &mut context);
+            assert!(loss.signs.iter().any(|(sign, _)| *sign == Sign::Spread));
+            assert_eq!(model.batches(), 1.0, "{}", objective.name());
+        }
     }
 }

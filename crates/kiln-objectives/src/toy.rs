@@ -3,7 +3,7 @@
 use crate::permuted::arranged_ids;
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Layout, Loss, Rng, Shown, StepContext, Targets, TokenModel, Tokens, View,
+    Backend, Layout, Loss, Rng, Shown, StepContext, Targets, TaskLoss, TokenModel, Tokens, View,
 };
 
 /// Passes its batch, `[batch, tokens, width]`, through: hidden tokens become zero, and decoding
@@ -68,17 +68,24 @@ impl<B: Backend> TokenModel<B> for Toy {
         Some(values.into_iter().step_by(tokens * width * batch.views).collect())
     }
 
-    fn supervised(&self, batch: &Self::Batch, _: &mut StepContext<'_>) -> Loss<B> {
-        Loss::new(batch.values.clone().mean(), batch.values.shape().num_elements())
+    fn supervised(&self, batch: &Self::Batch, _: &mut StepContext<'_>) -> TaskLoss<B> {
+        let loss = Loss::new(batch.values.clone().mean(), batch.values.shape().num_elements());
+        TaskLoss { loss, tokens: Some(Tokens::new(batch.values.clone())) }
     }
 
     /// The tasks `largest` and `sum`, of all values.
-    fn pretext(&self, task: &str, batch: &Self::Batch, _: &mut StepContext<'_>) -> Option<Loss<B>> {
-        match task {
-            "largest" => Some(Loss::new(batch.values.clone().max(), 1)),
-            "sum" => Some(Loss::new(batch.values.clone().sum(), 2)),
-            _ => None,
-        }
+    fn pretext(
+        &self,
+        task: &str,
+        batch: &Self::Batch,
+        _: &mut StepContext<'_>,
+    ) -> Option<TaskLoss<B>> {
+        let loss = match task {
+            "largest" => Loss::new(batch.values.clone().max(), 1),
+            "sum" => Loss::new(batch.values.clone().sum(), 2),
+            _ => return None,
+        };
+        Some(TaskLoss { loss, tokens: Some(Tokens::new(batch.values.clone())) })
     }
 }
 
@@ -178,8 +185,8 @@ impl<B: Backend, const V: usize> TokenModel<B> for Table<V> {
         (stack < 2).then(|| values + vectors.mul_scalar(scale).reshape([rows, 1, width]))
     }
 
-    fn supervised(&self, batch: &Ids<B>, _: &mut StepContext<'_>) -> Loss<B> {
-        Loss::nothing(&batch.ids.device())
+    fn supervised(&self, batch: &Ids<B>, _: &mut StepContext<'_>) -> TaskLoss<B> {
+        TaskLoss::nothing(&batch.ids.device())
     }
 }
 

@@ -11,6 +11,8 @@ pub struct MicroReport {
     pub loss: f64,
     /// Positions counted.
     pub count: usize,
+    /// What it weighs in the mean of its step; 0 where nothing was counted.
+    pub weight: f64,
     /// Examples in the batch.
     pub examples: usize,
     /// Tokens the model saw.

@@ -1,7 +1,7 @@
 //! What a modality gives the trainer for one stage: a model, data, and a loss.
 
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Loss, Source, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Loss, Seed, Source, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use std::{error::Error, path::Path, sync::Arc};
 
@@ -23,6 +23,16 @@ pub struct Measure {
     pub name: String,
     /// Its value.
     pub value: f64,
+}
+
+/// The name of the measure that is the objective's own loss.
+pub const LOSS: &str = "loss";
+
+impl Measure {
+    /// A measure by its name; none where nothing was counted.
+    pub fn of(name: &str, value: Option<f64>) -> Option<Self> {
+        Some(Self { name: name.to_owned(), value: value? })
+    }
 }
 
 /// One stage of training: its model, its data and its loss.
@@ -51,13 +61,21 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     /// How many tokens the model sees in this batch, for throughput.
     fn tokens(&self, batch: &Self::HostBatch) -> usize;
 
+    /// What the examples of a batch are of, where what they count is not what others do: tokens of
+    /// one task, texts of another. Micro-batches of a step weigh what they count beside those of
+    /// their kind.
+    fn kind<'a>(&self, batch: &'a Self::HostBatch) -> Option<&'a str> {
+        let _ = batch;
+        None
+    }
+
     /// The teacher that the loss needs, if any.
     fn teacher(&self) -> Option<Teacher> {
         None
     }
 
     /// Uploads a batch and computes its loss; `teacher` is the model of [`Self::teacher`], which
-    /// gets no gradients.
+    /// gets no gradients and is passed [at rest](kiln_kernels::at_rest).
     fn loss(
         &self,
         model: &Self::Model,
@@ -67,8 +85,12 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         device: &B::Device,
     ) -> Loss<B>;
 
-    /// Measures the model on validation data; empty when there is none. The first measure is what
-    /// early stopping and "best" go by; lower is better.
+    /// Measures the model on validation data; empty when there is none, and a measure is left out
+    /// when nothing counts for it. The first is what early stopping and "best" go by, [`LOSS`] where
+    /// that is the same; lower is better.
+    ///
+    /// What is measured must not depend on when: random numbers follow from `seed`, and `step` is
+    /// the last of the stage.
     ///
     /// # Errors
     /// When validation data cannot be read.
@@ -76,6 +98,8 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         &self,
         model: &<Self::Model as AutodiffModule<B>>::InnerModule,
         teacher: Option<&<Self::Model as AutodiffModule<B>>::InnerModule>,
+        seed: Seed,
+        step: u64,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError>;
 

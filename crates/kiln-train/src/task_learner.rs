@@ -9,7 +9,7 @@ use crate::{
     ema::Average,
     forget::Forgetting,
     groups::{self, Groups, Role},
-    learner::{HostTensor, Learner, LearnerState, MicroReport, Parameters, UpdateReport},
+    learner::{Learner, LearnerState, MicroReport, Parameters, UpdateReport},
     loader::{self, Loader},
     named::{self, Flat},
     optim::Optimizer,
@@ -19,14 +19,16 @@ use crate::{
 };
 use burn::{
     module::AutodiffModule,
-    tensor::{FloatDType, Tensor, TensorData},
+    tensor::{FloatDType, Tensor},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed, SignValue, StepContext};
 use kiln_kernels::sum_of_squares;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// Counts up to 2⁴⁰ are saved as two numbers below this, which f32 holds exactly.
-const HALF: u64 = 1 << 20;
+mod state;
+mod weights;
+
+use weights::Weights;
 
 /// The seed of a stage of a recipe.
 pub fn stage_seed(recipe: &Common, stage: usize) -> Seed {
@@ -50,10 +52,12 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     half: bool,
     batch: usize,
     accumulate: u64,
+    /// The last step of the stage.
+    last_step: u64,
     loader: Loader<T::HostBatch>,
-    /// Gradients of the micro-batches so far, summed, and how many there were.
+    /// Gradients of the micro-batches so far, summed by what each counts.
     held: Flat<B::InnerBackend>,
-    micros: u64,
+    weights: Weights,
     /// Running statistics at the start of the step: a step that is dropped leaves no trace.
     buffers: Flat<B::InnerBackend>,
 }
@@ -124,9 +128,10 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             half: stage.precision == Precision::Bf16,
             batch: stage.batch,
             accumulate: stage.accumulate,
+            last_step: stage.steps.saturating_sub(1),
             loader,
             held: BTreeMap::new(),
-            micros: 0,
+            weights: Weights::default(),
             buffers: BTreeMap::new(),
         })
     }
@@ -154,19 +159,6 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         &self.groups
     }
 
-    /// The averages that are kept, by the names under which they are saved.
-    fn averages(&self) -> impl Iterator<Item = (&'static str, &Average<B::InnerBackend>)> {
-        let taught = self.teacher.as_ref().and_then(Taught::average);
-        let kept = [("ema", self.average.as_ref()), ("teacher", taught)];
-        kept.into_iter().filter_map(|(name, average)| Some((name, average?)))
-    }
-
-    /// The same in the same order, to be changed.
-    fn averages_mut(&mut self) -> impl Iterator<Item = &mut Average<B::InnerBackend>> {
-        let taught = self.teacher.as_mut().and_then(Taught::average_mut);
-        self.average.iter_mut().chain(taught)
-    }
-
     fn role(&self, name: &str) -> Option<Role> {
         self.groups.get(name).map(|parameter| parameter.role)
     }
@@ -190,31 +182,6 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             self.buffers = weights;
         }
     }
-
-    /// Checks a group of saved tensors against the parameters and uploads it.
-    fn upload(
-        &self,
-        saved: &LearnerState,
-        prefix: &str,
-        role: Role,
-    ) -> Result<Flat<B::InnerBackend>> {
-        let mut flat = BTreeMap::new();
-        for (name, parameter) in &self.groups {
-            // The model group holds all; the moving average only what is trained.
-            if role == Role::Trained && parameter.role != Role::Trained {
-                continue;
-            }
-            let key = format!("{prefix}.{name}");
-            let tensor = find(saved, &key, &parameter.shape)?;
-            flat.insert(name.clone(), self.tensor(tensor));
-        }
-        Ok(flat)
-    }
-
-    fn tensor(&self, host: &HostTensor) -> Tensor<B::InnerBackend, 1> {
-        let data = TensorData::new(host.values.clone(), [host.values.len()]);
-        Tensor::from_data(data, &self.device)
-    }
 }
 
 impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
@@ -225,11 +192,13 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             self.keep_buffers();
         }
         let tokens = self.task.tokens(&waited.batch);
+        let kind = self.task.kind(&waited.batch).map(str::to_owned);
         let seed = self.seed.part("dropout").at(number).value();
         B::seed(&self.device, seed);
         kiln_kernels::reseed(seed);
         let mut rng = self.seed.part("objective").at(number).rng();
-        let mut context = StepContext { rng: &mut rng, observe, step };
+        let shared = self.seed.part("step").at(step);
+        let mut context = StepContext { rng: &mut rng, observe, step, shared };
         let cast = self.half.then(|| {
             let block = |name: &str| {
                 self.task.depth(name).is_some() && self.role(name) != Some(Role::Buffer)
@@ -244,17 +213,21 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let mut numbers = vec![loss.value.clone().inner()];
         numbers.extend(loss.signs.iter().map(|(_, value)| value.clone().inner()));
         // Backward is queued before the loss is waited for, so that a GPU does not pause.
-        let gradients = (loss.count > 0).then(|| loss.value.backward());
+        let weight = self.weights.next(kind, loss.count);
+        let gradients = weight.map(|weight| match weight {
+            1.0 => loss.value.backward(),
+            weight => loss.value.mul_scalar(weight).backward(),
+        });
         let numbers = read(Tensor::cat(numbers, 0))?;
         let value = numbers.first().copied().map_or(f64::NAN, f64::from);
         if let Some(gradients) = gradients {
             named::add_gradients::<B, _>(&self.model, gradients, &mut self.held);
-            self.micros += 1;
         }
         let signs = loss.signs.iter().zip(numbers.iter().skip(1));
         Ok(MicroReport {
             loss: value,
             count: loss.count,
+            weight: weight.unwrap_or(0.0),
             examples: self.batch,
             tokens,
             signs: signs
@@ -266,44 +239,44 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
 
     fn update(&mut self, learning_rate: f64) -> Result<UpdateReport> {
         let gradients = std::mem::take(&mut self.held);
-        let micros = std::mem::take(&mut self.micros).max(1) as f64;
+        let weights = std::mem::take(&mut self.weights).sum();
         if gradients.is_empty() {
             return Ok(UpdateReport { gradient_norm: 0.0, clipped: false, applied: true });
         }
-        let gradient_norm = norm(&gradients)? / micros;
+        let gradient_norm = norm(&gradients)? / weights;
         if !gradient_norm.is_finite() {
             let buffers = std::mem::take(&mut self.buffers);
             self.put(&buffers);
             return Ok(UpdateReport { gradient_norm, clipped: false, applied: false });
         }
         let factor = clip_factor(gradient_norm, self.clip);
-        let scale = factor / micros;
+        let scale = factor / weights;
 
         // The model lets go of the weights for the time of the update.
-        let (emptied, weights) =
+        let (emptied, values) =
             named::take::<B, _>(self.model.clone(), |name| gradients.contains_key(name));
         self.model = emptied;
         let (forget, before) = (self.forget.as_ref(), self.optimizer.updates());
         let own = |name: &str| forget.and_then(|forget| forget.rate(name, before));
         let rate = |name: &str| own(name).unwrap_or(learning_rate);
-        let mut weights = self.optimizer.step(&self.groups, weights, gradients, scale, rate);
+        let mut values = self.optimizer.step(&self.groups, values, gradients, scale, rate);
         let updates = self.optimizer.updates();
         for name in self.forget.iter().flat_map(|forget| forget.due(updates)) {
-            if let (Some(forget), Some(weight)) = (&self.forget, weights.get_mut(name)) {
+            if let (Some(forget), Some(weight)) = (&self.forget, values.get_mut(name)) {
                 *weight = forget.draw(name, weight, updates);
                 self.optimizer.forget(name);
             }
         }
         for average in self.averages_mut() {
-            average.update(&weights, updates);
+            average.update(&values, updates);
         }
-        self.put_all(weights);
+        self.put_all(values);
         Ok(UpdateReport { gradient_norm, clipped: factor < 1.0, applied: true })
     }
 
     fn discard(&mut self) {
         self.held.clear();
-        self.micros = 0;
+        self.weights = Weights::default();
         let buffers = std::mem::take(&mut self.buffers);
         self.put(&buffers);
     }
@@ -312,69 +285,16 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         // Training seeds anew at each micro-batch, so this does not disturb it.
         B::seed(&self.device, self.seed.part("validate").value());
         let teacher = self.teacher().map(|teacher| teacher.valid());
-        Ok(self.task.validate(&self.averaged(), teacher.as_ref(), &self.device)?)
+        let (model, teacher) = (self.averaged(), teacher.as_ref());
+        Ok(self.task.validate(&model, teacher, self.seed, self.last_step, &self.device)?)
     }
 
     fn state(&self) -> Result<LearnerState> {
-        let mut state = LearnerState::new();
-        let mut put = |key: String, name: &str, tensor: &Tensor<B::InnerBackend, 1>| {
-            let shape = self.groups.get(name).map(|p| p.shape.clone()).unwrap_or_default();
-            let values = read(tensor.clone())?;
-            state.insert(key, HostTensor { shape, values });
-            Ok::<_, Error>(())
-        };
-        for (name, tensor) in &named::weights(&self.model.valid()) {
-            put(format!("model.{name}"), name, tensor)?;
-        }
-        for (prefix, average) in self.averages() {
-            for (name, tensor) in average.weights() {
-                put(format!("{prefix}.{name}"), name, tensor)?;
-            }
-        }
-        for (key, shape, tensor) in self.optimizer.states(&self.groups) {
-            let values = read(tensor.clone())?;
-            state.insert(format!("optimizer.{key}"), HostTensor { shape, values });
-        }
-        let updates = self.optimizer.updates();
-        let values = vec![(updates / HALF) as f32, (updates % HALF) as f32];
-        state.insert("optimizer.updates".into(), HostTensor { shape: vec![2], values });
-        Ok(state)
+        self.save()
     }
 
     fn restore(&mut self, state: &LearnerState) -> Result<()> {
-        let model = self.upload(state, "model", Role::Buffer)?;
-        let kept: Vec<&str> = self.averages().map(|(prefix, _)| prefix).collect();
-        let averages = kept
-            .iter()
-            .map(|prefix| self.upload(state, prefix, Role::Trained))
-            .collect::<Result<Vec<_>>>()?;
-        let mut moments = BTreeMap::new();
-        for (name, parameter) in &self.groups {
-            for (key, shape) in self.optimizer.state_shapes(name, parameter) {
-                let full = format!("optimizer.{key}");
-                if state.contains_key(&full) {
-                    moments.insert(key, self.tensor(find(state, &full, &shape)?));
-                }
-            }
-        }
-        let averaged = averages.iter().map(BTreeMap::len).sum::<usize>();
-        let known = model.len() + averaged + moments.len() + 1;
-        let updates = match find(state, "optimizer.updates", &[2])?.values[..] {
-            [high, low] => high as u64 * HALF + low as u64,
-            _ => 0,
-        };
-        if known != state.len() {
-            let problem = format!("it holds {} tensors, expected {known}", state.len());
-            return Err(Error::State { problem });
-        }
-        self.optimizer.restore(updates, moments, &self.groups)?;
-        for (ours, saved) in self.averages_mut().zip(averages) {
-            ours.restore(saved);
-        }
-        self.held.clear();
-        self.micros = 0;
-        self.put(&model);
-        Ok(())
+        self.load(state)
     }
 
     fn write_model(&self, dir: &Path) -> Result<()> {
@@ -422,21 +342,6 @@ pub(crate) fn clip_factor(norm: f64, clip: Option<f64>) -> f64 {
 fn read<B: Backend>(tensor: Tensor<B, 1>) -> Result<Vec<f32>> {
     let data = tensor.try_into_data().map_err(|error| Error::Device(error.to_string()))?;
     data.convert::<f32>().into_vec().map_err(|error| Error::Device(format!("{error:?}")))
-}
-
-/// A saved tensor of the shape that the stage wants.
-fn find<'a>(state: &'a LearnerState, key: &str, shape: &[usize]) -> Result<&'a HostTensor> {
-    let problem = match state.get(key) {
-        None => format!("`{key}` is missing"),
-        Some(tensor) if tensor.shape != shape => {
-            format!("`{key}` has shape {:?}, expected {shape:?}", tensor.shape)
-        }
-        Some(tensor) if tensor.values.len() != shape.iter().product::<usize>() => {
-            format!("`{key}` holds {} values for shape {shape:?}", tensor.values.len())
-        }
-        Some(tensor) => return Ok(tensor),
-    };
-    Err(Error::State { problem })
 }
 
 fn check_settings(stage: &Stage<Bare>) -> Result<()> {

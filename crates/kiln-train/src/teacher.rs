@@ -21,7 +21,8 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Taught<B, M> {
     ) -> Self {
         match teacher {
             Teacher::Average(decay) => Self::Average(averaged(decay)),
-            Teacher::Start => Self::Start(frozen(model.clone())),
+            // Through the inner model, for running statistics of its own: clones share them.
+            Teacher::Start => Self::Start(frozen(M::from_inner(model.valid()))),
         }
     }
 
@@ -55,4 +56,31 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Taught<B, M> {
 
 fn frozen<B: AutodiffBackend, M: AutodiffModule<B>>(model: M) -> M {
     named::freeze::<B, _>(model, |_| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        groups,
+        testing::{Cpu, Net, values},
+    };
+    use burn::tensor::Tensor;
+
+    #[test]
+    fn where_a_stage_began_stays_where_it_was() {
+        let device = Default::default();
+        let model = Net::<Cpu>::new(&device);
+        let groups = groups::plan(&named::list(&model), &[], |_| false, None, |_| None).unwrap();
+        let unused = |_| Average::new(0.5, Default::default());
+        let taught = Taught::<Cpu, _>::new(Teacher::Start, &model, unused);
+        let running = |model: &Net<Cpu>| {
+            let weights = named::weights(&model.valid());
+            ["norm.running_mean", "head.weight"].map(|name| values(&weights[name]))
+        };
+        let began = running(&model);
+        model.forward(Tensor::from_floats([[9.0, 9.0], [5.0, 1.0]], &device));
+        assert_ne!(running(&model)[0], began[0]);
+        assert_eq!(running(&taught.model(&model, &groups)), began);
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
     logs::{Event, Logs, Progress, StepLine},
     recipe::{Bare, Optimizer, Stage},
     schedule::Rates,
+    task::LOSS,
     vitals::{Reading, Vitals},
 };
 use kiln_core::SignValue;
@@ -153,11 +154,11 @@ impl Trainer<'_> {
         let observe = self.logs_at(step);
         let mut done =
             StepDone { good: None, examples: 0, tokens: 0, waited: 0.0, signs: Vec::new() };
-        let (mut loss, mut counted) = (0.0, 0u32);
+        let (mut loss, mut weight) = (0.0, 0.0);
         for micro in 0..micros {
             let report = self.learner.accumulate(step, micro, observe && micro == 0)?;
-            loss += report.loss;
-            counted += u32::from(report.count > 0);
+            loss += report.loss * report.weight;
+            weight += report.weight;
             done.examples += report.examples;
             done.tokens += report.tokens;
             done.waited += report.waited;
@@ -165,8 +166,10 @@ impl Trainer<'_> {
                 done.signs = report.signs;
             }
         }
-        // As the update has it: what counted nothing is no part of the mean.
-        loss /= f64::from(counted.max(1));
+        // As the update has it; of a step that counted nothing the loss is zero.
+        if weight > 0.0 {
+            loss /= weight;
+        }
         if !loss.is_finite() {
             self.learner.discard();
             self.bad_step(step, "loss")?;
@@ -174,7 +177,7 @@ impl Trainer<'_> {
         }
         let update = self.learner.update(rate)?;
         if update.applied {
-            done.good = (counted > 0).then_some((loss, update.gradient_norm, update.clipped));
+            done.good = (weight > 0.0).then_some((loss, update.gradient_norm, update.clipped));
         } else {
             self.bad_step(step, "gradient")?;
         }
@@ -272,12 +275,14 @@ impl Trainer<'_> {
     fn validate(&mut self) -> Result<bool> {
         let measures = self.learner.validate()?;
         let Some(first) = measures.first() else { return Ok(false) };
-        let value = first.value;
+        let loss = measures.iter().find(|measure| measure.name == LOSS);
+        let loss = loss.map(|measure| measure.value).filter(|loss| loss.is_finite());
+        let found = Best { step: self.manifest.step, value: first.value, loss };
         self.logs.validation(&self.stage.name, self.manifest.step, &measures)?;
         let improved =
-            value.is_finite() && self.manifest.best.is_none_or(|best| value < best.value);
+            found.value.is_finite() && self.manifest.best.is_none_or(|best| found.beats(&best));
         if improved {
-            self.manifest.best = Some(Best { step: self.manifest.step, value });
+            self.manifest.best = Some(found);
             self.manifest.stale = 0;
         } else {
             self.manifest.stale += 1;

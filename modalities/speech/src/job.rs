@@ -63,13 +63,6 @@ impl SpeechJob {
         for (number, stage) in recipe.stage.iter().enumerate() {
             let checked = stage.objective.check(&offers(&config));
             checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
-            let taught = stage.objective.has(|one| matches!(one, Objective::SelfDistillation(_)));
-            if taught && stage.objective.has(predicts_units) {
-                let problem = "has `self-distillation` beside an objective that predicts units or \
-                               spectrograms: a model of speech has one head over its tokens, give \
-                               each a stage";
-                return Err(wrong(&format!("stage.{number}.objective"), problem.into()));
-            }
             let data = recipe.data_of(stage);
             let of_data = |key: &str, problem: &str| {
                 let key = recipe.data_key(number, key);
@@ -132,11 +125,6 @@ impl SpeechJob {
         }
         config
     }
-}
-
-/// Whether an objective trains the head that predicts units or spectrograms.
-fn predicts_units(objective: &Objective) -> bool {
-    matches!(objective, Objective::Masked(_) | Objective::Autoregressive(_))
 }
 
 /// What a speech model offers to objectives. Heads that transcribe and quantisers are made where
@@ -241,7 +229,6 @@ impl Job for SpeechJob {
             collator: Collator::new(&config).map_err(boxed)?,
             config: config.clone(),
             vocabulary: data.vocabulary,
-            seed,
         };
         let known = known.is_some();
         let prepare = Prepare { task, config, stage: settings.common(), seed, start, known };

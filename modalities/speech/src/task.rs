@@ -12,10 +12,10 @@ use crate::{
     vocabulary::Vocabulary,
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, LossMean, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
-use kiln_objectives::Objective;
-use kiln_train::task::{Measure, Task, TaskError, TaskSource};
+use kiln_objectives::{Objective, Validation};
+use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
 
 /// Recordings a batch of validation.
@@ -35,33 +35,29 @@ pub struct SpeechTask {
     pub collator: Collator,
     /// The tokens of the CTC head.
     pub vocabulary: Option<Arc<Vocabulary>>,
-    /// What random numbers of validation follow from.
-    pub seed: Seed,
 }
 
 impl SpeechTask {
-    /// The mean loss over the validation set, with the same random numbers each time, and the
-    /// error rates of its transcripts where the model transcribes.
+    /// Takes the validation set in, and measures the error rates of its transcripts where the model
+    /// transcribes.
     fn measure<B: Backend>(
         &self,
         model: &SpeechModel<B>,
         teacher: Option<&SpeechModel<B>>,
+        validation: &mut Validation<'_>,
         device: &B::Device,
-    ) -> Result<(f64, ErrorRates), TaskError> {
-        let mut mean = LossMean::default();
+    ) -> Result<ErrorRates, TaskError> {
         let mut rates = ErrorRates::new(Normalisation::none());
         let vocabulary = self.vocabulary.as_ref().filter(|_| self.objective.is_supervised());
-        for (number, items) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
+        for items in self.validation.chunks(VALIDATION_BATCH) {
             let Some(host) = collate(&self.collator, items)? else { continue };
             let batch = host.upload::<B>(device);
-            let mut rng = self.seed.part("validation").at(number as u64).rng();
-            let mut context = StepContext::new(&mut rng);
-            mean.add(&self.objective.loss(model, teacher, &batch, &mut context));
+            validation.add(model, teacher, &batch);
             if let Some(vocabulary) = vocabulary {
                 self.transcribe(model, &batch, items, vocabulary, &mut rates)?;
             }
         }
-        Ok((mean.mean(), rates))
+        Ok(rates)
     }
 
     fn transcribe<B: Backend>(
@@ -128,19 +124,19 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
         &self,
         model: &<SpeechModel<B> as AutodiffModule<B>>::InnerModule,
         teacher: Option<&<SpeechModel<B> as AutodiffModule<B>>::InnerModule>,
+        seed: Seed,
+        step: u64,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
-        if self.validation.is_empty() {
-            return Ok(Vec::new());
+        let mut validation = Validation::new(&self.objective, seed, step);
+        let rates = self.measure(model, teacher, &mut validation, device)?;
+        let of_loss = Measure::of(LOSS, validation.loss());
+        let measures = [Measure::of("wer", rates.wer()), Measure::of("cer", rates.cer()), of_loss];
+        let mut measures: Vec<Measure> = measures.into_iter().flatten().collect();
+        if !measures.is_empty() {
+            let bad = self.train.bad().count() as f64;
+            measures.extend(Measure::of("bad_recordings", Some(bad)));
         }
-        let (loss, rates) = self.measure(model, teacher, device)?;
-        let named = |name: &str, value| Measure { name: name.into(), value };
-        let mut measures = Vec::new();
-        if let (Some(wer), Some(cer)) = (rates.wer(), rates.cer()) {
-            measures.extend([named("wer", wer), named("cer", cer)]);
-        }
-        measures.push(named("loss", loss));
-        measures.push(named("bad_recordings", self.train.bad().count() as f64));
         Ok(measures)
     }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Layout, Loss, Quantised, Rng, StepContext, Targets, TokenModel, Tokens, View,
+    Backend, Layout, Loss, Quantised, Rng, StepContext, Targets, TaskLoss, TokenModel, Tokens, View,
 };
 use kiln_kernels::gather_tokens;
 
@@ -110,20 +110,21 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
 
     /// The CTC loss, counted by clips. While training, frames and features are hidden as the
     /// configuration says. Models without a CTC head, and batches without labels, count nothing.
-    fn supervised(&self, batch: &SpeechBatch<B>, context: &mut StepContext<'_>) -> Loss<B> {
+    fn supervised(&self, batch: &SpeechBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
         let device = batch.input.device();
-        let nothing = || Loss::nothing(&device);
+        let nothing = || TaskLoss::nothing(&device);
         let Some(labels) = &batch.labels else { return nothing() };
-        let augment = self.config().augment.filter(|_| B::ad_enabled(&device));
+        let augment = self.config().augment.filter(|_| kiln_kernels::is_training::<B>(&device));
         let hidden = match augment {
             Some(augment) => self.augment(&augment, batch, context.rng),
             None => Hidden::nothing(),
         };
-        let encoded = self.encode_hidden(batch, hidden, false);
-        let loss = self
-            .logits_of(encoded.tokens.values)
+        let tokens = self.encode_hidden(batch, hidden, false).tokens;
+        let value = self
+            .logits_of(tokens.values.clone())
             .and_then(|logits| self.ctc_loss(logits, labels, &self.lengths(batch)));
-        loss.map_or_else(nothing, |value| Loss::new(value, batch.samples.len()))
+        let Some(value) = value else { return nothing() };
+        TaskLoss { loss: Loss::new(value, batch.samples.len()), tokens: Some(tokens) }
     }
 }
 

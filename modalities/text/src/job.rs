@@ -317,7 +317,6 @@ impl Job for TextJob {
             config: config.clone(),
             tokenizer: data.tokenizer,
             batch: settings.batch,
-            seed,
         };
         let prepare = Prepare { task, config, stage: settings.common(), seed, start, transfer };
         dispatch::on(self.recipe.device, prepare)?

@@ -151,7 +151,7 @@ mod tests {
             let host = collate(&[example], &config.special);
             let batch = host.upload::<A>(&config.embedding, &device);
             let mut rng = Seed::new(0).rng();
-            let loss = model.supervised(&batch, &mut StepContext::new(&mut rng));
+            let loss = model.supervised(&batch, &mut StepContext::new(&mut rng)).loss;
             assert!(loss.count > 0, "{kind:?}");
             let value: f32 = loss.value.clone().into_scalar();
             assert!((value - guess).abs() < 0.1, "{kind:?}: {value} is not about {guess}");
@@ -169,7 +169,7 @@ mod tests {
         let example = Example { written: Some(vec![5, 6, 7]), ..text(&[1, 2]) };
         let mut rng = Seed::new(0).rng();
         let one = batch(&config, &[example]);
-        let loss = model.supervised(&one, &mut StepContext::new(&mut rng));
+        let loss = model.supervised(&one, &mut StepContext::new(&mut rng)).loss;
         assert_eq!(loss.count, 3);
         assert!((loss.value.into_scalar() - 256f32.ln()).abs() < 0.3);
     }

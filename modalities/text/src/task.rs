@@ -9,10 +9,10 @@ use crate::{
     tokenizer::TextTokenizer,
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, LossMean, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
-use kiln_objectives::Objective;
-use kiln_train::task::{Measure, Task, TaskError, TaskSource};
+use kiln_objectives::{Objective, Validation};
+use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
 
 /// Sequences looked at in a validation, at most.
@@ -34,32 +34,29 @@ pub struct TextTask {
     pub tokenizer: Arc<TextTokenizer>,
     /// Sequences of a batch.
     pub batch: usize,
-    /// What random numbers of validation follow from.
-    pub seed: Seed,
 }
 
 impl TextTask {
-    /// The mean loss over validation sequences, with the same random numbers each time.
+    /// The mean loss over validation sequences; `None` where nothing counts.
     fn measure<B: Backend>(
         &self,
         held: &[Example],
         model: &TextModel<B>,
         teacher: Option<&TextModel<B>>,
+        seed: Seed,
+        step: u64,
         device: &B::Device,
-    ) -> f64 {
-        let mut mean = LossMean::default();
+    ) -> Option<f64> {
+        let mut validation = Validation::new(&self.objective, seed, step);
         // Spread over all, so that each source has its part.
         let most = VALIDATED / self.validation.len().clamp(1, VALIDATED);
-        let step = held.len().div_ceil(most).max(1);
-        let chosen: Vec<Example> = held.iter().step_by(step).cloned().collect();
-        for (number, examples) in chosen.chunks(self.batch.max(1)).enumerate() {
+        let stride = held.len().div_ceil(most).max(1);
+        let chosen: Vec<Example> = held.iter().step_by(stride).cloned().collect();
+        for examples in chosen.chunks(self.batch.max(1)) {
             let host = collate(examples, &self.config.special);
-            let batch = host.upload::<B>(&self.config.embedding, device);
-            let mut rng = self.seed.part("validation").at(number as u64).rng();
-            let loss = self.objective.loss(model, teacher, &batch, &mut StepContext::new(&mut rng));
-            mean.add(&loss);
+            validation.add(model, teacher, &host.upload(&self.config.embedding, device));
         }
-        mean.mean()
+        validation.loss()
     }
 }
 
@@ -82,6 +79,10 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
 
     fn tokens(&self, batch: &TextHostBatch) -> usize {
         batch.tokens()
+    }
+
+    fn kind<'a>(&self, batch: &'a TextHostBatch) -> Option<&'a str> {
+        batch.task.as_deref()
     }
 
     fn teacher(&self) -> Option<Teacher> {
@@ -108,12 +109,13 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         &self,
         model: &<TextModel<B> as AutodiffModule<B>>::InnerModule,
         teacher: Option<&<TextModel<B> as AutodiffModule<B>>::InnerModule>,
+        seed: Seed,
+        step: u64,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
-        let held = self.validation.iter().filter(|held| !held.examples.is_empty());
-        let each = held.map(|held| Measure {
-            name: format!("loss-{}", held.name),
-            value: self.measure(&held.examples, model, teacher, device),
+        let each = self.validation.iter().filter_map(|held| {
+            let value = self.measure(&held.examples, model, teacher, seed, step, device);
+            Measure::of(&format!("{LOSS}-{}", held.name), value)
         });
         let each: Vec<Measure> = each.collect();
         if each.is_empty() {
@@ -122,7 +124,7 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         // Each task counts alike, whatever its losses are means over.
         let value = each.iter().map(|one| one.value).sum::<f64>() / each.len() as f64;
         let parts = each.into_iter().filter(|_| self.validation.len() > 1);
-        Ok(std::iter::once(Measure { name: "loss".into(), value }).chain(parts).collect())
+        Ok(std::iter::once(Measure { name: LOSS.into(), value }).chain(parts).collect())
     }
 
     fn write_model(

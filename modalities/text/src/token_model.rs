@@ -12,7 +12,7 @@ use burn::{
 };
 use kiln_core::{
     Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Seed, Shown, StepContext, Targets,
-    TokenModel, Tokens, View,
+    TaskLoss, TokenModel, Tokens, View,
 };
 use kiln_nn::{Pass, Positions};
 use kiln_objectives::Autoregressive;
@@ -194,7 +194,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
                 ..Example::default()
             };
             let examples: Vec<Example> = rewrites.into_iter().map(example).collect();
-            return Some(self.supervised(&self.batch_of(&examples, batch), context));
+            return Some(self.supervised(&self.batch_of(&examples, batch), context).loss);
         }
         let batch = self.written(batch, rewrites)?;
         let counted = batch.host.counted.clone();
@@ -240,16 +240,23 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     /// What the model's head for the batch's task is for; for an encoder-decoder the mean
     /// cross-entropy of what is to be written. A batch without the labels that this needs counts
     /// nothing.
-    fn supervised(&self, batch: &TextBatch<B>, context: &mut StepContext<'_>) -> Loss<B> {
-        let tokens = || self.encode(batch, View::default());
+    fn supervised(&self, batch: &TextBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
         let found = match (&batch.host.written, &batch.host.labels) {
             (Some(written), _) if self.decoder.is_some() => {
-                self.loss_of_written(batch, &tokens(), &written.next)
+                let tokens = self.encode(batch, View::default());
+                self.loss_of_written(batch, &tokens, &written.next).map(|loss| (loss, tokens))
             }
-            (_, Some(labels)) => self.loss_of_labels(batch, &tokens(), labels, context.observe),
+            (_, Some(labels)) => {
+                let tokens = self.encode(batch, View::default());
+                let loss = self.loss_of_labels(batch, &tokens, labels, context.observe);
+                loss.map(|loss| (loss, tokens))
+            }
             _ => None,
         };
-        found.unwrap_or_else(|| Loss::nothing(&batch.device()))
+        match found {
+            Some((loss, tokens)) => TaskLoss { loss, tokens: Some(tokens) },
+            None => TaskLoss::nothing(&batch.device()),
+        }
     }
 }
 

@@ -186,7 +186,6 @@ impl Job for SeriesJob {
             config: self.config.clone(),
             validation: data.validation,
             comparable: data.comparable,
-            seed,
         };
         let prepare = Prepare { task, config: &self.config, stage: settings.common(), seed, start };
         dispatch::on(self.recipe.device, prepare)?

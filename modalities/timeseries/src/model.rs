@@ -69,6 +69,8 @@ pub struct ScaledForecast<B: Backend> {
     pub scale: Tensor<B, 3>,
     /// The channels that are forecast.
     pub targets: Vec<usize>,
+    /// `[batch * channels, patches, width]`, what the backbone made of the past.
+    pub tokens: Tokens<B>,
 }
 
 /// A forecast in units of the data.
@@ -188,7 +190,7 @@ impl<B: Backend> SeriesModel<B> {
     }
 
     /// The same in the model's own way, nothing hidden.
-    fn encode_plainly(&self, batch: &SeriesBatch<B>) -> Encoded<B> {
+    pub(crate) fn encode_plainly(&self, batch: &SeriesBatch<B>) -> Encoded<B> {
         self.encode_all(batch, View { causal: self.config.causal, ..View::default() })
     }
 
@@ -277,23 +279,26 @@ impl<B: Backend> SeriesModel<B> {
             output.parameters.push(corrected);
         }
         let (loc, scale) = (select(loc, &targets), select(scale, &targets));
-        Some(ScaledForecast { output, loc, scale, targets })
+        let tokens = self.patch_tokens(encoded.tokens);
+        Some(ScaledForecast { output, loc, scale, targets, tokens })
     }
 
     /// One vector a sequence: the class token or the mean over tokens, `[batch * channels, width]`.
-    pub fn pooled(&self, batch: &SeriesBatch<B>) -> Tensor<B, 2> {
-        let encoded = self.encode_plainly(batch);
-        self.config.label_pooling().forward(encoded.tokens.values)
+    pub(crate) fn pooled_of(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        self.config.label_pooling().forward(tokens.values.clone())
     }
 
     /// One vector a window, the mean over its channels: `[batch, width]`.
     pub fn represent(&self, batch: &SeriesBatch<B>) -> Tensor<B, 2> {
-        let [items, _, _] = batch.dims();
-        let width = self.config.width;
-        self.pooled(batch)
-            .reshape([items, self.sequences(batch), width])
-            .mean_dim(1)
-            .reshape([items, width])
+        self.represent_tokens(&self.encode_plainly(batch).tokens)
+    }
+
+    /// The same of a batch's tokens.
+    pub(crate) fn represent_tokens(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        let pooled = self.pooled_of(tokens);
+        let ([sequences, width], channels) = (pooled.dims(), tokens.channels.max(1));
+        let items = sequences / channels;
+        pooled.reshape([items, channels, width]).mean_dim(1).reshape([items, width])
     }
 }
 

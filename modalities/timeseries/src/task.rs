@@ -5,10 +5,10 @@ use crate::{
     windows::{Window, collate},
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, LossMean, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
-use kiln_objectives::Objective;
-use kiln_train::task::{Measure, Task, TaskError, TaskSource};
+use kiln_objectives::{Objective, Validation};
+use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use ndarray::Axis;
 use std::path::Path;
 
@@ -29,17 +29,16 @@ pub struct SeriesTask {
     pub validation: Vec<Window>,
     /// Whether errors of different windows can be averaged in their own units.
     pub comparable: bool,
-    /// What random numbers of validation follow from.
-    pub seed: Seed,
 }
 
 impl SeriesTask {
-    /// The mean squared error of forecasts, in the units of the windows.
+    /// The mean squared error of forecasts, in the units of the windows; `None` where no future is
+    /// known.
     fn validate_forecast<B: Backend>(
         &self,
         model: &SeriesModel<B>,
         device: &B::Device,
-    ) -> Result<f64, TaskError> {
+    ) -> Result<Option<f64>, TaskError> {
         let (mut sum, mut count) = (0.0, 0usize);
         for windows in self.validation.chunks(VALIDATION_BATCH) {
             let host = collate(windows, self.config.frontend.resolutions);
@@ -57,25 +56,7 @@ impl SeriesTask {
                 }
             }
         }
-        Ok(sum / count.max(1) as f64)
-    }
-
-    /// The mean loss of the objective, with the same random numbers each time.
-    fn validate_objective<B: Backend>(
-        &self,
-        model: &SeriesModel<B>,
-        teacher: Option<&SeriesModel<B>>,
-        device: &B::Device,
-    ) -> f64 {
-        let mut mean = LossMean::default();
-        for (number, windows) in self.validation.chunks(VALIDATION_BATCH).enumerate() {
-            let batch = collate(windows, self.config.frontend.resolutions).upload::<B>(device);
-            let mut rng = self.seed.part("validation").at(number as u64).rng();
-            let mut context = StepContext::new(&mut rng);
-            let loss = self.objective.loss(model, teacher, &batch, &mut context);
-            mean.add(&loss);
-        }
-        mean.mean()
+        Ok((count > 0).then(|| sum / count as f64))
     }
 }
 
@@ -120,18 +101,19 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
         &self,
         model: &<SeriesModel<B> as AutodiffModule<B>>::InnerModule,
         teacher: Option<&<SeriesModel<B> as AutodiffModule<B>>::InnerModule>,
+        seed: Seed,
+        step: u64,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
-        if self.validation.is_empty() {
-            return Ok(Vec::new());
+        let mut validation = Validation::new(&self.objective, seed, step);
+        for windows in self.validation.chunks(VALIDATION_BATCH) {
+            let batch = collate(windows, self.config.frontend.resolutions).upload(device);
+            validation.add(model, teacher, &batch);
         }
-        let value = self.validate_objective(model, teacher, device);
-        let loss = Measure { name: "loss".into(), value };
-        if !self.objective.is_supervised() || !self.comparable {
-            return Ok(vec![loss]);
-        }
-        let mse = Measure { name: "mse".into(), value: self.validate_forecast(model, device)? };
-        Ok(vec![mse, loss])
+        let forecasts = self.objective.is_supervised() && self.comparable;
+        let mse = if forecasts { self.validate_forecast(model, device)? } else { None };
+        let measures = [Measure::of("mse", mse), Measure::of(LOSS, validation.loss())];
+        Ok(measures.into_iter().flatten().collect())
     }
 
     fn write_model(

@@ -71,6 +71,8 @@ impl<B: AutodiffBackend> Task<B> for Line {
         &self,
         model: &<Linear<B> as AutodiffModule<B>>::InnerModule,
         _teacher: Option<&<Linear<B> as AutodiffModule<B>>::InnerModule>,
+        _seed: Seed,
+        _step: u64,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         let points = (0..20).map(|i| i as f32 / 20.0).map(|x| (x, 3.0 * x - 1.0)).collect();

@@ -106,6 +106,8 @@ impl Task<Cpu> for Mean {
         &self,
         _model: &Model<Flex>,
         _teacher: Option<&Model<Flex>>,
+        _seed: Seed,
+        _step: u64,
         _device: &<Cpu as BackendTypes>::Device,
     ) -> Result<Vec<Measure>, TaskError> {
         Ok(Vec::new())

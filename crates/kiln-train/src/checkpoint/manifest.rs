@@ -77,6 +77,18 @@ pub struct Best {
     pub step: u64,
     /// The first measure.
     pub value: f64,
+    /// The objective's own loss, which tells apart what the first measure does not: a word error
+    /// rate stays at one while a recogniser learns to say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+}
+
+impl Best {
+    /// Whether it is better than another.
+    pub(crate) fn beats(&self, other: &Self) -> bool {
+        let measures = |best: &Self| (best.value, best.loss.unwrap_or(f64::NAN));
+        measures(self) < measures(other)
+    }
 }
 
 /// A file as it was written.

@@ -11,7 +11,7 @@ fn three() -> (tempfile::TempDir, CheckpointStore) {
         learner.update(0.01).unwrap();
         let manifest = Manifest {
             stage_step: step + 1,
-            best: Some(Best { step: 1, value: 0.1 + 0.2 }),
+            best: Some(Best { step: 1, value: 0.1 + 0.2, loss: None }),
             ..Manifest::new(0, "train", step + 1)
         };
         store.write(manifest, &learner).unwrap();

@@ -52,7 +52,7 @@ fn a_stage_logs_validates_and_keeps_checkpoints() {
         assert!(logged[2][key].is_number(), "{key} in {}", logged[2]);
     }
     assert_eq!(lines(dir.path(), "validation").len(), 2);
-    assert_eq!(end.manifest.best, Some(Best { step: 5, value: 0.5 }));
+    assert_eq!(end.manifest.best, Some(Best { step: 5, value: 0.5, loss: Some(0.5) }));
     assert!(end.signs.contains_key("guess_loss"));
 }
 
@@ -152,13 +152,34 @@ fn patience_ends_a_stage_and_the_best_is_taken() {
     let (end, state) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
     assert!(end.manifest.finished);
     assert_eq!(end.manifest.stage_step, 10);
-    assert_eq!(end.manifest.best, Some(Best { step: 4, value: 0.5 }));
+    assert_eq!(end.manifest.best, Some(Best { step: 4, value: 0.5, loss: Some(0.5) }));
     assert_eq!(steps(dir.path()), [4, 10]);
     let best = CheckpointStore::new(dir.path().join("checkpoints")).read(4).unwrap();
     assert_eq!(state, best.state);
     // Resumed, a stage that patience ended does not go on.
     let (again, resumed) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
     assert_eq!((again.manifest.stage_step, resumed), (10, state));
+}
+
+#[test]
+fn equal_measures_are_told_apart_by_the_loss() {
+    let best = |value, loss| Best { step: 1, value, loss };
+    let first = best(1.0, Some(9.0));
+    assert!(best(1.0, Some(8.0)).beats(&first) && !best(1.0, Some(9.0)).beats(&first));
+    assert!(best(0.9, Some(99.0)).beats(&first) && !best(1.1, Some(1.0)).beats(&first));
+    // Checkpoints of before knew no loss.
+    assert!(!best(1.0, Some(8.0)).beats(&best(1.0, None)) && best(0.9, None).beats(&first));
+}
+
+#[test]
+fn a_validation_that_counts_nothing_is_no_best() {
+    let _turn = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let toy = Toy { unmeasured: true, ..Toy::default() };
+    let settings = "steps = 4\nvalidate_every = 1\npatience = 1\ntake_best = true";
+    let (end, _) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
+    assert_eq!((end.manifest.best, end.manifest.stage_step), (None, 4));
+    assert!(lines(dir.path(), "validation").is_empty());
 }
 
 #[test]

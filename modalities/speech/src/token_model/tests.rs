@@ -33,7 +33,7 @@ fn run<B: Backend>(config: &SpeechModelConfig, objective: &Objective) -> (Speech
     let batch = Collator::new(config).unwrap().collate(&clips).unwrap().upload::<B>(&device);
     let model = SpeechModel::<B>::new(config.clone(), &device).unwrap();
     let mut rng = Seed::new(1).rng();
-    let mut context = StepContext { rng: &mut rng, observe: true, step: 3 };
+    let mut context = StepContext { observe: true, step: 3, ..StepContext::new(&mut rng) };
     let loss = objective.loss(&model, None, &batch, &mut context);
     (model, loss)
 }
@@ -133,7 +133,7 @@ fn a_teacher_is_learnt_from() {
     let distillation = SelfDistillation { blocks: 2, ..SelfDistillation::default() };
     let objective = Objective::SelfDistillation(distillation);
     let mut rng = Seed::new(1).rng();
-    let mut context = StepContext { rng: &mut rng, observe: true, step: 0 };
+    let mut context = StepContext { observe: true, ..StepContext::new(&mut rng) };
     let teacher = model.clone().no_grad();
     let batch = host.upload::<A>(&device);
     let loss = objective.loss(&model, Some(&teacher), &batch, &mut context);
@@ -194,7 +194,7 @@ fn clips_without_a_frame_and_labels_that_do_not_fit_cost_nothing() {
     });
     let batch = Collator::new(&config).unwrap().collate(&clips).unwrap().upload(&device);
     let mut rng = Seed::new(1).rng();
-    let loss = model.supervised(&batch, &mut StepContext::new(&mut rng));
+    let loss = model.supervised(&batch, &mut StepContext::new(&mut rng)).loss;
     assert_eq!(loss.value.into_scalar(), 0.0, "three labels need three frames");
     assert_eq!(model.lengths(&batch), [0, 0, 0, 2]);
 }

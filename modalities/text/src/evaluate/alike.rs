@@ -77,7 +77,8 @@ impl<B: Backend> Subject<'_, B> {
             let mut nats = LossMean::default();
             nats.add(&self.model.next_token_loss(std::slice::from_ref(example), self.device));
             progress.advance(1);
-            -nats.mean()
+            // Where nothing is predicted, nothing is unlikely.
+            -nats.mean().unwrap_or(0.0)
         });
         let likely: Vec<f64> = likely.collect();
         progress.finish();

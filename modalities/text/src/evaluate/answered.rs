@@ -24,9 +24,10 @@ impl<B: Backend> Subject<'_, B> {
         for examples in asked.chunks(WRITTEN) {
             nats.add(&self.model.next_token_loss(examples, self.device));
         }
+        let nats = self.mean_of(&nats)?;
         let even = (self.model.config().vocabulary as f64).ln();
         let mut rows =
-            vec![self.row("answers", "test", "cross-entropy", nats.mean(), &[("any token", even)])];
+            vec![self.row("answers", "test", "cross-entropy", nats, &[("any token", even)])];
         let answer = |example: &Example| last_answer(&example.ids, &example.counted);
         let asked: Vec<Rewrite> = asked.iter().filter_map(answer).collect();
         let usual = most_frequent(taught.iter().filter_map(answer).map(|one| one.write));

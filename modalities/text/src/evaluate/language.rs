@@ -48,6 +48,15 @@ impl<B: Backend> Subject<'_, B> {
         }
     }
 
+    /// The mean of losses, of which there must be any.
+    pub(super) fn mean_of(&self, nats: &LossMean) -> Result<f64, TaskError> {
+        nats.mean().ok_or_else(|| {
+            let name = &self.evaluation.name;
+            format!("evaluation `{name}`: there is nothing to predict in what it measures on")
+                .into()
+        })
+    }
+
     /// What comes next: cross-entropy, perplexity and bits a byte.
     fn next(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
@@ -71,7 +80,7 @@ impl<B: Backend> Subject<'_, B> {
             ngrams.nats(kept, order)
         };
         let guesses = [("unigram", guess(1)), ("trigram", guess(3))];
-        let mean = nats.mean();
+        let mean = self.mean_of(&nats)?;
         let a_byte = nats.count() as f64 / bytes.max(1) as f64 / std::f64::consts::LN_2;
         let row = |metric: &str, of: &dyn Fn(f64) -> f64| {
             let guesses = guesses.map(|(name, nats)| (name, of(nats)));

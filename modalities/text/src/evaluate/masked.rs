@@ -117,9 +117,10 @@ impl<B: Backend> Subject<'_, B> {
         progress.finish();
         let guess = |order| ngrams.nats(all.iter().map(|ids| (&ids[..], &[][..])), order);
         let guesses = [("unigram", guess(1)), ("trigram", guess(3))];
+        let mean = self.mean_of(&nats)?;
         let row = |metric: &str, of: &dyn Fn(f64) -> f64| {
             let guesses = guesses.map(|(name, nats)| (name, of(nats)));
-            self.row("language", "validation", metric, of(nats.mean()), &guesses)
+            self.row("language", "validation", metric, of(mean), &guesses)
         };
         Ok(vec![row("span-cross-entropy", &|nats| nats), row("span-perplexity", &f64::exp)])
     }

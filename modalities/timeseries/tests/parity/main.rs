@@ -96,7 +96,7 @@ fn run<B: Backend>(
     found.insert("loc".into(), flat(forecast.loc));
     found.insert("scale".into(), flat(forecast.scale));
     if let Some(loss) = model.forecast_loss(&batch, Units::Data, false) {
-        found.insert("loss".into(), (vec![], loss.value));
+        found.insert("loss".into(), (vec![], loss.loss.value));
     }
     found
 }
