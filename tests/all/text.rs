@@ -69,6 +69,7 @@ fn from_a_recipe_to_new_text() {
     assert_eq!(generate(&drawn), generate(&drawn));
     assert_ne!(generate(&drawn), greedy);
     generate(&["--prompt", "One", "--beam", "3"]);
+    generate(&["--prompt", "One", "--int8"]);
     place.file("prompts.txt", "One\nA bird\n");
     let lines = generate(&["--prompts", "prompts.txt", "--json"]);
     let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();

@@ -8,6 +8,7 @@ use crate::{
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_datasets::labelled::{Message, Role};
+use kiln_nn::quantised;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -28,6 +29,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// What draws follow from.
     pub seed: u64,
+    /// Whether weights of linear layers are held as eight-bit integers.
+    pub int8: bool,
 }
 
 /// What is said before the prompts of conversations.
@@ -63,6 +66,7 @@ impl OnBackend for Work<'_> {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let Self { model, request, watch } = self;
         let (tokenizer, model) = opened::open::<B::InnerBackend>(model, &device)?;
+        let model = if request.int8 { quantised(model) } else { model };
         let (prompts, end) = match &request.chat {
             Some(chat) => conversations(&tokenizer, &request.prompts, chat)?,
             None => (raw(&tokenizer, &request.prompts, model.config().decoder.is_some())?, None),

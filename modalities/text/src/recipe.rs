@@ -224,6 +224,9 @@ pub struct TextEvaluation {
     pub name: String,
     /// What is measured.
     pub kind: EvaluationKind,
+    /// Whether weights of linear layers are held as eight-bit integers meanwhile: what that costs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub int8: bool,
 }
 
 /// What is measured.

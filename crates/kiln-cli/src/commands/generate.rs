@@ -24,6 +24,7 @@ pub fn run(args: &Generate, out: &mut dyn Write) -> Result<()> {
         generation: Generation { most: args.most, choice: choice(args), cache: true },
         stop: args.stop.clone(),
         seed: args.seed,
+        int8: args.int8,
     };
     let device = modalities::device(args.device)?;
     let streams = request.prompts.len() == 1 && args.out.is_none() && !args.json;

@@ -18,6 +18,7 @@ use crate::{
     tokenizer::TextTokenizer,
 };
 use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_nn::quantised;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Recipe,
@@ -101,9 +102,11 @@ impl OnBackend for Measure<'_> {
         for evaluation in &recipe.evaluation {
             fits(recipe, evaluation, model.config().longest())?;
         }
+        let integers = recipe.evaluation.iter().any(|evaluation| evaluation.int8);
+        let integers = integers.then(|| quantised(model.clone()));
         for evaluation in &recipe.evaluation {
             let subject = Subject {
-                model: &model,
+                model: integers.as_ref().filter(|_| evaluation.int8).unwrap_or(&model),
                 recipe,
                 evaluation,
                 tokenizer: &tokenizer,
