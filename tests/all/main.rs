@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod architectures;
 mod branches;
 mod corpora;
 mod faults;
