@@ -18,6 +18,8 @@ pub mod annotate;
 mod arranged_tests;
 pub mod author;
 pub mod batch;
+#[cfg(test)]
+mod bottleneck_tests;
 mod branches;
 pub mod cache;
 pub mod config;

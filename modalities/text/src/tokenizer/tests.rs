@@ -35,6 +35,18 @@ fn models() -> [Model; 6] {
 
 static TRAINED: LazyLock<Vec<TextTokenizer>> = LazyLock::new(|| models().map(train).into());
 
+/// A task may begin with a mode of those that a model was trained with.
+#[test]
+fn sentinels_are_known_in_text() {
+    for model in models() {
+        let spec = TokenizerSpec { sentinels: 3, ..TokenizerSpec::new(model) };
+        let tokenizer = spec.train(documents(5), &mut |_| {}).unwrap();
+        let [first, last] = tokenizer.special().sentinels().unwrap();
+        let ids = tokenizer.encode("<extra_id_2> the fox", false).unwrap().get_ids().to_vec();
+        assert!(ids[0] == last && first != last && ids.len() > 2, "{ids:?}");
+    }
+}
+
 #[test]
 fn all_kinds_are_trained_alike_written_and_read() {
     for (model, first) in models().into_iter().zip(TRAINED.iter()) {
