@@ -1,7 +1,7 @@
 //! Text models of every kind of corpus, mixture and order of documents, through the binary.
 
 use crate::{matrix::losses_of, support::Place};
-use kiln_datasets::vectors::{Passage, VectorFormat, VectorWriter, Vectors};
+use polars::prelude::{Column, DataFrame, ParquetWriter};
 use std::{
     fs::{self, File},
     path::PathBuf,
@@ -117,14 +117,9 @@ fn a_corpus_is_the_same_in_every_format() {
         shard.append_path_with_name(place.path("folder").join(name(number)), name(number)).unwrap();
     }
     shard.finish().unwrap();
-    let path = place.path("a.parquet");
-    let parquet = VectorFormat::Parquet { texts: true };
-    let mut writer = VectorWriter::new(parquet, 1, File::create(&path).unwrap(), &path).unwrap();
-    let passage = |text: &String| Passage { text: text.clone(), ..Passage::default() };
-    let passages: Vec<Passage> = texts.iter().map(passage).collect();
-    let vectors = Vectors { width: 1, values: vec![0.0; texts.len()] };
-    writer.write(&passages, &vectors).unwrap();
-    writer.finish(&[]).unwrap();
+    let mut frame = DataFrame::new(texts.len(), vec![Column::new("text".into(), &texts)]).unwrap();
+    let parquet = File::create(place.path("a.parquet")).unwrap();
+    ParquetWriter::new(parquet).finish(&mut frame).unwrap();
 
     let run = |path: &str, more: &str| {
         learns(&place, &recipe(&format!("sources = [{}]", documents(path, more))))
