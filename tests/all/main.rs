@@ -12,6 +12,8 @@ mod logbook;
 mod matrix;
 mod objectives;
 mod parts;
+mod pooling;
+mod ranking;
 mod recipes;
 mod speech;
 mod support;

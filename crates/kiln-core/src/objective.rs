@@ -230,6 +230,13 @@ pub trait TokenModel<B: Backend> {
         tokens.mean()
     }
 
+    /// How relevant each sequence is that holds a query and a candidate, `[batch, tokens, width]` to
+    /// `[batch]`. `None` without a head for that.
+    fn relevance(&self, batch: &Self::Batch, tokens: &Tokens<B>) -> Option<Tensor<B, 1>> {
+        let _ = (batch, tokens);
+        None
+    }
+
     /// From the backbone's output, `[batch, tokens, width]`, to what a teacher's blocks give, see
     /// [`Self::encode_each`]: the same shape.
     fn predict_blocks(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {

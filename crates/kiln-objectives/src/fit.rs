@@ -123,6 +123,7 @@ impl Objective {
             | Self::Contrastive(_)
             | Self::Paired(_)
             | Self::Ranked(_)
+            | Self::Reranked(_)
             | Self::SelfDistillation(_)
             | Self::Pretext(_)
             | Self::Mixture(_) => false,
@@ -157,6 +158,7 @@ impl Objective {
                     (_, Views::Hidden(_)) => &[&offers.hiding],
                 },
                 Self::Ranked(_) => &[&offers.grades],
+                Self::Reranked(_) => &[&offers.pairs],
                 Self::SelfDistillation(_) => &[&offers.blocks, &offers.hiding, &offers.both_sides],
                 Self::Denoising(_) => &[&offers.targets, &offers.writing],
                 Self::Permuted(_) => {

@@ -24,6 +24,7 @@ mod preference;
 mod pretext;
 mod ranked;
 mod replaced;
+mod reranked;
 mod rewarded;
 mod score;
 mod self_distillation;
@@ -48,6 +49,7 @@ pub use preference::Preference;
 pub use pretext::Pretext;
 pub use ranked::{Cosent, Ranked};
 pub use replaced::Replaced;
+pub use reranked::Reranked;
 pub use rewarded::{Reward, Rewarded, last_answer};
 pub use self_distillation::SelfDistillation;
 pub use spans::Spans;
@@ -74,6 +76,8 @@ pub enum Objective {
     Paired(Paired),
     /// Pairs of sequences are ordered as they are graded.
     Ranked(Ranked),
+    /// Candidates that are read together with their query are ordered: the relevant one first.
+    Reranked(Reranked),
     /// Hidden tokens are predicted as the model's own average sees them that sees all.
     SelfDistillation(SelfDistillation),
     /// What was taken out of a sequence is written anew.
@@ -131,6 +135,7 @@ impl Objective {
             Self::Contrastive(_) => "contrastive",
             Self::Paired(_) => "paired",
             Self::Ranked(_) => "ranked",
+            Self::Reranked(_) => "reranked",
             Self::SelfDistillation(_) => "self-distillation",
             Self::Denoising(_) => "denoising",
             Self::Permuted(_) => "permuted",
@@ -231,6 +236,7 @@ impl Objective {
             Self::Autoregressive(autoregressive) => autoregressive.validate(),
             Self::Paired(paired) => paired.validate(),
             Self::Ranked(ranked) => ranked.validate(),
+            Self::Reranked(reranked) => reranked.validate(),
             Self::SelfDistillation(distillation) => distillation.validate(),
             Self::Denoising(denoising) => denoising.validate(),
             Self::Permuted(permuted) => permuted.validate(),
@@ -260,6 +266,7 @@ impl Objective {
             Self::Contrastive(contrastive) => contrastive.loss(model, batch, context),
             Self::Paired(paired) => paired.loss(model, batch, context),
             Self::Ranked(ranked) => ranked.loss(model, batch, context),
+            Self::Reranked(reranked) => reranked.loss(model, batch, context),
             Self::SelfDistillation(distillation) => {
                 distillation.loss(model, teacher, batch, context)
             }

@@ -68,6 +68,11 @@ impl<B: Backend> TokenModel<B> for Toy {
         Some(values.into_iter().step_by(tokens * width * batch.views).collect())
     }
 
+    /// The first value of each sequence.
+    fn relevance(&self, _: &Self::Batch, tokens: &Tokens<B>) -> Option<Tensor<B, 1>> {
+        Some(tokens.values.clone().narrow(1, 0, 1).narrow(2, 0, 1).flatten::<1>(0, 2))
+    }
+
     fn supervised(&self, batch: &Self::Batch, _: &mut StepContext<'_>) -> TaskLoss<B> {
         let loss = Loss::new(batch.values.clone().mean(), batch.values.shape().num_elements());
         TaskLoss { loss, tokens: Some(Tokens::new(batch.values.clone())) }

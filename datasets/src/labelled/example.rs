@@ -4,7 +4,7 @@
 //! count them; spans of tagged tokens are in tokens.
 
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 /// What is said of a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,6 +111,19 @@ pub struct Retrieval {
     pub documents: Vec<Passage>,
     /// The judgements, by query; what is not judged is irrelevant.
     pub relevance: Vec<Relevance>,
+}
+
+impl Retrieval {
+    /// For each query the grades of the documents that are judged.
+    pub fn grades(&self) -> Vec<BTreeMap<usize, u32>> {
+        let mut grades = vec![BTreeMap::new(); self.queries.len()];
+        for Relevance { query, document, grade } in &self.relevance {
+            if let Some(grades) = grades.get_mut(*query) {
+                grades.insert(*document, *grade);
+            }
+        }
+        grades
+    }
 }
 
 /// Who says a [`Message`].

@@ -1,6 +1,9 @@
 //! From tokens to what is predicted of them.
 
-use crate::config::{LanguageHeadConfig, PoolerConfig, Pooling, TaskHeadConfig, TaskKind};
+use crate::{
+    config::{LanguageHeadConfig, PoolerConfig, Pooling, TaskHeadConfig, TaskKind},
+    learnt_query::LearntQuery,
+};
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Int, Tensor},
@@ -9,7 +12,9 @@ use kiln_core::{Backend, Tokens};
 use kiln_kernels::{
     CrossEntropyOptions, activate, gather_tokens, linear, linear_cross_entropy, linear_tied,
 };
-use kiln_nn::{Activation, Dropout, Embedding, Linear, LinearConfig, Norm, NormConfig};
+use kiln_nn::{
+    Activation, Dropout, Embedding, Linear, LinearConfig, Norm, NormConfig, TransformerConfig,
+};
 
 /// Scores the vocabulary.
 #[derive(Module, Debug)]
@@ -89,6 +94,8 @@ impl<B: Backend> LanguageHead<B> {
 /// Makes one vector of a text.
 #[derive(Module, Debug)]
 pub struct Pooler<B: Backend> {
+    /// In place of the pooling.
+    pub query: Option<LearntQuery<B>>,
     /// After the pooling.
     pub dense: Option<Linear<B>>,
     /// After that.
@@ -101,20 +108,24 @@ impl<B: Backend> Pooler<B> {
     pub(crate) fn new(
         config: PoolerConfig,
         width: usize,
-        norm: NormConfig,
+        backbone: &TransformerConfig,
         device: &B::Device,
     ) -> Self {
         let dense = LinearConfig::new(width, width).with_bias(config.bias);
         Self {
+            query: config.query.map(|query| LearntQuery::new(query, width, backbone, device)),
             dense: config.transform.map(|_| dense.init(device)),
-            norm: config.norm.then(|| norm.init(width, device)),
+            norm: config.norm.then(|| backbone.norm.init(width, device)),
             config,
         }
     }
 
     /// `[batch, tokens, width]` to `[batch, width]`.
     pub fn forward(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
-        let mut x = pool(tokens, self.config.pooling);
+        let mut x = match &self.query {
+            Some(query) => query.forward(tokens),
+            None => pool(tokens, self.config.pooling),
+        };
         if let (Some(dense), Some(activation)) = (&self.dense, self.config.transform) {
             x = dense_activated(dense, x, activation);
         }

@@ -18,6 +18,7 @@ pub mod annotate;
 mod arranged_tests;
 pub mod author;
 pub mod batch;
+mod bm25;
 #[cfg(test)]
 mod bottleneck_tests;
 mod branches;
@@ -35,6 +36,7 @@ pub mod hub;
 pub mod job;
 mod label_loss;
 pub mod labelled;
+mod learnt_query;
 pub mod lexicon;
 pub mod metrics;
 pub mod modality;

@@ -99,7 +99,9 @@ impl<B: Backend> TextModel<B> {
                 .map(|branches| Branches::new(branches, &config.backbone, width, device)),
             decoder: config.decoder.as_ref().map(|decoder| decoder.init_across(width, device)),
             language: config.language.map(|head| LanguageHead::new(head, sizes, norm, device)),
-            pooler: config.pooler.map(|pooler| Pooler::new(pooler, width, norm, device)),
+            pooler: config
+                .pooler
+                .map(|pooler| Pooler::new(pooler, width, &config.backbone, device)),
             task: config.task.as_ref().map(|task| TaskHead::new(task, width, device)),
             tasks: config
                 .tasks

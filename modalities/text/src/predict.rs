@@ -21,6 +21,16 @@ pub enum Said {
     Tokens(Array2<f32>),
 }
 
+impl Said {
+    /// The first number that is said of the text; zero where none is.
+    pub fn number(&self) -> f32 {
+        match self {
+            Self::Text(numbers) => numbers.first().copied().unwrap_or(0.0),
+            Self::Tokens(_) => 0.0,
+        }
+    }
+}
+
 impl<B: Backend> TextModel<B> {
     /// What the head for the texts' task says of each, before any softmax, in their order; `watch`
     /// hears how many are done.

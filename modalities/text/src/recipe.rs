@@ -3,7 +3,7 @@
 use crate::{
     config::TextModelConfig,
     generate::Generation,
-    labelled::{LabelledData, LabelledSource, task_key},
+    labelled::{LabelledData, LabelledSource, RetrievalSource, task_key},
     lexicon::Lexicon,
     order::Order,
     packing::{Held, Packing},
@@ -243,9 +243,31 @@ pub enum EvaluationKind {
     /// How well the model does what the labelled examples of the last stage ask for, by the measures
     /// of each task, on its test examples.
     Task(TaskEvaluation),
-    /// How much of some labels a linear classifier finds in the vectors that the model makes of
-    /// texts, beside those of the same model with random weights.
+    /// How much of some labels a linear classifier, and the nearest neighbours, find in the vectors
+    /// that the model makes of texts, beside those of the same model with random weights.
     Probe(ProbeEvaluation),
+    /// Whether the documents that answer a query come first, as judged: by the vectors that the
+    /// model makes of both, or, where it is a cross-encoder (`reranked`), of the first by BM25 in its
+    /// own order.
+    Retrieval(RetrievalEvaluation),
+}
+
+/// A measure of rankings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetrievalEvaluation {
+    /// Queries, documents, and which answer which.
+    pub source: RetrievalSource,
+    /// Tokens of a text at most; as many as the model reads if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
+    /// Documents of each query, the first by BM25, that a cross-encoder puts in order.
+    #[serde(default = "hundred")]
+    pub reranked: usize,
+}
+
+fn hundred() -> usize {
+    100
 }
 
 /// A measure of what a model was fine-tuned for.

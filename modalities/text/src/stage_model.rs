@@ -23,7 +23,8 @@ pub(crate) fn with_heads(
     if objective.writes_vocabulary() || tasks.iter().any(|task| task.aim == Aim::Write) {
         config.language.get_or_insert_with(LanguageHeadConfig::default);
     } else {
-        config.language = None;
+        // Where nothing is written, an encoder-decoder's encoder does it all.
+        (config.language, config.decoder) = (None, None);
     }
     let replaces = objective.has(|one| matches!(one, Objective::Replaced(_)));
     let values = |one: &Objective| matches!(one, Objective::Graded(Graded::Advantage(_)));
@@ -65,7 +66,7 @@ pub(crate) fn with_heads(
 fn published_pooler(config: &TextModelConfig) -> Option<PoolerConfig> {
     match config.format {
         _ if config.causal => Some(PoolerConfig::of_last()),
-        Some(Format::Bert | Format::Roberta | Format::Mpnet) => Some(PoolerConfig::default()),
+        Some(Format::Bert | Format::Roberta | Format::Mpnet) => Some(PoolerConfig::of_first()),
         Some(Format::ModernBert) => Some(PoolerConfig {
             transform: Some(Activation::Gelu),
             bias: false,

@@ -83,6 +83,12 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         self.pooled(tokens)
     }
 
+    /// The first of the numbers that the head for a task gives.
+    fn relevance(&self, batch: &TextBatch<B>, tokens: &Tokens<B>) -> Option<Tensor<B, 1>> {
+        let scores = self.task_of_texts(batch.host.task.as_deref(), tokens)?;
+        Some(scores.narrow(1, 0, 1).squeeze_dim(1))
+    }
+
     fn arranged(&self, batch: &TextBatch<B>, arrangement: &Arrangement) -> Option<Tensor<B, 3>> {
         let (text, bias) = self.rearranged(batch, arrangement)?;
         let bias = Some(bias);

@@ -47,8 +47,10 @@ pub struct Embed {
 Examples:
   kiln search --model organisation/name --in notes/ 'what was decided about the roof'
   kiln search --model runs/encoder --in mails.jsonl --field body --index mails.parquet --top 3 invoice
+  kiln search --model runs/encoder --rerank runs/cross-encoder --in notes/ 'who mends the roof'
 
-All documents are compared with the query, so none is missed. With --index their vectors are kept,
+All documents are compared with the query, so none is missed. A cross-encoder (--rerank) then reads the
+best of them together with the query and puts them in order. With --index their vectors are kept,
 and only those of files that changed are made anew. Where the model has prompts for queries and
 documents, they are used.")]
 pub struct Search {
@@ -63,6 +65,12 @@ pub struct Search {
     /// How many to show
     #[arg(long, short = 'k', value_name = "N", default_value = "10", value_parser = value_parser!(u32).range(1..))]
     pub top: u32,
+    /// A cross-encoder that puts the best in order: a run, a model directory, or a hub id
+    #[arg(long, value_name = "MODEL")]
+    pub rerank: Option<String>,
+    /// How many it reads
+    #[arg(long, value_name = "N", default_value = "50", requires = "rerank", value_parser = value_parser!(u32).range(1..))]
+    pub rerank_among: u32,
     /// Keep the vectors in this file, and take them from there
     #[arg(long, value_name = "FILE.parquet")]
     pub index: Option<PathBuf>,

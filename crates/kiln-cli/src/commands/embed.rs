@@ -2,7 +2,7 @@
 
 use super::{bar, text_model};
 use crate::{
-    cli::{Device, DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs},
+    cli::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs},
     failure::{Failure, Result},
     modalities,
 };
@@ -16,7 +16,7 @@ use kiln_text::{
     config::Pooling,
     embed::{self, EmbedError, Passages, Prompt, Request, search},
 };
-use kiln_train::{interrupt::Interrupt, task::TaskError};
+use kiln_train::{interrupt::Interrupt, recipe::Device, task::TaskError};
 use std::{
     io::Write,
     ops::ControlFlow,
@@ -39,7 +39,8 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
         None => None,
     };
     let model = text_model(&args.model, PURPOSE)?;
-    let mut request = request(&args.vectors, args.device);
+    let device = modalities::device(args.device)?;
+    let mut request = request(&args.vectors, device);
     request.normalise = args.normalise;
     request.prompt = args.prompt.clone().map_or(Prompt::Default, Prompt::Named);
     let mut texts = Texts::of(&args.texts)?;
@@ -48,7 +49,6 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
         _ => Sink::Lines(out),
     };
     let mut take = |passages: &[Passage], vectors: &Vectors| sink.take(passages, vectors);
-    let device = modalities::device(args.device)?;
     let started = Instant::now();
     let summary = watched(quiet, |watch| {
         embed::embed(&model.path, device, &request, &mut texts, &mut take, watch)
@@ -69,15 +69,19 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
 /// Shows the documents that are most like the query.
 pub fn search(args: &Search, quiet: bool, out: &mut dyn Write) -> Result<()> {
     let model = text_model(&args.model, PURPOSE)?;
+    let device = modalities::device(args.device)?;
+    let reranks = |name: &String| text_model(name, "says nothing of a query and a text");
+    let rerank = args.rerank.as_ref().map(reranks).transpose()?;
     let wanted = search::Search {
         query: args.query.clone(),
         documents: documents(&args.documents, &args.paths, args.split.into()),
         id: args.documents.id.clone(),
         top: args.top as usize,
         index: args.index.clone(),
-        request: request(&args.vectors, args.device),
+        request: request(&args.vectors, device),
+        rerank: rerank
+            .map(|model| search::Rerank { model: model.path, among: args.rerank_among as usize }),
     };
-    let device = modalities::device(args.device)?;
     let found = watched(quiet, |watch| search::search(&model.path, device, &wanted, watch))?;
     tracing::info!("{} documents embedded, {} from the index", found.embedded, found.kept);
     if found.truncated > 0 {
@@ -159,20 +163,17 @@ impl Iterator for Texts<'_> {
 }
 
 fn request(args: &VectorArgs, device: Device) -> Request {
-    let batch = args.batch_tokens.unwrap_or(match device {
-        Device::Cpu => 1024,
-        Device::Cuda => 32_768,
-    });
+    let usual = Request::on(device);
     Request {
         longest: args.max_length,
-        batch_tokens: batch as usize,
+        batch_tokens: args.batch_tokens.map_or(usual.batch_tokens, |tokens| tokens as usize),
         pooling: args.pooling.map(|pooling| match pooling {
             TextPooling::First => Pooling::First,
             TextPooling::Mean => Pooling::Mean,
             TextPooling::Last => Pooling::Last,
             TextPooling::Max => Pooling::Max,
         }),
-        ..Request::default()
+        ..usual
     }
 }
 

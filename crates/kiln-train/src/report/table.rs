@@ -17,9 +17,26 @@ pub fn number(value: f64) -> String {
 
 /// Whether a higher number is the better one.
 pub(super) fn higher_is_better(metric: &str) -> bool {
-    const HIGHER: [&str; 16] = [
-        "accuracy", "auc", "bleu", "chrf", "exact", "f1", "kendall", "map", "mrr", "ndcg", "r2",
-        "recall", "return", "rouge", "sharpe", "spearman",
+    const HIGHER: [&str; 19] = [
+        "accuracy",
+        "auc",
+        "bleu",
+        "chrf",
+        "exact",
+        "f1",
+        "kendall",
+        "map",
+        "matthews",
+        "mrr",
+        "ndcg",
+        "pearson",
+        "precision",
+        "r2",
+        "recall",
+        "return",
+        "rouge",
+        "sharpe",
+        "spearman",
     ];
     metric.split(['_', '-', '@']).any(|word| HIGHER.contains(&word))
 }

@@ -6,7 +6,7 @@ mod parts;
 
 pub use parts::{
     BranchesConfig, EmbeddingConfig, Format, GeneratorConfig, LanguageHeadConfig, PoolerConfig,
-    Pooling, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
+    Pooling, QueryConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
 };
 
 use kiln_nn::{ConfigError, TransformerConfig};
@@ -135,6 +135,11 @@ impl TextModelConfig {
         self.task.iter().map(|head| (None, head)).chain(named)
     }
 
+    /// Whether its head says a number of a text or two: a cross-encoder.
+    pub fn ranks(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.kind == TaskKind::Numbers(1))
+    }
+
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
     /// blocks.
     pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
@@ -201,6 +206,9 @@ impl TextModelConfig {
                 return Err(ConfigError::new(key, true, "false: text has one channel"));
             }
         }
+        if let Some(query) = self.pooler.and_then(|pooler| pooler.query) {
+            ConfigError::positive("pooler.query.layers", query.layers)?;
+        }
         for (name, head) in self.heads() {
             let key = name.map_or_else(|| "task".to_owned(), |name| format!("tasks.{name}"));
             head.validate().map_err(|error| error.within(&key))?;
@@ -264,6 +272,15 @@ mod tests {
     }
 
     #[test]
+    fn poolers_go_there_and_back() {
+        for pooler in [PoolerConfig::of_first(), PoolerConfig::of_last()] {
+            let config = TextModelConfig { pooler: Some(pooler), ..TextModelConfig::default() };
+            let json = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<TextModelConfig>(&json).unwrap(), config);
+        }
+    }
+
+    #[test]
     fn contradictions_name_the_key() {
         let key = |change: &dyn Fn(&mut TextModelConfig)| {
             let mut config = TextModelConfig::default();
@@ -274,6 +291,9 @@ mod tests {
         assert_eq!(key(&|c| c.decoder = Some(c.backbone.clone())), "causal");
         assert_eq!(key(&|c| c.special.eos = Some(256)), "special.eos");
         assert_eq!(key(&|c| c.embedding.first_position = 512), "embedding.first_position");
+        let query = Some(QueryConfig { layers: 0 });
+        let pooler = PoolerConfig { query, ..PoolerConfig::default() };
+        assert_eq!(key(&|c| c.pooler = Some(pooler)), "pooler.query.layers");
     }
 
     #[test]

@@ -93,6 +93,9 @@ impl GeneratorConfig {
 pub struct PoolerConfig {
     /// Of which tokens.
     pub pooling: Pooling,
+    /// A small decoder whose one learnt query looks at all tokens, in place of the pooling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<QueryConfig>,
     /// A layer of the model's width after it, with this activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transform: Option<Activation>,
@@ -104,14 +107,34 @@ pub struct PoolerConfig {
 
 impl Default for PoolerConfig {
     fn default() -> Self {
-        Self { pooling: Pooling::First, transform: Some(Activation::Tanh), bias: true, norm: false }
+        Self { pooling: Pooling::First, query: None, transform: None, bias: true, norm: false }
     }
 }
 
 impl PoolerConfig {
+    /// The first token through a layer: BERT.
+    pub fn of_first() -> Self {
+        Self { transform: Some(Activation::Tanh), ..Self::default() }
+    }
+
     /// The last token as it is: decoders.
     pub fn of_last() -> Self {
-        Self { pooling: Pooling::Last, transform: None, ..Self::default() }
+        Self { pooling: Pooling::Last, ..Self::default() }
+    }
+}
+
+/// A small decoder whose one learnt query looks at all tokens of a text: EncT5,
+/// <https://arxiv.org/abs/2110.08426>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryConfig {
+    /// Its blocks, of the backbone's kind.
+    pub layers: usize,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self { layers: 1 }
     }
 }
 

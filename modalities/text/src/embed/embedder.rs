@@ -115,6 +115,11 @@ impl<B: Backend> Embedder<B> {
         Ok(Self { model, tokenizer, directory, after, device: device.clone() })
     }
 
+    /// The same around another model of the same shape: one whose weights have fewer bits.
+    pub(crate) fn with_model(self, model: TextModel<B>) -> Self {
+        Self { model, ..self }
+    }
+
     /// Whether vectors are made to be compared by plain products rather than by their angle.
     pub fn compares_by_product(&self) -> bool {
         self.directory.by_product

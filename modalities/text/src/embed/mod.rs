@@ -5,6 +5,7 @@ mod directory;
 mod embedder;
 mod passages;
 mod reader;
+mod rerank;
 pub mod search;
 mod stream;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 pub use directory::write_sentence_files;
 pub use embedder::Embedder;
 pub use passages::Passages;
+pub use rerank::Reranker;
 pub use stream::{Summary, embed};
 
 use crate::{config::Pooling, opened::OpenError, tokenizer::TokenizerError};
@@ -21,6 +23,7 @@ use kiln_datasets::{
     vectors::{Passage, Vectors},
 };
 use kiln_hub::HubError;
+use kiln_train::recipe::Device;
 use std::{ops::ControlFlow, path::PathBuf};
 
 /// How texts become vectors.
@@ -47,6 +50,17 @@ impl Default for Request {
             pooling: None,
             prompt: Prompt::default(),
         }
+    }
+}
+
+impl Request {
+    /// With batches as a device likes them: the caches of a CPU hold little.
+    pub fn on(device: Device) -> Self {
+        let batch_tokens = match device {
+            Device::Cpu => 1024,
+            Device::Cuda => 32_768,
+        };
+        Self { batch_tokens, ..Self::default() }
     }
 }
 
@@ -94,6 +108,12 @@ pub enum EmbedError {
         /// What is in it.
         what: String,
     },
+    /// A model that says nothing of a query and a text.
+    #[error(
+        "the model says no number of a query and a text together; train one that does with \
+         `objective.reranked`"
+    )]
+    NoRanking,
     /// A prompt that the model does not have.
     #[error("the model has no prompt `{name}`; {}", offered(known))]
     Prompt {

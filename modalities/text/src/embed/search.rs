@@ -1,9 +1,10 @@
 //! What of documents is most like a query: all are compared, none is missed.
 //!
 //! An index keeps the vectors of documents in a Parquet file. Those of files that have the size and
-//! time that they had are taken from it; another model or request makes all anew.
+//! time that they had are taken from it; another model or request makes all anew. A cross-encoder may
+//! put the best in an order of its own.
 
-use super::{EmbedError, Embedder, Passages, Prompt, Request, Watch};
+use super::{EmbedError, Embedder, Passages, Prompt, Request, Reranker, Watch};
 use kiln_core::{AutodiffBackend, Backend};
 use kiln_datasets::{
     Documents,
@@ -45,13 +46,24 @@ pub struct Search {
     pub index: Option<PathBuf>,
     /// How texts become vectors.
     pub request: Request,
+    /// What puts the best in order, if not their vectors.
+    pub rerank: Option<Rerank>,
+}
+
+/// What puts the best documents in order.
+#[derive(Clone, Debug)]
+pub struct Rerank {
+    /// The directory of a cross-encoder.
+    pub model: PathBuf,
+    /// How many documents it reads.
+    pub among: usize,
 }
 
 /// A document that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hit {
     /// How like the query it is: the cosine of the angle between both, or their product where the
-    /// model is made for that.
+    /// model is made for that; of a cross-encoder what it says.
     pub score: f32,
     /// Its file.
     pub source: String,
@@ -98,8 +110,20 @@ impl OnBackend for Work<'_, '_> {
     type Output = Result<Found, EmbedError>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        // Whether it can put anything in order is known before anything is embedded.
+        let reranker = self.search.rerank.as_ref();
+        let reranker = reranker
+            .map(|rerank| Reranker::<B::InnerBackend>::load(&rerank.model, &device))
+            .transpose()?;
         let embedder = Embedder::<B::InnerBackend>::load(self.model, &device)?;
-        run(&embedder, self.model, self.search, self.watch)
+        let mut found = run(&embedder, self.model, self.search, self.watch)?;
+        if let Some(reranker) = reranker {
+            let texts = whole(self.search, &found.hits)?;
+            let order = reranker.order(&self.search.query, &texts, |_| {})?;
+            let hits = order.into_iter().map(|(score, at)| Hit { score, ..found.hits[at].clone() });
+            found.hits = hits.take(self.search.top).collect();
+        }
+        Ok(found)
     }
 }
 
@@ -141,7 +165,8 @@ fn run<B: Backend>(
             index.write(path, &manifest)?;
         }
     }
-    let best = best(&query.values, &index.vectors, search.top);
+    let among = search.rerank.as_ref().map_or(0, |rerank| rerank.among);
+    let best = best(&query.values, &index.vectors, search.top.max(among));
     found.hits = best
         .into_iter()
         .filter_map(|(score, at)| {
@@ -167,6 +192,20 @@ pub fn best(query: &[f32], vectors: &Vectors, top: usize) -> Vec<(f32, usize)> {
     }
     scores.sort_unstable_by(order);
     scores
+}
+
+/// The texts of documents that were found, of which only the beginnings are kept.
+fn whole(search: &Search, hits: &[Hit]) -> Result<Vec<String>, EmbedError> {
+    let mut texts: Vec<String> = hits.iter().map(|hit| hit.text.clone()).collect();
+    let wanted = |path: &Path| hits.iter().any(|hit| Path::new(&hit.source) == path);
+    for passage in Passages::new(search.documents.clone(), search.id.as_deref(), wanted)? {
+        let passage = passage?;
+        let is = |hit: &Hit| hit.source == passage.source && hit.id == passage.id;
+        if let Some(at) = hits.iter().position(is) {
+            texts[at] = passage.text;
+        }
+    }
+    Ok(texts)
 }
 
 /// The beginning of a text in one line.

@@ -304,6 +304,7 @@ fn a_search_finds_what_is_alike_and_keeps_an_index() {
         top: 2,
         index: Some(dir.path().join("index.parquet")),
         request: Request::default(),
+        rerank: None,
     };
     let run = |wanted: &search::Search| {
         let go_on = &mut |_| ControlFlow::Continue(());

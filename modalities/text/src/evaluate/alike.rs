@@ -1,29 +1,35 @@
 //! Which texts belong together, and which are likelier.
 
-use super::{Subject, baseline::Bm25};
+use super::{Subject, retrieval::mean};
 use crate::{
+    bm25::Bm25,
     examples::Example,
     labelled::{Row, Rows},
     metrics::{Gain, Ranked, rank},
+    predict::Said,
 };
 use kiln_core::{Backend, LossMean};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
+use std::collections::HashMap;
 
 /// How far down a ranking is looked.
 const TOP: usize = 10;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Likeness: the order of graded pairs; otherwise whether the other half is found among all.
+    /// Likeness: the order of graded pairs; otherwise whether the other half is found among those of
+    /// all, and among what is unlike them.
     pub(super) fn alike(
         &self,
         rows: &Rows,
         examples: &[Example],
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let progress = Progress::new(&self.evaluation.name, 2 * examples.len(), "texts");
+        // The other half of each, then what stands against it.
+        let mut others: Vec<Example> =
+            examples.iter().filter_map(|example| example.others.first().cloned()).collect();
+        others.extend(examples.iter().flat_map(|example| example.others.iter().skip(1).cloned()));
+        let progress = Progress::new(&self.evaluation.name, examples.len() + others.len(), "texts");
         let watch = |count| progress.advance(count);
         let anchors = self.model.vectors(examples, self.device, watch);
-        let others: Vec<Example> =
-            examples.iter().filter_map(|example| example.others.first().cloned()).collect();
         let others = self.model.vectors(&others, self.device, watch);
         progress.finish();
         let anchors: Vec<Vec<f32>> = anchors.into_iter().map(unit).collect();
@@ -33,36 +39,79 @@ impl<B: Backend> Subject<'_, B> {
             let cosines = anchors.iter().zip(&others).map(|(a, b)| f64::from(dot(a, b)));
             return self.order("similarity", rows, &cosines.collect::<Vec<_>>());
         }
-        let texts: Vec<(&str, &str)> = rows
-            .test
-            .iter()
-            .filter_map(|row| match row {
-                Row::Pair(pair) => Some((&pair.first[..], &pair.second[..])),
-                Row::Triplet(row) => Some((&row.anchor[..], &row.positive[..])),
-                _ => None,
-            })
-            .collect();
-        let by_words = Bm25::new(texts.iter().map(|(_, second)| *second));
+        let halves: Vec<(&str, Vec<&str>)> = rows.test.iter().filter_map(Row::halves).collect();
+        let own = halves.iter().filter_map(|(_, others)| others.first().copied());
+        let unlike = halves.iter().flat_map(|(_, others)| others.iter().skip(1).copied());
+        let texts: Vec<&str> = own.chain(unlike).collect();
+        let mut copies: HashMap<&str, usize> = HashMap::new();
+        texts.iter().for_each(|text| *copies.entry(text).or_default() += 1);
+        let by_words = Bm25::new(texts.iter().copied());
         // Several queries may have the same answer: any of its copies is right.
         let grades = |scores: &[f32], own: usize| {
-            let right = |other: &usize| u32::from(texts[*other].1 == texts[own].1);
-            Ranked { grades: rank(scores).iter().map(right).collect(), relevant: vec![1] }
+            let right = |other: &usize| u32::from(texts[*other] == texts[own]);
+            let grades = rank(scores).iter().map(right).collect();
+            Ranked { grades, relevant: vec![1; copies[texts[own]]] }
         };
         let (mut model, mut words) = (Vec::new(), Vec::new());
         for (own, anchor) in anchors.iter().enumerate() {
             let scores: Vec<f32> = others.iter().map(|other| dot(anchor, other)).collect();
             model.push(grades(&scores, own));
-            words.push(grades(&by_words.scores(texts[own].0), own));
+            words.push(grades(&by_words.scores(halves[own].0), own));
         }
         let row = |metric: &str, of: &dyn Fn(&Ranked) -> Option<f64>| {
-            let mean = |ranked: &[Ranked]| {
-                ranked.iter().filter_map(of).sum::<f64>() / ranked.len().max(1) as f64
-            };
-            self.row("retrieval", "test", metric, mean(&model), &[("BM25", mean(&words))])
+            let beside = [("BM25", mean(&words, of))];
+            self.row("retrieval", "test", metric, mean(&model, of), &beside)
         };
         Ok(vec![
             row("mrr@10", &|ranked| ranked.reciprocal_rank(TOP)),
             row("ndcg@10", &|ranked| ranked.ndcg(TOP, Gain::default())),
+        ])
+    }
+
+    /// Candidates of a query: whether the one that answers it is said to be the most relevant.
+    pub(super) fn candidates(
+        &self,
+        rows: &Rows,
+        examples: &[Example],
+    ) -> Result<Vec<ResultRow>, TaskError> {
+        let each = examples.iter().flat_map(|one| std::iter::once(one).chain(&one.others));
+        let said = self.said(&each.cloned().collect::<Vec<_>>());
+        let mut said = said.iter().map(Said::number);
+        // Words of a query and of what is looked through, whichever of both there are several of.
+        let words = Bm25::new(rows.test.iter().flat_map(|row| match row {
+            Row::Queries(row) => vec![&row.anchor[..]],
+            row => row.halves().map(|(_, others)| others).unwrap_or_default(),
+        }));
+        let (mut model, mut by_words, mut chance, mut place) = (Vec::new(), Vec::new(), 0.0, 0);
+        for row in &rows.test {
+            let Some((text, others)) = row.halves() else { continue };
+            let scores: Vec<f32> = said.by_ref().take(others.len()).collect();
+            let shared: Vec<f32> = if let Row::Queries(_) = row {
+                place += 1;
+                others.iter().map(|query| words.scores(query)[place - 1]).collect()
+            } else {
+                place += others.len();
+                words.scores(text)[place - others.len()..place].to_vec()
+            };
+            chance += 1.0 / others.len() as f64;
+            // The one that answers stands last: it does not win where all are alike.
+            let graded = |scores: &[f32]| {
+                let scores: Vec<f32> = scores.iter().rev().copied().collect();
+                let answers = |at: &usize| u32::from(at + 1 == scores.len());
+                Ranked { grades: rank(&scores).iter().map(answers).collect(), relevant: vec![1] }
+            };
+            model.push(graded(&scores));
+            by_words.push(graded(&shared));
+        }
+        let first = |ranked: &Ranked| ranked.recall(1);
+        let reciprocal = |ranked: &Ranked| ranked.reciprocal_rank(TOP);
+        let of = |ranked: &[Ranked]| (mean(ranked, &first), mean(ranked, &reciprocal));
+        let ((right, mrr), (shared, shared_mrr)) = (of(&model), of(&by_words));
+        let by_chance = chance / model.len() as f64;
+        let beside = [("BM25", shared), ("any order", by_chance)];
+        Ok(vec![
+            self.row("reranking", "test", "accuracy", right, &beside),
+            self.row("reranking", "test", "mrr@10", mrr, &[("BM25", shared_mrr)]),
         ])
     }
 

@@ -1,6 +1,6 @@
 //! How well a decoder answers: how likely it finds right answers, and what it writes itself.
 
-use super::{Subject, baseline::most_frequent, task::WRITTEN};
+use super::{Subject, baseline::most_frequent, written::WRITTEN};
 use crate::{
     examples::Example,
     generate::{Generation, Verdict},

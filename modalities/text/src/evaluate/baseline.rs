@@ -42,6 +42,11 @@ impl NaiveBayes {
 
     /// The likeliest class of a text.
     pub fn predict(&self, text: &str) -> usize {
+        highest(self.scores(text))
+    }
+
+    /// The log-likelihood of a text with each class, but for what they have in common.
+    pub fn scores(&self, text: &str) -> Vec<f64> {
         let kinds = self.words.len() as f64;
         let mut scores: Vec<f64> =
             self.classes.iter().map(|(texts, _)| (texts + 1.0).ln()).collect();
@@ -52,7 +57,7 @@ impl NaiveBayes {
                 }
             }
         }
-        highest(scores)
+        scores
     }
 }
 
@@ -64,64 +69,15 @@ pub(super) fn overlap(first: &str, second: &str) -> f64 {
     first.intersection(&second).count() as f64 / all as f64
 }
 
-/// Documents looked through by words: BM25 with k₁ 1.2 and b 0.75, Robertson and Zaragoza 2009.
-#[derive(Debug)]
-pub(super) struct Bm25 {
-    documents: Vec<(HashMap<String, f64>, f64)>,
-    holding: HashMap<String, f64>,
-    mean: f64,
-}
-
-impl Bm25 {
-    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut holding: HashMap<String, f64> = HashMap::new();
-        let mut documents = Vec::new();
-        for text in texts {
-            let mut counts: HashMap<String, f64> = HashMap::new();
-            for word in words(text) {
-                *counts.entry(word).or_default() += 1.0;
-            }
-            for word in counts.keys() {
-                *holding.entry(word.clone()).or_default() += 1.0;
-            }
-            let length = counts.values().sum::<f64>();
-            documents.push((counts, length));
-        }
-        let all = documents.iter().map(|(_, length)| length).sum::<f64>();
-        let mean = all / documents.len().max(1) as f64;
-        Self { documents, holding, mean }
-    }
-
-    /// A score of each document.
-    pub fn scores(&self, query: &str) -> Vec<f32> {
-        let query = words(query);
-        let total = self.documents.len() as f64;
-        let score = |(counts, length): &(HashMap<String, f64>, f64)| {
-            let word = |word: &String| {
-                let count = counts.get(word).copied().unwrap_or(0.0);
-                let holding = self.holding.get(word).copied().unwrap_or(0.0);
-                let rarity = ((total - holding + 0.5) / (holding + 0.5) + 1.0).ln();
-                let long = 0.25 + 0.75 * length / self.mean.max(1e-9);
-                rarity * count * 2.2 / (count + 1.2 * long)
-            };
-            query.iter().map(word).sum::<f64>() as f32
-        };
-        self.documents.iter().map(score).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn words_tell_classes_and_documents() {
+    fn words_tell_classes() {
         let texts = [("a good book", 1), ("good good", 1), ("a bad book", 0), ("太差了", 0)];
         let bayes = NaiveBayes::fit(texts, 2);
         assert_eq!([bayes.predict("Good!"), bayes.predict("bad"), bayes.predict("差")], [1, 0, 0]);
-        let bm25 = Bm25::new(["the red boat", "the sea and the sky", "a boat, a red boat"]);
-        let scores = bm25.scores("red boats? a boat");
-        assert!(scores[2] > scores[0] && scores[0] > scores[1] && scores[1] == 0.0);
         assert!((overlap("a b", "b c") - 1.0 / 3.0).abs() < 1e-9);
         assert_eq!(most_frequent(["b", "a", "b", "a"]), Some("a"));
     }

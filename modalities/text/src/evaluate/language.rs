@@ -4,6 +4,7 @@ use super::Subject;
 use crate::{
     data::{self, StageData},
     examples::Example,
+    metrics::Surprise,
     ngram::Ngrams,
     recipe::LanguageEvaluation,
 };
@@ -60,7 +61,7 @@ impl<B: Backend> Subject<'_, B> {
     /// What comes next: cross-entropy, perplexity and bits a byte.
     fn next(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
-        let (mut nats, mut bytes) = (LossMean::default(), 0usize);
+        let (mut nats, mut bytes) = (LossMean::default(), 0u64);
         for examples in kept.chunks(BATCH) {
             nats.add(&self.model.next_token_loss(examples, self.device));
             for example in examples {
@@ -69,7 +70,7 @@ impl<B: Backend> Subject<'_, B> {
                 let predicted =
                     predicted.filter(|(at, _)| example.counted.get(*at) != Some(&false));
                 let predicted: Vec<u32> = predicted.map(|(_, id)| *id).collect();
-                bytes += data.tokenizer.decode(&predicted, true)?.len();
+                bytes += data.tokenizer.decode(&predicted, true)?.len() as u64;
             }
             progress.advance(examples.len());
         }
@@ -81,15 +82,19 @@ impl<B: Backend> Subject<'_, B> {
         };
         let guesses = [("unigram", guess(1)), ("trigram", guess(3))];
         let mean = self.mean_of(&nats)?;
-        let a_byte = nats.count() as f64 / bytes.max(1) as f64 / std::f64::consts::LN_2;
-        let row = |metric: &str, of: &dyn Fn(f64) -> f64| {
-            let guesses = guesses.map(|(name, nats)| (name, of(nats)));
+        let row = |metric: &str, of: &dyn Fn(&Surprise) -> Option<f64>| {
+            let of = |mean: f64| {
+                let tokens = nats.count() as u64;
+                let nats = mean * tokens as f64;
+                of(&Surprise { nats, tokens, bytes }).unwrap_or(f64::NAN)
+            };
+            let guesses = guesses.map(|(name, mean)| (name, of(mean)));
             self.row("language", "validation", metric, of(mean), &guesses)
         };
         Ok(vec![
-            row("cross-entropy", &|nats| nats),
-            row("perplexity", &f64::exp),
-            row("bits-per-byte", &|nats| nats * a_byte),
+            row("cross-entropy", &Surprise::cross_entropy),
+            row("perplexity", &Surprise::perplexity),
+            row("bits-per-byte", &Surprise::bits_per_byte),
         ])
     }
 

@@ -7,8 +7,11 @@ mod language;
 mod masked;
 mod order;
 mod probe;
+mod retrieval;
 mod samples;
+mod sure;
 mod task;
+mod written;
 
 use crate::{
     TextModel,
@@ -76,6 +79,10 @@ pub(crate) fn fits(
             let Some((name, task)) = longest else { return Ok(()) };
             (format!("data.{}.length", task_key(name)), task.length)
         }
+        EvaluationKind::Retrieval(settings) => {
+            let Some(length) = settings.length else { return Ok(()) };
+            ("kind.retrieval.length".to_owned(), length)
+        }
         EvaluationKind::Samples(_) => return Ok(()),
     };
     match positions.filter(|most| asked > *most) {
@@ -96,7 +103,8 @@ impl OnBackend for Measure<'_> {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let Self { recipe, model, seed } = self;
-        let (tokenizer, model) = opened::open::<B::InnerBackend>(model, &device)?;
+        let dir = model;
+        let (tokenizer, model) = opened::open::<B::InnerBackend>(dir, &device)?;
         let tokenizer = Arc::new(tokenizer);
         let mut all = Evaluation::default();
         for evaluation in &recipe.evaluation {
@@ -107,6 +115,7 @@ impl OnBackend for Measure<'_> {
         for evaluation in &recipe.evaluation {
             let subject = Subject {
                 model: integers.as_ref().filter(|_| evaluation.int8).unwrap_or(&model),
+                dir,
                 recipe,
                 evaluation,
                 tokenizer: &tokenizer,
@@ -118,6 +127,11 @@ impl OnBackend for Measure<'_> {
                 EvaluationKind::Samples(settings) => all.sections.push(subject.samples(settings)?),
                 EvaluationKind::Task(settings) => all.rows.extend(subject.task(settings)?),
                 EvaluationKind::Probe(settings) => all.rows.extend(subject.probe(settings)?),
+                EvaluationKind::Retrieval(settings) => {
+                    let found = subject.retrieval(settings)?;
+                    all.rows.extend(found.rows);
+                    all.sections.extend(found.sections);
+                }
             }
         }
         Ok(all)
@@ -127,6 +141,8 @@ impl OnBackend for Measure<'_> {
 /// What is measured, and on what.
 struct Subject<'a, B: Backend> {
     model: &'a TextModel<B>,
+    /// Its directory.
+    dir: &'a Path,
     recipe: &'a Recipe<TextParts>,
     evaluation: &'a TextEvaluation,
     tokenizer: &'a Arc<TextTokenizer>,

@@ -1,10 +1,10 @@
-//! What a linear classifier finds in the vectors that a model makes of texts.
+//! What simple classifiers find in the vectors that a model makes of texts.
 
 use super::Subject;
 use crate::{
     TextModel, TextModelConfig,
     labelled::{Encoder, Row},
-    metrics::{Confusion, LogisticProbe, ProbeConfig},
+    metrics::{Confusion, LogisticProbe, NeighbourProbe, ProbeConfig},
     recipe::ProbeEvaluation,
 };
 use kiln_core::Backend;
@@ -12,9 +12,12 @@ use kiln_datasets::labelled::{Label, Labelled, Labels};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 
+/// Neighbours that say the class of a text.
+const NEIGHBOURS: usize = 10;
+
 impl<B: Backend> Subject<'_, B> {
-    /// Accuracy on held-out texts, beside that of the same model with random weights and of the
-    /// most frequent class.
+    /// Accuracy of a linear classifier and of the nearest neighbours on held-out texts, beside that
+    /// of the same model with random weights and of the most frequent class.
     pub(super) fn probe(&self, settings: &ProbeEvaluation) -> Result<Vec<ResultRow>, TaskError> {
         let name = &self.evaluation.name;
         let seed = self.seed.part("probe");
@@ -51,7 +54,7 @@ impl<B: Backend> Subject<'_, B> {
         let config = TextModelConfig { format: None, ..self.model.config().clone() };
         let random = TextModel::new(config, self.device)?;
         let progress = Progress::new(name, 2 * (train.len() + test.len()), "texts");
-        let accuracy = |model: &TextModel<B>| -> Result<f64, TaskError> {
+        let accuracies = |model: &TextModel<B>| -> Result<[f64; 2], TaskError> {
             let vectors = |examples: &[_]| {
                 let rows = model.vectors(examples, self.device, |count| progress.advance(count));
                 let width = rows.first().map_or(0, Vec::len);
@@ -59,16 +62,25 @@ impl<B: Backend> Subject<'_, B> {
             };
             let settings = ProbeConfig::default();
             let (seen, held) = (vectors(&train)?, vectors(&test)?);
-            let probe = LogisticProbe::fit(seen.view(), &train_classes, labels.len(), &settings)?;
-            let found = probe.predict(held.view())?;
-            Ok(Confusion::of(&test_classes, &found)?.accuracy().unwrap_or(f64::NAN))
+            let (seen, classes) = (seen.view(), &train_classes[..]);
+            let linear = LogisticProbe::fit(seen, classes, labels.len(), &settings)?;
+            let near = NeighbourProbe::fit(seen, classes, labels.len())?;
+            let right = |found: Vec<usize>| -> Result<f64, TaskError> {
+                Ok(Confusion::of(&test_classes, &found)?.accuracy().unwrap_or(f64::NAN))
+            };
+            let found = [linear.predict(held.view())?, near.predict(held.view(), NEIGHBOURS)?];
+            let [linear, near] = found.map(right);
+            Ok([linear?, near?])
         };
-        let (trained, untrained) = (accuracy(self.model)?, accuracy(&random)?);
+        let (trained, untrained) = (accuracies(self.model)?, accuracies(&random)?);
         progress.finish();
         let frequent = super::baseline::most_frequent(train_classes.iter().copied());
         let often = test_classes.iter().filter(|class| Some(**class) == frequent).count();
         let share = often as f64 / test_classes.len().max(1) as f64;
-        let beside = [("random weights", untrained), ("most frequent", share)];
-        Ok(vec![self.row("probe", "held out", "accuracy", trained, &beside)])
+        let row = |metric: &str, at: usize| {
+            let beside = [("random weights", untrained[at]), ("most frequent", share)];
+            self.row("probe", "held out", metric, trained[at], &beside)
+        };
+        Ok(vec![row("accuracy", 0), row("knn-accuracy", 1)])
     }
 }

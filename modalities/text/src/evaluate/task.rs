@@ -8,11 +8,10 @@ use crate::{
     config::TaskKind,
     data::encode,
     examples::Example,
-    generate::Verdict,
     labelled::{Aim, LabelledTask, Row, Rows},
     metrics::{
-        AnswerScore, Average, Bleu, BleuTokens, Chrf, Confusion, MultiLabel, TagScores, highest,
-        is_unspaced, score_answer, spearman,
+        AnswerScore, Average, Confusion, Counts, MetricError, MultiLabel, TagScores, highest,
+        pearson, score_answer, spearman, top_k_accuracy,
     },
     predict::Said,
     recipe::TaskEvaluation,
@@ -20,12 +19,17 @@ use crate::{
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
+use ndarray::Array2;
 use std::collections::BTreeMap;
 
-/// Texts that are written together.
-pub(super) const WRITTEN: usize = 16;
 /// Tokens of an answer at most.
 const ANSWER: usize = 30;
+/// More classes than this are many: the right one among the best few counts, too.
+const MANY: usize = 10;
+/// How many those are.
+const TOP: usize = 5;
+/// Kinds of entities that have a line of their own, at most.
+const KINDS: usize = 12;
 
 impl<B: Backend> Subject<'_, B> {
     /// The measures of the tasks that the data's labelled examples set: of one or of all.
@@ -67,7 +71,11 @@ impl<B: Backend> Subject<'_, B> {
             Aim::Head(TaskKind::Tags(_), labels) => self.tags(task, labels),
             Aim::Head(TaskKind::Order, _) => self.ordered(task),
             Aim::Head(kind, labels) => {
-                let found = self.said(&examples()?);
+                let examples = examples()?;
+                if let Some(Row::Triplet(_) | Row::Queries(_)) = rows.test.first() {
+                    return self.candidates(rows, &examples);
+                }
+                let found = self.said(&examples);
                 match kind {
                     TaskKind::Numbers(_) => self.numbers(rows, &found),
                     TaskKind::Labels(count) => self.several(rows, labels, *count, &found),
@@ -89,6 +97,7 @@ impl<B: Backend> Subject<'_, B> {
         }
     }
 
+    /// What the model says of texts.
     pub(super) fn said(&self, examples: &[Example]) -> Vec<Said> {
         let progress = Progress::new(&self.evaluation.name, examples.len(), "texts");
         let found = self.model.say(examples, self.device, |count| progress.advance(count));
@@ -96,7 +105,8 @@ impl<B: Backend> Subject<'_, B> {
         found
     }
 
-    /// One class of each text: accuracy and the mean F1 of the classes.
+    /// One class of each text: accuracy and the mean F1 of the classes; Matthews correlation of two
+    /// classes, and of many whether the right one is among the best five.
     fn classes(
         &self,
         rows: &Rows,
@@ -112,6 +122,26 @@ impl<B: Backend> Subject<'_, B> {
         let frequent = most_frequent(train.iter().map(|(_, class)| *class)).unwrap_or(0);
         let truth: Vec<usize> = test.iter().map(|(_, class)| *class).collect();
         let of = |predicted: Vec<usize>| Confusion::of(&truth, &predicted);
+        let top = |scores: Vec<Vec<f32>>| -> Result<f64, TaskError> {
+            let scores = Array2::from_shape_vec((scores.len(), labels.len()), scores.concat())?;
+            Ok(top_k_accuracy(scores.view(), &truth, TOP)?.unwrap_or(f64::NAN))
+        };
+        let among = if labels.len() > MANY {
+            let often = (0..labels.len())
+                .map(|class| train.iter().filter(|(_, known)| *known == class).count() as f32);
+            let often: Vec<f32> = often.collect();
+            let naive = |(text, _): &(String, usize)| {
+                bayes.scores(text).into_iter().map(|score| score as f32).collect()
+            };
+            let beside = [
+                ("naive Bayes", top(test.iter().map(naive).collect())?),
+                ("most frequent", top(vec![often; test.len()])?),
+            ];
+            let model = top(found.iter().map(|said| scores(said).to_vec()).collect())?;
+            Some(self.row("classification", "test", "top-5-accuracy", model, &beside))
+        } else {
+            None
+        };
         let model = of(found.iter().map(|said| highest(scores(said).iter().copied())).collect())?;
         let bayes = of(test.iter().map(|(text, _)| bayes.predict(text)).collect())?;
         let same = of(vec![frequent; truth.len()])?;
@@ -120,13 +150,19 @@ impl<B: Backend> Subject<'_, B> {
             let beside = [("naive Bayes", value(&bayes)), ("most frequent", value(&same))];
             self.row("classification", "test", name, value(&model), &beside)
         };
-        Ok(vec![
+        let mut measured = vec![
             measure("accuracy", &Confusion::accuracy),
             measure("macro-f1", &|of| Some(of.scores(Average::Macro)?.f1)),
-        ])
+        ];
+        if labels.len() == 2 {
+            measured.push(measure("matthews", &Confusion::matthews));
+        }
+        measured.extend(among);
+        Ok(measured)
     }
 
-    /// Any classes of each text: the F1 of all decisions.
+    /// Any classes of each text: the F1 of all decisions, its mean over labels, and how often all are
+    /// right.
     fn several(
         &self,
         rows: &Rows,
@@ -153,19 +189,26 @@ impl<B: Backend> Subject<'_, B> {
             model.add(&truth, &predicted)?;
             same.add(&truth, &frequent)?;
         }
-        let f1 = |of: &MultiLabel| of.scores(Average::Micro).map_or(0.0, |scores| scores.f1);
-        let beside = [("labels of most", f1(&same))];
-        Ok(vec![self.row("labels", "test", "micro-f1", f1(&model), &beside)])
+        let measure = |name: &str, value: &dyn Fn(&MultiLabel) -> Option<f64>| {
+            let value = |of: &MultiLabel| value(of).unwrap_or(0.0);
+            let beside = [("labels of most", value(&same))];
+            self.row("labels", "test", name, value(&model), &beside)
+        };
+        let f1 = |of: &MultiLabel, how| Some(of.scores(how)?.f1);
+        Ok(vec![
+            measure("micro-f1", &|of| f1(of, Average::Micro)),
+            measure("macro-f1", &|of| f1(of, Average::Macro)),
+            measure("exact", &MultiLabel::subset_accuracy),
+        ])
     }
 
     /// A number of each text: whether the order is right.
     fn numbers(&self, rows: &Rows, found: &[Said]) -> Result<Vec<ResultRow>, TaskError> {
-        let model =
-            found.iter().map(|said| f64::from(scores(said).first().copied().unwrap_or(0.0)));
+        let model = found.iter().map(|said| f64::from(said.number()));
         self.order("regression", rows, &model.collect::<Vec<_>>())
     }
 
-    /// Spearman's correlation of grades with what the model says, beside common words.
+    /// Spearman's and Pearson's correlation of grades with what the model says, beside common words.
     pub(super) fn order(
         &self,
         task: &str,
@@ -182,16 +225,21 @@ impl<B: Backend> Subject<'_, B> {
             });
             common.push(second.map_or(first.len() as f64, |second| overlap(first, second)));
         }
-        let value = |said: &[f64]| Ok::<_, TaskError>(spearman(&truth, said)?.unwrap_or(f64::NAN));
         let name = if rows.test.iter().any(|row| matches!(row.labelled(), Some((_, Some(_), _)))) {
             "common words"
         } else {
             "length"
         };
-        Ok(vec![self.row(task, "test", "spearman", value(said)?, &[(name, value(&common)?)])])
+        let measure = |metric: &str, of: Correlation| {
+            let value = |said: &[f64]| Ok::<_, TaskError>(of(&truth, said)?.unwrap_or(f64::NAN));
+            let beside = [(name, value(&common)?)];
+            Ok::<_, TaskError>(self.row(task, "test", metric, value(said)?, &beside))
+        };
+        Ok(vec![measure("spearman", spearman)?, measure("pearson", pearson)?])
     }
 
-    /// Tags: the F1 of whole entities, beside the tag that a word has most often.
+    /// Tags: precision, recall and F1 of whole entities, of all and of each kind, beside the tag that
+    /// a word has most often.
     fn tags(&self, task: &LabelledTask<'_>, labels: &Labels) -> Result<Vec<ResultRow>, TaskError> {
         let (rows, encoder) = (&task.rows, task.encoder(self.tokenizer));
         let tagged = |rows: &[Row]| -> Vec<Tagged> {
@@ -238,12 +286,22 @@ impl<B: Backend> Subject<'_, B> {
                 .collect();
             lookup.add(&truth, &usual)?;
         }
-        let f1 = |of: &TagScores| of.scores(Average::Micro).map_or(0.0, |scores| scores.f1);
-        let token = |of: &TagScores| of.token_accuracy().unwrap_or(f64::NAN);
+        let all = |of: &TagScores| of.scores(Average::Micro).unwrap_or_default();
         let row = |metric: &str, of: &dyn Fn(&TagScores) -> f64| {
             self.row("tagging", "test", metric, of(&model), &[("usual tag", of(&lookup))])
         };
-        Ok(vec![row("entity-f1", &f1), row("accuracy", &token)])
+        let mut measured = vec![
+            row("entity-f1", &|of| all(of).f1),
+            row("entity-precision", &|of| all(of).precision),
+            row("entity-recall", &|of| all(of).recall),
+            row("accuracy", &|of| of.token_accuracy().unwrap_or(f64::NAN)),
+        ];
+        let told = |(_, counts): &(&String, &Counts)| counts.expected > 0;
+        for (kind, _) in model.kinds().iter().filter(told).take(KINDS) {
+            let f1 = |of: &TagScores| of.kinds().get(kind).map_or(0.0, |of| of.scores().f1);
+            measured.push(row(&format!("{kind}-f1"), &f1));
+        }
+        Ok(measured)
     }
 
     /// Questions: exact answers and common words, beside the sentence most like the question.
@@ -299,66 +357,10 @@ impl<B: Backend> Subject<'_, B> {
         };
         Ok(vec![row("exact", |score| score.exact), row("f1", |score| score.f1)])
     }
-
-    /// Translations and answers: BLEU and chrF, beside the source as it is.
-    fn written(
-        &self,
-        task: &LabelledTask<'_>,
-        settings: &TaskEvaluation,
-    ) -> Result<Vec<ResultRow>, TaskError> {
-        let pairs: Vec<(String, String)> = task
-            .rows
-            .test
-            .iter()
-            .filter_map(|row| {
-                let (read, written) = row.read_and_written()?;
-                Some((read.into_owned(), written.to_owned()))
-            })
-            .collect();
-        let (encoder, data) = (task.encoder(self.tokenizer), task.data);
-        let progress = Progress::new(&self.evaluation.name, pairs.len(), "texts");
-        let chinese = pairs.iter().any(|(_, text)| text.chars().any(is_unspaced));
-        let tokens = if chinese { BleuTokens::Chinese } else { BleuTokens::default() };
-        let (mut bleu, mut copied) = (Bleu::new(tokens), Bleu::new(tokens));
-        let (mut chrf, mut copied_chrf) = (Chrf::default(), Chrf::default());
-        for pairs in pairs.chunks(WRITTEN) {
-            let mut prompts = Vec::with_capacity(pairs.len());
-            for (read, _) in pairs {
-                prompts.push(encoder.text(&format!("{}{read}", data.prefix), None)?.ids);
-            }
-            let found = self.model.generate(
-                &prompts,
-                &settings.generation,
-                self.seed.part("written"),
-                self.device,
-                |_, _| Verdict::GoOn,
-            )?;
-            for (ids, (read, reference)) in found.iter().zip(pairs) {
-                let text = self.tokenizer.decode(ids, true)?;
-                for (bleu, chrf, text) in
-                    [(&mut bleu, &mut chrf, &text), (&mut copied, &mut copied_chrf, read)]
-                {
-                    bleu.add(text.trim(), &[reference]);
-                    chrf.add(text.trim(), &[reference]);
-                }
-            }
-            progress.advance(pairs.len());
-        }
-        progress.finish();
-        let score = |bleu: &Bleu| bleu.score().map_or(f64::NAN, |score| score.score);
-        let chrf_of = |chrf: &Chrf| chrf.score().unwrap_or(f64::NAN);
-        Ok(vec![
-            self.row("writing", "test", "bleu", score(&bleu), &[("source", score(&copied))]),
-            self.row(
-                "writing",
-                "test",
-                "chrf",
-                chrf_of(&chrf),
-                &[("source", chrf_of(&copied_chrf))],
-            ),
-        ])
-    }
 }
+
+/// A correlation of two lists; `None` where one of them does not vary.
+type Correlation = fn(&[f64], &[f64]) -> Result<Option<f64>, MetricError>;
 
 /// The text of a classified row, and its class.
 fn classed(row: &Row, labels: &Labels) -> Option<(String, usize)> {

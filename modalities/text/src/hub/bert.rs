@@ -183,7 +183,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     };
     let pad = theirs.pad_token_id.or(kind.from_padding.then_some(1));
     let task = task_head(class, &theirs)?;
-    let dense = PoolerConfig::default();
+    let dense = PoolerConfig::of_first();
     Ok(TextModelConfig {
         vocabulary: theirs.vocab_size,
         width: theirs.hidden_size,

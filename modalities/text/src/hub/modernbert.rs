@@ -219,6 +219,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             transform,
             bias: theirs.classifier_bias,
             norm: true,
+            ..PoolerConfig::default()
         }),
         task: kind.map(|kind| TaskHeadConfig {
             dropout: theirs.classifier_dropout,

@@ -106,7 +106,12 @@ impl Aim {
                 Objective::Autoregressive(_) | Objective::Rewarded(_),
                 Row::Conversation(_) | Row::Pair(_),
             ) => Ok(Self::Answer),
-            (Objective::Paired(_), Row::Pair(_) | Row::Triplet(_)) => Ok(Self::Alike),
+            (Objective::Paired(_), Row::Pair(_) | Row::Triplet(_) | Row::Queries(_)) => {
+                Ok(Self::Alike)
+            }
+            (Objective::Reranked(_), Row::Triplet(_) | Row::Queries(_)) => {
+                Ok(Self::Head(TaskKind::Numbers(1), Labels::default()))
+            }
             (Objective::Ranked(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Alike),
             (Objective::Ranked(_), Row::Labelled(row)) if row.second.is_some() => Ok(Self::Alike),
             (Objective::Graded(_), row) if row.grade().is_some() => Ok(Self::Graded),
@@ -117,6 +122,9 @@ impl Aim {
             }
             (Objective::Paired(_), _) => learns("it wants pairs or triplets"),
             (Objective::Ranked(_), _) => learns("it wants pairs with grades"),
+            (Objective::Reranked(_), _) => {
+                learns("it wants queries, each with a text that answers it and others: triplets")
+            }
             (Objective::Preference(_), _) => learns("it wants preferences"),
             _ => learns("it wants plain text, `data.sources`"),
         }

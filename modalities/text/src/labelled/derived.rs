@@ -12,7 +12,7 @@ use kiln_datasets::labelled::{Label, Labelled, Pair, Triplet};
 use rand::{RngExt as _, seq::SliceRandom as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use unicode_segmentation::UnicodeSegmentation as _;
 
 /// A task that is made of documents.
@@ -53,9 +53,9 @@ pub enum DerivedTask {
     Crops(usize),
     /// A sentence and what stands around it: a pair, <https://arxiv.org/abs/1906.00300>.
     InverseCloze,
-    /// A document, so many of its words that stand for it, and as many that do so less:
-    /// <https://arxiv.org/abs/2010.10137>. Words are drawn by how often the document has them beside
-    /// all others, and the likelier draw stands for it more.
+    /// A document, words that stand for it and as many that do so less, for `reranked`: PROP,
+    /// <https://arxiv.org/abs/2010.10137>. Their number is drawn by Poisson with this mean, and they
+    /// by the document's language model, by which the likelier draw stands for it more.
     RepresentativeWords(usize),
 }
 
@@ -176,13 +176,10 @@ impl DerivedTask {
                 let around = [&sentences[..at], &sentences[at + 1..]].concat();
                 Some(pair(sentences[at].to_owned(), around.join(" ")))
             }
-            Self::RepresentativeWords(count) => {
-                let mut draws = [0, 1].map(|_| everywhere.draw(text, count, rng));
-                draws.sort_by(|a, b| b.1.total_cmp(&a.1));
-                let [(positive, _), (negative, _)] = draws;
-                let drawn = !positive.is_empty() && positive != negative;
+            Self::RepresentativeWords(mean) => {
+                let [positive, negative] = everywhere.word_sets(text, mean, rng)?;
                 let negatives = vec![negative];
-                drawn.then(|| Row::Triplet(Triplet { anchor: text.into(), positive, negatives }))
+                Some(Row::Queries(Triplet { anchor: text.into(), positive, negatives }))
             }
         }
     }
@@ -200,43 +197,87 @@ pub struct Shuffled {
 /// How often words are seen in all documents.
 #[derive(Debug, Default)]
 struct Frequencies {
-    words: HashMap<String, f64>,
-    all: f64,
+    /// Words in their order, and how many there are up to each.
+    words: Vec<(String, u64)>,
+    documents: u64,
 }
 
 impl Frequencies {
     fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
-        let mut found = Self::default();
-        for word in texts.flat_map(|text| segments(text, |_| false)) {
-            *found.words.entry(word).or_default() += 1.0;
-            found.all += 1.0;
+        let (mut counts, mut documents) = (BTreeMap::<String, u64>::new(), 0);
+        for text in texts {
+            documents += 1;
+            segments(text, |_| false)
+                .into_iter()
+                .for_each(|word| *counts.entry(word).or_default() += 1);
         }
-        found
+        let mut all = 0;
+        let words = counts.into_iter().map(|(word, count)| {
+            all += count;
+            (word, all)
+        });
+        Self { words: words.collect(), documents }
     }
 
-    /// So many words of a text, and their mean log-likelihood by it: drawn by how often it has them,
-    /// where that is not just how often all have them.
-    fn draw(&self, text: &str, count: usize, rng: &mut Rng) -> (String, f64) {
+    fn all(&self) -> u64 {
+        self.words.last().map_or(0, |(_, all)| *all)
+    }
+
+    /// How often a word is seen.
+    fn count(&self, word: &str) -> u64 {
+        let found = self.words.binary_search_by(|(known, _)| known.as_str().cmp(word));
+        found.map_or(0, |at| {
+            let before = at.checked_sub(1).map_or(0, |before| self.words[before].1);
+            self.words[at].1 - before
+        })
+    }
+
+    /// Two sets of as many words, drawn by the language model of a document: that of its words,
+    /// with as many of all documents as a document has in the mean put to them (Dirichlet
+    /// smoothing). The likelier set comes first. `None` where they are no different.
+    fn word_sets(&self, text: &str, mean: usize, rng: &mut Rng) -> Option<[String; 2]> {
         let words = segments(text, |_| false);
-        if words.is_empty() {
-            return (String::new(), 0.0);
-        }
         let mut own: HashMap<&str, f64> = HashMap::new();
         words.iter().for_each(|word| *own.entry(word).or_default() += 1.0);
-        let share = |word: &str| {
-            let here = own.get(word).copied().unwrap_or(0.0) / words.len() as f64;
-            let there = self.words.get(word).copied().unwrap_or(0.0) / self.all.max(1.0);
-            here / (here + there).max(1e-12) * here
+        let size = (1 + poisson(mean.saturating_sub(1) as f64, rng)).min(own.len());
+        let (all, length) = (self.all(), words.len() as f64);
+        let added = all as f64 / self.documents.max(1) as f64;
+        let likelihood = |word: &str| {
+            let everywhere = self.count(word) as f64 / all.max(1) as f64;
+            let here = own.get(word).copied().unwrap_or(0.0);
+            ((here + added * everywhere) / (length + added)).ln()
         };
-        let mut drawn = Vec::with_capacity(count);
-        let mut likelihood = 0.0;
-        for _ in 0..count.max(1) {
-            let word = &words[rng.random_range(0..words.len())];
-            likelihood += share(word).max(1e-12).ln();
-            drawn.push(word.as_str());
-        }
-        (drawn.join(" "), likelihood / count.max(1) as f64)
+        let mut draw = || {
+            let (mut set, mut likely) = (Vec::with_capacity(size), 0.0);
+            while set.len() < size {
+                let word = if rng.random_bool(length / (length + added)) {
+                    words.get(rng.random_range(0..words.len()))?
+                } else {
+                    let at = rng.random_range(0..all);
+                    &self.words.get(self.words.partition_point(|(_, until)| *until <= at))?.0
+                };
+                if !set.contains(&word.as_str()) {
+                    set.push(word.as_str());
+                    likely += likelihood(word);
+                }
+            }
+            Some((likely, set.join(" ")))
+        };
+        let [(one, first), (other, second)] = [draw()?, draw()?];
+        // But for rounding.
+        let different = (one - other).abs() > 1e-9;
+        different.then(|| if one > other { [first, second] } else { [second, first] })
     }
+}
+
+/// A number drawn by Poisson: Knuth's way, for small means.
+fn poisson(mean: f64, rng: &mut Rng) -> usize {
+    let (mut number, mut left) = (0, rng.random::<f64>());
+    while left > (-mean).exp() {
+        left *= rng.random::<f64>();
+        number += 1;
+    }
+    number
 }
 
 #[cfg(test)]
@@ -312,9 +353,28 @@ mod tests {
             assert!(TEXT.contains(&pair.first) && !pair.second.contains(&pair.first));
         }
         assert_eq!(rows(DerivedTask::Crops(2)).len(), 20);
-        for row in rows(DerivedTask::RepresentativeWords(2)) {
-            let Row::Triplet(row) = row else { panic!("a triplet") };
-            assert_eq!(row.positive.split(' ').count(), 2);
+    }
+
+    #[test]
+    fn likelier_words_stand_for_a_document() {
+        let everywhere = Frequencies::of([TEXT, "the the the one"].into_iter());
+        assert_eq!((everywhere.count("the"), everywhere.count("one")), (3, 2));
+        assert_eq!((everywhere.count("zebra"), everywhere.all()), (0, 16));
+        let likely = |words: &str| {
+            // Twelve words of its own, each once, and eight of all: 8 / 16 for each of those.
+            let own = |word: &str| f64::from(u8::from(word != "the"));
+            let one = |word: &str| (own(word) + 0.5 * everywhere.count(word) as f64) / 20.0;
+            words.split(' ').map(one).map(f64::ln).sum::<f64>()
+        };
+        let mut rng = Seed::new(3).rng();
+        let pairs: Vec<[String; 2]> =
+            (0..200).filter_map(|_| everywhere.word_sets(TEXT, 3, &mut rng)).collect();
+        assert!(pairs.len() > 20);
+        for [better, worse] in &pairs {
+            assert_eq!(better.split(' ').count(), worse.split(' ').count());
+            assert!(likely(better) > likely(worse));
         }
+        let sum: usize = (0..2000).map(|_| poisson(2.0, &mut rng)).sum();
+        assert!((3700..4300).contains(&sum), "{sum}");
     }
 }

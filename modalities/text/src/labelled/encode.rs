@@ -165,6 +165,11 @@ impl Encoder {
                 one(Example { label: Some(Label::Order(segments.collect())), ..example })
             }
             (Aim::Head(_, _), Row::Question(question)) => Ok(self.answers(question)?),
+            (Aim::Head(_, _), Row::Triplet(_) | Row::Queries(_)) => {
+                let mut read = self.candidates(row)?.into_iter();
+                let first = read.next().ok_or(EncodeError::Kind(number))?;
+                one(Example { others: read.collect(), ..first })
+            }
             (Aim::Write, row) => {
                 let (read, write) = row.read_and_written().ok_or(EncodeError::Kind(number))?;
                 one(self.written(&format!("{}{read}", data.prefix), write, data.written)?)
@@ -195,13 +200,23 @@ impl Encoder {
                 let others = vec![self.text(second, None)?];
                 one(Example { others, label: graded(&row.label), ..self.text(&row.text, None)? })
             }
-            (Aim::Alike, Row::Triplet(row)) => {
-                let others = std::iter::once(&row.positive).chain(&row.negatives);
-                let others = others.map(|text| self.text(text, None)).collect::<Result<_, _>>()?;
-                one(Example { others, ..self.text(&row.anchor, None)? })
+            (Aim::Alike, row) => {
+                let (text, others) = row.halves().ok_or(EncodeError::Kind(number))?;
+                let others = others.into_iter().map(|other| self.text(other, None));
+                let others = others.collect::<Result<_, _>>()?;
+                one(Example { others, ..self.text(text, None)? })
             }
             _ => Err(EncodeError::Kind(number)),
         }
+    }
+
+    /// A query with each of its candidates, the query first.
+    fn candidates(&self, row: &Row) -> Result<Vec<Example>, TokenizerError> {
+        let Some((text, others)) = row.halves() else { return Ok(Vec::new()) };
+        let asks = matches!(row, Row::Queries(_));
+        let read =
+            |other| if asks { self.text(other, Some(text)) } else { self.text(text, Some(other)) };
+        others.into_iter().map(read).collect()
     }
 
     /// What an encoder-decoder reads and writes.

@@ -9,6 +9,7 @@ mod control;
 mod derived;
 mod encode;
 mod pieces;
+mod retrieval;
 mod room;
 
 pub use aim::Aim;
@@ -18,6 +19,7 @@ pub use control::Control;
 pub use derived::{Derived, DerivedTask, Shuffled};
 pub use encode::{EncodeError, Encoder};
 pub use pieces::{Piece, Words};
+pub use retrieval::{JudgedQueries, RetrievalSource, StoryRetrieval};
 
 use crate::{sources::StageDataError, tokenizer::TextTokenizer};
 use kiln_core::Seed;
@@ -109,6 +111,8 @@ pub enum LabelledSource {
     Pairs(PairSpec),
     /// A text with one like it and others unlike it.
     Triplets(TripletSpec),
+    /// Queries, each with a document that answers it and others that do not.
+    Retrieval(JudgedQueries),
     /// Conversations, of which the assistant's part is learnt.
     Conversations(ConversationSpec),
     /// A better and a worse answer.
@@ -170,6 +174,8 @@ pub enum Row {
     Question(Question),
     Pair(Pair),
     Triplet(Triplet),
+    /// A text with a query that it answers and others that it answers less.
+    Queries(Triplet),
     Conversation(Conversation),
     Preference(Preference),
     Shuffled(Shuffled),
@@ -186,7 +192,7 @@ impl Row {
             Self::Shuffled(row) => row.segments.iter().map(String::as_str).collect(),
             Self::Question(row) => vec![&row.question, &row.context],
             Self::Pair(row) => vec![&row.first, &row.second],
-            Self::Triplet(row) => [&row.anchor, &row.positive]
+            Self::Triplet(row) | Self::Queries(row) => [&row.anchor, &row.positive]
                 .into_iter()
                 .chain(&row.negatives)
                 .map(String::as_str)
@@ -210,6 +216,18 @@ impl Row {
         match self {
             Self::Labelled(row) => Some((&row.text, row.second.as_deref(), &row.label)),
             Self::Pair(row) => Some((&row.first, Some(&row.second), row.label.as_ref()?)),
+            _ => None,
+        }
+    }
+
+    /// A text, one that belongs to it, and then such as do not.
+    pub fn halves(&self) -> Option<(&str, Vec<&str>)> {
+        match self {
+            Self::Pair(row) => Some((&row.first, vec![&row.second])),
+            Self::Triplet(row) | Self::Queries(row) => {
+                let others = std::iter::once(&row.positive).chain(&row.negatives);
+                Some((&row.anchor, others.map(String::as_str).collect()))
+            }
             _ => None,
         }
     }
@@ -251,6 +269,7 @@ impl LabelledSource {
             Self::Questions(spec) => all(spec.read()?.questions, Row::Question),
             Self::Pairs(spec) => all(spec.read()?, Row::Pair),
             Self::Triplets(spec) => all(spec.read()?, Row::Triplet),
+            Self::Retrieval(judged) => judged.rows(seed)?,
             Self::Conversations(spec) => all(spec.read()?, Row::Conversation),
             Self::Preferences(spec) => all(spec.read()?, Row::Preference),
             Self::Stories(task) => task.rows(seed)?,

@@ -18,10 +18,15 @@ pub struct Surprise {
 }
 
 impl Surprise {
+    /// The mean over tokens, in nats. `None` without tokens.
+    pub fn cross_entropy(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.nats / self.tokens as f64)
+    }
+
     /// The exponential of the mean over tokens: among how many equally likely tokens the model
     /// chooses. `None` without tokens.
     pub fn perplexity(&self) -> Option<f64> {
-        (self.tokens > 0).then(|| (self.nats / self.tokens as f64).exp())
+        self.cross_entropy().map(f64::exp)
     }
 
     /// Bits a byte of text. `None` without bytes.

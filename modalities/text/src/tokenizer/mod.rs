@@ -15,7 +15,7 @@ mod words;
 
 pub use encoder::{Encoded, IdEncoder};
 pub use error::{Result, TokenizerError};
-pub use spec::{Model, TokenizerSpec};
+pub use spec::{Around, Model, TokenizerSpec};
 pub use special::{Role, SpecialToken, SpecialTokens};
 pub use tokenizers::Encoding;
 pub use train::Progress;

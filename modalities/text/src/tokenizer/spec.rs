@@ -24,12 +24,37 @@ pub struct TokenizerSpec {
     pub sentinels: usize,
     /// How often two tokens must stand side by side to become one.
     pub min_count: u64,
+    /// Which special tokens stand around a text; as is usual of its kind if absent: both, and of
+    /// bytes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub around: Option<Around>,
+}
+
+/// Which special tokens stand around a text that is read by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Around {
+    /// What begins a text and what ends it.
+    Both,
+    /// What begins it.
+    Begin,
+    /// What ends it: a decoder's vector of a text is that of a token that always stands there.
+    End,
+    /// Nothing.
+    Nothing,
 }
 
 impl Default for TokenizerSpec {
     fn default() -> Self {
         let model = Model::default();
-        Self { model, special: BTreeMap::new(), additional: Vec::new(), sentinels: 0, min_count: 2 }
+        Self {
+            model,
+            special: BTreeMap::new(),
+            additional: Vec::new(),
+            sentinels: 0,
+            min_count: 2,
+            around: None,
+        }
     }
 }
 
@@ -166,7 +191,17 @@ impl TokenizerSpec {
                 expected: "a token for characters that the vocabulary lacks".to_owned(),
             });
         }
-        Ok(Surroundings { spec: self, special, roles })
+        let around = Surroundings { spec: self, special, roles };
+        if matches!(self.around, Some(Around::Both | Around::Begin | Around::End))
+            && around.ends().is_none()
+        {
+            return Err(TokenizerError::Setting {
+                key: "around",
+                found: "asked for".to_owned(),
+                expected: "special tokens that begin and end a text: `bos` and `eos`".to_owned(),
+            });
+        }
+        Ok(around)
     }
 }
 
@@ -214,15 +249,23 @@ impl Surroundings<'_> {
         }
     }
 
+    /// What begins a text and what ends it.
+    fn ends(&self) -> Option<(&str, &str)> {
+        let role = |role| self.roles.get(&role).map(String::as_str);
+        let encoder = role(Role::Cls).zip(role(Role::Sep));
+        encoder.or_else(|| role(Role::Bos).zip(role(Role::Eos)))
+    }
+
     fn post_processor(&self) -> Value {
-        let role = |role| self.roles.get(&role);
-        let pair = match (role(Role::Cls), role(Role::Sep)) {
-            (Some(cls), Some(sep)) => Some((cls, sep)),
-            // GPT-2 adds nothing around a text.
-            _ if self.spec.model.is_bytes() => None,
-            _ => role(Role::Bos).zip(role(Role::Eos)),
-        };
-        let template = pair.map(|(begin, end)| self.template(begin, end));
+        // GPT-2 adds nothing around a text.
+        let usual = if self.spec.model.is_bytes() { Around::Nothing } else { Around::Both };
+        let template =
+            self.ends().and_then(|(begin, end)| match self.spec.around.unwrap_or(usual) {
+                Around::Both => Some(self.template(Some(begin), Some(end))),
+                Around::Begin => Some(self.template(Some(begin), None)),
+                Around::End => Some(self.template(None, Some(end))),
+                Around::Nothing => None,
+            });
         match (self.spec.model.is_bytes(), template) {
             (true, None) => byte_level(),
             (true, Some(template)) => {
@@ -232,16 +275,22 @@ impl Surroundings<'_> {
         }
     }
 
-    /// `begin A end`, and `begin A end B end` of a pair, B being of type 1.
-    fn template(&self, begin: &str, end: &str) -> Value {
-        let special = |id: &str, kind: u32| json!({"SpecialToken": {"id": id, "type_id": kind}});
-        let sequence = |id: &str, kind: u32| json!({"Sequence": {"id": id, "type_id": kind}});
-        let single = vec![special(begin, 0), sequence("A", 0), special(end, 0)];
-        let mut pair = single.clone();
-        pair.extend([sequence("B", 1), special(end, 1)]);
+    /// `begin A end`, and `begin A end B end` of a pair, B being of type 1; without an end, what
+    /// begins the first begins the second, too.
+    fn template(&self, begin: Option<&str>, end: Option<&str>) -> Value {
+        let special = |text: Option<&str>, kind: u32| {
+            text.map(|id| json!({"SpecialToken": {"id": id, "type_id": kind}}))
+        };
+        let sequence = |id: &str, kind: u32| Some(json!({"Sequence": {"id": id, "type_id": kind}}));
+        let between = if end.is_none() { begin } else { None };
+        let first = [special(begin, 0), sequence("A", 0), special(end, 0)];
+        let second = [special(between, 1), sequence("B", 1), special(end, 1)];
+        let single: Vec<Value> = first.into_iter().flatten().collect();
+        let pair: Vec<Value> = single.iter().cloned().chain(second.into_iter().flatten()).collect();
         let id = |text: &str| self.special.iter().position(|special| special == text);
         let tokens: Map<String, Value> = [begin, end]
             .into_iter()
+            .flatten()
             .map(|text| {
                 let entry = json!({"id": text, "ids": [id(text)], "tokens": [text]});
                 (text.to_owned(), entry)

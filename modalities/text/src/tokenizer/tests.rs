@@ -110,6 +110,39 @@ fn special_tokens_stand_where_they_belong() {
     assert_eq!(batch[0].get_ids(), wrapped.get_ids());
 }
 
+/// Written down, so that others that read the file do the same.
+#[test]
+fn what_stands_around_a_text_can_be_asked_for() {
+    let model = Model::ByteBpe { vocabulary: 300 };
+    let spec = |around| TokenizerSpec { around: Some(around), ..TokenizerSpec::new(model.clone()) };
+    let [first, second] = ["the", "fox"].map(|text| {
+        let plain = spec(Around::Nothing).train(documents(3), &mut |_| {}).unwrap();
+        plain.encode(text, true).unwrap().get_ids().to_vec()
+    });
+    for (around, begin, end) in
+        [(Around::Both, 1, 1), (Around::Begin, 1, 0), (Around::End, 0, 1), (Around::Nothing, 0, 0)]
+    {
+        let trained = spec(around).train(documents(3), &mut |_| {}).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        trained.write(dir.path()).unwrap();
+        let read = TextTokenizer::open(dir.path()).unwrap();
+        let border = vec![read.end().unwrap()];
+        let (begins, ends) = (border.repeat(begin), border.repeat(end));
+        let one = [&begins, &first, &ends].into_iter().flatten().copied().collect::<Vec<u32>>();
+        assert_eq!(read.encode("the", true).unwrap().get_ids(), one, "{around:?}");
+        let between = border.repeat(if begin > end { 1 } else { 0 });
+        let two = [&one, &between, &second, &ends].into_iter().flatten().copied();
+        let pair = read.encode_pair("the", "fox", true).unwrap();
+        assert_eq!(pair.get_ids(), two.collect::<Vec<u32>>(), "{around:?}");
+        let special = pair.get_special_tokens_mask().iter().sum::<u32>() as usize;
+        assert_eq!(special, begin + 2 * end + between.len(), "{around:?}");
+    }
+    let special = BTreeMap::from([(Role::Eos, String::new())]);
+    let none = TokenizerSpec { special, ..spec(Around::End) };
+    let error = none.train(documents(3), &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("`around` is asked for"), "{error}");
+}
+
 #[test]
 fn chinese_is_divided_by_characters() {
     let pieces = &TRAINED[2];

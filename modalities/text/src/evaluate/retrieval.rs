@@ -1,0 +1,149 @@
+//! Whether the documents that answer a query come first, as judged:
+//! BEIR's measures, <https://arxiv.org/abs/2104.08663>.
+
+use super::Subject;
+use crate::{
+    bm25::Bm25,
+    embed::{Embedder, Prompt, Request, Reranker, search::best},
+    metrics::{Gain, Ranked, rank},
+    recipe::RetrievalEvaluation,
+};
+use kiln_core::Backend;
+use kiln_datasets::labelled::{Passage, Retrieval};
+use kiln_train::{progress::Progress, results::Evaluation, task::TaskError};
+use rand::seq::index::sample;
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+/// Documents of a ranking that are looked at, as in trec_eval.
+const DEPTH: usize = 1000;
+/// Where the usual measures cut.
+const TOP: usize = 10;
+
+/// What comes back for each query, the best first.
+type Order = Vec<usize>;
+
+/// A measure of a ranking; `None` where nothing answers the query.
+type Measure = fn(&Ranked) -> Option<f64>;
+
+impl<B: Backend> Subject<'_, B> {
+    /// Rankings by the model's vectors, or the best by BM25 in a cross-encoder's order, beside BM25
+    /// and documents in any order.
+    pub(super) fn retrieval(
+        &self,
+        settings: &RetrievalEvaluation,
+    ) -> Result<Evaluation, TaskError> {
+        let data = settings.source.read(self.seed.part("retrieval"))?;
+        let by_words = Bm25::new(data.documents.iter().map(|document| &document.text[..]));
+        let words = |query: &Passage| {
+            let order = rank(&by_words.scores(&query.text));
+            order.into_iter().take(DEPTH).collect::<Order>()
+        };
+        let words: Vec<Order> = data.queries.iter().map(words).collect();
+        let mut rng = self.seed.part("any order").rng();
+        let all = data.documents.len();
+        let any = || sample(&mut rng, all, all.min(DEPTH)).into_vec();
+        let any: Vec<Order> = std::iter::repeat_with(any).take(data.queries.len()).collect();
+        let model = if self.model.config().ranks() {
+            self.reranked(&data, &words, settings)?
+        } else {
+            self.nearest(&data, settings)?
+        };
+
+        let grades = data.grades();
+        let [model, words, any] = [model, words, any].map(|orders| {
+            let graded = |(order, grades): (&Order, _)| graded(order, grades);
+            orders.iter().zip(&grades).map(graded).collect::<Vec<Ranked>>()
+        });
+        let measures: [(&str, Measure); 4] = [
+            ("ndcg@10", |ranked| ranked.ndcg(TOP, Gain::default())),
+            ("mrr@10", |ranked| ranked.reciprocal_rank(TOP)),
+            ("recall@100", |ranked| ranked.recall(100)),
+            ("map", |ranked| ranked.average_precision(DEPTH)),
+        ];
+        let (mut found, mut sure) = (Evaluation::default(), Vec::new());
+        for (metric, of) in measures {
+            let beside = [("BM25", mean(&words, &of)), ("any order", mean(&any, &of))];
+            let value = mean(&model, &of);
+            let split = settings.source.split();
+            found.rows.push(self.row("retrieval", split, metric, value, &beside));
+            let [own, other] =
+                [&model, &words].map(|ranked| ranked.iter().filter_map(of).collect::<Vec<f64>>());
+            let apart = own.iter().zip(&other).map(|(own, other)| own - other).collect();
+            sure.push((format!("{metric}, less BM25's"), apart));
+            sure.push((metric.into(), own));
+        }
+        found.sections.push(self.sure(&sure));
+        Ok(found)
+    }
+
+    /// The documents that are most like each query by the model's vectors, none missed.
+    fn nearest(
+        &self,
+        data: &Retrieval,
+        settings: &RetrievalEvaluation,
+    ) -> Result<Vec<Order>, TaskError> {
+        let embedder = Embedder::<B>::load(self.dir, self.device)?.with_model(self.model.clone());
+        let Retrieval { queries, documents, .. } = data;
+        let texts = queries.len() + documents.len();
+        let progress = Progress::new(&self.evaluation.name, texts, "texts");
+        let mut watch = |more| {
+            progress.advance(more);
+            ControlFlow::Continue(())
+        };
+        let mut vectors = |passages: &[Passage], prompt| {
+            let texts: Vec<&str> = passages.iter().map(|passage| &passage.text[..]).collect();
+            let request = Request {
+                longest: settings.length,
+                normalise: !embedder.compares_by_product(),
+                prompt,
+                ..Request::on(self.recipe.device)
+            };
+            Ok::<_, TaskError>(embedder.embed(&texts, &request, &mut watch)?.0)
+        };
+        let (queries, documents) =
+            (vectors(queries, Prompt::Query)?, vectors(documents, Prompt::Document)?);
+        progress.finish();
+        let order = |query: &[f32]| best(query, &documents, DEPTH).into_iter().map(|(_, at)| at);
+        Ok(queries.rows().map(|query| order(query).collect()).collect())
+    }
+
+    /// The first of each order as the model puts them, and the rest as it was.
+    fn reranked(
+        &self,
+        data: &Retrieval,
+        orders: &[Order],
+        settings: &RetrievalEvaluation,
+    ) -> Result<Vec<Order>, TaskError> {
+        let (model, tokenizer) = (self.model.clone(), self.tokenizer.clone());
+        let reranker = Reranker::new(model, tokenizer, settings.length, self.device)?;
+        let pairs = orders.iter().map(|order| order.len().min(settings.reranked)).sum();
+        let progress = Progress::new(&self.evaluation.name, pairs, "pairs");
+        let mut found = Vec::with_capacity(orders.len());
+        for (query, order) in data.queries.iter().zip(orders) {
+            let (now, rest) = order.split_at(settings.reranked.min(order.len()));
+            let texts: Vec<&str> = now.iter().map(|at| &data.documents[*at].text[..]).collect();
+            let now = reranker
+                .order(&query.text, &texts, |more| progress.advance(more))?
+                .into_iter()
+                .map(|(_, at)| now[at]);
+            found.push(now.chain(rest.iter().copied()).collect());
+        }
+        progress.finish();
+        Ok(found)
+    }
+}
+
+/// A ranking by the grades of what is in it.
+fn graded(order: &Order, grades: &BTreeMap<usize, u32>) -> Ranked {
+    let grade = |at: &usize| grades.get(at).copied().unwrap_or(0);
+    Ranked {
+        grades: order.iter().map(grade).collect(),
+        relevant: grades.values().copied().collect(),
+    }
+}
+
+/// The mean over the queries that something answers.
+pub(super) fn mean(ranked: &[Ranked], of: &dyn Fn(&Ranked) -> Option<f64>) -> f64 {
+    let found: Vec<f64> = ranked.iter().filter_map(of).collect();
+    found.iter().sum::<f64>() / found.len() as f64
+}

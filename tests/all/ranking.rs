@@ -1,0 +1,149 @@
+//! Rankings through recipes: vectors and cross-encoders are measured as judged, beside BM25, and
+//! search puts what it found in order.
+
+use crate::support::Place;
+use std::fs;
+
+/// A recipe of one stage over judged queries.
+fn recipe(objective: &str, train: &str) -> String {
+    format!(
+        r#"name = "ranking"
+modality = "text"
+
+[data]
+tokenizer.train.model.word-piece = {{ vocabulary = 400, lowercase = true }}
+
+[data.labelled]
+length = 96
+held.count = 6
+train = {train}
+
+[model.parts]
+width = 16
+causal = false
+embedding = {{ positions = 96 }}
+backbone = {{ layers = 1, heads = 2, final_norm = true }}
+
+[[stage]]
+objective = {objective}
+steps = 6
+batch = 4
+optimizer.adamw = {{ learning_rate = 1e-2 }}
+validate_every = 3
+
+[[evaluation]]
+name = "judged"
+kind.retrieval = {{ source.files = {{ path = "beir" }}, length = 96, reranked = 3 }}
+
+[[evaluation]]
+name = "held out"
+kind.task = {{}}
+"#
+    )
+}
+
+const STORIES: &str = "{ retrieval = { source.stories = { stories = { size = 40 }, queries = 20 }, \
+                       hard = 1, random = 1 } }";
+
+/// A folder in BEIR's layout with graded judgements.
+fn beir(place: &Place) {
+    fs::create_dir_all(place.path("beir/qrels")).unwrap();
+    let lines = |lines: &[(&str, &str)]| {
+        let line =
+            |(id, text): &(&str, &str)| format!("{{\"_id\":\"{id}\",\"text\":\"{text}\"}}\n");
+        lines.iter().map(line).collect::<String>()
+    };
+    let corpus = [
+        ("d1", "a red boat in the harbour"),
+        ("d2", "the goat ran away"),
+        ("d3", "a boat"),
+        ("d4", "bread and cheese for the market"),
+    ];
+    place.file("beir/corpus.jsonl", &lines(&corpus));
+    place.file("beir/queries.jsonl", &lines(&[("q1", "red boat"), ("q2", "cheese")]));
+    let judged = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td3\t1\nq2\td4\t1\n";
+    place.file("beir/qrels/test.tsv", judged);
+}
+
+/// Task, metric, value and baselines of each line of a run's results.
+fn results(place: &Place, run: &str) -> Vec<(String, String, f64, serde_json::Value)> {
+    let text = fs::read_to_string(place.path(run).join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let rows = results["rows"].as_array().or_else(|| results.as_array()).unwrap().clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    rows.iter()
+        .map(|row| {
+            let value = row["value"].as_f64().unwrap();
+            (text(&row["task"]), text(&row["metric"]), value, row["baselines"].clone())
+        })
+        .collect()
+}
+
+#[test]
+fn vectors_and_cross_encoders_are_measured_as_judged() {
+    let place = Place::new();
+    beir(&place);
+    for (name, objective, own) in [
+        ("paired", "{ paired = {} }", "retrieval"),
+        ("softmax", "{ reranked = { softmax = {} } }", "reranking"),
+        ("hinge", "{ reranked = { hinge = 1.0 } }", "reranking"),
+    ] {
+        place.file("ranking.toml", &recipe(objective, STORIES));
+        let run = format!("runs/{name}");
+        place.succeeds(&["run", "ranking.toml", "--dir", &run]);
+        let rows = results(&place, &run);
+        let judged: Vec<_> = rows.iter().filter(|row| row.0 == "retrieval").take(4).collect();
+        let metrics: Vec<&str> = judged.iter().map(|row| &row.1[..]).collect();
+        assert_eq!(metrics, ["ndcg@10", "mrr@10", "recall@100", "map"], "{name}");
+        for (_, metric, value, beside) in judged {
+            // BM25 finds all by their words.
+            assert_eq!(beside["BM25"], 1.0, "{metric}");
+            assert!(beside["any order"].as_f64().unwrap() <= 1.0);
+            assert!((0.0..=1.0).contains(value), "{metric}: {value}");
+        }
+        assert!(rows.iter().any(|row| row.0 == own && row.1 == "mrr@10"), "{name}: {rows:?}");
+        let report = fs::read_to_string(place.path(&run).join("report.html")).unwrap();
+        assert!(report.contains("ndcg@10, less BM25"), "{name}");
+    }
+    let search = |more: &[&str]| {
+        let words = ["search", "--model", "runs/paired", "--in", "beir/corpus.jsonl", "--json"];
+        let found = place.succeeds(&[&words[..], more, &["red boat"]].concat());
+        let hits: Vec<serde_json::Value> = serde_json::from_str(&found).unwrap();
+        hits
+    };
+    let scores = |hits: &[serde_json::Value]| -> Vec<f64> {
+        hits.iter().map(|hit| hit["score"].as_f64().unwrap()).collect()
+    };
+    let reranked = search(&["--rerank", "runs/softmax", "--index", "index.parquet"]);
+    assert_eq!(reranked.len(), 4);
+    assert!(scores(&reranked).is_sorted_by(|a, b| a >= b), "{reranked:?}");
+    assert_ne!(scores(&reranked), scores(&search(&[])));
+    // The whole texts are read, also where the index has only their beginnings; and the best are
+    // among those that the vectors find.
+    let again = ["--rerank", "runs/softmax", "--index", "index.parquet", "--top", "1"];
+    assert_eq!(search(&again)[0], reranked[0]);
+    let few = search(&["--rerank", "runs/softmax", "--rerank-among", "1", "--top", "1"]);
+    assert_eq!(few[0]["id"], search(&["--top", "1"])[0]["id"]);
+    let words =
+        ["search", "--model", "runs/paired", "--rerank", "runs/paired", "--in", "beir", "x"];
+    place.fails(&words, 2, &["no number", "objective.reranked"]);
+}
+
+#[test]
+fn words_that_stand_for_a_text_are_ranked() {
+    let place = Place::new();
+    beir(&place);
+    let train = "{ derived = { task.representative-words = 3, source.stories = { size = 40 } } }";
+    let mixture = "{ mixture = { sum = true, parts = [{ objective.masked = {} }, \
+                   { objective.reranked = { hinge = 1.0 } }] } }";
+    place.file("ranking.toml", &recipe(mixture, train));
+    place.succeeds(&["run", "ranking.toml"]);
+    let rows = results(&place, "runs/ranking");
+    let accuracy = rows.iter().find(|row| row.0 == "reranking" && row.1 == "accuracy").unwrap();
+    assert_eq!(accuracy.3["any order"], 0.5);
+    place.file("bad.toml", &recipe("{ reranked = { hinge = 0.0 } }", train));
+    place.fails(&["check", "bad.toml"], 2, &["reranked.hinge", "above 0"]);
+    let tags = "{ stories = { task = \"tags\", stories = { size = 40 } } }";
+    place.file("bad.toml", &recipe("{ reranked = { softmax = {} } }", tags));
+    place.fails(&["check", "bad.toml"], 2, &["triplets"]);
+}
