@@ -42,7 +42,7 @@ fn numbers(value: &Value) -> Vec<f32> {
 fn pairs() -> Place {
     let place = Place::new();
     let row = |n: usize| {
-        let wet = n % 2 == 0;
+        let wet = n.is_multiple_of(2);
         let street = if wet { "the street is wet" } else { "the street is dry" };
         format!("{}\tit rains in Brel\t{street}\n", if wet { "follows" } else { "contradicts" })
     };

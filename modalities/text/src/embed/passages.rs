@@ -13,6 +13,9 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
+/// What a record says beside its text.
+type Fields = BTreeMap<String, String>;
+
 /// Documents, file after file, each with a number of its file or what a field says. Of a document
 /// too long for one piece the first stands for all, unless the rest is asked for.
 #[derive(Debug)]
@@ -103,7 +106,7 @@ impl Passages {
     }
 
     /// The next passage and the fields of its document.
-    fn document(&mut self) -> Result<Option<(Passage, BTreeMap<String, String>)>, DataError> {
+    fn document(&mut self) -> Result<Option<(Passage, Fields)>, DataError> {
         loop {
             if let Some((source, reader)) = &mut self.current {
                 match reader.next().transpose()? {

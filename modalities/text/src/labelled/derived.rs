@@ -266,7 +266,7 @@ impl Frequencies {
         let [(one, first), (other, second)] = [draw()?, draw()?];
         // But for rounding.
         let different = (one - other).abs() > 1e-9;
-        different.then(|| if one > other { [first, second] } else { [second, first] })
+        different.then_some(if one > other { [first, second] } else { [second, first] })
     }
 }
 
