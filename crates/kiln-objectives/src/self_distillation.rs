@@ -145,7 +145,8 @@ mod tests {
             ],
             &Default::default(),
         );
-        let segments = [vec![0..2], vec![0..2, 2..4]];
+        let both = vec![0..2, 2..4];
+        let segments = [both[..1].to_vec(), both];
         let found: Vec<f32> = standardised(x, &segments).into_data().to_vec().unwrap();
         let expected = [[-1.0, 0.0, 1.0, 0.0], [-1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 1.0]];
         let counted = found[..4].iter().chain(&found[8..]);

@@ -1,5 +1,5 @@
 //! Words of a field, which masked training hides rather than others: Chinese MentalBERT,
-//! <https://arxiv.org/abs/2402.09151>; or of each document, see [`crate::salience`].
+//! <https://arxiv.org/abs/2402.09151>; or those that a document has more of than others.
 
 use crate::{
     examples::Example,

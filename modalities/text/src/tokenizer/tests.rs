@@ -126,7 +126,7 @@ fn what_stands_around_a_text_can_be_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         trained.write(dir.path()).unwrap();
         let read = TextTokenizer::open(dir.path()).unwrap();
-        let border = vec![read.end().unwrap()];
+        let border = [read.end().unwrap()];
         let (begins, ends) = (border.repeat(begin), border.repeat(end));
         let one = [&begins, &first, &ends].into_iter().flatten().copied().collect::<Vec<u32>>();
         assert_eq!(read.encode("the", true).unwrap().get_ids(), one, "{around:?}");
