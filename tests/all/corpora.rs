@@ -156,7 +156,7 @@ fn a_mixture_changes_by_step() {
     // From the first step on seen beside the other it is none.
     assert!((30..60).all(|step| both[step] < at), "{both:?}");
     place.file("bad.toml", &mixed("weights = [1.0]"));
-    place.fails(&["run", "bad.toml"], 2, &["1 weights", "2 sources"]);
+    place.fails(&["run", "bad.toml", "--overwrite"], 2, &["1 weights", "2 sources"]);
 }
 
 #[test]

@@ -14,14 +14,14 @@ modality = "text"
 tokenizer.train = {{ model.word-piece = {{ vocabulary = 400, lowercase = true }}, sentinels = 8, additional = ["<|im_start|>", "<|im_end|>"] }}
 
 [data.labelled]
-length = 64
+length = 192
 written = 12
 held.count = 10
 train = {train}
 
 [model.parts]
 width = 16
-embedding = {{ positions = 80 }}
+embedding = {{ positions = 208 }}
 backbone = {{ layers = 1, heads = 2, final_norm = true }}
 {model}
 
@@ -202,7 +202,7 @@ fn what_does_not_fit_is_refused() {
     refused(without, &["supervised", "data.labelled.train"]);
     refused(
         recipe("{ supervised = {} }", &tags, "causal = false\nembedding.positions = 32")
-            .replace("embedding = { positions = 80 }\n", ""),
+            .replace("embedding = { positions = 208 }\n", ""),
         &["positions for 32"],
     );
 }

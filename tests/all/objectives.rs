@@ -99,7 +99,7 @@ fn several_decoders_tell_a_text_from_its_vector() {
     holds(&table, &["masked-accuracy"]);
     let config = fs::read_to_string(place.path("runs/cell/model/config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    let layers = |at: usize| config["bottleneck"][at]["layers"].as_u64();
+    let layers = |at: usize| config["model"]["bottleneck"][at]["layers"].as_u64();
     assert_eq!([0, 1, 2, 3, 4].map(layers), [Some(2), Some(1), Some(1), Some(1), None]);
     // One decoder is a block of the backbone's kind, or a stack that is given.
     let one = recipe(", cross = false", "causal = false", &["{ bottleneck = {} }"]);
@@ -136,5 +136,5 @@ fn what_a_document_says_is_hidden_first() {
     // What no stage trains is not asked.
     let vectors = recipe(", cross = false", "causal = false", &["{ paired = {} }"]);
     place.file("cell.toml", &vectors);
-    place.fails(&["check", "cell.toml"], 2, &["evaluation.0", "scores the vocabulary"]);
+    place.fails(&["check", "cell.toml"], 2, &["cell.toml, line", "scores the vocabulary"]);
 }

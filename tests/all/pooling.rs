@@ -15,6 +15,7 @@ tokenizer.train = {tokenizer}
 
 [data.labelled]
 length = 64
+written = 12
 held.count = 10
 train.stories = {{ task = {task}, stories = {{ size = 40 }} }}
 

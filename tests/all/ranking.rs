@@ -142,7 +142,7 @@ fn words_that_stand_for_a_text_are_ranked() {
     let accuracy = rows.iter().find(|row| row.0 == "reranking" && row.1 == "accuracy").unwrap();
     assert_eq!(accuracy.3["any order"], 0.5);
     place.file("bad.toml", &recipe("{ reranked = { hinge = 0.0 } }", train));
-    place.fails(&["check", "bad.toml"], 2, &["reranked.hinge", "above 0"]);
+    place.fails(&["check", "bad.toml"], 2, &["bad.toml, line", "above 0"]);
     let tags = "{ stories = { task = \"tags\", stories = { size = 40 } } }";
     place.file("bad.toml", &recipe("{ reranked = { softmax = {} } }", tags));
     place.fails(&["check", "bad.toml"], 2, &["triplets"]);

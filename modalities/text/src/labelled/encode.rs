@@ -313,7 +313,7 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         labelled::Shuffled,
-        tokenizer::{Model, TokenizerSpec},
+        tokenizer::{Around, Model, TokenizerSpec},
     };
     use kiln_datasets::labelled::Answer;
 
@@ -338,6 +338,7 @@ pub(super) mod tests {
         if around {
             let roles = [(Token::Cls, "<cls>"), (Token::Sep, "<sep>")];
             spec.special.extend(roles.map(|(role, text)| (role, text.to_owned())));
+            spec.around = Some(Around::Both);
         }
         trained(&spec, length)
     }
