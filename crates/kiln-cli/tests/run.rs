@@ -101,7 +101,12 @@ fn from_recipe_to_forecast() {
 
     // What is there is not overwritten by accident.
     fails(dir, &["run", "tiny.toml"], 2, &["finished run", "--overwrite"]);
-    fails(dir, &["run", "tiny.toml", "--set", "seed=2", "--resume"], 2, &["seed = 2", "--dir"]);
+    fails(
+        dir,
+        &["run", "tiny.toml", "--set", "seed=2", "--resume"],
+        2,
+        &["`seed` was 42 and is now 2", "--dir"],
+    );
     prints(dir, &["run", "tiny.toml", "--overwrite", "--set", "seed=2"]);
 
     let shown = prints(dir, &["inspect", "tiny"]);
