@@ -309,6 +309,7 @@ mod tests {
 
     #[test]
     fn names_leave_out_variants_and_tell_buffers_apart() {
+        let _turn = crate::testing::alone();
         let device = Default::default();
         let net = Net::<B> {
             blocks: vec![Choice::Dense(LinearConfig::new(2, 3).init(&device))],

@@ -69,6 +69,7 @@ mod tests {
 
     #[test]
     fn where_a_stage_began_stays_where_it_was() {
+        let _turn = crate::testing::alone();
         let device = Default::default();
         let model = Net::<Cpu>::new(&device);
         let groups = groups::plan(&named::list(&model), &[], |_| false, None, |_| None).unwrap();
