@@ -61,7 +61,7 @@ fn a_body_of_one_and_a_frontend_of_another() {
     place.fails(&words, 2, &["init.parts", "`fontend.*`", "frontend."]);
     place.file("wide.toml", &tiny("tiny", 3).replace("width = 8", "width = 16"));
     place.succeeds(&["run", "wide.toml", "--dir", "runs/wide"]);
-    let words = run("{ model = \"runs/wide\", names = [\"frontend.*\"] }", "runs/none");
+    let words = run("{ model = \"runs/wide\", names = [\"frontend.*\"] }", "runs/nothing");
     let words = words.each_ref().map(String::as_str);
     place.fails(&words, 2, &["frontend.", "of runs/wide has shape", "the model wants"]);
 }

@@ -109,6 +109,9 @@ impl Rewarded {
         let nothing = || Loss::nothing(&model.device(batch));
         let Some(sequences) = model.sequences(batch) else { return nothing() };
         let questions = questions(&model.layout(batch), &sequences);
+        if questions.is_empty() {
+            return nothing();
+        }
         let each = |question: &Rewrite| vec![question.read.clone(); self.group];
         let asked: Vec<Vec<u32>> = questions.iter().flat_map(each).collect();
         let seed = Seed::new(context.rng.random());
