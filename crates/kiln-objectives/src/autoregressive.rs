@@ -2,7 +2,7 @@
 
 use crate::{
     ObjectiveError, check_huber,
-    score::{score, score_ids},
+    score::{losses_of, pick, score, score_ids},
     signs::with_token_signs,
 };
 use burn::tensor::{Int, Tensor};
@@ -121,6 +121,20 @@ pub(crate) fn next_ids<B: Backend>(
         row
     };
     (next, counted.chunks(tokens).flat_map(row).collect())
+}
+
+/// The loss of each token that is counted, from those before it, `[counted]` in row-major order;
+/// `None` where tokens are no ids, or none is counted.
+pub(crate) fn losses_of_next<B: Backend, M: TokenModel<B>>(
+    model: &M,
+    batch: &M::Batch,
+    counted: &[bool],
+) -> Option<Tensor<B, 1>> {
+    let Targets::Ids { ids, .. } = model.targets(batch) else { return None };
+    let values = model.encode(batch, View::causal()).values;
+    let (next, chosen) = next_ids(ids, counted, 1);
+    let (picked, ids) = pick(values, next, &chosen)?;
+    Some(losses_of(model, picked, ids))
 }
 
 /// How many tokens of each sequence are its prefix; at least one is left to predict.

@@ -108,7 +108,7 @@ impl Objective {
     }
 
     /// Whether a head says of each token of the backbone what it, or another, stands for.
-    fn predicts_tokens(&self) -> bool {
+    pub(crate) fn predicts_tokens(&self) -> bool {
         match self {
             Self::Masked(_)
             | Self::Autoregressive(_)

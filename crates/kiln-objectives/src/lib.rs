@@ -187,20 +187,7 @@ impl Objective {
 
     /// Whether it, or a part of it, trains the head that scores a vocabulary.
     pub fn writes_vocabulary(&self) -> bool {
-        self.has(|one| {
-            matches!(
-                one,
-                Self::Masked(_)
-                    | Self::Autoregressive(_)
-                    | Self::Denoising(_)
-                    | Self::Permuted(_)
-                    | Self::Replaced(_)
-                    | Self::Bottleneck(_)
-                    | Self::Graded(_)
-                    | Self::Preference(_)
-                    | Self::Rewarded(_)
-            )
-        })
+        self.has(Self::predicts_tokens)
     }
 
     /// Whether it, or a part of it, hides tokens, for which something has to stand; `pairs` says

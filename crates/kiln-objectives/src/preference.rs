@@ -3,12 +3,11 @@
 
 use crate::{
     ObjectiveError,
-    autoregressive::{next_ids, predicted},
+    autoregressive::{losses_of_next, predicted},
     losses::sigmoid_cross_entropy,
-    score::{losses_of, pick},
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use kiln_core::{Backend, Loss, Sign, StepContext, Targets, TokenModel, View};
+use kiln_core::{Backend, Layout, Loss, Sign, StepContext, TokenModel};
 use kiln_kernels::at_rest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,14 +95,10 @@ fn answers<B: Backend, M: TokenModel<B>>(
     batch: &M::Batch,
     counted: &[bool],
 ) -> Option<Tensor<B, 1>> {
-    let Targets::Ids { ids, .. } = model.targets(batch) else { return None };
-    let values = model.encode(batch, View::causal()).values;
-    let [sequences, tokens, _] = values.dims();
-    let device = values.device();
-    let (next, chosen) = next_ids(ids, counted, 1);
-    let (picked, ids) = pick(values, next, &chosen)?;
-    let losses = losses_of(model, picked, ids);
-    let owners = (0..chosen.len()).filter(|at| chosen[*at]).map(|at| (at / tokens) as i64);
+    let losses = losses_of_next(model, batch, counted)?;
+    let Layout { batch: sequences, tokens, .. } = model.layout(batch);
+    let device = losses.device();
+    let owners = (0..counted.len()).filter(|at| counted[*at]).map(|at| (at / tokens) as i64);
     let owners = TensorData::new(owners.collect::<Vec<i64>>(), losses.dims());
     let owners = Tensor::<B, 1, Int>::from_data(owners, &device);
     let sums = Tensor::zeros([sequences], &device);
@@ -119,7 +114,7 @@ mod tests {
     };
     use burn::backend::Autodiff;
     use burn_flex::Flex;
-    use kiln_core::{Layout, Seed};
+    use kiln_core::Seed;
     use kiln_kernels::reseed;
     use kiln_nn::NormKind;
 

@@ -7,11 +7,10 @@
 
 use crate::{
     ObjectiveError,
-    autoregressive::{next_ids, predicted},
-    score::{losses_of, pick},
+    autoregressive::{losses_of_next, predicted},
 };
 use burn::tensor::{Tensor, TensorData};
-use kiln_core::{Backend, Layout, Loss, Rewrite, Seed, StepContext, Targets, TokenModel, View};
+use kiln_core::{Backend, Layout, Loss, Rewrite, Seed, StepContext, TokenModel};
 use kiln_kernels::at_rest;
 use rand::RngExt as _;
 use schemars::JsonSchema;
@@ -149,8 +148,9 @@ impl Rewarded {
     ) -> Option<Loss<B>> {
         let layout = model.layout(batch);
         let counted = predicted(&layout, None, 1);
-        let own = token_losses(model, batch, &counted)?;
-        let began = teacher.and_then(|teacher| at_rest(|| token_losses(teacher, batch, &counted)));
+        let own = losses_of_next(model, batch, &counted)?;
+        let began =
+            teacher.and_then(|teacher| at_rest(|| losses_of_next(teacher, batch, &counted)));
         let device = own.device();
         let upload = |values: Vec<f32>| {
             let length = [values.len()];
@@ -200,19 +200,6 @@ pub fn last_answer(ids: &[u32], counted: &[bool]) -> Option<Rewrite> {
     let first = counted[..last].iter().rposition(|on| !*on).map_or(0, |before| before + 1);
     let answer = Rewrite { read: ids[..first].to_vec(), write: ids[first..=last].to_vec() };
     (first > 0).then_some(answer)
-}
-
-/// The loss of each token that is counted, `[counted]`; `None` where tokens are no ids, or none is.
-fn token_losses<B: Backend, M: TokenModel<B>>(
-    model: &M,
-    batch: &M::Batch,
-    counted: &[bool],
-) -> Option<Tensor<B, 1>> {
-    let Targets::Ids { ids, .. } = model.targets(batch) else { return None };
-    let values = model.encode(batch, View::causal()).values;
-    let (next, chosen) = next_ids(ids, counted, 1);
-    let (picked, ids) = pick(values, next, &chosen)?;
-    Some(losses_of(model, picked, ids))
 }
 
 #[cfg(test)]
