@@ -147,3 +147,42 @@ fn words_that_stand_for_a_text_are_ranked() {
     place.file("bad.toml", &recipe("{ reranked = { softmax = {} } }", tags));
     place.fails(&["check", "bad.toml"], 2, &["triplets"]);
 }
+
+/// As monoT5 does: two words, of which the likelier one says whether a text is relevant.
+#[test]
+fn encoder_decoders_rank_in_words() {
+    let place = Place::new();
+    beir(&place);
+    let writer = "causal = false\ndecoder = { layers = 1, heads = 2, final_norm = true }";
+    let writes = |ranking: &str| {
+        let recipe = recipe("{ supervised = {} }", STORIES).replace("causal = false", writer);
+        recipe.replace("held.count = 6", &format!("held.count = 6\nwritten = 8\n{ranking}"))
+    };
+    let ranking =
+        "ranking = { prompt = \"{query} in {text} ?\", relevant = \"yes\", other = \"no\" }";
+    place.file("ranking.toml", &writes(ranking));
+    place.succeeds(&["run", "ranking.toml"]);
+    let rows = results(&place, "runs/ranking");
+    for (task, metric) in [("retrieval", "ndcg@10"), ("reranking", "accuracy")] {
+        assert!(rows.iter().any(|row| row.0 == task && row.1 == metric), "{task}: {rows:?}");
+    }
+    let told = fs::read_to_string(place.path("runs/ranking/model/ranking.json")).unwrap();
+    assert!(told.contains("{query} in {text} ?"), "{told}");
+    let search = [
+        "search",
+        "--model",
+        "runs/ranking",
+        "--rerank",
+        "runs/ranking",
+        "--in",
+        "beir/corpus.jsonl",
+    ];
+    let found = place.succeeds(&[&search[..], &["--json", "red boat"]].concat());
+    let hits: Vec<serde_json::Value> = serde_json::from_str(&found).unwrap();
+    assert_eq!(hits.len(), 4);
+
+    place.file("bad.toml", &writes("ranking.prompt = \"{query}\""));
+    place.fails(&["check", "bad.toml"], 2, &["labelled.ranking.prompt", "`{text}` 0 times"]);
+    place.file("bad.toml", &writes("ranking = { relevant = \"yes\", other = \"yes\" }"));
+    place.fails(&["run", "bad.toml"], 2, &["begin with the same token"]);
+}

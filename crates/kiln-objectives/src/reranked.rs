@@ -20,6 +20,9 @@ pub enum Reranked {
     /// `ln(1 + exp(other - relevant))` of each other one: RankNet,
     /// <https://doi.org/10.1145/1102351.1102363>.
     Logistic {},
+    /// Each candidate by itself, relevant or not: <https://arxiv.org/abs/1901.04085>. Scores are then
+    /// log-odds, but say less of what is to come first.
+    Pointwise {},
     /// `max(0, margin - relevant + other)` of each other one, with this margin: PROP,
     /// <https://arxiv.org/abs/2010.10137>.
     Hinge(f64),
@@ -68,6 +71,13 @@ impl Reranked {
                 (cross_entropy(scores, first, None).0, (views as f32).ln())
             }
             Self::Logistic {} => (softplus(behind.clone()).mean(), 2f32.ln()),
+            Self::Pointwise {} => {
+                let relevant = softplus(-scores.clone().narrow(1, 0, 1)).sum();
+                let others = softplus(scores.narrow(1, 1, views - 1)).sum();
+                let share = 1.0 / views as f32;
+                let guess = -share * share.ln() - (1.0 - share) * (1.0 - share).ln();
+                ((relevant + others).div_scalar((queries * views) as f64), guess)
+            }
             Self::Hinge(margin) => {
                 (behind.clone().add_scalar(*margin).clamp_min(0.0).mean(), *margin as f32)
             }
@@ -122,6 +132,10 @@ mod tests {
         close(loss(Reranked::default()), softmax / 2.0, 3f32.ln());
         let logistic = (1.0 + e(-1.0)).ln() + (1.0 + e(2.0)).ln() + 2.0 * (1.0 + e(-2.0)).ln();
         close(loss(Reranked::Logistic {}), logistic / 4.0, 2f32.ln());
+        let pointwise = 0.5 * ((1.0 + e(-1.0)).ln() + (1.0 + e(-2.0)).ln() + (1.0 + e(3.0)).ln())
+            + 0.5 * 3.0 * 2f32.ln();
+        let guess = 3f32.ln() - 2.0 / 3.0 * 2f32.ln();
+        close(loss(Reranked::Pointwise {}), pointwise / 3.0, guess);
         close(loss(Reranked::Hinge(1.5)), (0.5 + 3.5) / 4.0, 1.5);
         assert!(Reranked::Hinge(0.0).validate().is_err());
         let mut rng = Seed::new(0).rng();

@@ -3,7 +3,7 @@
 use burn::tensor::{Bool, ElementConversion, Int, Tensor};
 use kiln_core::Backend;
 use kiln_core::{Loss, Sign, Tokens};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Adds what the tokens tell: spread of the representations and dead units.
 ///
@@ -40,7 +40,9 @@ pub fn mean_of<B: Backend, const D: usize>(
     mean.reshape([1; D]).expand(shape)
 }
 
-/// What guessing by frequency would score in cross-entropy: the entropy of the ids counted.
+/// What guessing by frequency would score in cross-entropy: the entropy of what the ids counted were
+/// drawn from. A batch has few of many ids, and its own entropy is far below that one: what it has
+/// not seen is made up for as Chao and Shen do, <https://doi.org/10.1023/A:1026096204727>.
 ///
 /// # Shapes
 /// - ids, ignore: `[rows]`
@@ -51,15 +53,29 @@ pub fn guess_of_ids<B: Backend>(
     let device = ids.device();
     let ignored: Vec<bool> =
         ignore.map(|mask| mask.into_data().iter().collect()).unwrap_or_default();
-    let mut counts: HashMap<i64, f64> = HashMap::new();
+    let mut counts: BTreeMap<i64, f64> = BTreeMap::new();
     for (row, id) in ids.into_data().iter::<i64>().enumerate() {
         if !ignored.get(row).copied().unwrap_or(false) {
             *counts.entry(id).or_default() += 1.0;
         }
     }
-    let total: f64 = counts.values().sum();
-    let entropy: f64 = counts.values().map(|n| -(n / total) * (n / total).ln()).sum();
+    let entropy = entropy_behind(counts.values().copied());
     Tensor::from_floats([entropy.elem::<f32>()], &device)
+}
+
+/// An estimate of the entropy of what was drawn this often, in nats.
+fn entropy_behind(counts: impl Iterator<Item = f64> + Clone) -> f64 {
+    let total: f64 = counts.clone().sum();
+    let once = counts.clone().filter(|&n| n == 1.0).count() as f64;
+    // Had all been seen once, nothing would be covered.
+    let covered = 1.0 - once.min(total - 1.0) / total;
+    counts
+        .map(|n| {
+            let share = covered * n / total;
+            // Over the chance that it was seen at all.
+            -share * share.ln() / (1.0 - (1.0 - share).powf(total))
+        })
+        .sum()
 }
 
 #[cfg(test)]
@@ -99,6 +115,24 @@ mod tests {
         let mean = mean_of(values, Some(ignore)).into_data().to_vec::<f32>().unwrap();
         assert_eq!(mean, [2.0; 3]);
         let ids = Tensor::<B, 1, Int>::from_ints([5, 5, 9, 9], &device);
-        assert!((guess_of_ids(ids, None).into_scalar() - 2f32.ln()).abs() < 1e-6);
+        // Both were seen twice: the chance that one would not be seen is a sixteenth.
+        let expected = 2f32.ln() / (1.0 - 0.5f32.powi(4));
+        assert!((guess_of_ids(ids, None).into_scalar() - expected).abs() < 1e-6);
+        let none = Tensor::<B, 1, Bool>::from_bool([true; 3].into(), &device);
+        let ids = Tensor::<B, 1, Int>::from_ints([1, 2, 3], &device);
+        assert_eq!(guess_of_ids(ids, Some(none)).into_scalar(), 0.0);
+    }
+
+    /// 450 draws of 1000 ids cannot have more than ln 450 of entropy themselves.
+    #[test]
+    fn a_small_batch_tells_of_a_large_vocabulary() {
+        let mut state = 1u64;
+        let mut counts = [0.0; 1000];
+        for _ in 0..450 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            counts[(state >> 33) as usize % 1000] += 1.0;
+        }
+        let estimate = entropy_behind(counts.into_iter().filter(|&n| n > 0.0));
+        assert!((estimate - 1000f64.ln()).abs() < 0.15, "{estimate}");
     }
 }

@@ -86,8 +86,9 @@ struct Tally {
 
 /// What a step gave.
 struct StepDone {
-    /// `None` when the step was skipped.
+    /// `None` when the step was skipped, or counted nothing.
     good: Option<(f64, f64, bool)>,
+    counted: bool,
     examples: usize,
     tokens: usize,
     waited: f64,
@@ -152,8 +153,14 @@ impl Trainer<'_> {
     fn step(&mut self, step: u64, rate: f64) -> Result<StepDone> {
         let micros = self.stage.accumulate.max(1);
         let observe = self.logs_at(step);
-        let mut done =
-            StepDone { good: None, examples: 0, tokens: 0, waited: 0.0, signs: Vec::new() };
+        let mut done = StepDone {
+            good: None,
+            counted: true,
+            examples: 0,
+            tokens: 0,
+            waited: 0.0,
+            signs: vec![],
+        };
         let (mut loss, mut weight) = (0.0, 0.0);
         for micro in 0..micros {
             let report = self.learner.accumulate(step, micro, observe && micro == 0)?;
@@ -167,6 +174,7 @@ impl Trainer<'_> {
             }
         }
         // As the update has it; of a step that counted nothing the loss is zero.
+        done.counted = weight > 0.0 || !loss.is_finite();
         if weight > 0.0 {
             loss /= weight;
         }
@@ -177,7 +185,7 @@ impl Trainer<'_> {
         }
         let update = self.learner.update(rate)?;
         if update.applied {
-            done.good = (weight > 0.0).then_some((loss, update.gradient_norm, update.clipped));
+            done.good = done.counted.then_some((loss, update.gradient_norm, update.clipped));
         } else {
             self.bad_step(step, "gradient")?;
         }
@@ -213,7 +221,12 @@ impl Trainer<'_> {
         done: &StepDone,
         seconds: f64,
     ) -> Result<()> {
-        let Some((loss, gradient_norm, clipped)) = done.good else { return Ok(()) };
+        let Some((loss, gradient_norm, clipped)) = done.good else {
+            let warning = (!done.counted).then(|| vitals.nothing_counted(step)).flatten();
+            return warning.map_or(Ok(()), |warning| {
+                self.logs.warning(&self.stage.name, self.manifest.step, &warning)
+            });
+        };
         // In steps this short, waiting is the cost of handing over, whatever the data.
         let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
         let signs = &done.signs;

@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Readings of a sign that must agree.
 const AGREE: usize = 5;
 
+/// Steps in a row that count nothing before it is said.
+const EMPTY: u64 = 10;
+
 /// Something that is wrong with a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
@@ -60,6 +63,9 @@ pub struct Memory {
     observed: VecDeque<f64>,
     /// The lowest median loss over a window.
     lowest: Option<f64>,
+    /// Steps since one counted something.
+    #[serde(default)]
+    empty: u64,
     warned: BTreeSet<String>,
 }
 
@@ -101,6 +107,7 @@ impl Vitals {
     pub fn observe(&mut self, reading: Reading<'_>) -> Vec<Warning> {
         let window = self.window;
         let memory = &mut self.memory;
+        memory.empty = 0;
         push(&mut memory.losses, reading.loss, window);
         push(&mut memory.norms, reading.gradient_norm, window);
         push(&mut memory.clipped, reading.clipped, window);
@@ -137,6 +144,22 @@ impl Vitals {
             }
         }
         warnings
+    }
+
+    /// Takes in a step that had nothing to predict; tells when that goes on.
+    pub fn nothing_counted(&mut self, step: u64) -> Option<Warning> {
+        self.memory.empty += 1;
+        let steps = self.memory.empty;
+        let new = steps >= EMPTY && self.memory.warned.insert("counted".to_owned());
+        new.then(|| Warning {
+            step,
+            sign: "counted".to_owned(),
+            message: format!("the last {steps} steps had nothing to predict"),
+            cause: "examples lack what the objective asks for, such as labels, questions or \
+                    answers, or it hides too little of them"
+                .to_owned(),
+            key: "objective".to_owned(),
+        })
     }
 
     /// The last readings of a sign, once there are enough of them.

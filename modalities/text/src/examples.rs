@@ -155,7 +155,7 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         examples.iter().map(|example| example.label.as_ref().filter(|_| of_one)).collect();
     let written: Option<Vec<&Vec<u32>>> =
         examples.iter().map(|example| example.written.as_ref()).collect();
-    let start = special.decoder_start.or(special.bos).unwrap_or(pad);
+    let start = special.start();
     TextHostBatch {
         task,
         labels: labels.and_then(|labels| together(&labels, tokens)),

@@ -234,9 +234,10 @@ fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
     tasks.chain(reads_documents(data).then(|| ("packing.length".to_owned(), data.packing.length)))
 }
 
-/// Tokens of what an encoder-decoder writes, with the keys that say so.
+/// Tokens of what an encoder-decoder is taught to write, with the keys that say so.
 fn written(data: &TextData) -> impl Iterator<Item = (String, usize)> {
-    data.tasks().map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
+    let written = data.tasks().filter(|(_, task)| task.train.may_be_written());
+    written.map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
 }
 
 /// Whether documents are learnt from, alone or beside tasks.
@@ -309,6 +310,8 @@ impl Job for TextJob {
         let data = data::open_stage(data, &tasks, tokenizer, batches, self.recipe.data_seed());
         let data = data.map_err(boxed)?;
         let seed = stage_seed(&self.common, stage);
+        let in_words = tasks.iter().find(|task| task.ranks_in_words());
+        let ranking = in_words.map(|task| task.data.ranking.clone());
         let task = TextTask {
             train: data.train,
             shuffle: data.shuffle,
@@ -316,6 +319,7 @@ impl Job for TextJob {
             objective: settings.objective.clone(),
             config: config.clone(),
             tokenizer: data.tokenizer,
+            ranking,
             batch: settings.batch,
         };
         let prepare = Prepare { task, config, stage: settings.common(), seed, start, transfer };

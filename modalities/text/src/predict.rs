@@ -2,6 +2,7 @@
 
 use crate::{
     TextModel,
+    batch::HostText,
     examples::{Example, Labels, TextBatch, collate},
 };
 use kiln_core::{Backend, Loss, StepContext, TokenModel as _, Tokens, View};
@@ -68,6 +69,33 @@ impl<B: Backend> TextModel<B> {
             let scores = self.task_of_texts(task, tokens).unwrap_or_else(|| self.pooled(tokens));
             rows(scores).into_iter().map(Said::Text).collect()
         })
+    }
+
+    /// How much likelier an encoder-decoder begins with the first of two ids than with the second,
+    /// having read each text: the logarithm of their odds. `None` where it does not write.
+    pub fn prefers(
+        &self,
+        texts: &[Example],
+        [first, second]: [u32; 2],
+        device: &B::Device,
+        watch: impl FnMut(usize),
+    ) -> Option<Vec<f32>> {
+        let config = self.config();
+        config.decoder.as_ref().and(config.language.as_ref())?;
+        let start = [config.special.start()];
+        let found = self.each(texts, device, watch, |tokens, _| {
+            let [count, ..] = tokens.dims();
+            let begun = HostText::of(&vec![start; count], 0).upload(&config.embedding, device);
+            let scores = self.write(&begun, tokens, None).and_then(|it| self.scores(it.values));
+            scores.map_or_else(
+                || vec![0.0; count],
+                |scores| {
+                    let column = |id: u32| scores.clone().narrow(2, id as usize, 1);
+                    (column(first) - column(second)).into_data().iter::<f32>().collect()
+                },
+            )
+        });
+        Some(found)
     }
 
     /// One vector of each text, in their order.

@@ -121,6 +121,9 @@ impl TextData {
                     "is a name with other signs than letters, digits, - and _".into(),
                 );
             }
+            if let Err((setting, problem)) = data.ranking.validate() {
+                return wrong(&format!("{key}.ranking.{setting}"), problem);
+            }
             if !is_weight(data.weight) {
                 let problem = format!("is {}; expected 0 or more", data.weight);
                 return wrong(&format!("{key}.weight"), problem);

@@ -102,6 +102,9 @@ pub(crate) fn stage_config(
     if objective.hides_tokens(!tasks.is_empty()) {
         tokenizer.need(Role::Mask, "training on hidden tokens, to stand for them")?;
     }
+    for task in tasks.iter().filter(|task| task.ranks_in_words()) {
+        task.data.ranking.first_ids(tokenizer)?;
+    }
     let denoises = |one: &Objective| matches!(one, Objective::Denoising(_));
     if objective.has(denoises) && config.special.sentinels.is_none() {
         return Err(TokenizerError::NoSentinels.into());

@@ -6,6 +6,7 @@ use crate::{
     embed,
     examples::{Example, TextHostBatch, collate},
     hub,
+    labelled::RankingWords,
     tokenizer::TextTokenizer,
 };
 use burn::module::AutodiffModule;
@@ -32,6 +33,8 @@ pub struct TextTask {
     pub config: TextModelConfig,
     /// How text became ids; written beside the model.
     pub tokenizer: Arc<TextTokenizer>,
+    /// How relevance is said in words, where that is learnt; written beside the model.
+    pub ranking: Option<RankingWords>,
     /// Sequences of a batch.
     pub batch: usize,
 }
@@ -134,6 +137,9 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
     ) -> Result<(), TaskError> {
         model.save(dir)?;
         self.tokenizer.write(dir)?;
+        if let Some(ranking) = &self.ranking {
+            ranking.write(dir)?;
+        }
         let embeds = |one: &Objective| matches!(one, Objective::Paired(_) | Objective::Ranked(_));
         let config = model.config();
         // Other tools then pool as it was trained to; of a layer above the pooling they know nothing.

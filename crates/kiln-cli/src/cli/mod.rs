@@ -156,6 +156,9 @@ pub struct Check {
     /// What to check.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// Only this arm of the recipe, and the ones that it starts from; repeat for several
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
     /// Print the recipe with every default written out, and nothing else
     #[arg(long)]
     pub resolved: bool,

@@ -64,27 +64,38 @@ pub(super) fn baselines(rows: &[ResultRow]) -> Vec<&str> {
     names
 }
 
-/// Results of several runs side by side, named: data set, task, metric, and a column a run. A star
-/// marks the best of each row.
+/// Results of several runs side by side, named: data set, task, metric, a column a run, and the
+/// strongest baseline that any of them was measured beside. A star marks the best of each row.
 pub fn comparison_table(runs: &[(String, Vec<ResultRow>)]) -> String {
+    let rows = || runs.iter().flat_map(|(_, rows)| rows);
+    let baselines = rows().any(|row| !row.baselines.is_empty());
     let mut head: Vec<String> = ["dataset", "task", "metric"].map(Into::into).into();
     head.extend(runs.iter().map(|(name, _)| format!("{name} ")));
+    head.extend(baselines.then(|| "baseline ".to_owned()));
     let mut places: Vec<&ResultRow> = Vec::new();
-    for row in runs.iter().flat_map(|(_, rows)| rows) {
+    for row in rows() {
         if !places.iter().any(|place| is_beside(place, row)) {
             places.push(row);
         }
     }
     let line = |place: &ResultRow| {
-        let value =
-            |rows: &[ResultRow]| rows.iter().find(|row| is_beside(place, row)).map(|row| row.value);
-        let values: Vec<_> = runs.iter().map(|(_, rows)| value(rows)).collect();
         let sign = if higher_is_better(&place.metric) { -1.0 } else { 1.0 };
-        let finite = values.iter().flatten().filter(|value| value.is_finite());
-        let best = finite.map(|value| sign * value).min_by(f64::total_cmp);
+        let mut found: Vec<Option<(String, f64)>> = runs
+            .iter()
+            .map(|(_, rows)| rows.iter().find(|row| is_beside(place, row)))
+            .map(|row| row.map(|row| (String::new(), row.value)))
+            .collect();
+        if baselines {
+            let all = rows().filter(|row| is_beside(place, row)).flat_map(|row| &row.baselines);
+            let finite = all.filter(|(_, value)| value.is_finite());
+            let strongest = finite.min_by(|(_, a), (_, b)| (sign * **a).total_cmp(&(sign * **b)));
+            found.push(strongest.map(|(name, value)| (format!("{name} "), *value)));
+        }
+        let finite = found.iter().flatten().filter(|(_, value)| value.is_finite());
+        let best = finite.map(|(_, value)| sign * value).min_by(f64::total_cmp);
         let mut cells = what_is_measured(place);
-        cells.extend(values.into_iter().map(|value| match value {
-            Some(value) => marked(value, best == Some(sign * value)),
+        cells.extend(found.into_iter().map(|cell| match cell {
+            Some((name, value)) => name + &marked(value, best == Some(sign * value)),
             None => "- ".into(),
         }));
         cells
@@ -238,6 +249,22 @@ biases  0.2500          -  2.500e12  1.500e3       10        4
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let rows = |text: &str| text.lines().skip(2).map(squeezed).collect::<Vec<_>>();
         assert_eq!(rows(&cost_table(&runs)), rows(expected));
+    }
+
+    #[test]
+    fn arms_stand_beside_the_strongest_baseline() {
+        let runs = [
+            ("a".to_owned(), vec![row("mse", 0.5, &[("naive", 0.6), ("theta", 0.55)])]),
+            ("b".to_owned(), vec![row("mse", 0.7, &[("naive", 0.6)]), row("mae", 0.2, &[])]),
+        ];
+        let expected = "\
+dataset     task         metric       a        b       baseline
+──────────  ───────────  ──────  ───────  ───────  ─────────────
+ETTh1 test  forecast-96  mse     0.5000*  0.7000   theta 0.5500
+ETTh1 test  forecast-96  mae           -  0.2000*             -
+* best of its row
+";
+        assert_eq!(comparison_table(&runs), expected);
     }
 
     #[test]

@@ -140,3 +140,14 @@ fn a_short_stage_is_left_alone_and_last_readings_are_kept() {
     }
     assert_eq!(vitals.last()["guess_loss"], 1.0);
 }
+
+#[test]
+fn ten_steps_without_anything_to_predict_are_told_once() {
+    let mut vitals = Vitals::new(1000, 20, "adamw", Memory::default());
+    let count = |vitals: &mut Vitals, steps: u64| -> Vec<u64> {
+        (0..steps).filter_map(|step| vitals.nothing_counted(step)).map(|w| w.step).collect()
+    };
+    assert!(count(&mut vitals, 9).is_empty());
+    vitals.observe(healthy(0).0);
+    assert_eq!(count(&mut vitals, 30), [9]);
+}

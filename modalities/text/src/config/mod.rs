@@ -135,9 +135,9 @@ impl TextModelConfig {
         self.task.iter().map(|head| (None, head)).chain(named)
     }
 
-    /// Whether its head says a number of a text or two: a cross-encoder.
-    pub fn ranks(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.kind == TaskKind::Numbers(1))
+    /// Whether its head for a task says a number of a text or two: a cross-encoder.
+    pub fn ranks(&self, task: Option<&str>) -> bool {
+        self.head(task).is_some_and(|head| head.kind == TaskKind::Numbers(1))
     }
 
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside

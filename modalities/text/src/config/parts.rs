@@ -263,6 +263,11 @@ pub struct SpecialIds {
 }
 
 impl SpecialIds {
+    /// What stands before all that an encoder-decoder writes.
+    pub fn start(&self) -> u32 {
+        self.decoder_start.or(self.bos).or(self.pad).unwrap_or(0)
+    }
+
     /// The ids that stand for what was taken out of a text, in the order of their use.
     pub fn sentinels(&self) -> Vec<u32> {
         match self.sentinels {

@@ -1,9 +1,15 @@
 //! How relevant texts are to a query, each read together with it: cross-encoders,
-//! <https://arxiv.org/abs/1901.04085>.
+//! <https://arxiv.org/abs/1901.04085>, and encoder-decoders that say it in words,
+//! <https://arxiv.org/abs/2003.06713>.
 
 use super::EmbedError;
 use crate::{
-    TextModel, labelled::Encoder, metrics::rank, opened, predict::Said, tokenizer::TextTokenizer,
+    TextModel,
+    labelled::{Encoder, RankingWords},
+    metrics::rank,
+    opened,
+    predict::Said,
+    tokenizer::TextTokenizer,
 };
 use kiln_core::Backend;
 use std::{path::Path, sync::Arc};
@@ -16,36 +22,82 @@ const LONGEST: usize = 512;
 pub struct Reranker<B: Backend> {
     model: TextModel<B>,
     encoder: Encoder,
+    /// The words in which it says so, and their first ids; none where its head says a number.
+    words: Option<(RankingWords, [u32; 2])>,
     device: B::Device,
 }
 
 impl<B: Backend> Reranker<B> {
-    /// Of a model with a head that says one number, reading so many tokens at most.
+    /// Of a model with a head that says one number for the encoder's task, or of one that writes
+    /// `words`.
     ///
     /// # Errors
-    /// When the model has no such head.
+    /// When the model can do neither, or the words begin alike.
     pub fn new(
+        model: TextModel<B>,
+        encoder: Encoder,
+        words: Option<RankingWords>,
+        device: &B::Device,
+    ) -> Result<Self, EmbedError> {
+        let config = model.config();
+        let words = if config.ranks(encoder.task()) {
+            None
+        } else {
+            let writes = config.decoder.is_some() && config.language.is_some();
+            let words = words.filter(|_| writes).ok_or(EmbedError::NoRanking)?;
+            let ids = words.first_ids(encoder.tokenizer())?;
+            Some((words, ids))
+        };
+        Ok(Self { model, encoder, words, device: device.clone() })
+    }
+
+    /// The same of the model of a directory, reading so many tokens at most.
+    ///
+    /// # Errors
+    /// As [`Reranker::new`] has them, and when the directory's `ranking.json` cannot be read.
+    pub fn of_dir(
+        dir: &Path,
         model: TextModel<B>,
         tokenizer: Arc<TextTokenizer>,
         longest: Option<usize>,
         device: &B::Device,
     ) -> Result<Self, EmbedError> {
-        if !model.config().ranks() {
-            return Err(EmbedError::NoRanking);
-        }
         let most = model.config().longest();
         let longest = longest.or(most).unwrap_or(LONGEST).min(most.unwrap_or(usize::MAX));
-        let encoder = Encoder::new(tokenizer, longest);
-        Ok(Self { model, encoder, device: device.clone() })
+        Self::new(model, Encoder::new(tokenizer, longest), RankingWords::read(dir)?, device)
     }
 
     /// Reads a model directory.
     ///
     /// # Errors
-    /// When it cannot be read, or its model has no such head.
+    /// When it cannot be read, or its model cannot rank.
     pub fn load(dir: &Path, device: &B::Device) -> Result<Self, EmbedError> {
         let (tokenizer, model) = opened::open::<B>(dir, device)?;
-        Self::new(model, Arc::new(tokenizer), None, device)
+        Self::of_dir(dir, model, Arc::new(tokenizer), None, device)
+    }
+
+    /// How relevant each text is to its query; of words the logarithm of their odds. `watch` hears
+    /// how many more are done.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn scores(
+        &self,
+        pairs: &[(&str, &str)],
+        watch: impl FnMut(usize),
+    ) -> Result<Vec<f32>, EmbedError> {
+        let (model, encoder) = (&self.model, &self.encoder);
+        let read = |(query, text): &(&str, &str)| match &self.words {
+            Some((words, _)) => encoder.asked(words, query, text),
+            None => encoder.text(query, Some(text)),
+        };
+        let read = pairs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        match &self.words {
+            Some((_, ids)) => {
+                model.prefers(&read, *ids, &self.device, watch).ok_or(EmbedError::NoRanking)
+            }
+            None => Ok(model.say(&read, &self.device, watch).iter().map(Said::number).collect()),
+        }
     }
 
     /// The order of texts, the most relevant first: scores and places. `watch` hears how many more
@@ -59,10 +111,8 @@ impl<B: Backend> Reranker<B> {
         texts: &[T],
         watch: impl FnMut(usize),
     ) -> Result<Vec<(f32, usize)>, EmbedError> {
-        let read = texts.iter().map(|text| self.encoder.text(query, Some(text.as_ref())));
-        let read = read.collect::<Result<Vec<_>, _>>()?;
-        let said = self.model.say(&read, &self.device, watch);
-        let scores: Vec<f32> = said.iter().map(Said::number).collect();
+        let pairs: Vec<_> = texts.iter().map(|text| (query, text.as_ref())).collect();
+        let scores = self.scores(&pairs, watch)?;
         Ok(rank(&scores).into_iter().map(|at| (scores[at], at)).collect())
     }
 }

@@ -3,10 +3,10 @@
 use super::{Subject, retrieval::mean};
 use crate::{
     bm25::Bm25,
+    embed::Reranker,
     examples::Example,
-    labelled::{Row, Rows},
+    labelled::{LabelledTask, Row, Rows},
     metrics::{Gain, Ranked, rank},
-    predict::Said,
 };
 use kiln_core::{Backend, LossMean};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
@@ -69,14 +69,16 @@ impl<B: Backend> Subject<'_, B> {
     }
 
     /// Candidates of a query: whether the one that answers it is said to be the most relevant.
-    pub(super) fn candidates(
-        &self,
-        rows: &Rows,
-        examples: &[Example],
-    ) -> Result<Vec<ResultRow>, TaskError> {
-        let each = examples.iter().flat_map(|one| std::iter::once(one).chain(&one.others));
-        let said = self.said(&each.cloned().collect::<Vec<_>>());
-        let mut said = said.iter().map(Said::number);
+    pub(super) fn candidates(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
+        let rows = &task.rows;
+        let in_words = task.ranks_in_words().then(|| task.data.ranking.clone());
+        let encoder = task.encoder(self.tokenizer);
+        let reranker = Reranker::new(self.model.clone(), encoder, in_words, self.device)?;
+        let pairs: Vec<(&str, &str)> = rows.test.iter().flat_map(Row::candidates).collect();
+        let progress = Progress::new(&self.evaluation.name, pairs.len(), "pairs");
+        let scores = reranker.scores(&pairs, |more| progress.advance(more))?;
+        progress.finish();
+        let mut said = scores.into_iter();
         // Words of a query and of what is looked through, whichever of both there are several of.
         let words = Bm25::new(rows.test.iter().flat_map(|row| match row {
             Row::Queries(row) => vec![&row.anchor[..]],

@@ -91,7 +91,7 @@ impl<B: Backend> Subject<'_, B> {
         let denoising = Denoising::default();
         let objective = Objective::Denoising(denoising.clone());
         // What is written, after the token that the decoder begins with.
-        let start = special.decoder_start.or(special.bos).or(special.pad).unwrap_or(0);
+        let start = special.start();
         let written = |batch: &TextBatch<B>, rng: &mut Rng| {
             let sequences = self.model.sequences(batch).unwrap_or_default();
             let layout = self.model.layout(batch);

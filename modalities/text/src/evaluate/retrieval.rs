@@ -5,6 +5,7 @@ use super::Subject;
 use crate::{
     bm25::Bm25,
     embed::{Embedder, Prompt, Request, Reranker, search::best},
+    labelled::RankingWords,
     metrics::{Gain, Ranked, rank},
     recipe::RetrievalEvaluation,
 };
@@ -43,7 +44,8 @@ impl<B: Backend> Subject<'_, B> {
         let all = data.documents.len();
         let any = || sample(&mut rng, all, all.min(DEPTH)).into_vec();
         let any: Vec<Order> = std::iter::repeat_with(any).take(data.queries.len()).collect();
-        let model = if self.model.config().ranks() {
+        let in_words = RankingWords::read(self.dir)?.is_some();
+        let model = if self.model.config().ranks(None) || in_words {
             self.reranked(&data, &words, settings)?
         } else {
             self.nearest(&data, settings)?
@@ -115,7 +117,7 @@ impl<B: Backend> Subject<'_, B> {
         settings: &RetrievalEvaluation,
     ) -> Result<Vec<Order>, TaskError> {
         let (model, tokenizer) = (self.model.clone(), self.tokenizer.clone());
-        let reranker = Reranker::new(model, tokenizer, settings.length, self.device)?;
+        let reranker = Reranker::of_dir(self.dir, model, tokenizer, settings.length, self.device)?;
         let pairs = orders.iter().map(|order| order.len().min(settings.reranked)).sum();
         let progress = Progress::new(&self.evaluation.name, pairs, "pairs");
         let mut found = Vec::with_capacity(orders.len());

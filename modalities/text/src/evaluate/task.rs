@@ -71,17 +71,17 @@ impl<B: Backend> Subject<'_, B> {
             Aim::Head(TaskKind::Tags(_), labels) => self.tags(task, labels),
             Aim::Head(TaskKind::Order, _) => self.ordered(task),
             Aim::Head(kind, labels) => {
-                let examples = examples()?;
-                if let Some(Row::Triplet(_) | Row::Queries(_)) = rows.test.first() {
-                    return self.candidates(rows, &examples);
+                if rows.test.first().is_some_and(Row::is_asked) {
+                    return self.candidates(task);
                 }
-                let found = self.said(&examples);
+                let found = self.said(&examples()?);
                 match kind {
                     TaskKind::Numbers(_) => self.numbers(rows, &found),
                     TaskKind::Labels(count) => self.several(rows, labels, *count, &found),
                     _ => self.classes(rows, labels, &found),
                 }
             }
+            Aim::Write if task.ranks_in_words() => self.candidates(task),
             Aim::Write => self.written(task, settings),
             Aim::Alike => self.alike(rows, &examples()?),
             Aim::Answer => {

@@ -192,9 +192,8 @@ impl<'a, B: Backend> Writer<'a, B> {
         }
         let (rows, pad, memory) = if config.decoder.is_some() {
             let text = HostText::of(&prompts, filler).upload(&config.embedding, device);
-            let start = special.decoder_start.or(special.bos).unwrap_or(filler);
             let memory = model.encode_text(&text);
-            (vec![vec![start]; prompts.len()], vec![0; prompts.len()], Some(memory))
+            (vec![vec![special.start()]; prompts.len()], vec![0; prompts.len()], Some(memory))
         } else {
             let pad: Vec<usize> = prompts.iter().map(|prompt| found - prompt.len()).collect();
             let padded = prompts.iter().zip(&pad).map(|(prompt, pad)| {

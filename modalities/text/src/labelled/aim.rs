@@ -74,7 +74,10 @@ impl Aim {
                     )
                 }
             }
-            (Objective::Supervised(_), Row::Conversation(_)) if writes => Ok(Self::Write),
+            (
+                Objective::Supervised(_),
+                Row::Conversation(_) | Row::Triplet(_) | Row::Queries(_),
+            ) if writes => Ok(Self::Write),
             (Objective::Supervised(_), Row::Labelled(_) | Row::Pair(_)) => {
                 let label = |row| Row::labelled(row).map(|(.., label)| label);
                 let named = named(names, || Labels::of_labels(rows.iter().filter_map(label)))?;

@@ -62,6 +62,16 @@ impl Encoder {
         Self { task: name.map(Into::into), ..self }
     }
 
+    /// How texts become ids.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// The task that examples are of, where it has a name.
+    pub fn task(&self) -> Option<&str> {
+        self.task.as_deref()
+    }
+
     /// One text, or two as one sequence, cut where it is too long: the longer of two first.
     ///
     /// # Errors
@@ -166,9 +176,14 @@ impl Encoder {
             }
             (Aim::Head(_, _), Row::Question(question)) => Ok(self.answers(question)?),
             (Aim::Head(_, _), Row::Triplet(_) | Row::Queries(_)) => {
-                let mut read = self.candidates(row)?.into_iter();
+                let read = row.candidates().into_iter();
+                let read = read.map(|(query, text)| self.text(query, Some(text)));
+                let mut read = read.collect::<Result<Vec<_>, _>>()?.into_iter();
                 let first = read.next().ok_or(EncodeError::Kind(number))?;
                 one(Example { others: read.collect(), ..first })
+            }
+            (Aim::Write, row) if row.is_asked() => {
+                Ok(self.said(&data.ranking, row, data.written)?)
             }
             (Aim::Write, row) => {
                 let (read, write) = row.read_and_written().ok_or(EncodeError::Kind(number))?;
@@ -210,22 +225,18 @@ impl Encoder {
         }
     }
 
-    /// A query with each of its candidates, the query first.
-    fn candidates(&self, row: &Row) -> Result<Vec<Example>, TokenizerError> {
-        let Some((text, others)) = row.halves() else { return Ok(Vec::new()) };
-        let asks = matches!(row, Row::Queries(_));
-        let read =
-            |other| if asks { self.text(other, Some(text)) } else { self.text(text, Some(other)) };
-        others.into_iter().map(read).collect()
-    }
-
     /// What an encoder-decoder reads and writes.
     fn written(&self, read: &str, write: &str, most: usize) -> Result<Example, TokenizerError> {
-        let mut ids = self.tokenizer.encode(write, false)?.get_ids().to_vec();
+        Ok(Example { written: Some(self.ids_to_write(write, most)?), ..self.text(read, None)? })
+    }
+
+    /// What is to be written, with its end, `most` tokens at most.
+    pub(super) fn ids_to_write(&self, text: &str, most: usize) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = self.tokenizer.encode(text, false)?.get_ids().to_vec();
         let end = self.tokenizer.end();
         ids.truncate(most.saturating_sub(usize::from(end.is_some())));
         ids.extend(end);
-        Ok(Example { written: Some(ids), ..self.text(read, None)? })
+        Ok(ids)
     }
 
     /// A conversation of which the assistant's part counts; what is too long loses its end.

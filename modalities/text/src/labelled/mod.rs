@@ -11,6 +11,7 @@ mod encode;
 mod pieces;
 mod retrieval;
 mod room;
+mod words;
 
 pub use aim::Aim;
 pub(crate) use chat::with_template;
@@ -20,6 +21,7 @@ pub use derived::{Derived, DerivedTask, Shuffled};
 pub use encode::{EncodeError, Encoder};
 pub use pieces::{Piece, Words};
 pub use retrieval::{JudgedQueries, RetrievalSource, StoryRetrieval};
+pub use words::RankingWords;
 
 use crate::{sources::StageDataError, tokenizer::TextTokenizer};
 use kiln_core::Seed;
@@ -65,6 +67,10 @@ pub struct LabelledData {
     /// What an encoder-decoder reads before each text, such as `translate English to Chinese: `.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
+    /// What an encoder-decoder reads of a query and a text, and writes of them, where it learns of
+    /// triplets or judged queries which texts are relevant (monoT5).
+    #[serde(default, skip_serializing_if = "RankingWords::is_default")]
+    pub ranking: RankingWords,
     /// What is said before texts with grades of how good they are, for `graded`; when models are
     /// measured, of all that they are good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,6 +238,18 @@ impl Row {
         }
     }
 
+    /// A query with each of its candidates, the relevant one first.
+    pub fn candidates(&self) -> Vec<(&str, &str)> {
+        let Some((text, others)) = self.halves() else { return Vec::new() };
+        let asks = matches!(self, Self::Queries(_));
+        others.into_iter().map(|other| if asks { (other, text) } else { (text, other) }).collect()
+    }
+
+    /// Whether it is a query and what may answer it.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, Self::Triplet(_) | Self::Queries(_))
+    }
+
     /// The number that a text is labelled with.
     pub fn grade(&self) -> Option<f64> {
         match self.labelled()? {
@@ -255,6 +273,20 @@ impl Row {
 }
 
 impl LabelledSource {
+    /// Whether its rows may have something that an encoder-decoder can be taught to write.
+    pub fn may_be_written(&self) -> bool {
+        match self {
+            Self::Stories(story) => matches!(
+                story.task,
+                StoryTaskKind::Translation
+                    | StoryTaskKind::Conversations
+                    | StoryTaskKind::Paraphrase(_)
+            ),
+            Self::Texts(_) | Self::Tagged(_) | Self::Questions(_) | Self::Preferences(_) => false,
+            _ => true,
+        }
+    }
+
     /// All examples.
     ///
     /// # Errors
@@ -362,6 +394,11 @@ impl<'a> LabelledTask<'a> {
         let aim = aim(&rows.train);
         let aim = aim.map_err(|problem| StageDataError::Aim(task_key(name), problem))?;
         Ok(Self { name, data, rows, aim })
+    }
+
+    /// Whether an encoder-decoder learns of it to say which texts are relevant.
+    pub fn ranks_in_words(&self) -> bool {
+        self.aim == Aim::Write && self.rows.train.first().is_some_and(Row::is_asked)
     }
 
     /// What makes its examples.

@@ -60,6 +60,14 @@ pub enum TokenizerError {
         /// How many sentinels.
         sentinels: usize,
     },
+    /// Two words that cannot be told apart where one begins to write.
+    #[error("`ranking`: {relevant:?} and {other:?} begin with the same token; give other words")]
+    SameWords {
+        /// What is written of relevant texts.
+        relevant: String,
+        /// What is written of others.
+        other: String,
+    },
     /// A special token that no token of the vocabulary is.
     #[error("{}: `{}` is `{token}`, which the vocabulary lacks", path.display(), role.key())]
     UnknownSpecial {

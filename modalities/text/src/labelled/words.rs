@@ -1,0 +1,210 @@
+//! Relevance said in words, as monoT5 says it, <https://arxiv.org/abs/2003.06713>: an
+//! encoder-decoder reads a query with a text, and writes one of two words.
+
+use super::{Row, encode::Encoder};
+use crate::{
+    examples::Example,
+    tokenizer::{TextTokenizer, TokenizerError},
+};
+use kiln_hub::{
+    HubError,
+    model_dir::{read_json, write_json},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The file of a model directory that tells how its model ranks.
+const FILE: &str = "ranking.json";
+const QUERY: &str = "{query}";
+const TEXT: &str = "{text}";
+
+/// What an encoder-decoder reads of a query and a text, and what it writes of them; monoT5's if
+/// nothing is said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RankingWords {
+    /// What is read, with `{query}` and `{text}` in it.
+    pub prompt: String,
+    /// What is written of a text that answers the query.
+    pub relevant: String,
+    /// What is written of another.
+    pub other: String,
+}
+
+impl Default for RankingWords {
+    fn default() -> Self {
+        Self {
+            prompt: format!("Query: {QUERY} Document: {TEXT} Relevant:"),
+            relevant: "true".into(),
+            other: "false".into(),
+        }
+    }
+}
+
+impl RankingWords {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Which setting makes no sense, and why.
+    pub(crate) fn validate(&self) -> Result<(), (&'static str, String)> {
+        for name in [QUERY, TEXT] {
+            let found = self.prompt.matches(name).count();
+            if found != 1 {
+                return Err(("prompt", format!("has `{name}` {found} times; expected once")));
+            }
+        }
+        if self.relevant.trim().is_empty() || self.other.trim().is_empty() {
+            return Err(("relevant", "or `other` is empty; expected a word each".into()));
+        }
+        Ok(())
+    }
+
+    /// What a model directory says; `None` where it says nothing.
+    ///
+    /// # Errors
+    /// When the file is there and holds something else.
+    pub fn read(dir: &Path) -> Result<Option<Self>, HubError> {
+        let path = dir.join(FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let words: Self = read_json(&path)?;
+        words.validate().map_err(|(key, problem)| HubError::Config {
+            path,
+            cause: format!("`{key}` {problem}"),
+        })?;
+        Ok(Some(words))
+    }
+
+    /// Says it in a model directory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<(), HubError> {
+        write_json(&dir.join(FILE), self)
+    }
+
+    /// The first ids of both words.
+    ///
+    /// # Errors
+    /// When the tokenizer fails, or they begin alike.
+    pub fn first_ids(&self, tokenizer: &TextTokenizer) -> Result<[u32; 2], TokenizerError> {
+        let first = |word: &str| -> Result<Option<u32>, TokenizerError> {
+            Ok(tokenizer.encode(word, false)?.get_ids().first().copied())
+        };
+        match [first(&self.relevant)?, first(&self.other)?] {
+            [Some(one), Some(other)] if one != other => Ok([one, other]),
+            _ => {
+                let [relevant, other] = [&self.relevant, &self.other].map(Clone::clone);
+                Err(TokenizerError::SameWords { relevant, other })
+            }
+        }
+    }
+
+    /// What is read of both, and the bytes of it that are the text.
+    fn filled(&self, query: &str, text: &str) -> (String, std::ops::Range<usize>) {
+        // The names are where they stand in the prompt, whatever stands in the query.
+        let (before, after) = self.prompt.split_once(TEXT).unwrap_or((&self.prompt, ""));
+        let [before, after] = [before, after].map(|part| part.replacen(QUERY, query, 1));
+        let place = before.len()..before.len() + text.len();
+        (before + text + &after, place)
+    }
+}
+
+impl Encoder {
+    /// A query and a text as a model reads them that ranks by words; where that is too long, the
+    /// text loses its end.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn asked(
+        &self,
+        words: &RankingWords,
+        query: &str,
+        text: &str,
+    ) -> Result<Example, TokenizerError> {
+        let (read, place) = words.filled(query, text);
+        let tokens = self.tokens(&read, None)?;
+        let offsets = tokens.encoding().get_offsets();
+        let of_text = |token: &usize| {
+            let (from, to) = offsets[*token];
+            from < to && place.start <= from && to <= place.end
+        };
+        let over = tokens.len().saturating_sub(self.length);
+        let lost: Vec<usize> =
+            tokens.of(0).iter().copied().filter(of_text).rev().take(over).collect();
+        let mut chosen: Vec<usize> =
+            (0..tokens.len()).filter(|token| !lost.contains(token)).collect();
+        chosen.truncate(self.length);
+        Ok(self.example(&tokens, &chosen))
+    }
+
+    /// A query with each of its candidates, and what is to be written of them.
+    pub(super) fn said(
+        &self,
+        words: &RankingWords,
+        row: &Row,
+        most: usize,
+    ) -> Result<Vec<Example>, TokenizerError> {
+        let one = |(at, (query, text)): (usize, (&str, &str))| {
+            let word = if at == 0 { &words.relevant } else { &words.other };
+            let written = Some(self.ids_to_write(word, most)?);
+            Ok(Example { written, ..self.asked(words, query, text)? })
+        };
+        row.candidates().into_iter().enumerate().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::{Model, TokenizerSpec};
+    use std::sync::Arc;
+
+    fn encoder(length: usize) -> Encoder {
+        let tokenizer = TokenizerSpec::new(Model::Bytes {});
+        let tokenizer = tokenizer.train(std::iter::empty(), &mut |_| {}).unwrap();
+        Encoder::new(Arc::new(tokenizer), length)
+    }
+
+    #[test]
+    fn only_the_text_is_cut() {
+        let words = RankingWords { prompt: "{query}|{text}|?".into(), ..RankingWords::default() };
+        let read = |length: usize, query: &str, text: &str| {
+            let encoder = encoder(length);
+            let ids = encoder.asked(&words, query, text).unwrap().ids;
+            encoder.tokenizer.decode(&ids, true).unwrap()
+        };
+        let all = encoder(100).asked(&words, "who", "the miller").unwrap().ids.len();
+        assert_eq!(read(all, "who", "the miller"), "who|the miller|?");
+        assert_eq!(read(all - 7, "who", "the miller"), "who|the|?");
+        // Names within what is filled in are no names.
+        assert_eq!(read(100, "{text}", "{query}"), "{text}|{query}|?");
+        assert_eq!(encoder(4).asked(&words, "who", "the miller").unwrap().ids.len(), 4);
+    }
+
+    #[test]
+    fn directories_say_how_their_models_rank() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RankingWords::read(dir.path()).unwrap(), None);
+        let words = RankingWords { relevant: "yes".into(), ..RankingWords::default() };
+        words.write(dir.path()).unwrap();
+        assert_eq!(RankingWords::read(dir.path()).unwrap(), Some(words.clone()));
+        RankingWords { prompt: "{query}".into(), ..words }.write(dir.path()).unwrap();
+        let error = RankingWords::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("`prompt` has `{text}` 0 times"), "{error}");
+    }
+
+    #[test]
+    fn words_have_to_begin_differently() {
+        let ids = |relevant: &str, other: &str| {
+            let [relevant, other] = [relevant, other].map(Into::into);
+            let words = RankingWords { relevant, other, ..RankingWords::default() };
+            words.first_ids(&encoder(9).tokenizer)
+        };
+        assert!(ids("true", "false").is_ok_and(|[one, other]| one != other));
+        assert!(matches!(ids("true", "tame"), Err(TokenizerError::SameWords { .. })));
+    }
+}
