@@ -184,5 +184,5 @@ fn encoder_decoders_rank_in_words() {
     place.file("bad.toml", &writes("ranking.prompt = \"{query}\""));
     place.fails(&["check", "bad.toml"], 2, &["labelled.ranking.prompt", "`{text}` 0 times"]);
     place.file("bad.toml", &writes("ranking = { relevant = \"yes\", other = \"yes\" }"));
-    place.fails(&["run", "bad.toml"], 2, &["begin with the same token"]);
+    place.fails(&["run", "bad.toml", "--dir", "runs/bad"], 2, &["begin with the same token"]);
 }

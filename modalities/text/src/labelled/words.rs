@@ -128,13 +128,19 @@ impl Encoder {
         let (read, place) = words.filled(query, text);
         let tokens = self.tokens(&read, None)?;
         let offsets = tokens.encoding().get_offsets();
-        let of_text = |token: &usize| {
-            let (from, to) = offsets[*token];
+        let within = |token: &&usize| {
+            let (from, to) = offsets[**token];
             from < to && place.start <= from && to <= place.end
         };
+        // Tokens that stand for no bytes, such as spaces that were trimmed, belong to those around.
+        let own = tokens.of(0);
+        let [first, last] = [own.iter().find(within), own.iter().rfind(within)];
+        let of_text = match (first, last) {
+            (Some(first), Some(last)) => *first..*last + 1,
+            _ => 0..0,
+        };
         let over = tokens.len().saturating_sub(self.length);
-        let lost: Vec<usize> =
-            tokens.of(0).iter().copied().filter(of_text).rev().take(over).collect();
+        let lost = of_text.end - over.min(of_text.len())..of_text.end;
         let mut chosen: Vec<usize> =
             (0..tokens.len()).filter(|token| !lost.contains(token)).collect();
         chosen.truncate(self.length);
