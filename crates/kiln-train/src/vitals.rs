@@ -131,35 +131,28 @@ impl Vitals {
             self.rising(),
             self.starving(),
         ];
-        let mut warnings = Vec::new();
-        for (sign, message, cause, key) in found.into_iter().flatten() {
-            if self.memory.warned.insert(sign.to_owned()) {
-                warnings.push(Warning {
-                    step: reading.step,
-                    sign: sign.to_owned(),
-                    message,
-                    cause: cause.to_owned(),
-                    key,
-                });
-            }
-        }
-        warnings
+        let found = found.into_iter().flatten();
+        found.filter_map(|finding| self.newly(reading.step, finding)).collect()
     }
 
     /// Takes in a step that had nothing to predict; tells when that goes on.
     pub fn nothing_counted(&mut self, step: u64) -> Option<Warning> {
         self.memory.empty += 1;
         let steps = self.memory.empty;
-        let new = steps >= EMPTY && self.memory.warned.insert("counted".to_owned());
-        new.then(|| Warning {
-            step,
-            sign: "counted".to_owned(),
-            message: format!("the last {steps} steps had nothing to predict"),
-            cause: "examples lack what the objective asks for, such as labels, questions or \
-                    answers, or it hides too little of them"
-                .to_owned(),
-            key: "objective".to_owned(),
-        })
+        if steps < EMPTY {
+            return None;
+        }
+        let message = format!("the last {steps} steps had nothing to predict");
+        let cause = "examples lack what the objective asks for, such as labels, questions or \
+                     answers, or it hides too little of them";
+        self.newly(step, ("counted", message, cause, "objective".to_owned()))
+    }
+
+    /// What was found as a warning, if it is the first of its sign.
+    fn newly(&mut self, step: u64, (sign, message, cause, key): Finding) -> Option<Warning> {
+        let new = self.memory.warned.insert(sign.to_owned());
+        let (sign, cause) = (sign.to_owned(), cause.to_owned());
+        new.then_some(Warning { step, sign, message, cause, key })
     }
 
     /// The last readings of a sign, once there are enough of them.
