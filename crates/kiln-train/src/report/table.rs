@@ -261,7 +261,7 @@ biases  0.2500          -  2.500e12  1.500e3       10        4
 dataset     task         metric       a        b       baseline
 ──────────  ───────────  ──────  ───────  ───────  ─────────────
 ETTh1 test  forecast-96  mse     0.5000*  0.7000   theta 0.5500
-ETTh1 test  forecast-96  mae          -   0.2000*            -
+ETTh1 test  forecast-96  mae          -   0.2000*             -
 * best of its row
 ";
         assert_eq!(comparison_table(&runs), expected);
