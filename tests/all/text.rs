@@ -82,6 +82,24 @@ fn from_a_recipe_to_new_text() {
 }
 
 #[test]
+fn a_model_brings_its_tokenizer() {
+    let place = Place::new();
+    let recipe =
+        RECIPE[..RECIPE.find("[[evaluation]]").unwrap()].replace("steps = 60", "steps = 3");
+    place.file("tiny.toml", &recipe);
+    place.succeeds(&["run", "tiny.toml"]);
+    let next = recipe
+        .replace("name = \"tiny\"", "name = \"next\"")
+        .replace("tokenizer.train.model.byte-bpe.vocabulary = 400\n", "");
+    place.file("next.toml", &next);
+    place.fails(&["check", "next.toml"], 2, &["`data.tokenizer` is missing"]);
+    place.file("next.toml", &next.replace("[[stage]]", "[[stage]]\ninit.model = \"runs/tiny\""));
+    place.succeeds(&["check", "next.toml"]);
+    place.succeeds(&["run", "next.toml"]);
+    assert!(place.succeeds(&["inspect", "runs/next"]).contains("400 tokens"));
+}
+
+#[test]
 fn masked_training_hides_whole_words() {
     let place = Place::new();
     let masked = RECIPE

@@ -11,14 +11,26 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub(crate) enum Layout {
     /// Several as one, their rows below each other.
-    Fused { theirs: Regex, joined: &'static str, parts: &'static [&'static str] },
+    Fused { theirs: Regex, joined: &'static str, parts: Vec<(&'static str, Part)> },
     /// As `[in, out]`.
     Transposed { theirs: Regex },
 }
 
 impl Layout {
-    pub(crate) fn fused(joined: &'static str, parts: &'static [&'static str]) -> Result<Self> {
-        Ok(Self::Fused { theirs: segment(joined)?, joined, parts })
+    /// In each of `groups` groups so many blocks of the `first` part, and one of each other.
+    pub(crate) fn fused(
+        joined: &'static str,
+        parts: &'static [&'static str],
+        groups: usize,
+        first: usize,
+    ) -> Result<Self> {
+        let of = first.saturating_add(parts.len().saturating_sub(1));
+        let parts = parts.iter().enumerate().map(|(number, name)| {
+            let (begin, count) =
+                if number == 0 { (0, first) } else { (first.saturating_add(number - 1), 1) };
+            (*name, Part { begin, count, of, groups })
+        });
+        Ok(Self::Fused { theirs: segment(joined)?, joined, parts: parts.collect() })
     }
 
     pub(crate) fn transposed(theirs: &'static str) -> Result<Self> {
@@ -31,10 +43,10 @@ impl Layout {
             Self::Transposed { theirs } => transpose_all(theirs, weights),
             Self::Fused { theirs, parts, .. } => {
                 for (name, whole) in take(theirs, weights) {
-                    for (part, split) in parts.iter().zip(split(&name, whole, parts.len())?) {
-                        let part = format!("${{1}}{part}${{2}}");
-                        let part = theirs.replace(&name, part.as_str()).into_owned();
-                        weights.tensors.insert(part, split);
+                    for (ours, part) in parts {
+                        let ours = format!("${{1}}{ours}${{2}}");
+                        let ours = theirs.replace(&name, ours.as_str()).into_owned();
+                        weights.tensors.insert(ours, part.split(&name, &whole)?);
                     }
                 }
                 Ok(())
@@ -47,13 +59,13 @@ impl Layout {
         match self {
             Self::Transposed { theirs } => place.transposed |= theirs.is_match(&place.theirs),
             Self::Fused { joined, parts, .. } => {
-                for (number, part) in parts.iter().enumerate() {
+                for (ours, part) in parts {
                     // Known to be a pattern: the layout was made of it.
-                    let Ok(pattern) = segment(part) else { continue };
+                    let Ok(pattern) = segment(ours) else { continue };
                     if pattern.is_match(&place.theirs) {
                         let whole = format!("${{1}}{joined}${{2}}");
                         place.theirs = pattern.replace(&place.theirs, whole.as_str()).into_owned();
-                        place.part = Some((number, parts.len()));
+                        place.part = *part;
                         return;
                     }
                 }
@@ -66,17 +78,17 @@ impl Layout {
         match self {
             Self::Transposed { theirs } => transpose_all(theirs, weights),
             Self::Fused { joined, parts, .. } => {
-                let mut wholes: BTreeMap<String, Vec<Weight>> = BTreeMap::new();
-                for part in *parts {
-                    let pattern = segment(part)?;
+                let mut wholes: BTreeMap<String, Vec<(Part, Weight)>> = BTreeMap::new();
+                for (ours, part) in parts {
+                    let pattern = segment(ours)?;
                     for (name, weight) in take(&pattern, weights) {
                         let whole = format!("${{1}}{joined}${{2}}");
                         let whole = pattern.replace(&name, whole.as_str()).into_owned();
-                        wholes.entry(whole).or_default().push(weight);
+                        wholes.entry(whole).or_default().push((*part, weight));
                     }
                 }
                 for (name, found) in wholes {
-                    let whole = join(&name, found, parts.len())?;
+                    let whole = join(&name, &found, parts.len())?;
                     weights.tensors.insert(name, whole);
                 }
                 Ok(())
@@ -114,31 +126,85 @@ fn transpose_all(pattern: &Regex, weights: &mut Weights) -> Result<()> {
     Ok(())
 }
 
-fn split(name: &str, whole: Weight, parts: usize) -> Result<Vec<Weight>> {
-    let rows = whole.shape.first().copied().unwrap_or(0);
-    if rows == 0 || !rows.is_multiple_of(parts) {
-        let cause = format!("has shape {:?}; expected {parts} equal parts", whole.shape);
-        return Err(HubError::Tensor { tensor: name.to_owned(), cause });
-    }
-    let mut shape = whole.shape;
-    shape[0] = rows / parts;
-    let each = whole.values.len() / parts;
-    Ok(whole
-        .values
-        .chunks(each.max(1))
-        .map(|values| Weight { shape: shape.clone(), values: values.to_vec() })
-        .collect())
+/// Which rows of a layer of theirs are one of ours: in each of their groups of equal blocks, those
+/// from one on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The first of its blocks in a group.
+    begin: usize,
+    /// Its blocks in a group.
+    count: usize,
+    /// All blocks of a group.
+    of: usize,
+    groups: usize,
 }
 
-fn join(name: &str, found: Vec<Weight>, parts: usize) -> Result<Weight> {
-    let equal = found.windows(2).all(|pair| pair[0].shape == pair[1].shape);
-    let mut shape = found.first().map(|part| part.shape.clone()).unwrap_or_default();
-    if found.len() != parts || !equal || shape.is_empty() {
-        let cause = format!("is joined of {} tensors; expected {parts} of a shape", found.len());
-        return Err(HubError::Tensor { tensor: name.to_owned(), cause });
+impl Default for Part {
+    /// All of it.
+    fn default() -> Self {
+        Self { begin: 0, count: 1, of: 1, groups: 1 }
     }
-    shape[0] *= parts;
-    Ok(Weight { shape, values: found.into_iter().flat_map(|part| part.values).collect() })
+}
+
+impl Part {
+    /// Rows of theirs that hold `own` rows of ours, in our order.
+    pub fn rows(self, own: usize) -> impl Iterator<Item = usize> {
+        let block = self.block(own);
+        let groups = if block > 0 { self.groups } else { 0 };
+        (0..groups).flat_map(move |group| {
+            let from = (group * self.of + self.begin) * block;
+            from..from + self.count * block
+        })
+    }
+
+    /// Rows of theirs, with those of other parts, where `own` are ours.
+    pub fn all(self, own: usize) -> usize {
+        self.block(own).saturating_mul(self.groups).saturating_mul(self.of)
+    }
+
+    fn block(self, own: usize) -> usize {
+        own / self.groups.saturating_mul(self.count).max(1)
+    }
+
+    fn split(self, name: &str, whole: &Weight) -> Result<Weight> {
+        let rows = whole.shape.first().copied().unwrap_or(0);
+        let blocks = self.groups.saturating_mul(self.of);
+        if rows == 0 || !rows.is_multiple_of(blocks) {
+            let cause = format!("has shape {:?}; expected {blocks} equal parts", whole.shape);
+            return Err(HubError::Tensor { tensor: name.to_owned(), cause });
+        }
+        let mut shape = whole.shape.clone();
+        shape[0] = rows / blocks * self.groups * self.count;
+        let width = whole.values.len() / rows;
+        let mut values = Vec::with_capacity(shape[0] * width);
+        for row in self.rows(shape[0]) {
+            values.extend_from_slice(&whole.values[row * width..(row + 1) * width]);
+        }
+        Ok(Weight { shape, values })
+    }
+}
+
+fn join(name: &str, found: &[(Part, Weight)], parts: usize) -> Result<Weight> {
+    let sizes = |(part, weight): &(Part, Weight)| {
+        let (rows, rest) = weight.shape.split_first()?;
+        let all = part.all(*rows);
+        let whole = rows.is_multiple_of(part.groups.saturating_mul(part.count));
+        (all > 0 && whole).then(|| (all, rest.to_vec()))
+    };
+    let first = found.first().and_then(sizes);
+    let fit = found.len() == parts && found.iter().all(|one| sizes(one) == first);
+    let Some((rows, rest)) = first.filter(|_| fit) else {
+        let cause = format!("is joined of {} tensors; expected {parts} that fit", found.len());
+        return Err(HubError::Tensor { tensor: name.to_owned(), cause });
+    };
+    let width: usize = rest.iter().product();
+    let mut whole = Weight::zeros(&[vec![rows], rest].concat());
+    for (part, weight) in found {
+        for (row, values) in part.rows(weight.shape[0]).zip(weight.values.chunks(width.max(1))) {
+            whole.values[row * width..(row + 1) * width].copy_from_slice(values);
+        }
+    }
+    Ok(whole)
 }
 
 #[cfg(test)]
@@ -173,9 +239,41 @@ mod tests {
         assert_eq!(ours.tensors["layers.0.key.bias"], weight(&[2], &[3., 4.]));
         theirs.tensors.remove("h.0.masked_bias");
         let place = names.place("layers.0.key.weight");
-        assert_eq!((&place.theirs[..], place.part), ("h.0.c_attn.weight", Some((1, 2))));
+        assert_eq!(place.theirs, "h.0.c_attn.weight");
+        assert_eq!((place.part.rows(2).collect::<Vec<_>>(), place.part.all(2)), (vec![2, 3], 4));
         assert!(place.transposed && !names.place("layers.0.value.weight").transposed);
         assert_eq!(names.to_theirs(ours).unwrap(), theirs);
+    }
+
+    /// Two groups of two queries with a key and a value; the same as one group.
+    #[test]
+    fn groups_hold_some_of_each_layer() {
+        const OURS: &[&str] = &["query", "key", "value"];
+        let rule = |groups, first| Rule::Grouped { theirs: "qkv", ours: OURS, groups, first };
+        for (groups, first, [query, key, value]) in [
+            (2, 2, [&[0., 1., 4., 5.][..], &[2., 6.], &[3., 7.]]),
+            (1, 6, [&[0., 1., 2., 3., 4., 5.][..], &[6.], &[7.]]),
+        ] {
+            let names = NameMap::new(&[rule(groups, first)]).unwrap();
+            let mut theirs = Weights::default();
+            let values: Vec<f32> = (0..8).map(|row| row as f32).collect();
+            theirs.tensors.insert("qkv.bias".into(), weight(&[8], &values));
+            let ours = names.to_ours(theirs.clone()).unwrap();
+            for (name, rows) in [("query", query), ("key", key), ("value", value)] {
+                assert_eq!(ours.tensors[&format!("{name}.bias")].values, rows);
+                let part = names.place(&format!("{name}.bias")).part;
+                let found: Vec<f32> = part.rows(rows.len()).map(|row| row as f32).collect();
+                assert_eq!((&found[..], part.all(rows.len())), (rows, 8));
+            }
+            assert_eq!(names.to_theirs(ours).unwrap(), theirs);
+        }
+        for (groups, first) in [(3, 2), (0, 2), (usize::MAX, usize::MAX)] {
+            let names = NameMap::new(&[rule(groups, first)]).unwrap();
+            let mut theirs = Weights::default();
+            theirs.tensors.insert("qkv.weight".into(), weight(&[8, 1], &[0.; 8]));
+            let message = names.to_ours(theirs).unwrap_err().to_string();
+            assert!(message.contains("qkv.weight"), "{message}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub mod weights;
 pub use atomic::{AtomicFile, LEFTOVER, write_atomic};
 pub use download::{Hub, HubId};
 pub use error::{HubError, Result};
+pub use layout::Part;
 pub use model_dir::{ModelDir, resolve};
 pub use model_error::ModelError;
 pub use module::{LoadReport, Mismatch, Mode, apply, collect, collect_where};

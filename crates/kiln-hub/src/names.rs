@@ -21,7 +21,10 @@
 //! # }
 //! ```
 
-use crate::{HubError, Result, Weights, layout::Layout};
+use crate::{
+    HubError, Result, Weights,
+    layout::{Layout, Part},
+};
 use regex::Regex;
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -57,6 +60,18 @@ pub enum Rule {
         theirs: &'static str,
         /// As in our module, in the order of their rows.
         ours: &'static [&'static str],
+    },
+    /// The same in groups, each of equal blocks of rows: so many of the first layer, then one of
+    /// each other. So lie heads of queries with the key and the value that they share.
+    Grouped {
+        /// As in their file.
+        theirs: &'static str,
+        /// As in our module, in the order of their blocks.
+        ours: &'static [&'static str],
+        /// Groups.
+        groups: usize,
+        /// Blocks of the first layer in each group.
+        first: usize,
     },
     /// Linear layers that their file holds the other way round, `[in, out]`: by whole dotted
     /// segments of their names.
@@ -96,9 +111,10 @@ impl Rule {
             }
             Self::Prefix { theirs, ours } => (vec![start(theirs, ours)], vec![start(ours, theirs)]),
             Self::Regex { load, save } => (given(load), given(save)),
-            Self::Fused { .. } | Self::Transposed { .. } | Self::Ignored { .. } => {
-                (Vec::new(), Vec::new())
-            }
+            Self::Fused { .. }
+            | Self::Grouped { .. }
+            | Self::Transposed { .. }
+            | Self::Ignored { .. } => (Vec::new(), Vec::new()),
             Self::OldNames => {
                 let old = [
                     (r"\.gamma$", ".weight"),
@@ -131,7 +147,12 @@ impl NameMap {
         let mut map = Self::default();
         for rule in rules {
             match *rule {
-                Rule::Fused { theirs, ours } => map.layouts.push(Layout::fused(theirs, ours)?),
+                Rule::Fused { theirs, ours } => {
+                    map.layouts.push(Layout::fused(theirs, ours, 1, 1)?);
+                }
+                Rule::Grouped { theirs, ours, groups, first } => {
+                    map.layouts.push(Layout::fused(theirs, ours, groups, first)?);
+                }
                 Rule::Transposed { theirs } => map.layouts.push(Layout::transposed(theirs)?),
                 Rule::Ignored { theirs } => map.ignored.push(compile(theirs)?),
                 _ => {}
@@ -159,7 +180,7 @@ impl NameMap {
 
     /// Where their file holds a parameter of ours.
     pub fn place(&self, ours: &str) -> Place {
-        let mut place = Place { theirs: self.save(ours), part: None, transposed: false };
+        let mut place = Place { theirs: self.save(ours), part: Part::default(), transposed: false };
         for layout in self.layouts.iter().rev() {
             layout.place(&mut place);
         }
@@ -198,8 +219,8 @@ impl NameMap {
 pub struct Place {
     /// Its name.
     pub theirs: String,
-    /// Which part of theirs it is, and of how many, where they hold several layers as one.
-    pub part: Option<(usize, usize)>,
+    /// Which part of theirs it is, where they hold several layers as one.
+    pub part: Part,
     /// Whether they hold it the other way round, `[in, out]`.
     pub transposed: bool,
 }

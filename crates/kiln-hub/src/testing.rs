@@ -23,8 +23,12 @@ use std::{
 /// # Panics
 /// When the folder is there but empty.
 pub fn fixtures(family: &str) -> Vec<PathBuf> {
-    let Some(folder) = kiln_core::testing::fixture(family) else { return Vec::new() };
-    let entries = std::fs::read_dir(&folder).unwrap();
+    let folder = kiln_core::testing::fixture(family);
+    folder.map(|folder| folders(&folder)).unwrap_or_default()
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
     let mut dirs: Vec<PathBuf> =
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     dirs.sort();
@@ -37,8 +41,33 @@ pub fn fixtures(family: &str) -> Vec<PathBuf> {
 /// # Panics
 /// When a check reports a failure.
 pub fn each_fixture(family: &str, check: impl Fn(&Path, &mut Vec<String>)) {
+    each(family, fixtures(family), check);
+}
+
+/// The same with fixtures that a script of Python's makes in the folder that it is given, after the
+/// family; says that it skipped where `KILN_PYTHON` names no Python that has what it takes.
+///
+/// # Panics
+/// When the script fails or makes none, or a check reports a failure.
+pub fn each_made(script: &str, family: &str, check: impl Fn(&Path, &mut Vec<String>)) {
+    let Ok(python) = std::env::var("KILN_PYTHON") else {
+        println!("skipped: KILN_PYTHON may name a Python with the references' libraries");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        Command::new(python).args(["-c", script, family]).arg(folder.path()).output().unwrap();
+    if output.status.code() == Some(77) {
+        println!("skipped: this Python cannot make {family}");
+        return;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    each(family, folders(folder.path()), check);
+}
+
+fn each(family: &str, dirs: Vec<PathBuf>, check: impl Fn(&Path, &mut Vec<String>)) {
     let mut failures = Vec::new();
-    for dir in fixtures(family) {
+    for dir in dirs {
         let before = failures.len();
         check(&dir, &mut failures);
         let verdict = if failures.len() == before { "ok" } else { "FAILED" };

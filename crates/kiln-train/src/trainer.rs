@@ -86,13 +86,22 @@ struct Tally {
 
 /// What a step gave.
 struct StepDone {
-    /// `None` when the step was skipped, or counted nothing.
-    good: Option<(f64, f64, bool)>,
-    counted: bool,
+    outcome: Outcome,
     examples: usize,
     tokens: usize,
     waited: f64,
     signs: Vec<SignValue>,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// The weights were updated.
+    Learnt { loss: f64, gradient_norm: f64, clipped: bool },
+    /// There was nothing to predict.
+    Empty,
+    /// Something was not finite.
+    Skipped,
 }
 
 impl Trainer<'_> {
@@ -154,8 +163,7 @@ impl Trainer<'_> {
         let micros = self.stage.accumulate.max(1);
         let observe = self.logs_at(step);
         let mut done = StepDone {
-            good: None,
-            counted: true,
+            outcome: Outcome::Skipped,
             examples: 0,
             tokens: 0,
             waited: 0.0,
@@ -173,8 +181,6 @@ impl Trainer<'_> {
                 done.signs = report.signs;
             }
         }
-        // As the update has it; of a step that counted nothing the loss is zero.
-        done.counted = weight > 0.0 || !loss.is_finite();
         if weight > 0.0 {
             loss /= weight;
         }
@@ -184,10 +190,13 @@ impl Trainer<'_> {
             return Ok(done);
         }
         let update = self.learner.update(rate)?;
-        if update.applied {
-            done.good = done.counted.then_some((loss, update.gradient_norm, update.clipped));
-        } else {
+        if !update.applied {
             self.bad_step(step, "gradient")?;
+        } else if weight > 0.0 {
+            let (gradient_norm, clipped) = (update.gradient_norm, update.clipped);
+            done.outcome = Outcome::Learnt { loss, gradient_norm, clipped };
+        } else {
+            done.outcome = Outcome::Empty;
         }
         Ok(done)
     }
@@ -221,17 +230,17 @@ impl Trainer<'_> {
         done: &StepDone,
         seconds: f64,
     ) -> Result<()> {
-        let Some((loss, gradient_norm, clipped)) = done.good else {
-            let warning = (!done.counted).then(|| vitals.nothing_counted(step)).flatten();
-            return warning.map_or(Ok(()), |warning| {
-                self.logs.warning(&self.stage.name, self.manifest.step, &warning)
-            });
+        let warnings = match done.outcome {
+            Outcome::Learnt { loss, gradient_norm, clipped } => {
+                // In steps this short, waiting is the cost of handing over, whatever the data.
+                let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
+                let signs = &done.signs;
+                vitals.observe(Reading { step, loss, gradient_norm, clipped, waited, signs })
+            }
+            Outcome::Empty => vitals.nothing_counted(step).into_iter().collect(),
+            Outcome::Skipped => Vec::new(),
         };
-        // In steps this short, waiting is the cost of handing over, whatever the data.
-        let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
-        let signs = &done.signs;
-        let reading = Reading { step, loss, gradient_norm, clipped, waited, signs };
-        for warning in vitals.observe(reading) {
+        for warning in warnings {
             self.logs.warning(&self.stage.name, self.manifest.step, &warning)?;
         }
         Ok(())
@@ -327,10 +336,10 @@ impl Trainer<'_> {
 
 impl Tally {
     fn add(&mut self, done: &StepDone, seconds: f64) {
-        if let Some((loss, norm, clipped)) = done.good {
+        if let Outcome::Learnt { loss, gradient_norm, clipped } = done.outcome {
             self.steps += 1;
             self.loss += loss;
-            self.norm += norm;
+            self.norm += gradient_norm;
             self.clipped += u64::from(clipped);
         }
         self.examples += done.examples;

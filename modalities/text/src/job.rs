@@ -157,31 +157,33 @@ impl TextJob {
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
 
-    /// The model of a stage, before anything is read at length: a tokenizer that is to be trained has
-    /// the vocabulary that was asked for, and one that is missing is that of the stage before.
+    /// The model of a stage that starts in `dir`, or where the stage before ended, before anything is
+    /// read at length: a tokenizer that is to be trained has the vocabulary that was asked for, and a
+    /// model keeps its own through its stages.
     fn planned_config(
         &self,
         stage: &Stage<TextParts>,
         tasks: &[LabelledTask<'_>],
         before: Option<&TextModelConfig>,
+        dir: Option<&Path>,
     ) -> Result<TextModelConfig, TaskError> {
         let data = self.recipe.data_of(stage);
         sources::find(data)?;
-        match (&data.tokenizer, &self.directory) {
-            (None, None) if before.is_some() => {
-                let mut config = with_heads(&self.config, &stage.objective, tasks);
-                config.vocabulary = before.map_or(config.vocabulary, |before| before.vocabulary);
+        let mut config = with_heads(&self.config, &stage.objective, tasks);
+        match (&data.tokenizer, dir, before) {
+            (Some(TokenizerSource::Train(_)) | None, None, Some(before)) => {
+                config.vocabulary = before.vocabulary;
+                config.special = before.special;
                 Ok(config)
             }
-            (Some(TokenizerSource::Train(spec)), None)
-            | (Some(TokenizerSource::Retrain(spec)), _) => {
-                let mut config = with_heads(&self.config, &stage.objective, tasks);
+            (Some(TokenizerSource::Train(spec)), None, None)
+            | (Some(TokenizerSource::Retrain(spec)), _, _) => {
                 config.vocabulary = spec.model.vocabulary().unwrap_or(config.vocabulary);
                 config.special = SpecialIds::default();
                 Ok(config)
             }
             _ => {
-                let tokenizer = self.tokenizer(data, None)?;
+                let tokenizer = self.tokenizer(data, dir)?;
                 stage_config(&self.config, &stage.objective, tasks, &tokenizer)
             }
         }
@@ -268,15 +270,18 @@ impl Job for TextJob {
         for stage in &self.recipe.stage {
             let data = self.recipe.data_of(stage);
             let tasks = self.tasks(stage).map_err(boxed)?;
-            let config = self.planned_config(stage, &tasks, before.as_ref())?;
+            let start = stage.init.as_ref().map(Start::find).transpose()?;
+            let dir = match &start {
+                Some(start) => Some(start.dir.as_path()),
+                None => self.directory.as_deref().filter(|_| before.is_none()),
+            };
+            let dir = dir.filter(|dir| sources::has_tokenizer(dir));
+            let config = self.planned_config(stage, &tasks, before.as_ref(), dir)?;
             // Only where gradients are recorded do parameters know whether they are trained.
             let model =
                 TextModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
             let depth = |name: &str| config.depth(name);
             let Counts { parameters, trainable, backward } = start::count(&model, stage, depth)?;
-            if let Some(init) = &stage.init {
-                Start::find(init)?;
-            }
             let length = lengths(data).map(|(_, length)| length).max().unwrap_or_default();
             let examples = tasks.iter().map(|task| task.rows.train.len() as u64).sum();
             plans.push(StagePlan {

@@ -134,15 +134,23 @@ pub struct Run {
     /// Delete the run that is in the directory and begin anew
     #[arg(long)]
     pub overwrite: bool,
-    /// Only this arm of the recipe, and the ones that it starts from; repeat for several
-    #[arg(long = "arm", value_name = "NAME")]
-    pub arms: Vec<String>,
+    /// Which arms.
+    #[command(flatten)]
+    pub arms: ArmArgs,
     /// The run directory [default: runs/<name of the recipe>]
     #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Threads to compute with [default: all cores]
     #[arg(long, value_parser = value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+}
+
+/// Which variants of a recipe.
+#[derive(Debug, Args)]
+pub struct ArmArgs {
+    /// Only this arm of the recipe, and the ones that it starts from; repeat for several
+    #[arg(long = "arm", value_name = "NAME")]
+    pub names: Vec<String>,
 }
 
 /// `kiln check`
@@ -156,9 +164,9 @@ pub struct Check {
     /// What to check.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Only this arm of the recipe, and the ones that it starts from; repeat for several
-    #[arg(long = "arm", value_name = "NAME")]
-    pub arms: Vec<String>,
+    /// Which arms.
+    #[command(flatten)]
+    pub arms: ArmArgs,
     /// Print the recipe with every default written out, and nothing else
     #[arg(long)]
     pub resolved: bool,

@@ -16,7 +16,7 @@ use std::io::Write;
 /// Resolves a recipe and prints a line a stage.
 pub fn run(args: &Check, out: &mut dyn Write) -> Result<()> {
     let recipe = args.recipe.read()?;
-    let arms = recipe.chosen_arms(&args.arms)?;
+    let arms = recipe.chosen_arms(&args.arms.names)?;
     if arms.is_empty() {
         return check(args, &recipe, out);
     }

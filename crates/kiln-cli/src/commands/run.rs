@@ -28,7 +28,7 @@ pub fn run(args: &Run, quiet: bool, out: &mut dyn Write) -> Result<()> {
     }
     let recipe = args.recipe.read()?;
     let runner = Runner { args, quiet, interrupt: Interrupt::on_signals()? };
-    let arms = recipe.chosen_arms(&args.arms)?;
+    let arms = recipe.chosen_arms(&args.arms.names)?;
     if arms.is_empty() {
         let job = modalities::job(&recipe)?;
         let dir = directory(args, &job.common().name);
@@ -115,7 +115,7 @@ fn resume(args: &Run) -> String {
     for set in &args.recipe.sets {
         words.extend(["--set".to_owned(), quoted(set)]);
     }
-    for arm in &args.arms {
+    for arm in &args.arms.names {
         words.extend(["--arm".to_owned(), quoted(arm)]);
     }
     if let Some(device) = args.recipe.device {

@@ -135,15 +135,15 @@ fn low_rank(lora: &LoraConfig, weights: &Weights, names: &NameMap) -> (Value, Te
         let inputs = parts.first().map_or(0, |(_, down, _)| down.shape[0]);
         let values = parts.iter().flat_map(|(_, down, _)| transposed(down).values);
         let down = Weight { shape: vec![rank, inputs], values: values.collect() };
-        let outputs = parts.first().map_or(0, |(_, _, up)| up.shape[1]);
-        let of = parts.first().and_then(|(place, ..)| place.part).map_or(1, |(_, of)| of);
-        let mut up = Weight::zeros(&[of * outputs, rank]);
+        let outputs = parts.first().map_or(0, |(place, _, up)| place.part.all(up.shape[1]));
+        let mut up = Weight::zeros(&[outputs, rank]);
         for (number, (place, _, part)) in parts.iter().enumerate() {
-            let first = place.part.map_or(0, |(part, _)| part * outputs);
-            let (width, from) = (lora.rank, number * lora.rank);
-            let rows = up.values.chunks_exact_mut(rank).skip(first);
-            for (row, values) in rows.zip(transposed(part).values.chunks_exact(width)) {
-                row[from..from + width].copy_from_slice(values);
+            let rows = place.part.rows(part.shape[1]);
+            for (row, values) in rows.zip(transposed(part).values.chunks_exact(lora.rank)) {
+                let at = row * rank + number * lora.rank;
+                if let Some(slot) = up.values.get_mut(at..at + lora.rank) {
+                    slot.copy_from_slice(values);
+                }
             }
         }
         tensors.insert(format!("{PREFIX}{name}.lora_A.weight"), down);
@@ -185,16 +185,18 @@ fn factors(weights: &Weights, names: &NameMap) -> Option<(Value, Tensors)> {
         let theirs = module(&place.theirs);
         let size = factors.values.len();
         turned |= place.transposed;
-        let (part, of) = place.part.unwrap_or((0, 1));
-        if of_inputs && of > 1 {
+        let all = place.part.all(size);
+        if of_inputs && all > size {
             // Their one layer has one input, ours one each.
             return None;
         }
-        let shape = if of_inputs { [1, size] } else { [of * size, 1] };
+        let shape = if of_inputs { [1, size] } else { [all, 1] };
         let whole = tensors
             .entry(format!("{PREFIX}{theirs}.ia3_l"))
-            .or_insert_with(|| Weight { shape: shape.to_vec(), values: vec![1.0; of * size] });
-        whole.values.get_mut(part * size..(part + 1) * size)?.copy_from_slice(&factors.values);
+            .or_insert_with(|| Weight { shape: shape.to_vec(), values: vec![1.0; all] });
+        for (row, factor) in place.part.rows(size).zip(&factors.values) {
+            *whole.values.get_mut(row)? = *factor;
+        }
         if of_inputs {
             feed_forward.push(theirs.clone());
         }

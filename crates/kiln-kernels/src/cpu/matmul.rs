@@ -3,6 +3,7 @@
 use super::tiles;
 use burn_flex::FlexTensor;
 use gemm::{Parallelism, gemm};
+use rayon::prelude::*;
 
 /// A matrix in memory.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,12 @@ impl<'a> Matrix<'a> {
         let reach = rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride;
         assert!(rows * columns == 0 || values.len() > reach, "a matrix reaches past its values");
         Self { values, rows, columns, row_stride, column_stride }
+    }
+
+    /// At most `count` of the rows, from one on.
+    fn from_row(self, row: usize, count: usize) -> Self {
+        let values = &self.values[(row * self.row_stride).min(self.values.len())..];
+        Self { values, rows: count.min(self.rows - row), ..self }
     }
 
     /// How many columns there are.
@@ -121,21 +128,83 @@ pub(crate) fn matmul(
     {
         return;
     }
-    let large = out.rows * out.columns * a.columns.max(1) > 48 * 48 * 256;
-    let parallelism = match threads {
-        Threads::All if large => Parallelism::Rayon(0),
-        _ => Parallelism::None,
+    let count = match threads {
+        Threads::One => 1,
+        Threads::All => rayon::current_num_threads() * EACH,
     };
-    // SAFETY: the constructors checked that every row and column lies within the slices, and the
-    // borrow checker that `out` overlaps neither operand.
+    let worth = out.rows * out.columns * a.columns / PIECE;
+    let (height, width) = piece(out.rows, out.columns, count.min(worth).max(1));
+    let across = out.columns.div_ceil(width);
+    let (start, row_stride) = (Start(out.values.as_mut_ptr()), out.row_stride);
+    let one = |at: usize| {
+        let (row, column) = (at / across * height, at % across * width);
+        let a = a.from_row(row, height);
+        let b = b.transposed().from_row(column, width).transposed();
+        // SAFETY: the constructors checked that all rows and columns lie within the slices, no two
+        // pieces share any, and the borrow checker knows that `out` overlaps neither operand.
+        unsafe { alone(start.at(row * row_stride + column), row_stride, keep, a, b, scale) }
+    };
+    match out.rows.div_ceil(height) * across {
+        1 => one(0),
+        pieces => (0..pieces).into_par_iter().with_max_len(1).for_each(one),
+    }
+}
+
+/// Multiplications that are worth a piece of their own.
+const PIECE: usize = 1 << 19;
+/// Pieces for each thread: more than one, so that a thread that is slowed down leaves some to others.
+const EACH: usize = 2;
+/// What heights and widths of pieces are multiples of: so many rows and columns stay in registers.
+const IN_REGISTERS: (usize, usize) = (8, 48);
+
+/// Rows and columns of a piece, where a matrix is cut into `count` or fewer, as square as they get:
+/// each is read and packed by itself.
+fn piece(rows: usize, columns: usize, count: usize) -> (usize, usize) {
+    let cut = |down: usize| {
+        let height = rows.div_ceil(down).next_multiple_of(IN_REGISTERS.0);
+        let width = columns.div_ceil(count / down).next_multiple_of(IN_REGISTERS.1);
+        (height.min(rows), width.min(columns))
+    };
+    let cuts = (1..=count).filter(|down| count.is_multiple_of(*down)).map(cut);
+    cuts.min_by_key(|(height, width)| height + width).unwrap_or((rows, columns))
+}
+
+/// Where a matrix begins that several threads write to.
+#[derive(Clone, Copy)]
+struct Start(*mut f32);
+
+// SAFETY: every thread writes to places of its own.
+unsafe impl Send for Start {}
+// SAFETY: as above.
+unsafe impl Sync for Start {}
+
+impl Start {
+    fn at(self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
+
+/// The whole product on the calling thread.
+///
+/// # Safety
+/// `out` has the rows of `a` and the columns of `b`, and overlaps neither.
+unsafe fn alone(
+    out: *mut f32,
+    out_row: usize,
+    keep: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    scale: f32,
+) {
+    // SAFETY: matrices lie within their slices, and the caller answers for `out`.
     unsafe {
         gemm(
-            out.rows,
-            out.columns,
+            a.rows,
+            b.columns,
             a.columns,
-            out.values.as_mut_ptr(),
+            out,
             1,
-            out.row_stride as isize,
+            out_row as isize,
             keep != 0.0,
             a.values.as_ptr(),
             a.column_stride as isize,
@@ -148,7 +217,7 @@ pub(crate) fn matmul(
             false,
             false,
             false,
-            parallelism,
+            Parallelism::None,
         );
     }
 }
@@ -217,6 +286,46 @@ mod tests {
                     }
                     assert_eq!(out[columns..], [1.0; 3]);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_cover_a_matrix_and_are_as_square_as_they_get() {
+        assert_eq!(piece(1024, 3072, 4), (1024, 768));
+        assert_eq!(piece(1024, 768, 4), (512, 384));
+        assert_eq!(piece(128, 768, 4), (128, 192));
+        assert_eq!(piece(100_000, 64, 4), (25_000, 64));
+        assert_eq!(piece(5, 7, 4), (5, 7));
+        assert_eq!(piece(4096, 4096, 32), (1024, 528));
+    }
+
+    /// Sizes that are cut into several pieces, the last of which are smaller.
+    #[test]
+    fn pieces_agree_with_the_whole() {
+        for (rows, columns, depth) in [(130, 500, 90), (1000, 70, 200), (97, 1003, 129)] {
+            let number = |index: usize| ((index * 37 % 101) as f32 - 50.0) / 64.0;
+            let a: Vec<f32> = (0..rows * depth).map(number).collect();
+            let b: Vec<f32> = (0..depth * columns).map(|index| number(index + 7)).collect();
+            let product = |out: &mut [f32], threads, turned: bool| {
+                let to = MatrixMut::strided(out, rows, columns, columns + 3);
+                let (a, b) = if turned {
+                    (
+                        Matrix::new(&a, depth, rows).transposed(),
+                        Matrix::new(&b, columns, depth).transposed(),
+                    )
+                } else {
+                    (Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns))
+                };
+                matmul(to, 1.0, a, b, 0.5, threads);
+            };
+            for turned in [false, true] {
+                let [mut cut, mut whole] = [(); 2].map(|()| vec![1.0; rows * (columns + 3)]);
+                product(&mut cut, Threads::All, turned);
+                product(&mut whole, Threads::One, turned);
+                let apart = cut.iter().zip(&whole).map(|(cut, whole)| (cut - whole).abs());
+                assert!(apart.fold(0.0, f32::max) < 1e-3);
+                assert!(cut.chunks_exact(columns + 3).all(|row| row[columns..] == [1.0; 3]));
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use burn_std::{AllocationController, AllocationProperty, Bytes};
 use bytemuck::{cast_slice, cast_slice_mut};
+use rayon::prelude::*;
 use std::{
     collections::VecDeque,
     mem::{MaybeUninit, take},
@@ -18,12 +19,14 @@ use std::{
 /// Shorter ones are not worth a lock, in values.
 const SHORTEST: usize = 1 << 13;
 
+/// So much is cleared by a thread at a time, in values.
+const CLEARED: usize = 1 << 18;
+
 static POOL: Mutex<Pool> = Mutex::new(Pool { free: VecDeque::new(), waiting: 0, used: 0, most: 0 });
 
 /// Room for `len` values, whatever they are before they are written.
 pub(crate) fn room(len: usize) -> Room {
-    let values = if len < SHORTEST { vec![0.0; len] } else { pool().take(len) };
-    let mut room = Room(values);
+    let mut room = Room(used(len).unwrap_or_else(|| fresh(len)));
     if cfg!(test) {
         room.fill(f32::NAN);
     }
@@ -32,9 +35,33 @@ pub(crate) fn room(len: usize) -> Room {
 
 /// Zeros to add to.
 pub(crate) fn zeros(len: usize) -> Room {
-    let mut room = room(len);
-    room.fill(0.0);
-    room
+    let cleared = |mut values: Vec<f32>| {
+        values.par_chunks_mut(CLEARED).for_each(|values| values.fill(0.0));
+        values
+    };
+    Room(used(len).map_or_else(|| fresh(len), cleared))
+}
+
+/// What waits, if something of that length does.
+fn used(len: usize) -> Option<Vec<f32>> {
+    if len < SHORTEST { None } else { pool().take(len) }
+}
+
+/// New zeros. All threads write them: it is the first use of most of their memory.
+fn fresh(len: usize) -> Vec<f32> {
+    if len <= CLEARED {
+        return vec![0.0; len];
+    }
+    let mut values = Vec::with_capacity(len);
+    let room = &mut values.spare_capacity_mut()[..len];
+    room.par_chunks_mut(CLEARED).for_each(|values| {
+        values.iter_mut().for_each(|value| {
+            value.write(0.0);
+        });
+    });
+    // SAFETY: all of it was just written.
+    unsafe { values.set_len(len) };
+    values
 }
 
 /// Values that go back to where [`room`] is found.
@@ -130,21 +157,18 @@ fn pool() -> MutexGuard<'static, Pool> {
 }
 
 impl Pool {
-    /// The best fit, up to an eighth longer than asked for, or new memory.
-    fn take(&mut self, len: usize) -> Vec<f32> {
+    /// The best fit, up to an eighth longer than asked for. Where there is none, new memory of that
+    /// length is counted.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
         let fits = self.free.iter().enumerate().map(|(at, values)| (values.capacity(), at));
         let best = fits.filter(|(capacity, _)| (len..=len + len / 8).contains(capacity)).min();
-        let found = best.and_then(|(_, at)| self.free.remove(at));
-        let values = match found {
-            Some(mut values) => {
-                self.waiting -= values.capacity();
-                values.resize(len, 0.0);
-                values
-            }
-            None => vec![0.0; len],
-        };
-        self.count(values.capacity());
-        values
+        let mut found = best.and_then(|(_, at)| self.free.remove(at));
+        if let Some(values) = &mut found {
+            self.waiting -= values.capacity();
+            values.resize(len, 0.0);
+        }
+        self.count(found.as_ref().map_or(len, Vec::capacity));
+        found
     }
 
     fn count(&mut self, len: usize) {

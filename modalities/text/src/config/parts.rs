@@ -289,6 +289,8 @@ pub enum Format {
     #[serde(rename = "modernbert")]
     ModernBert,
     Gpt2,
+    Opt,
+    Falcon,
     Llama,
     Qwen2,
     T5,

@@ -4,8 +4,7 @@
 use super::Subject;
 use crate::{
     bm25::Bm25,
-    embed::{Embedder, Prompt, Request, Reranker, search::best},
-    labelled::RankingWords,
+    embed::{EmbedError, Embedder, Prompt, Request, Reranker, search::best},
     metrics::{Gain, Ranked, rank},
     recipe::RetrievalEvaluation,
 };
@@ -44,11 +43,11 @@ impl<B: Backend> Subject<'_, B> {
         let all = data.documents.len();
         let any = || sample(&mut rng, all, all.min(DEPTH)).into_vec();
         let any: Vec<Order> = std::iter::repeat_with(any).take(data.queries.len()).collect();
-        let in_words = RankingWords::read(self.dir)?.is_some();
-        let model = if self.model.config().ranks(None) || in_words {
-            self.reranked(&data, &words, settings)?
-        } else {
-            self.nearest(&data, settings)?
+        let (own, tokenizer) = (self.model.clone(), self.tokenizer.clone());
+        let model = match Reranker::of_dir(self.dir, own, tokenizer, settings.length, self.device) {
+            Ok(reranker) => self.reranked(&data, &words, settings, &reranker)?,
+            Err(EmbedError::NoRanking) => self.nearest(&data, settings)?,
+            Err(error) => return Err(error.into()),
         };
 
         let grades = data.grades();
@@ -115,9 +114,8 @@ impl<B: Backend> Subject<'_, B> {
         data: &Retrieval,
         orders: &[Order],
         settings: &RetrievalEvaluation,
+        reranker: &Reranker<B>,
     ) -> Result<Vec<Order>, TaskError> {
-        let (model, tokenizer) = (self.model.clone(), self.tokenizer.clone());
-        let reranker = Reranker::of_dir(self.dir, model, tokenizer, settings.length, self.device)?;
         let pairs = orders.iter().map(|order| order.len().min(settings.reranked)).sum();
         let progress = Progress::new(&self.evaluation.name, pairs, "pairs");
         let mut found = Vec::with_capacity(orders.len());

@@ -1,6 +1,9 @@
 //! Adapters of published families: apart, part of the weights, and as PEFT has them.
 
-use super::*;
+use super::{
+    decoder_tests::{small_falcon, small_opt},
+    *,
+};
 use crate::{batch::HostText, presets::Preset};
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -26,7 +29,9 @@ fn families() -> Vec<TextModelConfig> {
     };
     let mut llama = small(Preset::TinyLlama);
     llama.backbone.kv_heads = Some(2);
-    vec![small(Preset::Gpt2), llama, small(Preset::BertBase), small(Preset::T5Small)]
+    let falcon = small_falcon(Some(2), Some(2));
+    let presets = [Preset::Gpt2, Preset::BertBase, Preset::T5Small].map(small);
+    presets.into_iter().chain([llama, small_opt(), falcon]).collect()
 }
 
 /// Scores of the vocabulary for two texts; a decoder writes the text that was read.
@@ -155,6 +160,6 @@ fn written_adapters_are_read_by_kiln_and_by_peft() {
     let count = |method: &str| written.iter().filter(|dir| is(dir, method)).count();
     assert_eq!(
         ["lora", "stable", "ia3", "prefix", "prompt", "many"].map(count),
-        [4, 4, 4, 1, 1, 0]
+        [6, 6, 6, 1, 1, 0]
     );
 }

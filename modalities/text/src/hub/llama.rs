@@ -1,11 +1,11 @@
 //! Llama (<https://arxiv.org/abs/2302.13971>) and Qwen2 (<https://arxiv.org/abs/2407.10671>).
 
-use super::{Family, Unreadable, class, language_rule, refuse, task};
+use super::{Family, Unreadable, first_id, language_rule, refuse, rope::RopeKeys, task};
 use crate::config::{EmbeddingConfig, Format, LanguageHeadConfig, SpecialIds, TextModelConfig};
 use kiln_hub::{Rule, family::family_json};
 use kiln_nn::{
-    AttentionBias, ConfigError, Llama3Scaling, NormConfig, NormKind, PositionConfig, RotaryConfig,
-    RotaryScaling, TransformerConfig, YarnScaling, activation_name, activation_named,
+    AttentionBias, NormConfig, NormKind, PositionConfig, TransformerConfig, activation_name,
+    activation_named,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,44 +54,10 @@ struct Config {
     /// One, or several.
     eos_token_id: Value,
     pad_token_id: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rope_theta: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rope_scaling: Option<Rope>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rope_parameters: Option<Rope>,
+    #[serde(flatten)]
+    rope: RopeKeys,
     #[serde(flatten)]
     head: task::DecoderHead,
-}
-
-/// Rotary positions, in the spelling of either version.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Rope {
-    #[serde(alias = "type", skip_serializing_if = "Option::is_none")]
-    rope_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rope_theta: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    factor: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    low_freq_factor: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    high_freq_factor: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    original_max_position_embeddings: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beta_fast: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beta_slow: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attention_factor: Option<f64>,
-    #[serde(skip_serializing)]
-    mscale: Option<f64>,
-    #[serde(skip_serializing)]
-    mscale_all_dim: Option<f64>,
-    #[serde(skip_serializing)]
-    truncate: Option<bool>,
 }
 
 impl Default for Config {
@@ -117,15 +83,11 @@ impl Default for Config {
             bos_token_id: None,
             eos_token_id: Value::Null,
             pad_token_id: None,
-            rope_theta: None,
-            rope_scaling: None,
-            rope_parameters: None,
+            rope: RopeKeys::default(),
             head: task::DecoderHead::default(),
         }
     }
 }
-
-const LANGUAGE: &str = "ForCausalLM";
 
 fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     let theirs: Config = serde_json::from_value(json.clone())?;
@@ -135,14 +97,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         ("attention_bias", !theirs.attention_bias || qwen, "false"),
     ])?;
     let prefix = if qwen { "Qwen2" } else { "Llama" };
-    let default = format!("{prefix}Model");
-    let name = class(&theirs.architectures, &default);
-    let class = name.strip_prefix(prefix).unwrap_or_default();
-    if ![LANGUAGE, task::SEQUENCE, "Model"].contains(&class) {
-        let expected = format!("{prefix}Model, {prefix}{LANGUAGE} or {prefix}{}", task::SEQUENCE);
-        return Err(ConfigError::new("architectures", name, expected).into());
-    }
-    let eos = theirs.eos_token_id.as_u64().or_else(|| theirs.eos_token_id.get(0)?.as_u64());
+    let class = task::decoder_class(&theirs.architectures, prefix)?;
     let ours = TextModelConfig {
         vocabulary: theirs.vocab_size,
         width: theirs.hidden_size,
@@ -163,14 +118,16 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
             attention_bias: if qwen { AttentionBias::NoOutput } else { AttentionBias::None },
             norm: NormConfig { epsilon: theirs.rms_norm_eps, ..NormConfig::new(NormKind::Rms) },
             final_norm: true,
-            positions: Some(PositionConfig::Rotary(rotary(&theirs)?)),
+            positions: Some(PositionConfig::Rotary(
+                theirs.rope.rotary(theirs.max_position_embeddings)?,
+            )),
             attention_dropout: theirs.attention_dropout,
             ..TransformerConfig::default()
         },
         branches: None,
         causal: true,
         decoder: None,
-        language: (class == LANGUAGE).then_some(LanguageHeadConfig {
+        language: (class == task::LANGUAGE).then_some(LanguageHeadConfig {
             tied: theirs.tie_word_embeddings,
             ..LanguageHeadConfig::default()
         }),
@@ -179,7 +136,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         special: SpecialIds {
             pad: theirs.pad_token_id,
             bos: theirs.bos_token_id,
-            eos: eos.and_then(|id| id.try_into().ok()),
+            eos: first_id(&theirs.eos_token_id),
             ..SpecialIds::default()
         },
         initial_deviation: Some(0.02),
@@ -192,86 +149,11 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
     Ok(if class == task::SEQUENCE { theirs.head.on(ours) } else { ours })
 }
 
-fn rotary(theirs: &Config) -> Result<RotaryConfig, ConfigError> {
-    let rope = theirs.rope_parameters.as_ref().or(theirs.rope_scaling.as_ref());
-    let rope = rope.cloned().unwrap_or_default();
-    let need = |key: &str, value: Option<f64>| {
-        value.ok_or_else(|| ConfigError::new(format!("rope.{key}"), "missing", "a number"))
-    };
-    let scaling = match rope.rope_type.as_deref() {
-        None | Some("default") => None,
-        Some("linear") => Some(RotaryScaling::Linear(need("factor", rope.factor)?)),
-        Some("llama3") => Some(RotaryScaling::Llama3(Llama3Scaling {
-            factor: need("factor", rope.factor)?,
-            low: need("low_freq_factor", rope.low_freq_factor)?,
-            high: need("high_freq_factor", rope.high_freq_factor)?,
-            context: rope
-                .original_max_position_embeddings
-                .unwrap_or(theirs.max_position_embeddings),
-        })),
-        Some("yarn") => Some(RotaryScaling::Yarn(yarn(&rope, theirs)?)),
-        Some(other) => {
-            return Err(ConfigError::new("rope_type", other, "default, linear, llama3 or yarn"));
-        }
-    };
-    let base = rope.rope_theta.or(theirs.rope_theta).unwrap_or(10_000.0);
-    Ok(RotaryConfig { base, local_base: None, scaling })
-}
-
-/// Bands of YaRN, which `transformers` tells of as Qwen2.5 and DeepSeek do.
-fn yarn(rope: &Rope, theirs: &Config) -> Result<YarnScaling, ConfigError> {
-    refuse(&[
-        ("rope.truncate", rope.truncate != Some(false), "true"),
-        ("rope.mscale", rope.mscale.is_none() && rope.mscale_all_dim.is_none(), "absent"),
-    ])?;
-    let context = rope.original_max_position_embeddings.unwrap_or(theirs.max_position_embeddings);
-    let longest = theirs.max_position_embeddings as f64;
-    Ok(YarnScaling {
-        factor: rope.factor.unwrap_or(longest / context.max(1) as f64),
-        context,
-        fast: rope.beta_fast.unwrap_or(32.0),
-        slow: rope.beta_slow.unwrap_or(1.0),
-        magnitude: rope.attention_factor,
-    })
-}
-
 fn to_json(ours: &TextModelConfig, model_type: &str) -> Option<Value> {
     let backbone = &ours.backbone;
     let Some(PositionConfig::Rotary(rotary)) = &backbone.positions else { return None };
-    let mut rope = Rope {
-        rope_type: Some("default".into()),
-        rope_theta: Some(rotary.base),
-        ..Rope::default()
-    };
-    let mut longest = Config::default().max_position_embeddings;
-    match &rotary.scaling {
-        None => {}
-        Some(RotaryScaling::Linear(factor)) => {
-            rope = Rope { rope_type: Some("linear".into()), factor: Some(*factor), ..rope };
-        }
-        Some(RotaryScaling::Llama3(bands)) => {
-            rope = Rope {
-                rope_type: Some("llama3".into()),
-                factor: Some(bands.factor),
-                low_freq_factor: Some(bands.low),
-                high_freq_factor: Some(bands.high),
-                original_max_position_embeddings: Some(bands.context),
-                ..rope
-            };
-        }
-        Some(RotaryScaling::Yarn(bands)) => {
-            longest = (bands.factor * bands.context as f64).round() as usize;
-            rope = Rope {
-                rope_type: Some("yarn".into()),
-                factor: Some(bands.factor),
-                original_max_position_embeddings: Some(bands.context),
-                beta_fast: Some(bands.fast),
-                beta_slow: Some(bands.slow),
-                attention_factor: bands.magnitude,
-                ..rope
-            };
-        }
-    }
+    let (rope, longest) = RopeKeys::of(rotary);
+    let longest = longest.unwrap_or(Config::default().max_position_embeddings);
     let theirs = Config {
         model_type: model_type.into(),
         vocab_size: ours.vocabulary,
@@ -291,16 +173,11 @@ fn to_json(ours: &TextModelConfig, model_type: &str) -> Option<Value> {
         eos_token_id: ours.special.eos.map_or(Value::Null, Value::from),
         pad_token_id: ours.special.pad,
         head: task::DecoderHead::of(ours)?,
-        rope_parameters: Some(rope),
+        rope,
         ..Config::default()
     };
     let prefix = if model_type == "qwen2" { "Qwen2" } else { "Llama" };
-    let class = match (&ours.language, &ours.task) {
-        (Some(_), _) => LANGUAGE,
-        (None, Some(_)) => task::SEQUENCE,
-        (None, None) => "Model",
-    };
-    family_json(model_type, &format!("{prefix}{class}"), &theirs)
+    family_json(model_type, &format!("{prefix}{}", task::class_of(ours)), &theirs)
 }
 
 fn rules(ours: &TextModelConfig) -> Vec<Rule> {

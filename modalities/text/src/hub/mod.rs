@@ -5,9 +5,12 @@
 //! our own configuration and names.
 
 mod bert;
+mod falcon;
 mod gpt2;
 mod llama;
 mod modernbert;
+mod opt;
+mod rope;
 mod t5;
 mod task;
 
@@ -45,12 +48,14 @@ struct Family {
     rules: fn(&TextModelConfig) -> Vec<Rule>,
 }
 
-const FAMILIES: [Family; 8] = [
+const FAMILIES: [Family; 10] = [
     bert::BERT,
     bert::ROBERTA,
     bert::MPNET,
     modernbert::FAMILY,
     gpt2::FAMILY,
+    opt::FAMILY,
+    falcon::FAMILY,
     llama::LLAMA,
     llama::QWEN2,
     t5::FAMILY,
@@ -193,7 +198,9 @@ pub fn published(config: &TextModelConfig) -> Result<Option<Published>, HubError
         return Ok(None);
     }
     let names = names(&TextModelConfig { format: Some(format), ..config.clone() })?;
-    let turned = matches!(config.backbone.positions, Some(PositionConfig::Rotary(_)));
+    // Newer Falcons repeat their keys for each query before they keep them.
+    let turned = matches!(config.backbone.positions, Some(PositionConfig::Rotary(_)))
+        && format != Format::Falcon;
     let writes = config.language.is_some();
     Ok(Some(Published {
         names,
@@ -208,8 +215,11 @@ pub fn published(config: &TextModelConfig) -> Result<Option<Published>, HubError
 }
 
 /// A configuration without what says nothing of the weights of its layers: its start, ids that
-/// the tokenizer tells, a pooler that nothing reads.
-fn comparable(config: TextModelConfig) -> TextModelConfig {
+/// the tokenizer tells, a pooler that nothing reads; and with the feed-forward's width.
+fn comparable(mut config: TextModelConfig) -> TextModelConfig {
+    for stack in std::iter::once(&mut config.backbone).chain(&mut config.decoder) {
+        stack.hidden.get_or_insert(config.width.saturating_mul(4));
+    }
     let pooler = config.pooler.filter(|_| config.task.is_some());
     let special = SpecialIds::default();
     TextModelConfig { format: None, initial_deviation: None, special, pooler, ..config }
@@ -251,6 +261,12 @@ fn names(config: &TextModelConfig) -> Result<NameMap, HubError> {
     family.map_or_else(|| Ok(NameMap::default()), |family| NameMap::new(&(family.rules)(config)))
 }
 
+/// The id of a key that holds one, or the first where it holds several.
+fn first_id(value: &Value) -> Option<u32> {
+    let id = value.as_u64().or_else(|| value.get(0)?.as_u64());
+    id.and_then(|id| id.try_into().ok())
+}
+
 /// The class of a configuration, or the default.
 fn class<'a>(architectures: &'a Option<Vec<String>>, default: &'a str) -> &'a str {
     kiln_hub::family::class(architectures, default)
@@ -258,5 +274,7 @@ fn class<'a>(architectures: &'a Option<Vec<String>>, default: &'a str) -> &'a st
 
 #[cfg(test)]
 mod adapter_tests;
+#[cfg(test)]
+mod decoder_tests;
 #[cfg(test)]
 mod tests;

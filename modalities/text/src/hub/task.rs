@@ -1,11 +1,40 @@
 //! Heads for tasks, as the `config.json` of published models tells of them.
 
+use super::class;
 use crate::config::{PoolerConfig, TaskHeadConfig, TaskKind, TextModelConfig};
+use kiln_nn::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// What the class of a decoder with a head for the vocabulary ends in.
+pub(super) const LANGUAGE: &str = "ForCausalLM";
 /// What the class of a decoder with a head for texts ends in.
 pub(super) const SEQUENCE: &str = "ForSequenceClassification";
+/// What the class of one without a head ends in.
+const MODEL: &str = "Model";
+
+/// What the class of a decoder ends in after the name of its family.
+pub(super) fn decoder_class(
+    architectures: &Option<Vec<String>>,
+    family: &str,
+) -> Result<&'static str, ConfigError> {
+    let default = format!("{family}{MODEL}");
+    let name = class(architectures, &default);
+    let end = name.strip_prefix(family).unwrap_or_default();
+    [MODEL, LANGUAGE, SEQUENCE].into_iter().find(|known| *known == end).ok_or_else(|| {
+        let expected = format!("{default}, {family}{LANGUAGE} or {family}{SEQUENCE}");
+        ConfigError::new("architectures", name, expected)
+    })
+}
+
+/// What the class of a decoder of ours ends in.
+pub(super) fn class_of(ours: &TextModelConfig) -> &'static str {
+    match (&ours.language, &ours.task) {
+        (Some(_), _) => LANGUAGE,
+        (None, Some(_)) => SEQUENCE,
+        (None, None) => MODEL,
+    }
+}
 
 /// What `config.json` tells of a decoder's head for texts, which reads the last token and has no
 /// bias.

@@ -61,6 +61,7 @@ fn without_dropout(mut config: TextModelConfig) -> TextModelConfig {
         stack.attention_dropout = 0.0;
         stack.hidden_dropout = 0.0;
         stack.residual_dropout = 0.0;
+        stack.layer_drop = 0.0;
     }
     if let Some(task) = &mut config.task {
         task.dropout = 0.0;
@@ -68,7 +69,7 @@ fn without_dropout(mut config: TextModelConfig) -> TextModelConfig {
     config
 }
 
-fn agrees(dir: &Path, failures: &mut Vec<String>) {
+pub(super) fn agrees(dir: &Path, failures: &mut Vec<String>) {
     let device = Default::default();
     // Gradients are recorded, which is training; the references drop nothing.
     let (config, weights) = read(dir).unwrap();
@@ -146,7 +147,7 @@ fn agrees(dir: &Path, failures: &mut Vec<String>) {
 }
 
 /// What is written is what was read.
-fn goes_there_and_back(dir: &Path, failures: &mut Vec<String>) {
+pub(super) fn goes_there_and_back(dir: &Path, failures: &mut Vec<String>) {
     let model = TextModel::<Flex>::load(dir, &Default::default()).unwrap();
     let out = tempfile::tempdir().unwrap();
     model.save(out.path()).unwrap();
@@ -173,7 +174,7 @@ fn goes_there_and_back(dir: &Path, failures: &mut Vec<String>) {
 }
 
 /// A new model of `config`, written and read again: it is the same. What was written.
-fn written(config: TextModelConfig) -> (tempfile::TempDir, ModelDir) {
+pub(super) fn written(config: TextModelConfig) -> (tempfile::TempDir, ModelDir) {
     let out = tempfile::tempdir().unwrap();
     let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
     model.save(out.path()).unwrap();

@@ -1,0 +1,177 @@
+//! OPT: <https://arxiv.org/abs/2205.01068>.
+
+use super::{Family, Unreadable, first_id, language_rule, refuse, task};
+use crate::config::{EmbeddingConfig, Format, LanguageHeadConfig, SpecialIds, TextModelConfig};
+use kiln_hub::{Rule, family::family_json};
+use kiln_nn::{AttentionBias, ConfigError, TransformerConfig, activation_name, activation_named};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(super) const FAMILY: Family =
+    Family { format: Format::Opt, model_types: &["opt"], to_ours, to_json, rules };
+
+/// Rows of the table of positions before that of the first token: one of no use, then padding's.
+const OFFSET: usize = 2;
+
+/// Its `config.json`, with its names; keys that do not matter here are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Config {
+    #[serde(skip_serializing)]
+    architectures: Option<Vec<String>>,
+    vocab_size: usize,
+    hidden_size: usize,
+    word_embed_proj_dim: Option<usize>,
+    ffn_dim: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    max_position_embeddings: usize,
+    activation_function: String,
+    do_layer_norm_before: bool,
+    #[serde(rename = "_remove_final_layer_norm")]
+    remove_final_layer_norm: bool,
+    layer_norm_elementwise_affine: bool,
+    enable_bias: bool,
+    dropout: f64,
+    attention_dropout: f64,
+    layerdrop: f64,
+    tie_word_embeddings: bool,
+    pad_token_id: Option<u32>,
+    bos_token_id: Option<u32>,
+    /// One, or several.
+    eos_token_id: Value,
+    #[serde(flatten)]
+    head: task::DecoderHead,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            architectures: None,
+            vocab_size: 50_272,
+            hidden_size: 768,
+            word_embed_proj_dim: None,
+            ffn_dim: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            max_position_embeddings: 2048,
+            activation_function: "relu".into(),
+            do_layer_norm_before: true,
+            remove_final_layer_norm: false,
+            layer_norm_elementwise_affine: true,
+            enable_bias: true,
+            dropout: 0.1,
+            attention_dropout: 0.0,
+            layerdrop: 0.0,
+            tie_word_embeddings: true,
+            pad_token_id: Some(1),
+            bos_token_id: Some(2),
+            eos_token_id: Value::from(2),
+            head: task::DecoderHead::default(),
+        }
+    }
+}
+
+const CLASS: &str = "OPT";
+
+fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
+    let theirs: Config = serde_json::from_value(json.clone())?;
+    refuse(&[("layer_norm_elementwise_affine", theirs.layer_norm_elementwise_affine, "true")])?;
+    if let Some(width) = theirs.word_embed_proj_dim.filter(|width| *width != theirs.hidden_size) {
+        let expected = format!("the hidden_size of {}", theirs.hidden_size);
+        return Err(ConfigError::new("word_embed_proj_dim", width, expected).into());
+    }
+    let class = task::decoder_class(&theirs.architectures, CLASS)?;
+    let ours = TextModelConfig {
+        vocabulary: theirs.vocab_size,
+        width: theirs.hidden_size,
+        embedding: EmbeddingConfig {
+            positions: theirs.max_position_embeddings.saturating_add(OFFSET),
+            first_position: OFFSET,
+            ..EmbeddingConfig::default()
+        },
+        backbone: TransformerConfig {
+            layers: theirs.num_hidden_layers,
+            heads: theirs.num_attention_heads,
+            hidden: Some(theirs.ffn_dim),
+            activation: activation_named("activation_function", &theirs.activation_function)?,
+            pre_norm: theirs.do_layer_norm_before,
+            final_norm: theirs.do_layer_norm_before && !theirs.remove_final_layer_norm,
+            bias: theirs.enable_bias,
+            attention_bias: if theirs.enable_bias {
+                AttentionBias::All
+            } else {
+                AttentionBias::None
+            },
+            attention_dropout: theirs.attention_dropout,
+            residual_dropout: theirs.dropout,
+            layer_drop: theirs.layerdrop,
+            ..TransformerConfig::default()
+        },
+        causal: true,
+        language: (class == task::LANGUAGE).then_some(LanguageHeadConfig {
+            tied: theirs.tie_word_embeddings,
+            ..LanguageHeadConfig::default()
+        }),
+        special: SpecialIds {
+            pad: theirs.pad_token_id,
+            bos: theirs.bos_token_id,
+            eos: first_id(&theirs.eos_token_id),
+            ..SpecialIds::default()
+        },
+        ..TextModelConfig::default()
+    };
+    Ok(if class == task::SEQUENCE { theirs.head.on(ours) } else { ours })
+}
+
+fn to_json(ours: &TextModelConfig) -> Option<Value> {
+    let backbone = &ours.backbone;
+    let theirs = Config {
+        vocab_size: ours.vocabulary,
+        hidden_size: ours.width,
+        word_embed_proj_dim: Some(ours.width),
+        ffn_dim: backbone.hidden.unwrap_or(4 * ours.width),
+        num_hidden_layers: backbone.layers,
+        num_attention_heads: backbone.heads,
+        max_position_embeddings: ours.embedding.positions.checked_sub(OFFSET)?,
+        activation_function: activation_name(backbone.activation).into(),
+        do_layer_norm_before: backbone.pre_norm,
+        remove_final_layer_norm: backbone.pre_norm && !backbone.final_norm,
+        enable_bias: backbone.bias,
+        dropout: backbone.residual_dropout,
+        attention_dropout: backbone.attention_dropout,
+        layerdrop: backbone.layer_drop,
+        tie_word_embeddings: ours.language.is_none_or(|head| head.tied),
+        pad_token_id: ours.special.pad,
+        bos_token_id: ours.special.bos,
+        eos_token_id: ours.special.eos.map_or(Value::Null, Value::from),
+        head: task::DecoderHead::of(ours)?,
+        ..Config::default()
+    };
+    family_json("opt", &format!("{CLASS}{}", task::class_of(ours)), &theirs)
+}
+
+fn rules(ours: &TextModelConfig) -> Vec<Rule> {
+    let inside = r"^(embed_tokens|embed_positions|layers|final_layer_norm)\.";
+    let headed = ours.language.is_some() || ours.task.is_some();
+    let outside = if headed { "model.decoder.$1." } else { "decoder.$1." };
+    vec![
+        Rule::Ignored { theirs: r"(^|\.)decoder\.version$" },
+        Rule::Regex { load: Some((r"^(model\.)?decoder\.", "")), save: Some((inside, outside)) },
+        language_rule(ours),
+        Rule::Prefix { theirs: "score.", ours: "task.output." },
+        Rule::Prefix { theirs: "embed_tokens.", ours: "embedding.words." },
+        Rule::Prefix { theirs: "embed_positions.", ours: "embedding.positions." },
+        // Blocks have norms of the same name.
+        Rule::Prefix { theirs: "final_layer_norm.", ours: "backbone.norm." },
+        Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
+        Rule::Segments { theirs: "self_attn_layer_norm", ours: "attention_norm" },
+        Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
+        Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },
+        Rule::Segments { theirs: "self_attn.k_proj", ours: "attention.key" },
+        Rule::Segments { theirs: "self_attn.v_proj", ours: "attention.value" },
+        Rule::Segments { theirs: "self_attn.out_proj", ours: "attention.output" },
+        Rule::Segments { theirs: "fc1", ours: "feed_forward.hidden" },
+        Rule::Segments { theirs: "fc2", ours: "feed_forward.output" },
+    ]
+}
