@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 use kiln_core::Backend;
-use kiln_kernels::{CrossEntropyOptions, cross_entropy};
+use kiln_kernels::{CrossEntropyOptions, linear_cross_entropy};
 use kiln_nn::Embedding;
 
 /// The mean negative log-likelihood of `labels` under logits tied to an embedding.
@@ -15,6 +15,6 @@ pub(crate) fn tied_cross_entropy<B: Backend>(
     bias: Option<Tensor<B, 1>>,
     labels: Tensor<B, 1, Int>,
 ) -> Tensor<B, 1> {
-    let logits = embedding.logits(x, bias);
-    cross_entropy(logits, labels, CrossEntropyOptions::default()).mean()
+    let options = CrossEntropyOptions::default();
+    linear_cross_entropy(x, embedding.weight.val(), true, bias, labels, options).mean()
 }

@@ -53,6 +53,11 @@ pub trait Kernel: Clone + Debug + Send + Sync + 'static {
 
 /// A kernel through which gradients flow, from its first output to its float inputs.
 pub trait Differentiable: Kernel {
+    /// The kernel as it runs where gradients are recorded: it may have more outputs, to keep.
+    fn recorded<B: Backend>(&self) -> Self {
+        self.clone()
+    }
+
     /// What the backward step needs of inputs and outputs; nothing else is kept in memory. By
     /// default the inputs, and the outputs after the first.
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, outputs: &[FloatTensor<B>]) -> Tensors<B> {

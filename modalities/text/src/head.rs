@@ -77,8 +77,8 @@ impl<B: Backend> LanguageHead<B> {
         scores.reshape([batch, tokens, vocabulary])
     }
 
-    /// The cross-entropy of an id for each row, `[rows, width]` and `[rows]` to `[rows]`, in nats,
-    /// without keeping the scores.
+    /// The cross-entropy of an id for each row, `[rows, width]` and `[rows]` to `[rows]`, in nats;
+    /// scores are kept for gradients only where they are few.
     pub fn losses(
         &self,
         x: Tensor<B, 2>,

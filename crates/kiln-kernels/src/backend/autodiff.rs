@@ -48,12 +48,11 @@ fn record<K: Differentiable, B: Backend, C: CheckpointStrategy, const N: usize>(
     };
     match Step::<K, B>(PhantomData).prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(step) => {
-            let outputs = B::run(kernel, inner.clone());
+            let kernel = kernel.recorded::<B>();
+            let outputs = B::run(&kernel, inner.clone());
             let kept = kernel.keep::<B>(inner, &outputs);
             let mut outputs = outputs.into_iter();
-            let first = outputs
-                .next()
-                .map(|first| step.finish(Saved { kernel: kernel.clone(), kept }, first));
+            let first = outputs.next().map(|first| step.finish(Saved { kernel, kept }, first));
             first.into_iter().chain(outputs.map(FloatTensor::<Autodiff<B, C>>::new)).collect()
         }
         OpsKind::UnTracked(step) => {

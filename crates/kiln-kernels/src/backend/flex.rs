@@ -6,6 +6,8 @@ use burn::tensor::{DType, FloatDType, ops::FloatTensorOps};
 use burn_flex::{Flex, FlexTensor};
 
 impl Backend for Flex {
+    const KEEPS: bool = true;
+
     fn run<K: Kernel>(kernel: &K, inputs: Tensors<Self>) -> Vec<FlexTensor> {
         let is = |dtype| inputs.floats.iter().any(|tensor| tensor.dtype() == dtype);
         if is(DType::F64) {

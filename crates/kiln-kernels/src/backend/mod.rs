@@ -10,6 +10,10 @@ use burn::tensor::{backend, ops::FloatTensor};
 
 /// Burn's backend plus our kernels: what every model of Kiln is generic over.
 pub trait Backend: backend::Backend {
+    /// Whether a kernel keeps what its backward step would otherwise make again by a product, where
+    /// that is not too much memory.
+    const KEEPS: bool = false;
+
     /// Runs a kernel.
     fn run<K: Kernel>(kernel: &K, inputs: Tensors<Self>) -> Vec<FloatTensor<Self>>;
 

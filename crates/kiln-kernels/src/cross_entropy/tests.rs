@@ -65,8 +65,9 @@ fn linear_agrees_with_the_reference<B: Backend>() {
     let mut numbers = Numbers::new(12);
     let small = self::options().map(|options| (7, 5, 33, options));
     let [plain, ignoring, .., all] = self::options();
-    let others = [(1, 1, 2, ignoring), (130, 8, 70, all), (520, 3, 2050, plain)];
-    for (rows, width, classes, options) in small.into_iter().chain(others) {
+    let kept = [(1, 1, 2, ignoring), (130, 8, 70, all), (520, 3, 2050, plain)];
+    let made_again = [(530, 2, 2100, ignoring)];
+    for (rows, width, classes, options) in small.into_iter().chain(kept).chain(made_again) {
         for (transposed, bias) in [(false, true), (true, false)] {
             let weight = if transposed { [classes, width] } else { [width, classes] };
             let mut floats = vec![numbers.floats([rows, width]), numbers.floats(weight)];
@@ -74,7 +75,7 @@ fn linear_agrees_with_the_reference<B: Backend>() {
                 floats.push(numbers.floats([classes]));
             }
             let targets = [targets(&mut numbers, rows, classes, &options)];
-            let kernel = Linear { options, transposed, bias };
+            let kernel = Linear { options, transposed, bias, keep: false };
             outputs_agree::<B, _>(Check::F32, &kernel, &floats, &targets);
             gradients_agree::<B, _>(Check::F32, &kernel, &floats, &targets);
         }
@@ -103,7 +104,7 @@ fn all_rows_ignored<B: Backend>() {
     let logits = [numbers.floats([6, 5])];
     gradients_agree::<B, _>(Check::F32, &CrossEntropy { options }, &logits, &targets);
     let floats = [numbers.floats([6, 5]), numbers.floats([5, 9]), numbers.floats([9])];
-    let linear = Linear { options, transposed: false, bias: true };
+    let linear = Linear { options, transposed: false, bias: true, keep: false };
     outputs_agree::<B, _>(Check::F32, &linear, &floats, &targets);
     gradients_agree::<B, _>(Check::F32, &linear, &floats, &targets);
 }
@@ -174,7 +175,7 @@ fn half_precision_is_storage() {
     let logits = [numbers.floats([12, 40])];
     gradients_agree::<Flex, _>(Check::BF16, &CrossEntropy { options }, &logits, &targets);
     let floats = [numbers.floats([12, 8]), numbers.floats([40, 8])];
-    let linear = Linear { options, transposed: true, bias: false };
+    let linear = Linear { options, transposed: true, bias: false, keep: false };
     gradients_agree::<Flex, _>(Check::BF16, &linear, &floats, &targets);
     let logits = Tensor::<Flex, 2>::from_data(logits[0].clone(), &Default::default());
     let losses = cross_entropy(

@@ -9,11 +9,11 @@ use super::{
 use crate::{
     Tensors,
     cpu::{
-        Running, contiguous,
+        Room, Running, contiguous,
         matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, parts,
+        matrix, parts, room,
         simd::simd,
-        split_rows, tensor, values, zeros,
+        split_rows, tensor, updatable, values, values_mut, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -114,12 +114,17 @@ pub(super) fn forward(kernel: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
     let weights = Weights::of(&kernel.options, classes);
     let (mut losses, mut levels) = (zeros(rows), zeros(rows));
     let counted = counted(&targets);
-    let mut logits = zeros(counted.len().min(ROWS) * classes.min(CLASSES));
+    // In the order of blocks, where they are kept.
+    let keeps = kernel.keeps(targets.len(), classes);
+    let mut all = if keeps { room(counted.len() * classes) } else { one_block(&counted, classes) };
+    let mut at = 0;
     for rows in counted.chunks(ROWS) {
         let block = Block::of(rows, hidden, width);
         let mut running = vec![(Running::NONE, 0.0); rows.len()];
         for columns in class_blocks(classes) {
-            let logits = &mut logits[..rows.len() * columns.len()];
+            let size = rows.len() * columns.len();
+            let logits = &mut all[at..at + size];
+            at += if keeps { size } else { 0 };
             let out = MatrixMut::new(logits, rows.len(), columns.len());
             matmul(out, 0.0, block.hidden(), layer.block(&columns), 1.0, Threads::All);
             let parts = parts(rows.len(), columns.len());
@@ -139,7 +144,14 @@ pub(super) fn forward(kernel: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
             losses[row] = weights.loss(levels[row], hit, running.total);
         }
     }
-    vec![tensor(losses, [targets.len()]), tensor(levels, [targets.len()])]
+    let mut out = vec![tensor(losses, [targets.len()]), tensor(levels, [targets.len()])];
+    out.extend(keeps.then(|| tensor(all, [counted.len(), classes])));
+    out
+}
+
+/// Room for the logits of a block.
+fn one_block(counted: &[usize], classes: usize) -> Room {
+    room(counted.len().min(ROWS) * classes.min(CLASSES))
 }
 
 simd! {
@@ -171,7 +183,8 @@ pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
     let forward = &kernel.forward;
     let classes = forward.classes(inputs.floats[1].layout().shape());
     let targets = columns(&forward.options, inputs.ints[0].clone(), classes);
-    let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
+    let mut floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
+    let mut kept = kernel.kept.then(|| updatable(floats.remove(floats.len() - 2)));
     let (rows, width) = matrix(&floats[0]);
     let hidden = values::<f32>(&floats[0]);
     let layer = Layer {
@@ -194,16 +207,25 @@ pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
     let mut bias_out = zeros(if for_bias { classes } else { 0 });
 
     let counted = counted(&targets);
-    let mut logits = zeros(counted.len().min(ROWS) * classes.min(CLASSES));
+    let mut made = one_block(if kernel.kept { &[] } else { &counted }, classes);
+    let all = kept.as_mut().map_or(&mut made[..], values_mut);
+    let mut at = 0;
     let mut packed_out = zeros(if for_hidden { counted.len().min(ROWS) * width } else { 0 });
     for (number, rows) in counted.chunks(ROWS).enumerate() {
         let block = Block::of(rows, hidden, width);
         for columns in class_blocks(classes) {
-            let logits = &mut logits[..rows.len() * columns.len()];
-            let out = MatrixMut::new(logits, rows.len(), columns.len());
-            matmul(out, 0.0, block.hidden(), layer.block(&columns), 1.0, Threads::All);
+            let size = rows.len() * columns.len();
+            let logits = &mut all[at..at + size];
+            let bias = if kernel.kept {
+                at += size;
+                &[]
+            } else {
+                let out = MatrixMut::new(logits, rows.len(), columns.len());
+                matmul(out, 0.0, block.hidden(), layer.block(&columns), 1.0, Threads::All);
+                layer.bias(&columns)
+            };
             let sums = for_bias.then(|| &mut bias_out[columns.clone()]);
-            turn_to_gradient(logits, layer.bias(&columns), &columns, rows, &terms, sums);
+            turn_to_gradient(logits, bias, &columns, rows, &terms, sums);
             let along = Matrix::new(logits, rows.len(), columns.len());
             if for_hidden {
                 let out = &mut packed_out[..rows.len() * width];

@@ -1,6 +1,7 @@
 //! Cross-entropy of hidden states through an output layer ("Cut your losses in large-vocabulary
 //! language models", <https://arxiv.org/abs/2411.09009>): logits are made in blocks, forward and
-//! again backward, and thrown away. On the CPU ignored rows cost nothing.
+//! again backward, and thrown away. On the CPU ignored rows cost nothing, and logits that are not
+//! too many are kept for the backward step: a product costs more than their memory.
 //!
 //! The paper skips gradients below the resolution of bf16; here all are counted.
 
@@ -22,8 +23,11 @@ use crate::cube::CubeTensors;
 #[cfg(feature = "cube")]
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-/// [`cross_entropy`](super::cross_entropy) of `hidden weight + bias`, without these logits ever in
-/// memory.
+/// Logits that are kept at most: a quarter of a gigabyte.
+const KEPT: usize = if cfg!(test) { 1_100_000 } else { 1 << 26 };
+
+/// [`cross_entropy`](super::cross_entropy) of `hidden weight + bias`, without all of these logits in
+/// memory where they are many.
 ///
 /// # Shapes
 /// - hidden: `[rows, width]`
@@ -51,7 +55,7 @@ pub fn linear_cross_entropy<B: Backend>(
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [classes], "linear_cross_entropy: one bias a class");
     }
-    let kernel = Linear { options, transposed, bias: bias.is_some() };
+    let kernel = Linear { options, transposed, bias: bias.is_some(), keep: false };
     let mut floats = vec![primitive(hidden), primitive(weight)];
     floats.extend(bias.map(primitive));
     let inputs = Tensors::floats(floats).with_ints([targets.into_primitive()]);
@@ -59,19 +63,24 @@ pub fn linear_cross_entropy<B: Backend>(
 }
 
 /// The forward step. Floats: hidden, weight, and the bias if there is one. Ints: targets. Outputs:
-/// the losses; the rows' log-sum-exp. Both are 0 where ignored.
+/// the losses; the rows' log-sum-exp. Both are 0 where ignored. Where they are kept, the logits with
+/// their biases, too, in whatever order the backward step reads them; on the CPU of the rows that count
+/// alone.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
     pub(super) options: CrossEntropyOptions,
     pub(super) transposed: bool,
     pub(super) bias: bool,
+    /// Whether logits are kept, if they are not too many.
+    pub(super) keep: bool,
 }
 
-/// The backward step. Floats: hidden, weight, the bias if there is one, log-sum-exp, the losses'
-/// gradient. Ints: targets. Outputs: those needed of the gradients of hidden, weight and bias.
+/// The backward step. Floats: hidden, weight, the bias if there is one, log-sum-exp, the logits if
+/// they were kept, the losses' gradient. Ints: targets. Outputs: those needed of the gradients of hidden, weight and bias.
 #[derive(Debug, Clone)]
 pub(super) struct LinearBackward {
     forward: Linear,
+    kept: bool,
     needed: [bool; 3],
 }
 
@@ -80,14 +89,22 @@ impl Linear {
     fn classes(&self, weight: &Shape) -> usize {
         weight[if self.transposed { 0 } else { 1 }]
     }
+
+    /// Whether the logits of so many rows are kept.
+    fn keeps(&self, rows: usize, classes: usize) -> bool {
+        self.keep && rows.saturating_mul(classes) <= KEPT
+    }
 }
 
 impl Kernel for Linear {
     const NAME: &'static str = "linear_cross_entropy";
     const ON_CUBE: bool = true;
 
-    fn outputs(&self, _floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
-        vec![Output::full_precision(ints[0].clone()), Output::full_precision(ints[0].clone())]
+    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
+        let (rows, classes) = (ints[0][0], self.classes(&floats[1]));
+        let logits = self.keeps(rows, classes).then(|| Shape::new([rows, classes]));
+        let shapes = [ints[0].clone(), ints[0].clone()].into_iter().chain(logits);
+        shapes.map(Output::full_precision).collect()
     }
 
     fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
@@ -105,6 +122,10 @@ impl Kernel for Linear {
 }
 
 impl Differentiable for Linear {
+    fn recorded<B: Backend>(&self) -> Self {
+        Self { keep: B::KEEPS, ..self.clone() }
+    }
+
     fn backward<B: Backend>(
         &self,
         mut kept: Tensors<B>,
@@ -112,8 +133,10 @@ impl Differentiable for Linear {
         needed: &[bool],
     ) -> Vec<Option<FloatTensor<B>>> {
         kept.floats.push(gradient);
+        let (floats, ints) = kept.shapes();
         let kernel = LinearBackward {
             forward: self.clone(),
+            kept: self.keeps(ints[0][0], self.classes(&floats[1])),
             needed: [needed[0], needed[1], self.bias && needed[2]],
         };
         at_needed(needed, B::run(&kernel, kept))

@@ -24,7 +24,10 @@ pub(super) fn forward<B: Backend>(kernel: &Linear, inputs: Tensors<B>) -> Vec<Fl
     if let Some(bias) = floats.next() {
         logits = logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0);
     }
-    losses(&kernel.options, logits, targets).map(|out| primitive(out)).into()
+    let [rows, classes] = logits.dims();
+    let kept = kernel.keeps(rows, classes).then(|| primitive(logits.clone()));
+    let found = losses(&kernel.options, logits, targets).map(|out| primitive(out));
+    found.into_iter().chain(kept).collect()
 }
 
 pub(super) fn backward<B: Backend>(
@@ -33,17 +36,22 @@ pub(super) fn backward<B: Backend>(
 ) -> Vec<FloatTensor<B>> {
     let targets = integers::<B, 1>(inputs.ints[0].clone());
     let mut floats = inputs.floats;
-    let (Some(gradient), Some(level)) = (floats.pop(), floats.pop()) else { return Vec::new() };
+    let gradient = floats.pop();
+    let kept = if kernel.kept { floats.pop() } else { None };
+    let (Some(gradient), Some(level)) = (gradient, floats.pop()) else { return Vec::new() };
     let mut floats = floats.into_iter();
     let (Some(hidden), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
     let hidden = tensor::<B, 2>(hidden);
     let dtype = hidden.dtype();
     let hidden = wide(hidden);
     let weight = upright(&kernel.forward, wide(tensor(weight)));
-    let mut logits = hidden.clone().matmul(weight.clone());
-    if let Some(bias) = floats.next() {
-        logits = logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0);
-    }
+    let logits = kept.map(tensor::<B, 2>).unwrap_or_else(|| {
+        let logits = hidden.clone().matmul(weight.clone());
+        match floats.next() {
+            Some(bias) => logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0),
+            None => logits,
+        }
+    });
     let options = &kernel.forward.options;
     let along = logits_gradient(options, logits, targets, tensor(level), tensor(gradient));
     let [for_hidden, for_weight, for_bias] = kernel.needed;
