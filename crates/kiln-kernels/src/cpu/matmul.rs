@@ -47,8 +47,8 @@ impl<'a> Matrix<'a> {
         Self { values, rows, columns, row_stride, column_stride }
     }
 
-    /// At most `count` of the rows, from one on.
-    fn from_row(self, row: usize, count: usize) -> Self {
+    /// At most `count` of the rows, from `row` on.
+    fn band(self, row: usize, count: usize) -> Self {
         let values = &self.values[(row * self.row_stride).min(self.values.len())..];
         Self { values, rows: count.min(self.rows - row), ..self }
     }
@@ -138,8 +138,8 @@ pub(crate) fn matmul(
     let (start, row_stride) = (Start(out.values.as_mut_ptr()), out.row_stride);
     let one = |at: usize| {
         let (row, column) = (at / across * height, at % across * width);
-        let a = a.from_row(row, height);
-        let b = b.transposed().from_row(column, width).transposed();
+        let a = a.band(row, height);
+        let b = b.transposed().band(column, width).transposed();
         // SAFETY: the constructors checked that all rows and columns lie within the slices, no two
         // pieces share any, and the borrow checker knows that `out` overlaps neither operand.
         unsafe { alone(start.at(row * row_stride + column), row_stride, keep, a, b, scale) }
