@@ -99,7 +99,9 @@ fn counted(targets: &[Option<usize>]) -> Vec<usize> {
 }
 
 pub(super) fn forward(kernel: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-    let classes = kernel.classes(inputs.floats[1].layout().shape());
+    let (shapes, ints) = inputs.shapes();
+    let keeps = kernel.keeps(&shapes, &ints);
+    let classes = kernel.classes(&shapes[1]);
     let targets = columns(&kernel.options, inputs.ints[0].clone(), classes);
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
     let (rows, width) = matrix(&floats[0]);
@@ -115,7 +117,6 @@ pub(super) fn forward(kernel: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
     let (mut losses, mut levels) = (zeros(rows), zeros(rows));
     let counted = counted(&targets);
     // In the order of blocks, where they are kept.
-    let keeps = kernel.keeps(targets.len(), classes);
     let mut all = if keeps { room(counted.len() * classes) } else { one_block(&counted, classes) };
     let mut at = 0;
     for rows in counted.chunks(ROWS) {
@@ -181,10 +182,12 @@ simd! {
 
 pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let forward = &kernel.forward;
-    let classes = forward.classes(inputs.floats[1].layout().shape());
+    let (shapes, ints) = inputs.shapes();
+    let keeps = forward.keeps(&shapes, &ints);
+    let classes = forward.classes(&shapes[1]);
     let targets = columns(&forward.options, inputs.ints[0].clone(), classes);
     let mut floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
-    let mut kept = kernel.kept.then(|| updatable(floats.remove(floats.len() - 2)));
+    let mut kept = keeps.then(|| updatable(floats.remove(floats.len() - 2)));
     let (rows, width) = matrix(&floats[0]);
     let hidden = values::<f32>(&floats[0]);
     let layer = Layer {
@@ -207,7 +210,7 @@ pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
     let mut bias_out = zeros(if for_bias { classes } else { 0 });
 
     let counted = counted(&targets);
-    let mut made = one_block(if kernel.kept { &[] } else { &counted }, classes);
+    let mut made = one_block(if keeps { &[] } else { &counted }, classes);
     let all = kept.as_mut().map_or(&mut made[..], values_mut);
     let mut at = 0;
     let mut packed_out = zeros(if for_hidden { counted.len().min(ROWS) * width } else { 0 });
@@ -216,7 +219,7 @@ pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
         for columns in class_blocks(classes) {
             let size = rows.len() * columns.len();
             let logits = &mut all[at..at + size];
-            let bias = if kernel.kept {
+            let bias = if keeps {
                 at += size;
                 &[]
             } else {

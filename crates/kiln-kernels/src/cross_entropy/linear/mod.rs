@@ -80,7 +80,6 @@ pub(super) struct Linear {
 #[derive(Debug, Clone)]
 pub(super) struct LinearBackward {
     forward: Linear,
-    kept: bool,
     needed: [bool; 3],
 }
 
@@ -90,9 +89,9 @@ impl Linear {
         weight[if self.transposed { 0 } else { 1 }]
     }
 
-    /// Whether the logits of so many rows are kept.
-    fn keeps(&self, rows: usize, classes: usize) -> bool {
-        self.keep && rows.saturating_mul(classes) <= KEPT
+    /// Whether the logits of inputs of these shapes are kept, forward and backward.
+    fn keeps(&self, floats: &[Shape], ints: &[Shape]) -> bool {
+        self.keep && ints[0][0].saturating_mul(self.classes(&floats[1])) <= KEPT
     }
 }
 
@@ -101,8 +100,8 @@ impl Kernel for Linear {
     const ON_CUBE: bool = true;
 
     fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
-        let (rows, classes) = (ints[0][0], self.classes(&floats[1]));
-        let logits = self.keeps(rows, classes).then(|| Shape::new([rows, classes]));
+        let logits = || Shape::new([ints[0][0], self.classes(&floats[1])]);
+        let logits = self.keeps(floats, ints).then(logits);
         let shapes = [ints[0].clone(), ints[0].clone()].into_iter().chain(logits);
         shapes.map(Output::full_precision).collect()
     }
@@ -133,10 +132,8 @@ impl Differentiable for Linear {
         needed: &[bool],
     ) -> Vec<Option<FloatTensor<B>>> {
         kept.floats.push(gradient);
-        let (floats, ints) = kept.shapes();
         let kernel = LinearBackward {
             forward: self.clone(),
-            kept: self.keeps(ints[0][0], self.classes(&floats[1])),
             needed: [needed[0], needed[1], self.bias && needed[2]],
         };
         at_needed(needed, B::run(&kernel, kept))

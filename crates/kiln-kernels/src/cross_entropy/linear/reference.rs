@@ -16,6 +16,7 @@ fn upright<B: Backend>(kernel: &Linear, weight: Tensor<B, 2>) -> Tensor<B, 2> {
 }
 
 pub(super) fn forward<B: Backend>(kernel: &Linear, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+    let (shapes, ints) = inputs.shapes();
     let targets = integers::<B, 1>(inputs.ints[0].clone());
     let mut floats = inputs.floats.into_iter();
     let (Some(hidden), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
@@ -24,8 +25,7 @@ pub(super) fn forward<B: Backend>(kernel: &Linear, inputs: Tensors<B>) -> Vec<Fl
     if let Some(bias) = floats.next() {
         logits = logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0);
     }
-    let [rows, classes] = logits.dims();
-    let kept = kernel.keeps(rows, classes).then(|| primitive(logits.clone()));
+    let kept = kernel.keeps(&shapes, &ints).then(|| primitive(logits.clone()));
     let found = losses(&kernel.options, logits, targets).map(|out| primitive(out));
     found.into_iter().chain(kept).collect()
 }
@@ -34,10 +34,11 @@ pub(super) fn backward<B: Backend>(
     kernel: &LinearBackward,
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
+    let (shapes, ints) = inputs.shapes();
     let targets = integers::<B, 1>(inputs.ints[0].clone());
     let mut floats = inputs.floats;
     let gradient = floats.pop();
-    let kept = if kernel.kept { floats.pop() } else { None };
+    let kept = if kernel.forward.keeps(&shapes, &ints) { floats.pop() } else { None };
     let (Some(gradient), Some(level)) = (gradient, floats.pop()) else { return Vec::new() };
     let mut floats = floats.into_iter();
     let (Some(hidden), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
