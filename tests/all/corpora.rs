@@ -229,15 +229,15 @@ fn good_and_bad_are_told() {
                 train.texts = { files = { paths = [\"a.tsv\"] } }";
     let text = recipe(data)
         .replace("tokenizer.train.model.byte-bpe.vocabulary = 300", TOLD_APART)
-        .replace("autoregressive = {}", "graded.weighted = 1000.0")
+        .replace("autoregressive = {}", "reward-weighted.rwr = 1000.0")
         + "\n[[evaluation]]\nname = \"held out\"\nkind.task = {}\n";
     learns(&place, &text);
     let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
     let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
     // As a good text a bad one is unlikely.
     assert!(rows[0]["metric"] == "spearman" && rows[0]["value"].as_f64() > Some(0.6), "{results}");
-    place.file("bad.toml", &text.replace("graded.weighted = 1000.0", "supervised = {}"));
-    place.fails(&["check", "bad.toml"], 2, &["data.labelled.control", "graded"]);
+    place.file("bad.toml", &text.replace("reward-weighted.rwr = 1000.0", "supervised = {}"));
+    place.fails(&["check", "bad.toml"], 2, &["data.labelled.control", "reward-weighted"]);
 }
 
 const TOLD_APART: &str = "tokenizer.train = { model.byte-bpe = { vocabulary = 300 }, \

@@ -58,16 +58,16 @@ fn every_task_is_learnt_and_measured() {
         (supervised, "\"similarity\"", encoder, ["spearman", "common words"]),
         (supervised, "\"entailment\"", encoder, ["macro-f1", "most frequent"]),
         (supervised, "\"translation\"", writer, ["bleu", "source"]),
-        ("{ paired = {} }", "{ paraphrase = 2 }", encoder, ["mrr@10", "BM25"]),
-        ("{ ranked = { cosent = {} } }", "\"similarity\"", encoder, ["spearman", "common words"]),
+        ("{ info-nce = {} }", "{ paraphrase = 2 }", encoder, ["mrr@10", "BM25"]),
+        ("{ cosent = {} }", "\"similarity\"", encoder, ["spearman", "common words"]),
         (next, "\"conversations\"", "language = {}", ["cross-entropy", "any token"]),
         (
-            "{ rewarded = { group = 2, most = 4 } }",
+            "{ grpo = { num_generations = 2, max_new_tokens = 4 } }",
             "\"conversations\"",
             "language = {}",
             ["token-f1", "one answer to all"],
         ),
-        ("{ preference = {} }", "\"preferences\"", "language = {}", ["accuracy", "the shorter"]),
+        ("{ dpo = {} }", "\"preferences\"", "language = {}", ["accuracy", "the shorter"]),
     ];
     for (objective, task, model, expected) in cases {
         let place = Place::new();
@@ -89,20 +89,21 @@ fn graded_texts_are_learnt_by_their_grades() {
     place.file("graded.tsv", &format!("label\ttext\n{}", rows.collect::<String>()));
     let texts = "{ texts = { files = { paths = [\"graded.tsv\"] } } }";
     for graded in [
-        "{ filtered = 0.5 }",
-        "{ weighted = 0.5 }",
-        "{ advantage = { temperature = 0.5 } }",
-        "{ unlikely = { below = 0.5 } }",
+        "{ filtering = 0.5 }",
+        "{ rwr = 0.5 }",
+        "{ awr = { temperature = 0.5 } }",
+        "{ unlikelihood = { below = 0.5 } }",
     ] {
-        let text = recipe(&format!("{{ graded = {graded} }}"), texts, "language = {}");
+        let text = recipe(&format!("{{ reward-weighted = {graded} }}"), texts, "language = {}");
         place.file("task.toml", &text.replace("steps = 6", "steps = 60"));
         let table = place.succeeds(&["run", "task.toml", "--overwrite"]);
         assert!(table.contains("likelihood") && table.contains("spearman"), "{table}");
     }
     let pairs = stories("\"translation\"");
-    place.file("task.toml", &recipe("{ graded = { weighted = 1.0 } }", &pairs, "language = {}"));
+    place
+        .file("task.toml", &recipe("{ reward-weighted = { rwr = 1.0 } }", &pairs, "language = {}"));
     place.fails(&["check", "task.toml"], 2, &["each with a number"]);
-    let encoder = recipe("{ graded = { weighted = 0.0 } }", texts, "language = {}");
+    let encoder = recipe("{ reward-weighted = { rwr = 0.0 } }", texts, "language = {}");
     place.file("task.toml", &encoder);
     place.fails(&["check", "task.toml"], 2, &["expected above 0"]);
 }
@@ -111,7 +112,7 @@ fn graded_texts_are_learnt_by_their_grades() {
 fn models_that_embed_are_written_for_other_tools() {
     let place = Place::new();
     let task = stories("{ paraphrase = 1 }");
-    place.file("task.toml", &recipe("{ paired = {} }", &task, "causal = false"));
+    place.file("task.toml", &recipe("{ info-nce = {} }", &task, "causal = false"));
     place.succeeds(&["run", "task.toml"]);
     let modules = fs::read_to_string(place.path("runs/task/model/modules.json")).unwrap();
     assert!(modules.contains("Pooling") && modules.contains("Normalize"), "{modules}");
@@ -124,8 +125,8 @@ fn documents_make_tasks_of_their_own() {
     let cases = [
         ("{ supervised = {} }", "{ sentence-order = 1 }", "accuracy"),
         ("{ supervised = {} }", "{ segment-order = 3 }", "kendall"),
-        ("{ paired = {} }", "\"inverse-cloze\"", "mrr@10"),
-        ("{ paired = {} }", "{ representative-words = 3 }", "mrr@10"),
+        ("{ info-nce = {} }", "\"inverse-cloze\"", "mrr@10"),
+        ("{ info-nce = {} }", "{ representative-words = 3 }", "mrr@10"),
         (
             "{ mixture = { sum = true, parts = [{ objective.masked = {} }, { objective.supervised = {} }] } }",
             "{ sentence-order = 2 }",
@@ -183,14 +184,14 @@ fn what_does_not_fit_is_refused() {
     };
     let tags = stories("\"tags\"");
     let encoder = "causal = false";
-    refused(recipe("{ paired = {} }", &tags, encoder), &["pairs or triplets"]);
+    refused(recipe("{ info-nce = {} }", &tags, encoder), &["pairs or triplets"]);
     refused(recipe("{ masked = {} }", &tags, encoder), &["data.sources"]);
     refused(
         recipe("{ supervised = {} }", &stories("\"translation\""), encoder),
         &["encoder-decoder"],
     );
-    let contrastive = recipe("{ contrastive = {} }", &tags, encoder);
-    refused(contrastive, &["contrastive", "paired"]);
+    let contrastive = recipe("{ wav2vec2-contrastive = {} }", &tags, encoder);
+    refused(contrastive, &["wav2vec2-contrastive", "info-nce"]);
     let without = recipe("{ supervised = {} }", &tags, encoder);
     let from = without.find("[data.labelled]").unwrap();
     let until = without.find("[model.parts]").unwrap();

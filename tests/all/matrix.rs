@@ -63,7 +63,7 @@ fn objectives(ahead: usize) -> [(&'static str, String); 5] {
         ("supervised", "{}".into()),
         ("masked", "{}".into()),
         ("autoregressive", format!("{{ ahead = {ahead} }}")),
-        ("paired", "{ views.hidden = { ratio = 0.3 } }".into()),
+        ("info-nce", "{ views.masked = { ratio = 0.3 } }".into()),
         ("self-distillation", "{ blocks = 2, decay = 0.9, masked = { ratio = 0.4 } }".into()),
     ]
 }
@@ -75,7 +75,8 @@ fn cell(modality: &Modality, objective: &str, settings: &str, causal: bool) -> S
     let Modality { name, labelled, data, model, .. } = modality;
     let data = if objective == "supervised" && !labelled.is_empty() { labelled } else { data };
     // One vector is of one text.
-    let packing = if objective == "paired" { "length = 32, cross = false" } else { "length = 32" };
+    let packing =
+        if objective == "info-nce" { "length = 32, cross = false" } else { "length = 32" };
     let data = data.replace("length = 32", packing);
     format!(
         "name = \"cell\"\nmodality = \"{name}\"\n{data}[model.parts]\n{model}causal = {causal}\n\
@@ -100,7 +101,7 @@ fn every_modality_meets_every_objective_and_both_kinds_of_model() {
         place.file("cell.toml", &cell(modality, objective, settings, *causal));
         let both_sides = ["masked", "self-distillation"].contains(objective);
         if *causal && both_sides {
-            let reason = "both sides of what is hidden";
+            let reason = "bidirectional attention";
             place.fails(&["check", "cell.toml"], 2, &["cell.toml", objective, reason]);
             continue;
         }

@@ -58,7 +58,7 @@ fn holds(table: &str, all: &[&str]) {
 #[test]
 fn denoisers_have_modes() {
     let place = Place::new();
-    let ul2 = "{ denoising.published = \"ul2\" }";
+    let ul2 = "{ denoising.preset = \"ul2\" }";
     let parts = format!("causal = false\ndecoder = {BACKBONE}");
     holds(
         &learns(&place, &recipe("", &parts, &[ul2])),
@@ -78,7 +78,7 @@ fn denoisers_have_modes() {
 
 #[test]
 fn tokens_are_predicted_in_any_order() {
-    let permuted = "{ permuted = { ratio = 0.3, whole_words = true } }";
+    let permuted = "{ permuted-lm = { ratio = 0.3, whole_words = true } }";
     let table = learns(&Place::new(), &recipe("", "causal = false", &[permuted]));
     holds(
         &table,
@@ -90,7 +90,7 @@ fn tokens_are_predicted_in_any_order() {
 #[test]
 fn several_decoders_tell_a_text_from_its_vector() {
     let place = Place::new();
-    let decoders = "{ bottleneck = { masked = { ratio = 0.3 }, decoders = [\
+    let decoders = "{ retromae = { masked = { ratio = 0.3 }, decoders = [\
                     { kind.masked = { ratio = 0.6 } }, { kind.enhanced = 0.5, weight = 0.5 }, \
                     { kind = \"replaced\" }, { kind.neighbour = { ratio = 0.7 } }] } }";
     let shallow = BACKBONE.replace("layers = 2", "layers = 1");
@@ -102,11 +102,11 @@ fn several_decoders_tell_a_text_from_its_vector() {
     let layers = |at: usize| config["model"]["bottleneck"][at]["layers"].as_u64();
     assert_eq!([0, 1, 2, 3, 4].map(layers), [Some(2), Some(1), Some(1), Some(1), None]);
     // One decoder is a block of the backbone's kind, or a stack that is given.
-    let one = recipe(", cross = false", "causal = false", &["{ bottleneck = {} }"]);
+    let one = recipe(", cross = false", "causal = false", &["{ retromae = {} }"]);
     learns(&place, &one);
     learns(&place, &one.replace("causal", &format!("bottleneck = {BACKBONE}\ncausal")));
     // Several texts in a row have no one vector.
-    for objective in ["{ bottleneck = {} }", "{ paired = {} }"] {
+    for objective in ["{ retromae = {} }", "{ info-nce = {} }"] {
         place.file("cell.toml", &recipe("", "causal = false", &[objective]));
         place.fails(&["check", "cell.toml"], 2, &["data.packing.cross", "one vector"]);
     }
@@ -134,7 +134,7 @@ fn what_a_document_says_is_hidden_first() {
     place.file("cell.toml", &guided.replace("salient = 0.3", "salient = 1.3"));
     place.fails(&["check", "cell.toml"], 2, &["data.lexicon.salient", "above 0"]);
     // What no stage trains is not asked.
-    let vectors = recipe(", cross = false", "causal = false", &["{ paired = {} }"]);
+    let vectors = recipe(", cross = false", "causal = false", &["{ info-nce = {} }"]);
     place.file("cell.toml", &vectors);
     place.fails(&["check", "cell.toml"], 2, &["cell.toml, line", "scores the vocabulary"]);
 }

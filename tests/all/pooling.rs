@@ -67,7 +67,7 @@ fn where_nothing_is_written_there_is_no_decoder() {
     let model = "causal = false\ndecoder = { layers = 1, heads = 2, final_norm = true }";
     for (objective, task) in [
         ("{ supervised = {} }", "{ class = \"domain\" }"),
-        ("{ paired = {} }", "{ paraphrase = 1 }"),
+        ("{ info-nce = {} }", "{ paraphrase = 1 }"),
     ] {
         place.file("pooling.toml", &recipe(objective, task, WORDS, model));
         place.succeeds(&["run", "pooling.toml", "--overwrite"]);
@@ -82,14 +82,14 @@ fn a_decoder_embeds_by_a_token_at_the_end() {
     let embed = ["embed", "--model", "runs/pooling", "--text", "a boat"];
     let task = "{ paraphrase = 1 }";
     let end = bytes(", around = \"end\"");
-    place.file("pooling.toml", &recipe("{ paired = {} }", task, &end, "causal = true"));
+    place.file("pooling.toml", &recipe("{ info-nce = {} }", task, &end, "causal = true"));
     place.succeeds(&["run", "pooling.toml"]);
     let file = fs::read_to_string(place.path("runs/pooling/model/tokenizer.json")).unwrap();
     assert!(file.contains("TemplateProcessing"));
     let bare = "no special tokens";
     let said = |words: &[&str]| crate::support::text(&place.kiln(words).stderr);
     assert!(!said(&embed).contains(bare), "{}", said(&embed));
-    place.file("pooling.toml", &recipe("{ paired = {} }", task, &bytes(""), "causal = true"));
+    place.file("pooling.toml", &recipe("{ info-nce = {} }", task, &bytes(""), "causal = true"));
     place.succeeds(&["run", "pooling.toml", "--overwrite"]);
     assert!(said(&embed).contains(bare), "{}", said(&embed));
 }

@@ -84,9 +84,9 @@ fn vectors_and_cross_encoders_are_measured_as_judged() {
     let place = Place::new();
     beir(&place);
     for (name, objective, own) in [
-        ("paired", "{ paired = {} }", "retrieval"),
-        ("softmax", "{ reranked = { softmax = {} } }", "reranking"),
-        ("hinge", "{ reranked = { hinge = 1.0 } }", "reranking"),
+        ("paired", "{ info-nce = {} }", "retrieval"),
+        ("softmax", "{ cross-encoder = { softmax = {} } }", "reranking"),
+        ("hinge", "{ cross-encoder = { hinge = 1.0 } }", "reranking"),
     ] {
         place.file("ranking.toml", &recipe(objective, STORIES));
         let run = format!("runs/{name}");
@@ -126,7 +126,7 @@ fn vectors_and_cross_encoders_are_measured_as_judged() {
     assert_eq!(few[0]["id"], search(&["--top", "1"])[0]["id"]);
     let words =
         ["search", "--model", "runs/paired", "--rerank", "runs/paired", "--in", "beir", "x"];
-    place.fails(&words, 2, &["no number", "objective.reranked"]);
+    place.fails(&words, 2, &["no number", "objective.cross-encoder"]);
 }
 
 #[test]
@@ -135,16 +135,16 @@ fn words_that_stand_for_a_text_are_ranked() {
     beir(&place);
     let train = "{ derived = { task.representative-words = 3, source.stories = { size = 40 } } }";
     let mixture = "{ mixture = { sum = true, parts = [{ objective.masked = {} }, \
-                   { objective.reranked = { hinge = 1.0 } }] } }";
+                   { objective.cross-encoder = { hinge = 1.0 } }] } }";
     place.file("ranking.toml", &recipe(mixture, train));
     place.succeeds(&["run", "ranking.toml"]);
     let rows = results(&place, "runs/ranking");
     let accuracy = rows.iter().find(|row| row.0 == "reranking" && row.1 == "accuracy").unwrap();
     assert_eq!(accuracy.3["any order"], 0.5);
-    place.file("bad.toml", &recipe("{ reranked = { hinge = 0.0 } }", train));
+    place.file("bad.toml", &recipe("{ cross-encoder = { hinge = 0.0 } }", train));
     place.fails(&["check", "bad.toml"], 2, &["bad.toml, line", "above 0"]);
     let tags = "{ stories = { task = \"tags\", stories = { size = 40 } } }";
-    place.file("bad.toml", &recipe("{ reranked = { softmax = {} } }", tags));
+    place.file("bad.toml", &recipe("{ cross-encoder = { softmax = {} } }", tags));
     place.fails(&["check", "bad.toml"], 2, &["triplets"]);
 }
 

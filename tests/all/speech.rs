@@ -22,7 +22,7 @@ quantiser = { groups = 2, entries = 4, width = 8, projection = 8 }
 
 [[stage]]
 name = "pretrain"
-objective.contrastive = { spans = { probability = 0.5, length = 4, least = 1 }, negatives = 5 }
+objective.wav2vec2-contrastive = { spans = { probability = 0.5, length = 4, least = 1 }, negatives = 5 }
 steps = 4
 batch = 4
 optimizer.adamw = { learning_rate = 1e-3 }

@@ -108,7 +108,7 @@ fn masked_training_hides_whole_words() {
         .replace("width = 32", "width = 32\ncausal = false")
         .replace(
             "objective.autoregressive = {}",
-            "objective.masked = { whole_words = true, random = 0.1, kept = 0.1 }",
+            "objective.masked = { whole_words = true, random_replacement = 0.1, keep_unchanged = 0.1 }",
         );
     let masked = &masked[..masked.find("[[evaluation]]").unwrap()];
     place.file("tiny.toml", masked);
@@ -266,7 +266,10 @@ fn a_generator_proposes_what_is_replaced() {
     assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
     let next = "objective.masked = {}\ninit.model = \"runs/tiny\"";
     let masked = recipe.replace("GENERATOR", own).replace("name = \"tiny\"", "name = \"next\"");
-    place.file("next.toml", &masked.replace("objective.replaced = { weight = 5.0 }", next));
+    place.file(
+        "next.toml",
+        &masked.replace("objective.replaced-token-detection = { weight = 5.0 }", next),
+    );
     place.succeeds(&["run", "next.toml"]);
     let config = fs::read_to_string(place.path("runs/next/model/config.json")).unwrap();
     assert!(!config.contains("generator"), "{config}");

@@ -10,8 +10,9 @@
 //! - [`Source`] yields examples by index; [`Sampler`] decides which index comes when.
 //! - [`MixtureSource`] mixes sources by weights that change as a run goes on.
 //! - [`Tokens`] is what a frontend makes and a backbone transforms.
-//! - [`TokenModel`] is a model as objectives see it, whatever its modality.
-//! - Objectives (`kiln-objectives`) make of a model and a batch a [`Loss`] with its vital [`Sign`]s.
+//! - [`Model`] is a model as objectives see it, whatever its modality: a list of [`Capabilities`].
+//! - Objectives (`kiln-objectives`) turn a model and a batch into a [`Loss`] with its
+//!   [`Diagnostic`]s. What one asks for is a [`Need`], which the plan of a model [`Provide`]s.
 //! - [`Seed`] derives every random number of a run from one.
 //! - [`pattern`] chooses parameters and modules by name.
 //! - [`bootstrap()`] says how sure a corpus's number is.
@@ -19,23 +20,35 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod bootstrap;
+mod capabilities;
+mod corruption;
+mod layout;
 mod loss;
 mod mixture;
-mod objective;
+mod need;
 pub mod pattern;
 mod seed;
 mod source;
+mod step;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tokens;
 
 pub use bootstrap::{Interval, bootstrap, bootstrap_mean};
-pub use kiln_kernels::{AutodiffBackend, Backend};
-pub use loss::{Loss, LossMean, Sign, SignValue, TaskLoss};
-pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
-pub use objective::{
-    Arrangement, Disguise, Layout, Rewrite, Shown, StepContext, Teacher, TokenModel, View,
+pub use capabilities::{
+    BottleneckDecode, Capabilities, Completions, Denoise, Discriminate, EmbedGroups, Encode,
+    EncodePermuted, HiddenStates, Labelled, Language, Model, PredictTokens, PredictValue,
+    PretextTasks, Quantize, Rank, Ratings,
 };
+pub use corruption::{
+    AttentionPattern, Corruption, DecoderInput, PermutedSequence, RandomReplacement, SourceTarget,
+};
+pub use kiln_kernels::{AutodiffBackend, Backend};
+pub use layout::Layout;
+pub use loss::{Diagnostic, DiagnosticValue, Loss, LossMean, TaskLoss};
+pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
+pub use need::{Lack, Need, Provide, check_bidirectional};
 pub use seed::{Rng, Seed};
 pub use source::{Sampler, Size, Source};
-pub use tokens::{Quantised, Targets, Tokens};
+pub use step::{StepContext, Teacher};
+pub use tokens::{Quantized, TokenTargets, Tokens, members_of_groups};

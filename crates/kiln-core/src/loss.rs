@@ -1,19 +1,19 @@
-//! What an objective returns: a loss, how many positions it counted, and vital signs.
+//! What an objective returns: a loss, how many positions it counted, and training diagnostics.
 
 use crate::Tokens;
 use burn::tensor::{Tensor, backend::Backend};
 
-/// A number that shows whether a model is learning.
+/// A training diagnostic: a number that shows whether a model is learning.
 ///
-/// The trainer knows what to make of each: see `kiln_train::vitals`.
+/// The trainer knows what to make of each: see `kiln_train::diagnostics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Sign {
-    /// The loss that guessing would score on this batch: predicting the mean, the most frequent
-    /// class, the previous value. A loss that stays there has learnt nothing.
-    GuessLoss,
+pub enum Diagnostic {
+    /// Baseline loss: what a constant prediction would score on this batch, such as the mean or the
+    /// frequencies of classes. A loss that stays there has learned nothing.
+    BaselineLoss,
     /// The standard deviation of pooled representations across the batch, averaged over their
     /// width and divided by their root mean square. Near zero, all inputs look alike: collapse.
-    Spread,
+    RepresentationStd,
     /// The share, 0 to 1, of the last hidden units that hardly vary over the batch.
     DeadUnits,
     /// The share, 0 to 1, of predictions that are right.
@@ -27,16 +27,16 @@ pub enum Sign {
     /// What [`Self::CodebookPerplexity`] is after a collapse, with one code in use a group: the
     /// number of groups.
     CollapsedPerplexity,
-    /// The share, 0 to 1, of tokens that were hidden from the model.
+    /// The share, 0 to 1, of tokens that were masked.
     MaskedShare,
 }
 
-impl Sign {
+impl Diagnostic {
     /// The name in `metrics.jsonl`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::GuessLoss => "guess_loss",
-            Self::Spread => "spread",
+            Self::BaselineLoss => "baseline_loss",
+            Self::RepresentationStd => "representation_std",
             Self::DeadUnits => "dead_units",
             Self::Accuracy => "accuracy",
             Self::ChanceAccuracy => "chance_accuracy",
@@ -48,11 +48,11 @@ impl Sign {
     }
 }
 
-/// A vital sign that was read on the host.
+/// A diagnostic that was read on the host.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SignValue {
+pub struct DiagnosticValue {
     /// Which one.
-    pub sign: Sign,
+    pub sign: Diagnostic,
     /// Its value.
     pub value: f64,
 }
@@ -66,11 +66,11 @@ pub struct Loss<B: Backend> {
     /// How many positions were counted: tokens, values or examples. Zero when nothing could be
     /// scored; then `value` is zero.
     pub count: usize,
-    /// Vital signs, `[1]` each; empty unless the step asked for them.
-    pub signs: Vec<(Sign, Tensor<B, 1>)>,
+    /// Training diagnostics, `[1]` each; empty unless the step asked for them.
+    pub diagnostics: Vec<(Diagnostic, Tensor<B, 1>)>,
 }
 
-/// The loss of a model's own task, and the tokens that its head was given: vital signs look at them.
+/// The loss of a model's own task, and the tokens that its head was given: training diagnostics look at them.
 #[derive(Clone, Debug)]
 pub struct TaskLoss<B: Backend> {
     /// The loss.
@@ -81,8 +81,8 @@ pub struct TaskLoss<B: Backend> {
 
 impl<B: Backend> TaskLoss<B> {
     /// Of a batch that the task has nothing to say of.
-    pub fn nothing(device: &B::Device) -> Self {
-        Self { loss: Loss::nothing(device), tokens: None }
+    pub fn empty(device: &B::Device) -> Self {
+        Self { loss: Loss::empty(device), tokens: None }
     }
 }
 
@@ -120,18 +120,18 @@ impl LossMean {
 
 impl<B: Backend> Loss<B> {
     /// Of a batch in which nothing can be scored.
-    pub fn nothing(device: &B::Device) -> Self {
+    pub fn empty(device: &B::Device) -> Self {
         Self::new(Tensor::zeros([1], device), 0)
     }
 
-    /// A loss without signs.
+    /// A loss without diagnostics.
     pub fn new(value: Tensor<B, 1>, count: usize) -> Self {
-        Self { value, count, signs: Vec::new() }
+        Self { value, count, diagnostics: Vec::new() }
     }
 
-    /// Adds a vital sign.
-    pub fn with_sign(mut self, sign: Sign, value: Tensor<B, 1>) -> Self {
-        self.signs.push((sign, value));
+    /// Adds a training diagnostic.
+    pub fn with_diagnostic(mut self, sign: Diagnostic, value: Tensor<B, 1>) -> Self {
+        self.diagnostics.push((sign, value));
         self
     }
 }

@@ -47,15 +47,30 @@ impl<B: Backend> Tokens<B> {
         means.squeeze_dim(1)
     }
 
+    /// The same of sequences that stand in groups of `group_size`, one tensor `[groups, width]` a
+    /// member of the groups.
+    pub fn means_of_groups(&self, group_size: usize) -> Vec<Tensor<B, 2>> {
+        members_of_groups(self.mean(), group_size)
+    }
+
     /// Batch, tokens and width.
     pub fn dims(&self) -> [usize; 3] {
         self.values.dims()
     }
 }
 
-/// What each token stands for: what an objective may ask a model to predict.
+/// The members of groups that follow each other, `[groups * group_size, width]`: one tensor
+/// `[groups, width]` a member.
+pub fn members_of_groups<B: Backend>(x: Tensor<B, 2>, group_size: usize) -> Vec<Tensor<B, 2>> {
+    let [rows, width] = x.dims();
+    let size = group_size.max(1);
+    let groups = x.reshape([rows / size, size, width]);
+    (0..size).map(|member| groups.clone().narrow(1, member, 1).squeeze_dim(1)).collect()
+}
+
+/// Token targets: what each token stands for, which an objective may ask a model to predict.
 #[derive(Clone, Debug)]
-pub enum Targets<B: Backend> {
+pub enum TokenTargets<B: Backend> {
     /// Continuous values: a patch of a series, of an image, of a spectrogram.
     Values {
         /// `[batch, tokens, target width]`
@@ -71,9 +86,9 @@ pub enum Targets<B: Backend> {
     },
 }
 
-/// Tokens as a backbone predicts them beside their content as a quantiser codes it.
+/// Tokens as a backbone predicts them beside their content as a quantizer codes it.
 #[derive(Clone, Debug)]
-pub struct Quantised<B: Backend> {
+pub struct Quantized<B: Backend> {
     /// `[batch, tokens, width]`, the backbone's output.
     pub tokens: Tokens<B>,
     /// `[picked, code width]`, predicted from the tokens.

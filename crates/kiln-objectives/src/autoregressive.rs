@@ -1,12 +1,18 @@
-//! Each token is predicted from those before it: next patch, next id.
+//! Autoregressive prediction: each token is predicted from those before it, as a next patch or a next
+//! id.
 
 use crate::{
-    ObjectiveError, check_huber,
-    score::{losses_of, pick, score, score_ids},
-    signs::with_token_signs,
+    ObjectiveError, ObjectiveSpec,
+    diagnostics::with_token_diagnostics,
+    losses::sum_of_losses,
+    score::{TokenHead, pick, score, score_ids},
+    spec::{DynModel, check_count, check_positive},
 };
-use burn::tensor::{Int, Tensor};
-use kiln_core::{Backend, Layout, Loss, Rng, StepContext, Targets, TokenModel, View};
+use burn::tensor::{Int, Tensor, TensorData};
+use kiln_core::{
+    AttentionPattern, Backend, Corruption, Lack, Layout, Loss, Model, Need, Rng, StepContext,
+    TokenTargets,
+};
 use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,84 +40,127 @@ impl Default for Autoregressive {
     }
 }
 
-impl Autoregressive {
-    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
-        if self.ahead == 0 {
-            let problem = "is 0; expected at least 1".into();
-            return Err(ObjectiveError { key: "autoregressive.ahead", problem });
+impl ObjectiveSpec for Autoregressive {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        check_count("autoregressive.ahead", self.ahead)?;
+        if let Some(delta) = self.huber {
+            check_positive("autoregressive.huber", delta)?;
         }
-        check_huber("autoregressive.huber", self.huber)?;
         match self.prefix {
             Some([low, high]) if !(0.0 <= low && low <= high && high < 1.0) => {
                 let problem =
-                    format!("is [{low}, {high}]; expected rising shares from 0 to below 1");
-                Err(ObjectiveError { key: "autoregressive.prefix", problem })
+                    format!("is [{low}, {high}]; expected ascending shares from 0 to below 1");
+                Err(ObjectiveError::new("autoregressive.prefix", problem))
             }
             _ => Ok(()),
         }
     }
 
-    /// The mean loss of predicting token `t + ahead` from tokens `0..=t`; padding is not counted.
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
-        &self,
-        model: &M,
-        batch: &M::Batch,
-        context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let layout = model.layout(batch);
-        let prefix = self.prefix.map(|shares| draw_prefixes(&layout, shares, context.rng));
-        let counted = predicted(&layout, prefix.as_deref(), self.ahead);
-        let view = View { prefix, ..View::causal() };
-        self.loss_of_next(model, batch, view, &counted, context.observe)
+    fn needs(&self) -> Vec<Need> {
+        let mut needs = vec![Need::TokenTargets, Need::Causal { ahead: self.ahead }];
+        needs.extend(self.prefix.map(|_| Need::PrefixVisibility));
+        needs
     }
 
-    /// The mean loss of predicting the tokens that are `counted`, `[batch, tokens]` in row-major
-    /// order, from those before them as the view shows them.
-    pub fn loss_of_next<B: Backend, M: TokenModel<B>>(
+    /// The mean loss of predicting token `t + ahead` from tokens `0..=t`; padding is not counted.
+    fn loss<B: Backend, T>(
         &self,
-        model: &M,
-        batch: &M::Batch,
-        view: View<B>,
-        counted: &[bool],
-        observe: bool,
-    ) -> Loss<B> {
-        let encoded = model.encode(batch, view);
+        model: &DynModel<'_, B, T>,
+        _teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
+        context: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack> {
+        let layout = model.capabilities().encode()?.layout(batch);
+        let prefix = self.prefix.map(|shares| draw_prefixes(&layout, shares, context.rng));
+        let loss_mask = predicted(&layout, prefix.as_deref(), self.ahead);
+        let attention = match prefix {
+            Some(lengths) => prefix_pattern(&lengths, &model.device(batch)),
+            None => AttentionPattern::Causal,
+        };
+        self.loss_at(model, batch, &attention, &loss_mask, context.collect_metrics)
+    }
+}
+
+impl Autoregressive {
+    /// The mean loss of predicting the tokens that `loss_mask`, `[batch, tokens]` in row-major order,
+    /// has true; of several heads, the sum.
+    fn loss_at<B: Backend, T>(
+        &self,
+        model: &DynModel<'_, B, T>,
+        batch: &T,
+        attention: &AttentionPattern<B>,
+        loss_mask: &[bool],
+        collect_metrics: bool,
+    ) -> Result<Loss<B>, Lack> {
+        let capabilities = model.capabilities();
+        let (encoder, heads) = (capabilities.encode()?, capabilities.predict_tokens()?);
+        let encoded = encoder.encode(batch, &Corruption::none(), attention);
         let [sequences, tokens, width] = encoded.dims();
         let ahead = self.ahead;
         if tokens <= ahead {
-            return Loss::new(encoded.values.sum().mul_scalar(0.0), 0);
+            return Ok(Loss::new(encoded.values.sum().mul_scalar(0.0), 0));
         }
-        let loss = match model.targets(batch) {
-            Targets::Ids { ids, .. } => {
-                let (next, chosen) = next_ids(ids, counted, ahead);
-                score_ids(model, encoded.values.clone(), next, &chosen, observe)
+        let loss_of = |(head, targets): (usize, TokenTargets<B>)| match targets {
+            TokenTargets::Ids { ids } => {
+                let (next, chosen) = next_ids(ids, loss_mask, ahead);
+                let head = TokenHead { model: heads, head };
+                score_ids(head, encoded.values.clone(), next, &chosen, collect_metrics)
             }
-            Targets::Values { values, mask_missing } => {
+            TokenTargets::Values { values, mask_missing } => {
                 let seen =
                     encoded.values.clone().slice([0..sequences, 0..tokens - ahead, 0..width]);
-                let pad = encoded.mask_pad.clone();
-                let pad = pad.map(|mask| mask.slice([0..sequences, ahead..tokens]));
-                let next = Targets::Values {
+                let ignore: Vec<bool> = loss_mask
+                    .chunks(tokens)
+                    .flat_map(|row| row[ahead..].iter().map(|on| !on))
+                    .collect();
+                let ignore = TensorData::new(ignore, [sequences, tokens - ahead]);
+                let ignore = Tensor::from_data(ignore, &encoded.values.device());
+                let next = TokenTargets::Values {
                     values: values.narrow(1, ahead, tokens - ahead),
                     mask_missing: mask_missing.map(|mask| mask.narrow(1, ahead, tokens - ahead)),
                 };
-                score(model.decode(seen), next, pad, self.huber, observe)
+                score(heads.predict(head, seen), next, Some(ignore), self.huber, collect_metrics)
             }
         };
-        if observe { with_token_signs(loss, &encoded) } else { loss }
+        let losses = heads.targets(batch).into_iter().enumerate().map(loss_of);
+        let Some(loss) = losses.reduce(sum_of_losses) else {
+            return Ok(Loss::empty(&model.device(batch)));
+        };
+        Ok(if collect_metrics { with_token_diagnostics(loss, &encoded) } else { loss })
     }
+}
+
+/// The mean loss of the next tokens that `loss_mask`, `[batch, tokens]` in row-major order, has true.
+///
+/// # Errors
+/// When the model does not predict tokens.
+pub fn next_token_loss<B: Backend, T>(
+    model: &dyn Model<B, Batch = T>,
+    batch: &T,
+    attention: &AttentionPattern<B>,
+    loss_mask: &[bool],
+    collect_metrics: bool,
+) -> Result<Loss<B>, Lack> {
+    Autoregressive::default().loss_at(model, batch, attention, loss_mask, collect_metrics)
+}
+
+/// The attention pattern of a prefix language model, by the prefix length of each sequence.
+fn prefix_pattern<B: Backend>(lengths: &[usize], device: &B::Device) -> AttentionPattern<B> {
+    let lengths: Vec<i64> = lengths.iter().map(|length| *length as i64).collect();
+    let shape = [lengths.len()];
+    AttentionPattern::Prefix(Tensor::from_data(TensorData::new(lengths, shape), device))
 }
 
 /// Each token beside the id of that `ahead` of it, `[batch, tokens]`, and which of them have one
 /// that is counted; the last of a sequence have none.
 pub(crate) fn next_ids<B: Backend>(
     ids: Tensor<B, 2, Int>,
-    counted: &[bool],
+    loss_mask: &[bool],
     ahead: usize,
 ) -> (Tensor<B, 2, Int>, Vec<bool>) {
     let [_, tokens] = ids.dims();
     if tokens <= ahead {
-        return (ids, vec![false; counted.len()]);
+        return (ids, vec![false; loss_mask.len()]);
     }
     let later = ids.clone().narrow(1, ahead, tokens - ahead);
     let next = Tensor::cat(vec![later, ids.narrow(1, 0, ahead)], 1);
@@ -120,21 +169,23 @@ pub(crate) fn next_ids<B: Backend>(
         row.resize(tokens, false);
         row
     };
-    (next, counted.chunks(tokens).flat_map(row).collect())
+    (next, loss_mask.chunks(tokens).flat_map(row).collect())
 }
 
-/// The loss of each token that is counted, from those before it, `[counted]` in row-major order;
-/// `None` where tokens are no ids, or none is counted.
-pub(crate) fn losses_of_next<B: Backend, M: TokenModel<B>>(
-    model: &M,
-    batch: &M::Batch,
-    counted: &[bool],
-) -> Option<Tensor<B, 1>> {
-    let Targets::Ids { ids, .. } = model.targets(batch) else { return None };
-    let values = model.encode(batch, View::causal()).values;
-    let (next, chosen) = next_ids(ids, counted, 1);
-    let (picked, ids) = pick(values, next, &chosen)?;
-    Some(losses_of(model, picked, ids))
+/// The negative log-likelihood of each next token that `loss_mask` has true, `[true tokens]` in
+/// row-major order; `None` where none is, or the batch has no ids.
+pub(crate) fn next_token_nll<B: Backend, T>(
+    model: &DynModel<'_, B, T>,
+    batch: &T,
+    loss_mask: &[bool],
+) -> Result<Option<Tensor<B, 1>>, Lack> {
+    let capabilities = model.capabilities();
+    let heads = capabilities.predict_tokens()?;
+    let Some((head, ids)) = TokenHead::of_ids(heads, batch) else { return Ok(None) };
+    let encoder = capabilities.encode()?;
+    let hidden = encoder.encode(batch, &Corruption::none(), &AttentionPattern::Causal).values;
+    let (next, chosen) = next_ids(ids, loss_mask, 1);
+    Ok(pick(hidden, next, &chosen).map(|(picked, ids)| head.nll(picked, ids)))
 }
 
 /// How many tokens of each sequence are its prefix; at least one is left to predict.
@@ -159,8 +210,8 @@ pub(crate) fn predicted(layout: &Layout, prefix: Option<&[usize]>, ahead: usize)
     for start in layout.documents.iter().flatten() {
         chosen.iter_mut().skip(*start).take(ahead).for_each(|chosen| *chosen = false);
     }
-    if let Some(counted) = &layout.counted {
-        chosen.iter_mut().zip(counted).for_each(|(chosen, counted)| *chosen &= counted);
+    if let Some(mask) = &layout.loss_mask {
+        chosen.iter_mut().zip(mask).for_each(|(chosen, on)| *chosen &= on);
     }
     chosen
 }
@@ -168,7 +219,7 @@ pub(crate) fn predicted(layout: &Layout, prefix: Option<&[usize]>, ahead: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Toy, context};
+    use crate::toy::{Groups, Toy, context};
     use burn_flex::Flex;
     use kiln_core::Seed;
 
@@ -178,7 +229,9 @@ mod tests {
         // The toy model passes values through, so the error is next minus current: 1, then 3.
         let batch = Tensor::<Flex, 3>::from_floats([[[0.0], [1.0], [4.0]]], &device);
         let mut rng = Seed::new(0).rng();
-        let loss = Autoregressive::default().loss(&Toy, &batch.into(), &mut context(&mut rng));
+        let loss = Autoregressive::default()
+            .loss(&Toy, None, &Groups::from(batch), &mut context(&mut rng))
+            .unwrap();
         assert_eq!((loss.value.into_scalar(), loss.count), ((1.0 + 9.0) / 2.0, 2));
     }
 
@@ -186,7 +239,9 @@ mod tests {
     fn one_token_has_no_next() {
         let batch = Tensor::<Flex, 3>::ones([2, 1, 1], &Default::default());
         let mut rng = Seed::new(0).rng();
-        let loss = Autoregressive::default().loss(&Toy, &batch.into(), &mut context(&mut rng));
+        let loss = Autoregressive::default()
+            .loss(&Toy, None, &Groups::from(batch), &mut context(&mut rng))
+            .unwrap();
         assert_eq!((loss.value.into_scalar(), loss.count), (0.0, 0));
     }
 
@@ -194,7 +249,7 @@ mod tests {
     fn prefixes_and_questions_are_not_predicted() {
         let layout = Layout {
             lengths: Some(vec![4, 3]),
-            counted: Some([[true; 4], [true, true, false, true]].concat()),
+            loss_mask: Some([[true; 4], [true, true, false, true]].concat()),
             ..Layout::new(2, 4)
         };
         let found = predicted(&layout, Some(&[2, 0]), 1);

@@ -1,13 +1,13 @@
-//! What was taken out of a sequence is written anew: T5's span corruption
-//! (<https://arxiv.org/abs/1910.10683>), and UL2's mixture of denoisers with a token for each mode
-//! (<https://arxiv.org/abs/2205.05131>).
+//! Sequence-to-sequence denoising: T5's span corruption (<https://arxiv.org/abs/1910.10683>), and
+//! UL2's mixture of denoisers with a token for each mode (<https://arxiv.org/abs/2205.05131>).
 
 use crate::{
-    ObjectiveError,
+    ObjectiveError, ObjectiveSpec,
     draw::drawn,
-    mixture::{together, weighted},
+    losses::{scaled_loss, sum_of_losses},
+    spec::DynModel,
 };
-use kiln_core::{Backend, Layout, Loss, Rewrite, Rng, StepContext, TokenModel};
+use kiln_core::{Backend, Lack, Layout, Loss, Need, Rng, SourceTarget, StepContext};
 use rand::{RngExt as _, seq::index::sample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Denoising {
-    /// One is drawn for each sequence; those of `published` if empty.
+    /// One is drawn for each sequence; those of the `preset` if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denoisers: Vec<Denoiser>,
     /// A published set of them.
-    pub published: DenoiserSet,
+    pub preset: DenoiserSet,
     /// Whether a decoder sees all of what it goes on with at once, as a prefix.
-    pub whole: bool,
+    pub prefix_lm: bool,
 }
 
 /// Published sets of denoisers.
@@ -103,13 +103,13 @@ impl Default for SpanNoise {
 impl Default for Denoising {
     /// T5's.
     fn default() -> Self {
-        Self { denoisers: Vec::new(), published: DenoiserSet::default(), whole: true }
+        Self { denoisers: Vec::new(), preset: DenoiserSet::default(), prefix_lm: true }
     }
 }
 
-impl Denoising {
-    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
-        let wrong = |key, problem| Err(ObjectiveError { key, problem });
+impl ObjectiveSpec for Denoising {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        let wrong = |key: &str, problem: String| Err(ObjectiveError::new(key, problem));
         let denoisers = self.each();
         if !denoisers.iter().any(|denoiser| denoiser.weight > 0.0) {
             return wrong(
@@ -142,9 +142,43 @@ impl Denoising {
         Ok(())
     }
 
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::TokenTargets, Need::TokenIds, Need::Sentinels { modes: self.modes() }]
+    }
+
+    /// The mean cross-entropy of the targets.
+    fn loss<B: Backend, T>(
+        &self,
+        model: &DynModel<'_, B, T>,
+        _teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
+        context: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack> {
+        let capabilities = model.capabilities();
+        let language = capabilities.language()?;
+        let layout = capabilities.encode()?.layout(batch);
+        let (ids, sentinels) = (language.token_ids(batch), language.sentinels());
+        let mut pairs = self.pairs(&ids, &layout, &sentinels, context.rng);
+        // Short ones are not padded to the length of long ones: at most twofold.
+        pairs.sort_by_key(|one| std::cmp::Reverse(size(one)));
+        let mut losses = Vec::new();
+        for alike in pairs.chunk_by(|one, other| size(one).ilog2() == size(other).ilog2()) {
+            losses.push(language.seq2seq_loss(batch, alike.to_vec(), self.prefix_lm, context)?);
+        }
+        let count: usize = losses.iter().map(|loss| loss.count).sum();
+        let shares = losses.into_iter().map(|loss| {
+            let share = loss.count as f64 / count.max(1) as f64;
+            scaled_loss(loss, share)
+        });
+        let mean = shares.reduce(sum_of_losses).map(|loss| Loss { count, ..loss });
+        Ok(mean.unwrap_or_else(|| Loss::empty(&model.device(batch))))
+    }
+}
+
+impl Denoising {
     /// The denoisers, of which one is drawn for each sequence.
     pub fn each(&self) -> Vec<Denoiser> {
-        if self.denoisers.is_empty() { self.published.denoisers() } else { self.denoisers.clone() }
+        if self.denoisers.is_empty() { self.preset.denoisers() } else { self.denoisers.clone() }
     }
 
     /// How many of the last sentinels stand for modes.
@@ -152,60 +186,35 @@ impl Denoising {
         modes(&self.each())
     }
 
-    /// The mean loss of what is written; a batch that is not made of ids counts nothing.
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
-        &self,
-        model: &M,
-        batch: &M::Batch,
-        context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let sequences = model.sequences(batch).unwrap_or_default();
-        let layout = model.layout(batch);
-        let mut rewrites = self.rewrites(&sequences, &layout, &model.sentinels(), context.rng);
-        // Short ones are not padded to the length of long ones: at most twofold.
-        rewrites.sort_by_key(|one| std::cmp::Reverse(size(one)));
-        let mut losses = Vec::new();
-        for alike in rewrites.chunk_by(|one, other| size(one).ilog2() == size(other).ilog2()) {
-            losses.extend(model.write_loss(batch, alike.to_vec(), self.whole, context));
-        }
-        let count: usize = losses.iter().map(|loss| loss.count).sum();
-        let shares = losses.into_iter().map(|loss| {
-            let share = loss.count as f64 / count.max(1) as f64;
-            weighted(loss, share)
-        });
-        let mean = shares.reduce(together).map(|loss| Loss { count, ..loss });
-        mean.unwrap_or_else(|| Loss::nothing(&model.device(batch)))
-    }
-
     /// What is read and written of each document of each sequence, ids without padding: none is told
     /// of another.
-    pub fn rewrites(
+    pub fn pairs(
         &self,
         sequences: &[Vec<u32>],
         layout: &Layout,
         sentinels: &[u32],
         rng: &mut Rng,
-    ) -> Vec<Rewrite> {
+    ) -> Vec<SourceTarget> {
         let denoisers = self.each();
-        let mut rewrites = Vec::with_capacity(sequences.len());
+        let mut pairs = Vec::with_capacity(sequences.len());
         for (row, ids) in sequences.iter().enumerate() {
             let segments = layout.segments(row);
             let alone = segments.len() == 1;
             for ids in segments.into_iter().filter_map(|segment| ids.get(segment)) {
                 // Of a token by itself nothing can be taken out.
                 if alone || ids.len() > 1 {
-                    rewrites.push(rewrite(&denoisers, ids, sentinels, rng));
+                    pairs.push(corrupt(&denoisers, ids, sentinels, rng));
                 }
             }
         }
-        rewrites
+        pairs
     }
 }
 
 /// What is read and written of a sequence, by one of some denoisers.
-fn rewrite(denoisers: &[Denoiser], ids: &[u32], sentinels: &[u32], rng: &mut Rng) -> Rewrite {
+fn corrupt(denoisers: &[Denoiser], ids: &[u32], sentinels: &[u32], rng: &mut Rng) -> SourceTarget {
     let Some(drawn) = drawn(denoisers, |denoiser| denoiser.weight, rng) else {
-        return Rewrite::default();
+        return SourceTarget::default();
     };
     // The last ones stand for modes.
     let spans = &sentinels[..sentinels.len() - modes(denoisers).min(sentinels.len())];
@@ -219,17 +228,17 @@ fn rewrite(denoisers: &[Denoiser], ids: &[u32], sentinels: &[u32], rng: &mut Rng
         DenoiserKind::Spans(noise) => noise.spans(ids.len(), spans.len(), rng),
     };
     let mode = drawn.mode.and_then(|mode| sentinels.iter().rev().nth(mode));
-    let mut rewrite = Rewrite { read: mode.copied().into_iter().collect(), write: Vec::new() };
+    let mut pair = SourceTarget { source: mode.copied().into_iter().collect(), target: Vec::new() };
     let mut kept = 0;
     for (span, sentinel) in gone.iter().zip(spans) {
-        rewrite.read.extend(&ids[kept..span.start]);
-        rewrite.read.push(*sentinel);
-        rewrite.write.push(*sentinel);
-        rewrite.write.extend(&ids[span.clone()]);
+        pair.source.extend(&ids[kept..span.start]);
+        pair.source.push(*sentinel);
+        pair.target.push(*sentinel);
+        pair.target.extend(&ids[span.clone()]);
         kept = span.end;
     }
-    rewrite.read.extend(&ids[kept..]);
-    rewrite
+    pair.source.extend(&ids[kept..]);
+    pair
 }
 
 /// How many modes some denoisers tell apart.
@@ -238,8 +247,8 @@ fn modes(denoisers: &[Denoiser]) -> usize {
 }
 
 /// Tokens read and written, at least one.
-fn size(rewrite: &Rewrite) -> usize {
-    (rewrite.read.len() + rewrite.write.len()).max(1)
+fn size(pair: &SourceTarget) -> usize {
+    (pair.source.len() + pair.target.len()).max(1)
 }
 
 impl SpanNoise {
@@ -277,10 +286,10 @@ mod tests {
     use kiln_core::Seed;
 
     /// What was read and written, put together again.
-    fn together(rewrite: &Rewrite, sentinels: &[u32]) -> Vec<u32> {
+    fn together(pair: &SourceTarget, sentinels: &[u32]) -> Vec<u32> {
         let mut spans = std::collections::HashMap::new();
         let mut current = None;
-        for id in &rewrite.write {
+        for id in &pair.target {
             if sentinels.contains(id) {
                 current = Some(*id);
                 spans.insert(*id, Vec::new());
@@ -289,7 +298,7 @@ mod tests {
             }
         }
         let put = |id: &u32| spans.get(id).cloned().unwrap_or_else(|| vec![*id]);
-        rewrite.read.iter().flat_map(put).collect()
+        pair.source.iter().flat_map(put).collect()
     }
 
     fn t5() -> Vec<Denoiser> {
@@ -302,11 +311,11 @@ mod tests {
         let ids: Vec<u32> = (0..200).collect();
         for seed in 0..20 {
             let mut rng = Seed::new(seed).rng();
-            let rewrite = rewrite(&t5(), &ids, &sentinels, &mut rng);
-            assert_eq!(together(&rewrite, &sentinels), ids);
-            let spans = rewrite.write.iter().filter(|id| **id >= 900).count();
-            assert_eq!((rewrite.write.len() - spans, spans), (30, 10));
-            assert!(rewrite.read[0] == 0 && rewrite.write[0] == 999);
+            let pair = corrupt(&t5(), &ids, &sentinels, &mut rng);
+            assert_eq!(together(&pair, &sentinels), ids);
+            let spans = pair.target.iter().filter(|id| **id >= 900).count();
+            assert_eq!((pair.target.len() - spans, spans), (30, 10));
+            assert!(pair.source[0] == 0 && pair.target[0] == 999);
         }
     }
 
@@ -317,21 +326,21 @@ mod tests {
         let layout = Layout { documents: Some(vec![0, 10, 11, 40]), ..Layout::new(1, 40) };
         let mut rng = Seed::new(2).rng();
         let sequences = [ids.clone()];
-        let found = Denoising::default().rewrites(&sequences, &layout, &sentinels, &mut rng);
+        let found = Denoising::default().pairs(&sequences, &layout, &sentinels, &mut rng);
         let read: Vec<Vec<u32>> = found.iter().map(|one| together(one, &sentinels)).collect();
         assert_eq!(read, [&ids[..10], &ids[11..]]);
         // Each counts its spans from the first sentinel.
-        assert!(found.iter().all(|one| one.write[0] == 999));
+        assert!(found.iter().all(|one| one.target[0] == 999));
     }
 
     #[test]
     fn modes_and_tails() {
         let tail = Denoiser { kind: DenoiserKind::Tail([0.5, 0.5]), weight: 1.0, mode: Some(1) };
-        let found = rewrite(&[tail], &[1, 2, 3, 4], &[9, 8, 7], &mut Seed::new(0).rng());
-        assert_eq!(found, Rewrite { read: vec![8, 1, 2, 9], write: vec![9, 3, 4] });
+        let found = corrupt(&[tail], &[1, 2, 3, 4], &[9, 8, 7], &mut Seed::new(0).rng());
+        assert_eq!(found, SourceTarget { source: vec![8, 1, 2, 9], target: vec![9, 3, 4] });
         // A single token is left.
-        let one = rewrite(&t5(), &[5], &[9], &mut Seed::new(0).rng());
-        assert_eq!(one, Rewrite { read: vec![5], write: vec![] });
+        let one = corrupt(&t5(), &[5], &[9], &mut Seed::new(0).rng());
+        assert_eq!(one, SourceTarget { source: vec![5], target: vec![] });
         let wrong = |kind, weight| {
             let denoisers = vec![Denoiser { kind, weight, mode: None }];
             Denoising { denoisers, ..Denoising::default() }.validate().is_err()
@@ -342,22 +351,22 @@ mod tests {
         // What stands for a mode stands for no span: one sentinel is left for these.
         let many = Denoiser { kind: spans(0.5), weight: 1.0, mode: Some(1) };
         let found =
-            rewrite(&[many], &(10..40).collect::<Vec<u32>>(), &[9, 8, 7], &mut Seed::new(0).rng());
-        assert_eq!(found.write.iter().filter(|id| **id < 10).collect::<Vec<_>>(), [&9]);
+            corrupt(&[many], &(10..40).collect::<Vec<u32>>(), &[9, 8, 7], &mut Seed::new(0).rng());
+        assert_eq!(found.target.iter().filter(|id| **id < 10).collect::<Vec<_>>(), [&9]);
     }
 
     #[test]
     fn the_published_seven_take_out_their_shares() {
-        let ul2 = Denoising { published: DenoiserSet::Ul2, ..Denoising::default() };
+        let ul2 = Denoising { preset: DenoiserSet::Ul2, ..Denoising::default() };
         ul2.validate().unwrap();
         let sentinels: Vec<u32> = (900..1000).rev().collect();
         let ids: Vec<u32> = (0..400).collect();
         let mut found: Vec<(usize, usize, u32)> = Vec::new();
         for denoiser in ul2.each() {
-            let one = rewrite(&[denoiser], &ids, &sentinels, &mut Seed::new(1).rng());
-            let spans = one.write.iter().filter(|id| **id >= 900).count();
+            let one = corrupt(&[denoiser], &ids, &sentinels, &mut Seed::new(1).rng());
+            let spans = one.target.iter().filter(|id| **id >= 900).count();
             // The mode stands before all, counted from the last sentinel.
-            found.push((one.write.len() - spans, spans, one.read[0]));
+            found.push((one.target.len() - spans, spans, one.source[0]));
         }
         let expected = [
             (60, 20, 900),

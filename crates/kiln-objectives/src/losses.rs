@@ -1,8 +1,11 @@
 //! Losses that leave ignored positions out of numerator and denominator.
 
 use burn::tensor::{Bool, ElementConversion, Int, Tensor};
-use kiln_core::Backend;
+use kiln_core::{Backend, Diagnostic, Loss};
 use kiln_kernels::CrossEntropyOptions;
+
+/// The logit of what is masked: its exponential is zero, its differences are finite.
+pub(crate) const MASKED_LOGIT: f32 = -1e9;
 
 /// The mean of `values` where `ignore` is false, and how many positions that were.
 ///
@@ -83,6 +86,38 @@ pub fn accuracy<B: Backend>(
 ) -> Tensor<B, 1> {
     let best = logits.argmax(1).squeeze_dim::<1>(1);
     masked_mean(best.equal(classes).float(), ignore).0
+}
+
+/// A loss and its baseline loss, times a weight.
+pub(crate) fn scaled_loss<B: Backend>(loss: Loss<B>, weight: f64) -> Loss<B> {
+    let diagnostics = loss.diagnostics.into_iter().map(|(kind, value)| match kind {
+        Diagnostic::BaselineLoss => (kind, value.mul_scalar(weight)),
+        _ => (kind, value),
+    });
+    Loss {
+        value: loss.value.mul_scalar(weight),
+        count: loss.count,
+        diagnostics: diagnostics.collect(),
+    }
+}
+
+/// The sum of two losses and of their baseline losses; other diagnostics, and the count, are the
+/// first one's.
+pub(crate) fn sum_of_losses<B: Backend>(mut sum: Loss<B>, other: Loss<B>) -> Loss<B> {
+    sum.value = sum.value + other.value.clone();
+    let baseline = |loss: &Loss<B>| {
+        loss.diagnostics.iter().position(|(kind, _)| *kind == Diagnostic::BaselineLoss)
+    };
+    match (baseline(&sum), baseline(&other)) {
+        (Some(own), Some(others)) => {
+            sum.diagnostics[own].1 =
+                sum.diagnostics[own].1.clone() + other.diagnostics[others].1.clone();
+        }
+        // The baseline of one alone would say nothing of the sum.
+        (Some(own), None) => drop(sum.diagnostics.remove(own)),
+        (None, _) => {}
+    }
+    sum
 }
 
 #[cfg(test)]

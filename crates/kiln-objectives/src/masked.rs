@@ -1,16 +1,19 @@
-//! Hidden tokens are predicted from the rest: BERT's words (<https://arxiv.org/abs/1810.04805>),
+//! Masked prediction: masked tokens are predicted from the rest, as BERT's words (<https://arxiv.org/abs/1810.04805>),
 //! PatchTST's patches (<https://arxiv.org/abs/2211.14730>), HuBERT's units
 //! (<https://arxiv.org/abs/2106.07447>).
 
 use crate::{
-    ObjectiveError, Spans,
+    ObjectiveError, ObjectiveSpec, Spans,
+    diagnostics::with_token_diagnostics,
     draw::drawn,
-    score::{score, score_ids},
-    signs::with_token_signs,
+    losses::sum_of_losses,
+    score::{TokenHead, score, score_ids},
+    spec::{DynModel, check, check_count, check_positive, check_ratio},
 };
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Disguise, Layout, Loss, Rng, Seed, Sign, StepContext, Targets, TokenModel, View,
+    AttentionPattern, Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, RandomReplacement,
+    Rng, Seed, StepContext, TokenTargets,
 };
 use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
@@ -21,30 +24,29 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Masked {
-    /// The share of tokens hidden, above 0 and below 1.
+    /// Mask ratio: the share of tokens masked, above 0 and below 1.
     pub ratio: f64,
-    /// Which tokens are hidden.
+    /// How masked tokens are drawn.
     pub kind: MaskedKind,
-    /// Whether words of several tokens are hidden as a whole (<https://arxiv.org/abs/1906.08101>),
-    /// where the data knows words; the ratio is then one of words.
+    /// Whole-word masking (<https://arxiv.org/abs/1906.08101>), where the data knows words; the ratio
+    /// is then one of words.
     pub whole_words: bool,
-    /// The share of what is hidden that is taken from the lexicon, where the data has one
-    /// (`data.lexicon`): words of a field, hidden as a whole, before others are drawn
+    /// The share of masked tokens that is taken from the lexicon, where the data has one
+    /// (`data.lexicon`): words of a field, masked as a whole, before others are drawn
     /// (<https://arxiv.org/abs/2402.09151>).
     pub lexicon: f64,
-    /// The ratio at the end of this many steps, towards which it moves from the first: hiding less
-    /// and less. It stays the same if absent.
+    /// Mask ratio decay: the ratio at the end of this many steps, towards which it moves linearly
+    /// from the first. It stays the same if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay: Option<RatioDecay>,
-    /// The share of the chosen tokens that are not hidden but exchanged for random ones, and still
-    /// to be predicted; BERT's 0.1.
-    pub random: f64,
-    /// The share of the chosen tokens that are left as they are, and still to be predicted; BERT's
-    /// 0.1.
-    pub kept: f64,
+    /// The share of the chosen tokens that are replaced at random instead of masked, and still
+    /// predicted; BERT's 0.1.
+    pub random_replacement: f64,
+    /// The share of the chosen tokens that are kept unchanged, and still predicted; BERT's 0.1.
+    pub keep_unchanged: f64,
     /// Whether the channels of an item share one mask.
     pub same_for_channels: bool,
-    /// Where targets are values: errors beyond this count straight rather than squared.
+    /// Huber's delta, where targets are values: errors beyond it count linearly rather than squared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub huber: Option<f64>,
 }
@@ -57,15 +59,15 @@ impl Default for Masked {
             whole_words: false,
             lexicon: 0.0,
             decay: None,
-            random: 0.0,
-            kept: 0.0,
+            random_replacement: 0.0,
+            keep_unchanged: 0.0,
             same_for_channels: false,
             huber: None,
         }
     }
 }
 
-/// A ratio that moves, <https://arxiv.org/abs/2305.15096>.
+/// Decay of the mask ratio, <https://arxiv.org/abs/2305.15096>.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RatioDecay {
@@ -75,7 +77,7 @@ pub struct RatioDecay {
     pub steps: u64,
 }
 
-/// Which tokens are hidden.
+/// How masked tokens are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaskedKind {
@@ -93,102 +95,118 @@ pub enum MaskedKind {
     Tail,
 }
 
-impl Masked {
-    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
-        if !(self.ratio > 0.0 && self.ratio < 1.0) {
-            return Err(ObjectiveError {
-                key: "masked.ratio",
-                problem: format!("is {}; expected above 0 and below 1", self.ratio),
-            });
+impl ObjectiveSpec for Masked {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        check_ratio("masked.ratio", self.ratio)?;
+        if let Some(delta) = self.huber {
+            check_positive("masked.huber", delta)?;
         }
-        crate::check_huber("masked.huber", self.huber)?;
-        if let Some(decay) = self.decay
-            && !(decay.to > 0.0 && decay.to < 1.0)
-        {
-            let problem = format!("is {}; expected above 0 and below 1", decay.to);
-            return Err(ObjectiveError { key: "masked.decay.to", problem });
+        if let Some(decay) = self.decay {
+            check_ratio("masked.decay.to", decay.to)?;
         }
-        if !(0.0..=1.0).contains(&self.lexicon) {
-            let problem = format!("is {}; expected 0 to 1", self.lexicon);
-            return Err(ObjectiveError { key: "masked.lexicon", problem });
+        check((0.0..=1.0).contains(&self.lexicon), "masked.lexicon", self.lexicon, "0 to 1")?;
+        let visible = self.random_replacement + self.keep_unchanged;
+        for (key, share) in [
+            ("masked.random_replacement", self.random_replacement),
+            ("masked.keep_unchanged", self.keep_unchanged),
+        ] {
+            check(share >= 0.0 && visible <= 1.0, key, share, "0 to 1, together with its twin")?;
         }
-        for (key, share) in [("masked.random", self.random), ("masked.kept", self.kept)] {
-            if !(share >= 0.0 && self.random + self.kept <= 1.0) {
-                let problem = format!("is {share}; expected 0 to 1, with its twin");
-                return Err(ObjectiveError { key, problem });
-            }
+        match self.kind {
+            MaskedKind::Block(length) => check_count("masked.kind.block", length),
+            MaskedKind::Ngrams(length) => check_count("masked.kind.ngrams", length),
+            MaskedKind::Spans(length) => check_count("masked.kind.spans", length),
+            MaskedKind::Random | MaskedKind::Tail => Ok(()),
         }
-        let key = match self.kind {
-            MaskedKind::Block(0) => "masked.kind.block",
-            MaskedKind::Ngrams(0) => "masked.kind.ngrams",
-            MaskedKind::Spans(0) => "masked.kind.spans",
-            _ => return Ok(()),
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let mut needs = vec![Need::TokenTargets];
+        needs.extend(self.corruption_needs());
+        needs
+    }
+
+    /// The mean loss over masked tokens whose target is known; of several heads, the sum.
+    fn loss<B: Backend, T>(
+        &self,
+        model: &DynModel<'_, B, T>,
+        _teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
+        context: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack> {
+        let heads = model.capabilities().predict_tokens()?;
+        let predict = |head, hidden| heads.predict(head, hidden);
+        let ids = |head, hidden: Tensor<B, 3>, ids, chosen: &[bool], collect_metrics| {
+            let head = TokenHead { model: heads, head };
+            score_ids(head, hidden, ids, chosen, collect_metrics)
         };
-        Err(ObjectiveError { key, problem: "is 0; expected at least 1".into() })
+        self.loss_against(heads.targets(batch), predict, ids, model, batch, context)
+    }
+}
+
+impl Masked {
+    /// What masking needs of a model, whatever is predicted.
+    pub(crate) fn corruption_needs(&self) -> Vec<Need> {
+        let mut needs = vec![Need::MaskTokens, Need::Bidirectional];
+        if self.random_replacement + self.keep_unchanged > 0.0 {
+            needs.push(Need::RandomReplacement);
+        }
+        needs
     }
 
-    /// The mean loss over hidden tokens whose target is known.
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+    /// The loss over masked tokens of targets from anywhere, the sum over their heads: `predict` and
+    /// `score_ids` read the head of a number off hidden states.
+    pub(crate) fn loss_against<B: Backend, T>(
         &self,
-        model: &M,
-        batch: &M::Batch,
+        targets: Vec<TokenTargets<B>>,
+        predict: impl Fn(usize, Tensor<B, 3>) -> Tensor<B, 3>,
+        score_ids: impl Fn(usize, Tensor<B, 3>, Tensor<B, 2, Int>, &[bool], bool) -> Loss<B>,
+        model: &DynModel<'_, B, T>,
+        batch: &T,
         context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        self.loss_against(model.targets(batch), |x| model.decode(x), model, batch, context)
-    }
-
-    /// The same with targets from elsewhere; where they are values, `head` makes them of the
-    /// backbone's output.
-    pub(crate) fn loss_against<B: Backend, M: TokenModel<B>>(
-        &self,
-        targets: Targets<B>,
-        head: impl Fn(Tensor<B, 3>) -> Tensor<B, 3>,
-        model: &M,
-        batch: &M::Batch,
-        context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let layout = model.layout(batch);
-        let (view, chosen) = self.hide(model, batch, context);
-        let visible: usize = (0..layout.batch).map(|sequence| layout.length(sequence)).sum();
-        let share = chosen.iter().filter(|h| **h).count() as f32 / visible.max(1) as f32;
+    ) -> Result<Loss<B>, Lack> {
+        let encoder = model.capabilities().encode()?;
         let device = model.device(batch);
-        let encoded = model.encode(batch, view);
-        let loss = match targets {
-            Targets::Ids { ids, .. } => {
-                let values = encoded.values.clone();
-                score_ids(model, values, ids, &chosen, context.observe)
+        let layout = encoder.layout(batch);
+        let (corruption, chosen) = self.corrupt(&layout, &device, context);
+        let share = chosen.iter().filter(|on| **on).count() as f32;
+        let share = share / layout.visible_tokens().max(1) as f32;
+        let encoded = encoder.encode(batch, &corruption, &AttentionPattern::Model);
+        let hidden = &encoded.values;
+        let loss_of = |(head, targets): (usize, TokenTargets<B>)| match targets {
+            TokenTargets::Ids { ids } => {
+                score_ids(head, hidden.clone(), ids, &chosen, context.collect_metrics)
             }
-            targets => {
-                let ignore =
-                    uploaded(chosen.iter().map(|chosen| !chosen).collect(), &layout, &device);
+            values => {
+                let ignore = uploaded(chosen.iter().map(|on| !on).collect(), &layout, &device);
                 let ignore = match encoded.mask_pad.clone() {
                     Some(pad) => ignore.bool_or(pad),
                     None => ignore,
                 };
-                let decoded = head(encoded.values.clone());
-                score(decoded, targets, Some(ignore), self.huber, context.observe)
+                let predicted = predict(head, hidden.clone());
+                score(predicted, values, Some(ignore), self.huber, context.collect_metrics)
             }
         };
-        if context.observe {
-            with_token_signs(loss, &encoded)
-                .with_sign(Sign::MaskedShare, Tensor::from_floats([share], &device))
-        } else {
-            loss
+        let losses = targets.into_iter().enumerate().map(loss_of);
+        let Some(loss) = losses.reduce(sum_of_losses) else { return Ok(Loss::empty(&device)) };
+        if !context.collect_metrics {
+            return Ok(loss);
         }
+        let share = Tensor::from_floats([share], &device);
+        Ok(with_token_diagnostics(loss, &encoded).with_diagnostic(Diagnostic::MaskedShare, share))
     }
 
-    /// A view of a batch, and which tokens were chosen, `[batch, tokens]` in row-major order.
-    pub fn hide<B: Backend, M: TokenModel<B>>(
+    /// The corruption of a batch, and which tokens were chosen, `[batch, tokens]` in row-major order.
+    pub fn corrupt<B: Backend>(
         &self,
-        model: &M,
-        batch: &M::Batch,
+        layout: &Layout,
+        device: &B::Device,
         context: &mut StepContext<'_>,
-    ) -> (View<B>, Vec<bool>) {
-        let layout = model.layout(batch);
-        let device = model.device(batch);
-        let chosen = self.at(context.step).sample(&layout, context.rng);
-        let view = self.view(&chosen, |tokens| uploaded(tokens, &layout, &device), context.rng);
-        (view, chosen)
+    ) -> (Corruption<B>, Vec<bool>) {
+        let chosen = self.at(context.step).sample(layout, context.rng);
+        let upload = |tokens| uploaded(tokens, layout, device);
+        let corruption = self.corruption(&chosen, upload, context.rng);
+        (corruption, chosen)
     }
 
     /// With the ratio of a step.
@@ -200,29 +218,30 @@ impl Masked {
         Self { ratio, ..self.clone() }
     }
 
-    /// What the model sees of the chosen tokens: nothing, something else, or all.
-    fn view<B: Backend>(
+    /// What stands in the place of the chosen tokens: a mask, something else, or themselves.
+    fn corruption<B: Backend>(
         &self,
         chosen: &[bool],
         upload: impl Fn(Vec<bool>) -> Tensor<B, 2, Bool>,
         rng: &mut Rng,
-    ) -> View<B> {
-        if self.random + self.kept == 0.0 {
-            return View::hiding(upload(chosen.to_vec()));
+    ) -> Corruption<B> {
+        let visible = self.random_replacement + self.keep_unchanged;
+        if visible == 0.0 {
+            return Corruption::masked(upload(chosen.to_vec()));
         }
-        let (mut hidden, mut disguised) = (chosen.to_vec(), vec![false; chosen.len()]);
+        let (mut masked, mut replaced) = (chosen.to_vec(), vec![false; chosen.len()]);
         for at in (0..chosen.len()).filter(|at| chosen[*at]) {
             let draw: f64 = rng.random();
-            hidden[at] = draw >= self.random + self.kept;
-            disguised[at] = draw < self.random;
+            masked[at] = draw >= visible;
+            replaced[at] = draw < self.random_replacement;
         }
         let seed = Seed::new(rng.random());
-        let disguise = Some(Disguise { tokens: upload(disguised), seed });
-        View { disguise, ..View::hiding(upload(hidden)) }
+        let random_replacement = Some(RandomReplacement { tokens: upload(replaced), seed });
+        Corruption { random_replacement, ..Corruption::masked(upload(masked)) }
     }
 
-    /// Draws which tokens are hidden, `[batch, tokens]` in row-major order; neither padding nor
-    /// what is fixed ever is.
+    /// Draws which tokens are masked, `[batch, tokens]` in row-major order; neither padding nor
+    /// special tokens ever are.
     fn sample(&self, layout: &Layout, rng: &mut Rng) -> Vec<bool> {
         let repeat = if self.same_for_channels { layout.channels.max(1) } else { 1 };
         let mut hidden = Vec::with_capacity(layout.batch * layout.tokens);
@@ -230,14 +249,14 @@ impl Masked {
             let mut units = layout.units(sequence, self.whole_words);
             let segments = layout.segments(sequence);
             let mut row = vec![false; layout.tokens];
-            let mut hide = self.count(units.len());
+            let mut count = self.count(units.len());
             if self.lexicon > 0.0 {
-                let mut terms = layout.terms(sequence);
-                terms.retain(|term| segments.iter().any(|segment| within(term, segment)));
-                hide -= self.hide_terms(&terms, hide, &mut row, rng);
-                // What is left to hide, of what is left.
+                let mut spans = layout.lexicon_spans(sequence);
+                spans.retain(|span| segments.iter().any(|segment| within(span, segment)));
+                count -= self.mask_lexicon(&spans, count, &mut row, rng);
+                // The rest of the count, of the other units.
                 units.retain(|unit| !row[unit.clone()].contains(&true));
-                hide = hide.min(units.len());
+                count = count.min(units.len());
             }
             // Each document has its part, and no run goes from one to the next.
             let (all, alone) = (units.len(), segments.len() == 1);
@@ -246,11 +265,11 @@ impl Masked {
                 let units = units.iter().filter(|unit| within(unit, segment));
                 let units: Vec<&Range<usize>> = units.collect();
                 seen += units.len();
-                let part = (hide * seen + all / 2) / all.max(1) - given;
+                let part = (count * seen + all / 2) / all.max(1) - given;
                 given += part;
                 let drawn = self.sample_row(units.len(), part, alone, rng);
-                for (unit, hide) in units.into_iter().zip(drawn) {
-                    row[unit.clone()].fill(hide);
+                for (unit, on) in units.into_iter().zip(drawn) {
+                    row[unit.clone()].fill(on);
                 }
             }
             for _ in 0..repeat {
@@ -261,35 +280,36 @@ impl Masked {
         hidden
     }
 
-    /// How many of so many units are hidden: at least one hidden and one seen, where there are two.
+    /// How many of so many units are masked: at least one masked and one visible, where there are two.
     fn count(&self, units: usize) -> usize {
-        let hide = (units as f64 * self.ratio).round() as usize;
-        hide.clamp(usize::from(units > 1), units.saturating_sub(1))
+        let count = (units as f64 * self.ratio).round() as usize;
+        count.clamp(usize::from(units > 1), units.saturating_sub(1))
     }
 
-    /// Hides terms drawn of a sequence's up to their share of `hide` tokens; how many it hid.
-    fn hide_terms(
+    /// Masks lexicon spans drawn of a sequence's, up to their share of `count` tokens; how many tokens
+    /// it masked.
+    fn mask_lexicon(
         &self,
-        terms: &[Range<usize>],
-        hide: usize,
+        spans: &[Range<usize>],
+        count: usize,
         row: &mut [bool],
         rng: &mut Rng,
     ) -> usize {
-        let room = (hide as f64 * self.lexicon).round() as usize;
-        let mut order: Vec<&Range<usize>> = terms.iter().collect();
+        let budget = (count as f64 * self.lexicon).round() as usize;
+        let mut order: Vec<&Range<usize>> = spans.iter().collect();
         order.shuffle(rng);
-        let mut hidden = 0;
-        for term in order {
-            if hidden + term.len() <= room {
-                row[term.clone()].fill(true);
-                hidden += term.len();
+        let mut masked = 0;
+        for span in order {
+            if masked + span.len() <= budget {
+                row[span.clone()].fill(true);
+                masked += span.len();
             }
         }
-        hidden
+        masked
     }
 
-    /// Which of so many units of a document are hidden; whether it is `alone` in its sequence.
-    fn sample_row(&self, units: usize, hide: usize, alone: bool, rng: &mut Rng) -> Vec<bool> {
+    /// Which of so many units of a document are masked, `count` of them; whether it is `alone` in its sequence.
+    fn sample_row(&self, units: usize, count: usize, alone: bool, rng: &mut Rng) -> Vec<bool> {
         let mut row = vec![false; units];
         match self.kind {
             MaskedKind::Spans(length) => {
@@ -298,15 +318,15 @@ impl Masked {
                 let spans = if alone { spans } else { Spans { least: 0, ..spans } };
                 return spans.sample_row(units, rng);
             }
-            MaskedKind::Tail => row[units - hide..].fill(true),
+            MaskedKind::Tail => row[units - count..].fill(true),
             MaskedKind::Random => {
-                row[..hide].fill(true);
+                row[..count].fill(true);
                 row.shuffle(rng);
             }
-            MaskedKind::Block(length) => fill_runs(&mut row, hide, rng, |_| length.max(1)),
+            MaskedKind::Block(length) => fill_runs(&mut row, count, rng, |_| length.max(1)),
             MaskedKind::Ngrams(most) => {
                 let lengths = 1..=most.max(1);
-                fill_runs(&mut row, hide, rng, |rng| {
+                fill_runs(&mut row, count, rng, |rng| {
                     drawn(lengths.clone(), |length| 1.0 / *length as f64, rng).unwrap_or(1)
                 });
             }
@@ -329,9 +349,9 @@ pub(crate) fn uploaded<B: Backend>(
     Tensor::from_data(TensorData::new(tokens, [layout.batch, layout.tokens]), device)
 }
 
-/// Hides `hide` of a row in runs whose lengths are drawn.
-fn fill_runs(row: &mut [bool], hide: usize, rng: &mut Rng, length: impl Fn(&mut Rng) -> usize) {
-    let mut left = hide;
+/// Masks `count` of a row in runs whose lengths are drawn.
+fn fill_runs(row: &mut [bool], count: usize, rng: &mut Rng, length: impl Fn(&mut Rng) -> usize) {
+    let mut left = count;
     while left > 0 {
         let start = rng.random_range(0..row.len());
         let length = length(rng);

@@ -1,8 +1,13 @@
 //! Several objectives in one stage: tasks with weights, some of which begin later, as in ERNIE 2.0
-//! (<https://arxiv.org/abs/1907.12412>); or several ways to hide tokens.
+//! (<https://arxiv.org/abs/1907.12412>); or several ways to mask tokens.
 
-use crate::{Objective, ObjectiveError, draw::drawn};
-use kiln_core::{Backend, Loss, Sign, StepContext, TokenModel};
+use crate::{
+    Objective, ObjectiveError, ObjectiveSpec,
+    draw::drawn,
+    losses::{scaled_loss, sum_of_losses},
+    spec::{DynModel, check_weight},
+};
+use kiln_core::{Backend, Lack, Loss, Need, StepContext, Teacher};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,16 +37,14 @@ pub struct Part {
     pub from: u64,
 }
 
-impl Mixture {
-    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
-        let wrong = |problem: String| Err(ObjectiveError { key: "mixture.parts", problem });
+impl ObjectiveSpec for Mixture {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        let wrong = |problem: String| Err(ObjectiveError::new("mixture.parts", problem));
         if !self.parts.iter().any(|part| part.from == 0 && part.weight > 0.0) {
             return wrong("has no part that weighs something at the first step".into());
         }
         for part in &self.parts {
-            if !(part.weight >= 0.0 && part.weight.is_finite()) {
-                return wrong(format!("has the weight {}; expected 0 or more", part.weight));
-            }
+            check_weight("mixture.parts.weight", part.weight)?;
             if let Objective::Mixture(_) = part.objective {
                 return wrong("has a mixture in it; give its parts themselves".into());
             }
@@ -52,9 +55,72 @@ impl Mixture {
         if teachers.any(|teacher| Some(teacher) != first) {
             return wrong("has parts with different teachers; a stage has one".into());
         }
+        let with = |need: Need| {
+            let mut parts = self.parts.iter().map(|part| &part.objective);
+            parts.find(|part| part.has_need(|other| *other == need)).map(Objective::name)
+        };
+        if let (Some(distils), Some(predicts)) =
+            (with(Need::HiddenStates), with(Need::TokenTargets))
+        {
+            return wrong(format!(
+                "has `{distils}` beside `{predicts}`: the hidden state of a token cannot predict both \
+                 what a teacher's is and what the token stands for; give each a stage"
+            ));
+        }
         Ok(())
     }
 
+    fn needs(&self) -> Vec<Need> {
+        self.parts.iter().flat_map(|part| part.objective.needs()).collect()
+    }
+
+    fn teacher(&self) -> Option<Teacher> {
+        self.parts.iter().find_map(|part| part.objective.teacher())
+    }
+
+    /// The weighted sum of all parts, which counts sequences, since each part counts something else;
+    /// or the loss of the part that is drawn for the step, the same for all its micro-batches.
+    fn loss<B: Backend, T>(
+        &self,
+        model: &DynModel<'_, B, T>,
+        teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
+        context: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack> {
+        let begun = self.begun(context.step);
+        if !self.sum {
+            let mut rng = context.step_seed.part("mixture").rng();
+            let mut left = begun;
+            while let Some(part) = drawn(left.iter().copied(), |part| part.weight, &mut rng) {
+                let loss = part.objective.loss(model, teacher, batch, context)?;
+                if loss.count > 0 {
+                    return Ok(loss);
+                }
+                // A batch that has nothing for a part, such as labels, is left to the others.
+                left.retain(|other| !std::ptr::eq(*other, part));
+            }
+            return Ok(Loss::empty(&model.device(batch)));
+        }
+        let mut total: Option<Loss<B>> = None;
+        for part in begun {
+            let loss = part.objective.loss(model, teacher, batch, context)?;
+            if loss.count > 0 {
+                let loss = scaled_loss(loss, part.weight);
+                total = Some(match total {
+                    None => loss,
+                    Some(sum) => sum_of_losses(sum, loss),
+                });
+            }
+        }
+        let count = model.batch_size(batch);
+        Ok(match total {
+            Some(sum) => Loss { count, ..sum },
+            None => Loss::empty(&model.device(batch)),
+        })
+    }
+}
+
+impl Mixture {
     /// The parts that a step has.
     fn begun(&self, step: u64) -> Vec<&Part> {
         self.parts.iter().filter(|part| part.from <= step).collect()
@@ -65,68 +131,6 @@ impl Mixture {
         let weighing = self.begun(step).into_iter().filter(|part| part.weight > 0.0);
         weighing.map(|part| (&part.objective, part.weight)).collect()
     }
-
-    /// The weighted sum of all parts, which counts sequences, since each part counts something else;
-    /// or the loss of the one that is drawn for the step, whatever its micro-batch.
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
-        &self,
-        model: &M,
-        teacher: Option<&M>,
-        batch: &M::Batch,
-        context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let begun = self.begun(context.step);
-        let nothing = || Loss::nothing(&model.device(batch));
-        if !self.sum {
-            let mut rng = context.shared.part("mixture").rng();
-            let mut left = begun;
-            while let Some(part) = drawn(left.iter().copied(), |part| part.weight, &mut rng) {
-                let loss = part.objective.loss(model, teacher, batch, context);
-                if loss.count > 0 {
-                    return loss;
-                }
-                // What a batch has nothing for, such as labels, leaves it to the others.
-                left.retain(|other| !std::ptr::eq(*other, part));
-            }
-            return nothing();
-        }
-        let mut total: Option<Loss<B>> = None;
-        for part in begun {
-            let loss = part.objective.loss(model, teacher, batch, context);
-            if loss.count > 0 {
-                total = Some(match total {
-                    None => weighted(loss, part.weight),
-                    Some(sum) => together(sum, weighted(loss, part.weight)),
-                });
-            }
-        }
-        total.map_or_else(nothing, |sum| Loss { count: model.layout(batch).batch, ..sum })
-    }
-}
-
-/// A loss and what guessing would score, times a weight.
-pub(crate) fn weighted<B: Backend>(loss: Loss<B>, weight: f64) -> Loss<B> {
-    let signs = loss.signs.into_iter().map(|(sign, value)| match sign {
-        Sign::GuessLoss => (sign, value.mul_scalar(weight)),
-        _ => (sign, value),
-    });
-    Loss { value: loss.value.mul_scalar(weight), count: loss.count, signs: signs.collect() }
-}
-
-/// The sum of two losses, and what guessing both would score; other signs, and what is counted, are
-/// the first one's.
-pub(crate) fn together<B: Backend>(mut sum: Loss<B>, other: Loss<B>) -> Loss<B> {
-    sum.value = sum.value + other.value.clone();
-    let guess = |loss: &Loss<B>| loss.signs.iter().position(|(sign, _)| *sign == Sign::GuessLoss);
-    match (guess(&sum), guess(&other)) {
-        (Some(own), Some(others)) => {
-            sum.signs[own].1 = sum.signs[own].1.clone() + other.signs[others].1.clone();
-        }
-        // The guess of one alone would say nothing of the sum.
-        (Some(own), None) => drop(sum.signs.remove(own)),
-        (None, _) => {}
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
     use crate::{
         Autoregressive, Supervised,
-        toy::{Toy, Views, context},
+        toy::{Groups, Toy, context},
     };
     use burn::tensor::Tensor;
     use burn_flex::Flex;
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn parts_are_summed_or_drawn_and_some_begin_later() {
         let values = Tensor::<Flex, 3>::from_floats([[[0.0], [1.0], [4.0]]], &Default::default());
-        let batch = Views { values, views: 1 };
+        let batch = Groups { values, group_size: 1 };
         // Alone they score 5 (squares of 1 and 3) and the mean, 5/3.
         let next = Objective::Autoregressive(Autoregressive::default());
         let mean = Objective::Supervised(Supervised {});
@@ -155,8 +159,8 @@ mod tests {
             let mixture = Mixture { parts: parts.clone(), sum };
             mixture.validate().unwrap();
             let mut rng = Seed::new(1).rng();
-            let mut context = StepContext { step, shared: Seed::new(seed), ..context(&mut rng) };
-            let loss = mixture.loss(&Toy, None, &batch, &mut context);
+            let mut context = StepContext { step, step_seed: Seed::new(seed), ..context(&mut rng) };
+            let loss = mixture.loss(&Toy, None, &batch, &mut context).unwrap();
             // Of a sum sequences are counted, otherwise what the part drawn counts.
             assert_eq!(loss.count == 1, sum);
             loss.value.into_scalar()
@@ -174,14 +178,14 @@ mod tests {
     fn a_part_that_finds_nothing_leaves_the_batch_to_the_others() {
         // One token has no next one, but a mean.
         let values = Tensor::<Flex, 3>::from_floats([[[7.0]]], &Default::default());
-        let batch = Views { values, views: 1 };
+        let batch = Groups { values, group_size: 1 };
         let next = Objective::Autoregressive(Autoregressive::default());
         let mean = Objective::Supervised(Supervised {});
         let parts = [next, mean].map(|objective| Part { objective, weight: 1.0, from: 0 });
         let mixture = Mixture { parts: parts.to_vec(), sum: false };
         for seed in 0..20 {
             let mut rng = Seed::new(seed).rng();
-            let loss = mixture.loss(&Toy, None, &batch, &mut context(&mut rng));
+            let loss = mixture.loss(&Toy, None, &batch, &mut context(&mut rng)).unwrap();
             assert_eq!((loss.value.into_scalar(), loss.count), (7.0, 1));
         }
     }

@@ -1,29 +1,29 @@
 //! Predictions a token against what the tokens stand for.
 
 use crate::{
+    diagnostics::{baseline_of_ids, mean_of},
     losses::{accuracy, cross_entropy, difference, huber, masked_mean},
-    signs::{guess_of_ids, mean_of},
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use kiln_core::{Backend, Loss, Sign, Targets, TokenModel};
+use kiln_core::{Backend, Diagnostic, Loss, PredictTokens, TokenTargets};
 use kiln_kernels::{at_rest, gather_tokens};
 
-/// Squared error where targets are values (Huber's with a `delta`), cross-entropy where they are ids;
-/// with `observe` also what guessing would score, and the accuracy.
+/// Mean squared error where targets are values (Huber's with a `delta`), cross-entropy where they are
+/// ids; with `collect_metrics` also the baseline loss and the accuracy.
 ///
 /// # Shapes
 /// - decoded: `[batch, tokens, target width]`, or `[batch, tokens, vocabulary]`
 /// - ignore: `[batch, tokens]`, true where a token is not scored
-pub fn score<B: Backend>(
+pub(crate) fn score<B: Backend>(
     decoded: Tensor<B, 3>,
-    targets: Targets<B>,
+    targets: TokenTargets<B>,
     ignore: Option<Tensor<B, 2, Bool>>,
     delta: Option<f64>,
-    observe: bool,
+    collect_metrics: bool,
 ) -> Loss<B> {
     let [batch, tokens, outputs] = decoded.dims();
     match targets {
-        Targets::Values { values, mask_missing } => {
+        TokenTargets::Values { values, mask_missing } => {
             let ignore =
                 ignore.map(|mask| mask.unsqueeze_dim::<3>(2).expand([batch, tokens, outputs]));
             let ignore = match (mask_missing, ignore) {
@@ -39,78 +39,100 @@ pub fn score<B: Backend>(
             };
             let (value, count) = masked_mean(error(decoded), ignore.clone());
             let loss = Loss::new(value, count);
-            if !observe {
+            if !collect_metrics {
                 return loss;
             }
             let guess = error(mean_of(values.clone(), ignore.clone()));
-            loss.with_sign(Sign::GuessLoss, masked_mean(guess, ignore).0)
+            loss.with_diagnostic(Diagnostic::BaselineLoss, masked_mean(guess, ignore).0)
         }
-        Targets::Ids { ids, .. } => {
+        TokenTargets::Ids { ids } => {
             let rows = batch * tokens;
             let (ids, ignore) = (ids.reshape([rows]), ignore.map(|mask| mask.reshape([rows])));
             let logits = decoded.reshape([rows, outputs]);
             let (value, count) = cross_entropy(logits.clone(), ids.clone(), ignore.clone());
             let loss = Loss::new(value, count);
-            if !observe {
+            if !collect_metrics {
                 return loss;
             }
-            loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), ignore.clone()))
-                .with_sign(Sign::Accuracy, accuracy(logits.detach(), ids, ignore))
+            loss.with_diagnostic(
+                Diagnostic::BaselineLoss,
+                baseline_of_ids(ids.clone(), ignore.clone()),
+            )
+            .with_diagnostic(Diagnostic::Accuracy, accuracy(logits.detach(), ids, ignore))
         }
     }
 }
 
-/// Rows whose accuracy is looked at, at most: their scores are kept.
-const LOOKED_AT: usize = 1024;
+/// A token head of a model, counted from 0.
+pub(crate) struct TokenHead<'a, B: Backend, T> {
+    pub model: &'a dyn PredictTokens<B, T>,
+    pub head: usize,
+}
 
-/// Cross-entropy of what tokens stand for, of those chosen alone; with `observe` also what guessing
-/// would score, and the accuracy of the first of them.
+impl<B: Backend, T> Clone for TokenHead<'_, B, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend, T> Copy for TokenHead<'_, B, T> {}
+
+impl<'a, B: Backend, T> TokenHead<'a, B, T> {
+    /// The first head whose targets are ids, and the ids, `[batch, tokens]`; `None` where the batch
+    /// has none.
+    pub(crate) fn of_ids(
+        model: &'a dyn PredictTokens<B, T>,
+        batch: &T,
+    ) -> Option<(Self, Tensor<B, 2, Int>)> {
+        let targets = model.targets(batch).into_iter().enumerate();
+        targets.into_iter().find_map(|(head, targets)| match targets {
+            TokenTargets::Ids { ids } => Some((Self { model, head }, ids)),
+            TokenTargets::Values { .. } => None,
+        })
+    }
+
+    /// The negative log-likelihood of an id for each token, `[tokens, width]` and `[tokens]` to
+    /// `[tokens]`.
+    pub(crate) fn nll(&self, hidden: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+        self.model.token_nll(self.head, hidden, ids)
+    }
+
+    /// Logits of tokens, `[tokens, width]` to `[tokens, vocabulary]`.
+    pub(crate) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.model.predict(self.head, hidden.unsqueeze_dim(0)).squeeze_dim(0)
+    }
+}
+
+/// The most rows whose accuracy is measured: their logits are kept.
+const MEASURED_ROWS: usize = 1024;
+
+/// Cross-entropy of the tokens chosen alone; with `collect_metrics` also the baseline loss, and the
+/// accuracy of the first of them.
 ///
 /// # Shapes
-/// - values: `[batch, tokens, width]`, as [`TokenModel::encode`] gives them
+/// - values: `[batch, tokens, width]`, hidden states
 /// - ids: `[batch, tokens]`
 /// - chosen: `[batch, tokens]` in row-major order
-pub fn score_ids<B: Backend, M: TokenModel<B>>(
-    model: &M,
+pub(crate) fn score_ids<B: Backend, T>(
+    head: TokenHead<'_, B, T>,
     values: Tensor<B, 3>,
     ids: Tensor<B, 2, Int>,
     chosen: &[bool],
-    observe: bool,
+    collect_metrics: bool,
 ) -> Loss<B> {
     let Some((picked, ids)) = pick(values.clone(), ids, chosen) else {
         return Loss::new(values.sum().mul_scalar(0.0), 0);
     };
     let [count, _] = picked.dims();
-    let loss = Loss::new(losses_of(model, picked.clone(), ids.clone()).mean(), count);
-    if !observe {
+    let loss = Loss::new(head.nll(picked.clone(), ids.clone()).mean(), count);
+    if !collect_metrics {
         return loss;
     }
-    let some = count.min(LOOKED_AT);
-    // At rest: a look at the head must not draw what is dropped after it.
-    let scores = at_rest(|| decoded(model, picked.detach().narrow(0, 0, some)));
-    loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), None))
-        .with_sign(Sign::Accuracy, accuracy(scores, ids.narrow(0, 0, some), None))
-}
-
-/// Scores of tokens, `[tokens, width]` to `[tokens, vocabulary]`.
-fn decoded<B: Backend, M: TokenModel<B>>(model: &M, tokens: Tensor<B, 2>) -> Tensor<B, 2> {
-    let decoded = model.decode(tokens.unsqueeze_dim(0));
-    let [_, count, outputs] = decoded.dims();
-    decoded.reshape([count, outputs])
-}
-
-/// The cross-entropy of an id for each token, `[tokens, width]` and `[tokens]` to `[tokens]`, as the
-/// model computes it fastest.
-pub(crate) fn losses_of<B: Backend, M: TokenModel<B>>(
-    model: &M,
-    tokens: Tensor<B, 2>,
-    ids: Tensor<B, 1, Int>,
-) -> Tensor<B, 1> {
-    let losses = model.losses(tokens.clone(), ids.clone());
-    losses.unwrap_or_else(|| {
-        let options = kiln_kernels::CrossEntropyOptions::default();
-        kiln_kernels::cross_entropy(decoded(model, tokens), ids, options)
-    })
+    let some = count.min(MEASURED_ROWS);
+    // In eval mode: measuring the head must not draw another dropout mask.
+    let logits = at_rest(|| head.logits(picked.detach().narrow(0, 0, some)));
+    loss.with_diagnostic(Diagnostic::BaselineLoss, baseline_of_ids(ids.clone(), None))
+        .with_diagnostic(Diagnostic::Accuracy, accuracy(logits, ids.narrow(0, 0, some), None))
 }
 
 /// The tokens that are chosen of `values` `[batch, tokens, width]` and `ids` `[batch, tokens]`, as
@@ -152,7 +174,7 @@ mod tests {
             &device,
         );
         let ignore = Tensor::<Flex, 2, Bool>::from_bool([[false, false, true]].into(), &device);
-        let targets = Targets::Values { values, mask_missing: Some(missing) };
+        let targets = TokenTargets::Values { values, mask_missing: Some(missing) };
         let loss = score(decoded, targets, Some(ignore), None, false);
         assert_eq!((loss.value.into_scalar(), loss.count), (3.0, 3));
     }
@@ -162,9 +184,10 @@ mod tests {
         let device = Default::default();
         let decoded = Tensor::<Flex, 3>::from_floats([[[9.0, 0.0], [0.0, 9.0]]], &device);
         let ids = Tensor::<Flex, 2, Int>::from_ints([[0, 0]], &device);
-        let loss = score(decoded, Targets::Ids { ids }, None, None, true);
+        let loss = score(decoded, TokenTargets::Ids { ids }, None, None, true);
         assert!((loss.value.into_scalar() - 4.5).abs() < 1e-3);
-        let accuracy = loss.signs.into_iter().find(|(sign, _)| *sign == Sign::Accuracy).unwrap();
+        let accuracy =
+            loss.diagnostics.into_iter().find(|(sign, _)| *sign == Diagnostic::Accuracy).unwrap();
         assert_eq!(accuracy.1.into_scalar(), 0.5);
     }
 }

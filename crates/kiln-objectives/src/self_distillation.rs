@@ -1,13 +1,17 @@
-//! Hidden tokens are predicted as a teacher sees them that sees all: data2vec,
-//! <https://arxiv.org/abs/2202.03555>. The teacher is the model itself with averaged weights.
+//! Self-distillation of masked tokens: the student predicts, from a masked input, the hidden states
+//! that a teacher has of the whole one. data2vec, <https://arxiv.org/abs/2202.03555>. The teacher is
+//! the model itself with averaged weights.
 //!
-//! Targets are the mean of the teacher's last blocks, each feature of each sequence normalised over
+//! TokenTargets are the mean of the teacher's last blocks, each feature of each sequence normalised over
 //! its tokens, of each document by itself where there are several. Where the paper takes what the
 //! feed-forward adds, here it is a block's output.
 
-use crate::{Masked, ObjectiveError};
+use crate::{
+    Masked, ObjectiveError, ObjectiveSpec,
+    spec::{DynModel, check, check_count},
+};
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel};
+use kiln_core::{Backend, Lack, Loss, Need, StepContext, Teacher, TokenTargets};
 use kiln_kernels::{at_rest, gather_tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,9 +21,9 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelfDistillation {
-    /// Which tokens are hidden, and how errors count.
+    /// Which tokens are masked, and how errors count.
     pub masked: Masked,
-    /// Blocks whose outputs are averaged, from the last down.
+    /// Blocks whose hidden states are averaged, from the last down.
     pub blocks: usize,
     /// The decay of the teacher's average, a step.
     pub decay: f64,
@@ -33,67 +37,61 @@ impl Default for SelfDistillation {
     }
 }
 
-impl SelfDistillation {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// When one is out of range.
-    pub fn validate(&self) -> Result<(), ObjectiveError> {
-        if self.blocks == 0 {
-            let problem = "is 0; expected at least 1".into();
-            return Err(ObjectiveError { key: "self-distillation.blocks", problem });
-        }
-        if !(0.0..1.0).contains(&self.decay) {
-            let problem = format!("is {}; expected 0 to below 1", self.decay);
-            return Err(ObjectiveError { key: "self-distillation.decay", problem });
-        }
+impl ObjectiveSpec for SelfDistillation {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        check_count("self-distillation.blocks", self.blocks)?;
+        let fine = (0.0..1.0).contains(&self.decay);
+        check(fine, "self-distillation.decay", self.decay, "0 to below 1")?;
         self.masked.validate()
     }
 
-    /// The mean error over hidden tokens of what `model` predicts of what the teacher makes of
-    /// them; a model without one teaches itself. A model that does not show its blocks counts
-    /// nothing.
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
-        &self,
-        model: &M,
-        teacher: Option<&M>,
-        batch: &M::Batch,
-        context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        match self.teach(teacher.unwrap_or(model), batch) {
-            Some(taught) => self.loss_against(model, batch, taught, context),
-            None => Loss::nothing(&model.device(batch)),
-        }
+    fn needs(&self) -> Vec<Need> {
+        let mut needs = vec![Need::HiddenStates];
+        needs.extend(self.masked.corruption_needs());
+        needs
     }
 
-    /// What a teacher makes of each token, `[batch, tokens, width]`; `None` where the model does not
-    /// give its blocks' outputs.
-    fn teach<B: Backend, M: TokenModel<B>>(
+    fn teacher(&self) -> Option<Teacher> {
+        Some(Teacher::Average(self.decay))
+    }
+
+    /// The mean error over masked tokens of the student's prediction of the teacher's hidden states.
+    fn loss<B: Backend, T>(
         &self,
-        teacher: &M,
-        batch: &M::Batch,
-    ) -> Option<Tensor<B, 3>> {
-        let each = at_rest(|| teacher.encode_each(batch));
-        let layout = teacher.layout(batch);
+        model: &DynModel<'_, B, T>,
+        teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
+        context: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack> {
+        let hidden = model.capabilities().hidden_states()?;
+        let Some(target) = self.teacher_states(teacher.unwrap_or(model), batch)? else {
+            return Ok(Loss::empty(&model.device(batch)));
+        };
+        let targets = vec![TokenTargets::Values { values: target, mask_missing: None }];
+        let predict = |_, x| hidden.predict_teacher(x);
+        let no_ids = |_, x: Tensor<B, 3>, _, _: &[bool], _| Loss::empty(&x.device());
+        self.masked.loss_against(targets, predict, no_ids, model, batch, context)
+    }
+}
+
+impl SelfDistillation {
+    /// The teacher's targets, `[batch, tokens, width]`: the mean of its last blocks' hidden states,
+    /// each normalised. `None` where it has no blocks.
+    fn teacher_states<B: Backend, T>(
+        &self,
+        teacher: &DynModel<'_, B, T>,
+        batch: &T,
+    ) -> Result<Option<Tensor<B, 3>>, Lack> {
+        let capabilities = teacher.capabilities();
+        let hidden = capabilities.hidden_states()?;
+        let states = at_rest(|| hidden.hidden_states(batch));
+        let layout = capabilities.encode()?.layout(batch);
         let segments: Vec<_> = (0..layout.batch).map(|row| layout.segments(row)).collect();
-        let last = each.into_iter().rev().take(self.blocks);
+        let last = states.into_iter().rev().take(self.blocks);
         let normed: Vec<_> = last.map(|x| standardised(x.detach(), &segments)).collect();
         let count = normed.len() as f64;
         let sum = normed.into_iter().reduce(|sum, x| sum + x);
-        sum.map(|sum| sum.div_scalar(count))
-    }
-
-    /// The mean error over hidden tokens of what `model` predicts of `taught`,
-    /// `[batch, tokens, width]`.
-    fn loss_against<B: Backend, M: TokenModel<B>>(
-        &self,
-        model: &M,
-        batch: &M::Batch,
-        taught: Tensor<B, 3>,
-        context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let targets = Targets::Values { values: taught, mask_missing: None };
-        self.masked.loss_against(targets, |x| model.predict_blocks(x), model, batch, context)
+        Ok(sum.map(|sum| sum.div_scalar(count)))
     }
 }
 
@@ -131,7 +129,11 @@ fn standardised<B: Backend>(x: Tensor<B, 3>, segments: &[Vec<Range<usize>>]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MaskedKind, lively::Lively, toy::Toy};
+    use crate::{
+        MaskedKind,
+        stochastic::Stochastic,
+        toy::{Groups, Toy},
+    };
     use burn_flex::Flex;
     use kiln_core::Seed;
     use kiln_nn::NormKind;
@@ -158,25 +160,24 @@ mod tests {
     #[test]
     fn the_last_blocks_are_averaged_and_only_hidden_tokens_count() {
         let device = Default::default();
-        let batch = Tensor::<Flex, 3>::from_floats([[[0.0], [0.0], [6.0]]], &device).into();
+        let batch = Tensor::<Flex, 3>::from_floats([[[0.0], [0.0], [6.0]]], &device);
+        let batch = Groups::from(batch);
         // The toy's blocks give the batch and its negative: the last alone, and both together.
         let last = SelfDistillation { blocks: 1, ..Default::default() };
         let both = SelfDistillation { blocks: 2, ..Default::default() };
-        let taught = last.teach(&Toy, &batch).unwrap();
+        let states = |one: &SelfDistillation| one.teacher_states(&Toy, &batch).unwrap().unwrap();
+        let taught = states(&last);
         let found: Vec<f32> = taught.clone().into_data().to_vec().unwrap();
         assert!((found[0] - 0.5_f32.sqrt()).abs() < 1e-4 && (found[2] + 2_f32.sqrt()).abs() < 1e-4);
-        let none = both.teach(&Toy, &batch).unwrap();
+        let none = states(&both);
         assert!(none.abs().max().into_scalar() < 1e-6);
         // Hidden tokens are zero in the toy, so the error is the target squared: two.
         let masked = Masked { ratio: 0.34, kind: MaskedKind::Tail, ..Masked::default() };
         let tail = SelfDistillation { masked, blocks: 1, ..Default::default() };
         let mut rng = Seed::new(0).rng();
-        let loss = tail.loss_against(&Toy, &batch, taught, &mut StepContext::new(&mut rng));
+        let loss = tail.loss(&Toy, None, &batch, &mut StepContext::new(&mut rng)).unwrap();
         assert_eq!(loss.count, 1);
-        assert!((loss.value.clone().into_scalar() - 2.0).abs() < 1e-3);
-        let mut rng = Seed::new(0).rng();
-        let own = tail.loss(&Toy, None, &batch, &mut StepContext::new(&mut rng));
-        assert_eq!(own.value.into_scalar(), loss.value.into_scalar());
+        assert!((loss.value.into_scalar() - 2.0).abs() < 1e-3);
         assert!(SelfDistillation { blocks: 0, ..tail }.validate().is_err());
     }
 
@@ -184,15 +185,15 @@ mod tests {
     fn a_teacher_is_at_rest_and_leaves_the_statistics_of_its_student() {
         type A = burn::backend::Autodiff<Flex>;
         let device = Default::default();
-        let model = Lively::<A>::new(2, NormKind::Batch, 0.5);
+        let model = Stochastic::<A>::new(2, NormKind::Batch, 0.5);
         let values = [[[1.0, 2.0], [0.0, 4.0], [3.0, 3.0], [7.0, 1.0]]];
-        let batch = Tensor::<A, 3>::from_floats(values, &device).into();
+        let batch = Groups::from(Tensor::<A, 3>::from_floats(values, &device));
         let distillation = SelfDistillation { blocks: 1, ..Default::default() };
-        let taught = || distillation.teach(&model, &batch).unwrap().into_data();
+        let taught = || distillation.teacher_states(&model, &batch).unwrap().unwrap().into_data();
         assert_eq!(taught(), taught(), "nothing is dropped");
         assert_eq!(model.batches(), 0.0);
         let mut rng = Seed::new(0).rng();
-        distillation.loss(&model, Some(&model), &batch, &mut StepContext::new(&mut rng));
+        distillation.loss(&model, Some(&model), &batch, &mut StepContext::new(&mut rng)).unwrap();
         assert_eq!(model.batches(), 1.0, "the student's own pass");
     }
 }

@@ -1,23 +1,26 @@
-//! Runs of hidden tokens that may overlap: the masks of wav2vec 2.0
+//! Span masks that may overlap: the masks of wav2vec 2.0
 //! (<https://arxiv.org/abs/2006.11477>, appendix A) and SpecAugment
 //! (<https://arxiv.org/abs/1904.08779>).
 
-use crate::ObjectiveError;
+use crate::{
+    ObjectiveError,
+    spec::{check, check_count},
+};
 use kiln_core::{Layout, Rng};
 use rand::{RngExt, seq::index};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Runs of hidden tokens that may overlap.
+/// Span masks that may overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spans {
-    /// Tokens that would be hidden, as a share, if no runs overlapped: 0.65 with runs of 10 hides
+    /// Tokens that would be masked, as a share, if no spans overlapped: 0.65 with spans of 10 masks
     /// about half.
     pub probability: f64,
-    /// Tokens of a run.
+    /// Tokens of a span.
     pub length: usize,
-    /// Runs of a sequence at least, where it is long enough for that many without overlap.
+    /// The least spans of a sequence, where it is long enough for that many without overlap.
     pub least: usize,
 }
 
@@ -33,19 +36,13 @@ impl Spans {
     ///
     /// # Errors
     /// When one is out of range.
-    pub fn validate(&self, key: &'static str) -> Result<(), ObjectiveError> {
-        if !(0.0..=1.0).contains(&self.probability) {
-            let problem = format!("has a probability of {}; expected 0 to 1", self.probability);
-            return Err(ObjectiveError { key, problem });
-        }
-        if self.length == 0 {
-            let problem = "has runs of length 0; expected at least 1".into();
-            return Err(ObjectiveError { key, problem });
-        }
-        Ok(())
+    pub fn validate(&self, key: &str) -> Result<(), ObjectiveError> {
+        let fine = (0.0..=1.0).contains(&self.probability);
+        check(fine, &format!("{key}.probability"), self.probability, "0 to 1")?;
+        check_count(&format!("{key}.length"), self.length)
     }
 
-    /// Draws which tokens of a batch are hidden, `[batch, tokens]` in row-major order; padding
+    /// Draws which tokens of a batch are masked, `[batch, tokens]` in row-major order; padding
     /// never is.
     pub fn sample(&self, layout: &Layout, rng: &mut Rng) -> Vec<bool> {
         let mut hidden = Vec::with_capacity(layout.batch * layout.tokens);
@@ -57,8 +54,8 @@ impl Spans {
         hidden
     }
 
-    /// Draws which of `tokens` tokens are hidden. Their starts are distinct, and their number is
-    /// rounded up or down at random so that it is right on average. A sequence shorter than a run
+    /// Draws which of `tokens` tokens are masked. Their starts are distinct, and their number is
+    /// rounded up or down at random so that it is right on average. A sequence shorter than a span
     /// has none.
     pub fn sample_row(&self, tokens: usize, rng: &mut Rng) -> Vec<bool> {
         let mut row = vec![false; tokens];

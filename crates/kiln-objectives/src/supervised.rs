@@ -1,7 +1,7 @@
-//! The model's own task: its head and its labels decide the loss.
+//! Supervised learning: the model's head and its labels decide the loss.
 
-use crate::signs::with_token_signs;
-use kiln_core::{Backend, Loss, StepContext, TaskLoss, TokenModel};
+use crate::{ObjectiveError, ObjectiveSpec, diagnostics::with_token_diagnostics, spec::DynModel};
+use kiln_core::{Backend, Lack, Loss, Need, StepContext, TaskLoss};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,18 +10,27 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Supervised {}
 
-impl Supervised {
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+impl ObjectiveSpec for Supervised {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        Ok(())
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::Labels]
+    }
+
+    fn loss<B: Backend, T>(
         &self,
-        model: &M,
-        batch: &M::Batch,
+        model: &DynModel<'_, B, T>,
+        _teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
         context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let TaskLoss { loss, tokens } = model.supervised(batch, context);
-        match tokens {
-            Some(tokens) if context.observe => with_token_signs(loss, &tokens),
+    ) -> Result<Loss<B>, Lack> {
+        let TaskLoss { loss, tokens } = model.capabilities().labelled()?.supervised(batch, context);
+        Ok(match tokens {
+            Some(tokens) if context.collect_metrics => with_token_diagnostics(loss, &tokens),
             _ => loss,
-        }
+        })
     }
 }
 
@@ -30,30 +39,34 @@ mod tests {
     use super::*;
     use crate::{
         Objective, Pretext,
-        lively::Lively,
-        toy::{Toy, Views, context},
+        stochastic::Stochastic,
+        toy::{Groups, Toy, context},
     };
     use burn::{backend::Autodiff, tensor::Tensor};
     use burn_flex::Flex;
-    use kiln_core::{Seed, Sign};
+    use kiln_core::{Diagnostic, Seed};
     use kiln_nn::NormKind;
 
     #[test]
     fn the_model_says_what_it_lost_and_signs_are_read_where_wanted() {
         let values =
             Tensor::<Flex, 3>::from_floats([[[1.0], [3.0]], [[4.0], [4.0]]], &Default::default());
-        let batch = Views { values, views: 1 };
-        let loss = |observe| {
+        let batch = Groups { values, group_size: 1 };
+        let loss = |collect_metrics| {
             let mut rng = Seed::new(0).rng();
-            let mut context = StepContext { observe, ..context(&mut rng) };
-            Supervised {}.loss(&Toy, &batch, &mut context)
+            let mut context = StepContext { collect_metrics, ..context(&mut rng) };
+            Supervised {}.loss(&Toy, None, &batch, &mut context).unwrap()
         };
         let plain = loss(false);
         assert_eq!((plain.value.into_scalar(), plain.count), (3.0, 4));
-        assert!(plain.signs.is_empty());
+        assert!(plain.diagnostics.is_empty());
         // Means of 2 and 4: a deviation of 1 beside a root mean square of the root of 10.
         let seen = loss(true);
-        let spread = seen.signs.iter().find(|(sign, _)| *sign == Sign::Spread).unwrap();
+        let spread = seen
+            .diagnostics
+            .iter()
+            .find(|(sign, _)| *sign == Diagnostic::RepresentationStd)
+            .unwrap();
         assert!((spread.1.clone().into_scalar() - 10f32.sqrt().recip()).abs() < 1e-5);
         assert_eq!(seen.value.into_scalar(), 3.0);
     }
@@ -63,13 +76,15 @@ mod tests {
     fn a_step_that_is_observed_passes_the_model_once() {
         let pretext = Pretext { tasks: [("order".to_owned(), 1.0)].into() };
         for objective in [Objective::Supervised(Supervised {}), Objective::Pretext(pretext)] {
-            let model = Lively::<Autodiff<Flex>>::new(2, NormKind::Batch, 0.0);
+            let model = Stochastic::<Autodiff<Flex>>::new(2, NormKind::Batch, 0.0);
             let values = [[[1.0, 2.0]], [[5.0, 0.0]]];
-            let batch = Tensor::from_floats(values, &Default::default()).into();
+            let batch = Groups::from(Tensor::from_floats(values, &Default::default()));
             let mut rng = Seed::new(1).rng();
-            let mut context = StepContext { observe: true, ..context(&mut rng) };
-            let loss = objective.loss(&model, None, &batch, &mut context);
-            assert!(loss.signs.iter().any(|(sign, _)| *sign == Sign::Spread));
+            let mut context = StepContext { collect_metrics: true, ..context(&mut rng) };
+            let loss = objective.loss(&model, None, &batch, &mut context).unwrap();
+            assert!(
+                loss.diagnostics.iter().any(|(sign, _)| *sign == Diagnostic::RepresentationStd)
+            );
             assert_eq!(model.batches(), 1.0, "{}", objective.name());
         }
     }

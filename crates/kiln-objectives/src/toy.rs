@@ -1,94 +1,149 @@
 //! Models without weights, so that objectives can be checked by hand.
 
-use crate::permuted::arranged_ids;
+use crate::permuted_lm::permuted_ids;
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Layout, Loss, Rng, Shown, StepContext, Targets, TaskLoss, TokenModel, Tokens, View,
+    AttentionPattern, Backend, BottleneckDecode, Capabilities, Completions, Corruption,
+    DecoderInput, Discriminate, EmbedGroups, Encode, HiddenStates, Labelled, Lack, Language,
+    Layout, Loss, Model, PredictTokens, PretextTasks, Rank, Ratings, Rng, Seed, SourceTarget,
+    StepContext, TaskLoss, TokenTargets, Tokens,
 };
 
-/// Passes its batch, `[batch, tokens, width]`, through: hidden tokens become zero, and decoding
-/// does nothing. As blocks it gives the batch and its negative.
+/// Passes its batch, `[batch, tokens, width]`, through: masked tokens become zero, and predicting
+/// does nothing. Its hidden states are the batch and its negative.
 #[derive(Debug, Clone)]
 pub struct Toy;
 
-/// A batch whose sequences belong together.
+/// A batch of groups of sequences.
 #[derive(Debug, Clone)]
-pub struct Views<B: Backend> {
+pub struct Groups<B: Backend> {
     /// `[batch, tokens, width]`
     pub values: Tensor<B, 3>,
-    /// How many do.
-    pub views: usize,
+    /// How many sequences a group has.
+    pub group_size: usize,
 }
 
-impl<B: Backend> From<Tensor<B, 3>> for Views<B> {
+impl<B: Backend> From<Tensor<B, 3>> for Groups<B> {
     fn from(values: Tensor<B, 3>) -> Self {
-        Self { values, views: 1 }
+        Self { values, group_size: 1 }
     }
 }
 
-impl<B: Backend> TokenModel<B> for Toy {
-    type Batch = Views<B>;
+impl<B: Backend> Model<B> for Toy {
+    type Batch = Groups<B>;
 
-    fn layout(&self, batch: &Self::Batch) -> Layout {
-        let [rows, tokens, _] = batch.values.dims();
-        Layout { views: batch.views, ..Layout::new(rows, tokens) }
-    }
-
-    fn device(&self, batch: &Self::Batch) -> B::Device {
+    fn device(&self, batch: &Groups<B>) -> B::Device {
         batch.values.device()
     }
 
-    fn encode(&self, batch: &Self::Batch, view: View<B>) -> Tokens<B> {
-        let dims = batch.values.dims();
-        let values = match view.hide {
-            Some(hide) => {
-                batch.values.clone().mask_fill(hide.unsqueeze_dim::<3>(2).expand(dims), 0.0)
-            }
-            None => batch.values.clone(),
-        };
-        Tokens::new(values)
+    fn batch_size(&self, batch: &Groups<B>) -> usize {
+        batch.values.dims()[0]
     }
 
-    fn encode_each(&self, batch: &Self::Batch) -> Vec<Tensor<B, 3>> {
+    fn capabilities(&self) -> Capabilities<'_, B, Groups<B>> {
+        Capabilities {
+            encode: Some(self),
+            predict_tokens: Some(self),
+            hidden_states: Some(self),
+            embed_groups: Some(self),
+            rank: Some(self),
+            labelled: Some(self),
+            pretext: Some(self),
+            ratings: Some(self),
+            ..Capabilities::none()
+        }
+    }
+}
+
+impl<B: Backend> Encode<B, Groups<B>> for Toy {
+    fn layout(&self, batch: &Groups<B>) -> Layout {
+        let [rows, tokens, _] = batch.values.dims();
+        Layout { group_size: batch.group_size, ..Layout::new(rows, tokens) }
+    }
+
+    fn encode(
+        &self,
+        batch: &Groups<B>,
+        corruption: &Corruption<B>,
+        _: &AttentionPattern<B>,
+    ) -> Tokens<B> {
+        let (dims, values) = (batch.values.dims(), batch.values.clone());
+        Tokens::new(match &corruption.mask {
+            Some(mask) => values.mask_fill(mask.clone().unsqueeze_dim::<3>(2).expand(dims), 0.0),
+            None => values,
+        })
+    }
+}
+
+impl<B: Backend> PredictTokens<B, Groups<B>> for Toy {
+    fn targets(&self, batch: &Groups<B>) -> Vec<TokenTargets<B>> {
+        vec![TokenTargets::Values { values: batch.values.clone(), mask_missing: None }]
+    }
+
+    fn predict(&self, _: usize, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        hidden
+    }
+}
+
+impl<B: Backend> HiddenStates<B, Groups<B>> for Toy {
+    fn hidden_states(&self, batch: &Groups<B>) -> Vec<Tensor<B, 3>> {
         vec![batch.values.clone(), batch.values.clone().neg()]
     }
+}
 
-    fn targets(&self, batch: &Self::Batch) -> Targets<B> {
-        Targets::Values { values: batch.values.clone(), mask_missing: None }
+impl<B: Backend> EmbedGroups<B, Groups<B>> for Toy {
+    fn group_size(&self, batch: &Groups<B>) -> usize {
+        batch.group_size
     }
 
-    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
-        values
+    /// The means of tokens.
+    fn embeddings(&self, batch: &Groups<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
+        self.encode(batch, corruption, &AttentionPattern::Model).means_of_groups(batch.group_size)
     }
+}
 
-    /// The first value of each item.
-    fn grades(&self, batch: &Self::Batch) -> Option<Vec<f32>> {
-        let [_, tokens, width] = batch.values.dims();
-        let values: Vec<f32> = batch.values.clone().into_data().iter::<f32>().collect();
-        Some(values.into_iter().step_by(tokens * width * batch.views).collect())
+impl<B: Backend> Rank<B, Groups<B>> for Toy {
+    fn candidates(&self, batch: &Groups<B>) -> usize {
+        batch.group_size
     }
 
     /// The first value of each sequence.
-    fn relevance(&self, _: &Self::Batch, tokens: &Tokens<B>) -> Option<Tensor<B, 1>> {
-        Some(tokens.values.clone().narrow(1, 0, 1).narrow(2, 0, 1).flatten::<1>(0, 2))
+    fn ranking_scores(&self, batch: &Groups<B>) -> Option<(Tensor<B, 1>, Tokens<B>)> {
+        let tokens = Tokens::new(batch.values.clone());
+        Some((tokens.values.clone().narrow(1, 0, 1).narrow(2, 0, 1).flatten(0, 2), tokens))
     }
+}
 
-    fn supervised(&self, batch: &Self::Batch, _: &mut StepContext<'_>) -> TaskLoss<B> {
+impl<B: Backend> Ratings<B, Groups<B>> for Toy {
+    /// The first value of each group.
+    fn ratings(&self, batch: &Groups<B>) -> Option<Vec<f32>> {
+        let [_, tokens, width] = batch.values.dims();
+        let values: Vec<f32> = batch.values.clone().into_data().iter::<f32>().collect();
+        Some(values.into_iter().step_by(tokens * width * batch.group_size).collect())
+    }
+}
+
+impl<B: Backend> Labelled<B, Groups<B>> for Toy {
+    fn supervised(&self, batch: &Groups<B>, _: &mut StepContext<'_>) -> TaskLoss<B> {
         let loss = Loss::new(batch.values.clone().mean(), batch.values.shape().num_elements());
         TaskLoss { loss, tokens: Some(Tokens::new(batch.values.clone())) }
     }
+}
 
-    /// The tasks `largest` and `sum`, of all values.
+impl<B: Backend> PretextTasks<B, Groups<B>> for Toy {
+    fn tasks(&self) -> Vec<&str> {
+        vec!["largest", "sum"]
+    }
+
     fn pretext(
         &self,
         task: &str,
-        batch: &Self::Batch,
+        batch: &Groups<B>,
         _: &mut StepContext<'_>,
     ) -> Option<TaskLoss<B>> {
         let loss = match task {
             "largest" => Loss::new(batch.values.clone().max(), 1),
-            "sum" => Loss::new(batch.values.clone().sum(), 2),
-            _ => return None,
+            _ => Loss::new(batch.values.clone().sum(), 2),
         };
         Some(TaskLoss { loss, tokens: Some(Tokens::new(batch.values.clone())) })
     }
@@ -110,25 +165,47 @@ impl<B: Backend> Ids<B> {
     }
 }
 
-/// What it makes of an id is a row of its table, `[vocabulary + 1, vocabulary]`, which are scores of
-/// the vocabulary; of a hidden one the last row. How surely a token is another's is its first score.
+/// The hidden state of an id is a row of its table, `[vocabulary + 1, vocabulary]`, which are logits
+/// of the vocabulary; of a masked one the last row. Its discriminator logit is the first of them.
 #[derive(Debug, Clone)]
 pub struct Table<const V: usize>(pub Vec<[f32; V]>);
 
-impl<B: Backend, const V: usize> TokenModel<B> for Table<V> {
+impl<B: Backend, const V: usize> Model<B> for Table<V> {
     type Batch = Ids<B>;
-
-    fn layout(&self, batch: &Ids<B>) -> Layout {
-        batch.layout.clone()
-    }
 
     fn device(&self, batch: &Ids<B>) -> B::Device {
         batch.ids.device()
     }
 
-    fn encode(&self, batch: &Ids<B>, view: View<B>) -> Tokens<B> {
-        let ids = match view.hide {
-            Some(hide) => batch.ids.clone().mask_fill(hide, V as i64),
+    fn batch_size(&self, batch: &Ids<B>) -> usize {
+        batch.layout.batch
+    }
+
+    fn capabilities(&self) -> Capabilities<'_, B, Ids<B>> {
+        Capabilities {
+            encode: Some(self),
+            predict_tokens: Some(self),
+            language: Some(self),
+            discriminate: Some(self),
+            bottleneck_decode: Some(self),
+            ..Capabilities::none()
+        }
+    }
+}
+
+impl<B: Backend, const V: usize> Encode<B, Ids<B>> for Table<V> {
+    fn layout(&self, batch: &Ids<B>) -> Layout {
+        batch.layout.clone()
+    }
+
+    fn encode(
+        &self,
+        batch: &Ids<B>,
+        corruption: &Corruption<B>,
+        _: &AttentionPattern<B>,
+    ) -> Tokens<B> {
+        let ids = match &corruption.mask {
+            Some(mask) => batch.ids.clone().mask_fill(mask.clone(), V as i64),
             None => batch.ids.clone(),
         };
         let [rows, tokens] = ids.dims();
@@ -136,24 +213,54 @@ impl<B: Backend, const V: usize> TokenModel<B> for Table<V> {
         let table = Tensor::<B, 2>::from_data(table, &ids.device());
         Tokens::new(table.select(0, ids.reshape([rows * tokens])).reshape([rows, tokens, V]))
     }
+}
 
-    fn targets(&self, batch: &Ids<B>) -> Targets<B> {
-        Targets::Ids { ids: batch.ids.clone() }
+impl<B: Backend, const V: usize> PredictTokens<B, Ids<B>> for Table<V> {
+    fn targets(&self, batch: &Ids<B>) -> Vec<TokenTargets<B>> {
+        vec![TokenTargets::Ids { ids: batch.ids.clone() }]
     }
 
-    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
-        values
+    fn predict(&self, _: usize, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        hidden
+    }
+}
+
+impl<B: Backend, const V: usize> Language<B, Ids<B>> for Table<V> {
+    fn token_ids(&self, batch: &Ids<B>) -> Vec<Vec<u32>> {
+        let [_, tokens] = batch.ids.dims();
+        let ids: Vec<u32> = batch.ids.to_data().iter::<i64>().map(|id| id as u32).collect();
+        ids.chunks(tokens).map(<[u32]>::to_vec).collect()
     }
 
-    fn with_ids(&self, batch: &Ids<B>, ids: Tensor<B, 2, Int>) -> Option<Ids<B>> {
-        Some(Ids { ids, layout: batch.layout.clone() })
+    fn sentinels(&self) -> Vec<u32> {
+        Vec::new()
     }
 
-    fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
-        Some(values.narrow(2, 0, 1).squeeze_dim(2))
+    fn seq2seq_loss(
+        &self,
+        _: &Ids<B>,
+        _: Vec<SourceTarget>,
+        _: bool,
+        _: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack> {
+        Err(Lack::new("needs a decoder"))
     }
 
-    fn halves(&self, batch: &Ids<B>) -> Option<[Ids<B>; 2]> {
+    fn sample_completions(
+        &self,
+        _: &Ids<B>,
+        _: usize,
+        _: usize,
+        _: Seed,
+    ) -> Result<Option<Completions<Ids<B>>>, Lack> {
+        Err(Lack::new("needs a decoder"))
+    }
+
+    fn with_ids(&self, batch: &Ids<B>, ids: Tensor<B, 2, Int>) -> Ids<B> {
+        Ids { ids, layout: batch.layout.clone() }
+    }
+
+    fn split_half(&self, batch: &Ids<B>) -> Option<[Ids<B>; 2]> {
         let [rows, tokens] = batch.ids.dims();
         let half = tokens / 2;
         let part = |from, count| Ids {
@@ -162,40 +269,56 @@ impl<B: Backend, const V: usize> TokenModel<B> for Table<V> {
         };
         Some([part(0, half), part(half, tokens - half)])
     }
+}
 
-    /// Two decoders. What they make of a token is the sequence's vector, times one or two, beside
-    /// what the token shows.
-    fn reconstruct(
-        &self,
-        stack: usize,
-        batch: &Ids<B>,
-        vectors: Tensor<B, 2>,
-        shown: Shown<B>,
-    ) -> Option<Tensor<B, 3>> {
-        let [rows, width] = vectors.dims();
-        let values = match shown {
-            Shown::View(view) => self.encode(batch, view).values,
-            // What stands at each place alone.
-            Shown::Arranged(arrangement) => {
-                let ids = arranged_ids(&arrangement, batch.ids.clone());
-                let [rows, places] = ids.dims();
-                let hidden = arrangement.places.iter().flatten().map(|(_, hidden)| *hidden);
-                let hidden = TensorData::new(hidden.collect::<Vec<bool>>(), [rows, places]);
-                let hidden = Tensor::from_data(hidden, &batch.ids.device());
-                let batch = Ids { ids, layout: Layout::new(rows, places) };
-                self.encode(&batch, View::hiding(hidden)).values
-            }
-        };
-        let scale = (stack + 1) as f64;
-        (stack < 2).then(|| values + vectors.mul_scalar(scale).reshape([rows, 1, width]))
+impl<B: Backend, const V: usize> Discriminate<B, Ids<B>> for Table<V> {
+    fn generator_hidden(&self, _: &Ids<B>, _: &Corruption<B>) -> Option<Tensor<B, 3>> {
+        None
     }
 
-    fn supervised(&self, batch: &Ids<B>, _: &mut StepContext<'_>) -> TaskLoss<B> {
-        TaskLoss::nothing(&batch.ids.device())
+    fn discriminator_logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
+        hidden.narrow(2, 0, 1).squeeze_dim(2)
     }
 }
 
-/// A step without signs.
+impl<B: Backend, const V: usize> BottleneckDecode<B, Ids<B>> for Table<V> {
+    fn decoders(&self) -> usize {
+        2
+    }
+
+    fn pool(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        tokens.mean()
+    }
+
+    /// The sequence's vector, times one or two, beside the hidden state of what a token shows.
+    fn bottleneck_decode(
+        &self,
+        decoder: usize,
+        batch: &Ids<B>,
+        vectors: Tensor<B, 2>,
+        input: &DecoderInput<B>,
+    ) -> Tensor<B, 3> {
+        let [rows, width] = vectors.dims();
+        let model = AttentionPattern::Model;
+        let values = match input {
+            DecoderInput::Corrupted(corruption) => self.encode(batch, corruption, &model).values,
+            // What stands at each place alone.
+            DecoderInput::Permuted(sequence) => {
+                let ids = permuted_ids(sequence, batch.ids.clone());
+                let [rows, places] = ids.dims();
+                let masked = sequence.places.iter().flatten().map(|(_, masked)| *masked);
+                let masked = TensorData::new(masked.collect::<Vec<bool>>(), [rows, places]);
+                let masked = Tensor::from_data(masked, &batch.ids.device());
+                let batch = Ids { ids, layout: Layout::new(rows, places) };
+                self.encode(&batch, &Corruption::masked(masked), &model).values
+            }
+        };
+        let scale = (decoder + 1) as f64;
+        values + vectors.mul_scalar(scale).reshape([rows, 1, width])
+    }
+}
+
+/// A step without diagnostics.
 pub fn context(rng: &mut Rng) -> StepContext<'_> {
     StepContext::new(rng)
 }

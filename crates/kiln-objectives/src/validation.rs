@@ -1,7 +1,7 @@
 //! What an objective scores on data set aside.
 
 use crate::Objective;
-use kiln_core::{Backend, LossMean, Seed, StepContext, TokenModel};
+use kiln_core::{Backend, Lack, LossMean, Model, Seed, StepContext};
 
 /// The mean loss of an objective over batches, with the same random numbers each time.
 ///
@@ -36,19 +36,23 @@ impl<'a> Validation<'a> {
     }
 
     /// Takes in a batch; `teacher` as for [`Objective::loss`].
-    pub fn add<B: Backend, M: TokenModel<B>>(
+    ///
+    /// # Errors
+    /// When the model lacks a capability that the objective needs.
+    pub fn add<B: Backend, T>(
         &mut self,
-        model: &M,
-        teacher: Option<&M>,
-        batch: &M::Batch,
-    ) {
+        model: &dyn Model<B, Batch = T>,
+        teacher: Option<&dyn Model<B, Batch = T>>,
+        batch: &T,
+    ) -> Result<(), Lack> {
         let seed = self.seed.at(self.batches);
         for part in &mut self.parts {
             let mut rng = seed.rng();
             let mut context = StepContext { step: self.step, ..StepContext::new(&mut rng) };
-            part.mean.add(&part.objective.loss(model, teacher, batch, &mut context));
+            part.mean.add(&part.objective.loss(model, teacher, batch, &mut context)?);
         }
         self.batches += 1;
+        Ok(())
     }
 
     /// The mean loss over all that was counted, of a mixture the weighted sum of its parts' means, or
@@ -66,18 +70,18 @@ mod tests {
     use super::*;
     use crate::{
         Autoregressive, Masked, MaskedKind, Mixture, Part, RatioDecay, Supervised,
-        toy::{Toy, Views},
+        toy::{Groups, Toy},
     };
     use burn::tensor::Tensor;
     use burn_flex::Flex;
 
-    fn validated(objective: &Objective, step: u64, batches: &[Views<Flex>]) -> Option<f64> {
+    fn validated(objective: &Objective, step: u64, batches: &[Groups<Flex>]) -> Option<f64> {
         let mut validation = Validation::new(objective, Seed::new(3), step);
-        batches.iter().for_each(|batch| validation.add(&Toy, None, batch));
+        batches.iter().for_each(|batch| validation.add(&Toy, None, batch).unwrap());
         validation.loss()
     }
 
-    fn batch(values: &[f32]) -> Views<Flex> {
+    fn batch(values: &[f32]) -> Groups<Flex> {
         let values = Tensor::<Flex, 1>::from_floats(values, &Default::default());
         let tokens = values.dims()[0];
         values.reshape([1, tokens, 1]).into()

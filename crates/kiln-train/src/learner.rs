@@ -1,7 +1,7 @@
 //! A stage of training with its backend, model and data hidden: what the trainer's loop drives.
 
 use crate::task::Measure;
-use kiln_core::SignValue;
+use kiln_core::DiagnosticValue;
 use std::{collections::BTreeMap, path::Path};
 
 /// What one micro-batch gave.
@@ -18,7 +18,7 @@ pub struct MicroReport {
     /// Tokens the model saw.
     pub tokens: usize,
     /// Vital signs, when the step asked for them.
-    pub signs: Vec<SignValue>,
+    pub signs: Vec<DiagnosticValue>,
     /// Seconds that the step waited for data.
     pub waited: f64,
 }
@@ -57,7 +57,12 @@ pub trait Learner {
     ///
     /// # Errors
     /// When data cannot be read.
-    fn accumulate(&mut self, step: u64, micro: u64, observe: bool) -> crate::Result<MicroReport>;
+    fn accumulate(
+        &mut self,
+        step: u64,
+        micro: u64,
+        collect_metrics: bool,
+    ) -> crate::Result<MicroReport>;
 
     /// One optimizer step with the gradients held, which are then dropped.
     ///

@@ -76,6 +76,9 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
 
     /// Uploads a batch and computes its loss; `teacher` is the model of [`Self::teacher`], which
     /// gets no gradients and is passed [at rest](kiln_kernels::at_rest).
+    ///
+    /// # Errors
+    /// When the model lacks what the objective needs.
     fn loss(
         &self,
         model: &Self::Model,
@@ -83,7 +86,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
-    ) -> Loss<B>;
+    ) -> Result<Loss<B>, TaskError>;
 
     /// Measures the model on validation data; empty when there is none, and a measure is left out
     /// when nothing counts for it. The first is what early stopping and "best" go by, [`LOSS`] where

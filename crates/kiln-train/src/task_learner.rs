@@ -21,7 +21,7 @@ use burn::{
     module::AutodiffModule,
     tensor::{FloatDType, Tensor},
 };
-use kiln_core::{AutodiffBackend, Backend, Seed, SignValue, StepContext};
+use kiln_core::{AutodiffBackend, Backend, DiagnosticValue, Seed, StepContext};
 use kiln_kernels::sum_of_squares;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -185,7 +185,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
 }
 
 impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
-    fn accumulate(&mut self, step: u64, micro: u64, observe: bool) -> Result<MicroReport> {
+    fn accumulate(&mut self, step: u64, micro: u64, collect_metrics: bool) -> Result<MicroReport> {
         let number = step * self.accumulate + micro;
         let waited = self.loader.take(number)?;
         if micro == 0 {
@@ -198,7 +198,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         kiln_kernels::reseed(seed);
         let mut rng = self.seed.part("objective").at(number).rng();
         let shared = self.seed.part("step").at(step);
-        let mut context = StepContext { rng: &mut rng, observe, step, shared };
+        let mut context = StepContext { rng: &mut rng, collect_metrics, step, step_seed: shared };
         let cast = self.half.then(|| {
             let block = |name: &str| {
                 self.task.depth(name).is_some() && self.role(name) != Some(Role::Buffer)
@@ -208,10 +208,10 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let model = cast.as_ref().unwrap_or(&self.model);
         let teacher = self.teacher();
         let loss =
-            self.task.loss(model, teacher.as_ref(), waited.batch, &mut context, &self.device);
+            self.task.loss(model, teacher.as_ref(), waited.batch, &mut context, &self.device)?;
 
         let mut numbers = vec![loss.value.clone().inner()];
-        numbers.extend(loss.signs.iter().map(|(_, value)| value.clone().inner()));
+        numbers.extend(loss.diagnostics.iter().map(|(_, value)| value.clone().inner()));
         // Backward is queued before the loss is waited for, so that a GPU does not pause.
         let weight = self.weights.next(kind, loss.count);
         let gradients = weight.map(|weight| match weight {
@@ -223,7 +223,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         if let Some(gradients) = gradients {
             named::add_gradients::<B, _>(&self.model, gradients, &mut self.held);
         }
-        let signs = loss.signs.iter().zip(numbers.iter().skip(1));
+        let signs = loss.diagnostics.iter().zip(numbers.iter().skip(1));
         Ok(MicroReport {
             loss: value,
             count: loss.count,
@@ -231,7 +231,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
             examples: self.batch,
             tokens,
             signs: signs
-                .map(|((sign, _), value)| SignValue { sign: *sign, value: f64::from(*value) })
+                .map(|((sign, _), value)| DiagnosticValue { sign: *sign, value: f64::from(*value) })
                 .collect(),
             waited: waited.seconds,
         })

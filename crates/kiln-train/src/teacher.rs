@@ -22,7 +22,7 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Taught<B, M> {
         match teacher {
             Teacher::Average(decay) => Self::Average(averaged(decay)),
             // Through the inner model, for running statistics of its own: clones share them.
-            Teacher::Start => Self::Start(frozen(M::from_inner(model.valid()))),
+            Teacher::ReferenceModel => Self::Start(frozen(M::from_inner(model.valid()))),
         }
     }
 
@@ -74,7 +74,7 @@ mod tests {
         let model = Net::<Cpu>::new(&device);
         let groups = groups::plan(&named::list(&model), &[], |_| false, None, |_| None).unwrap();
         let unused = |_| Average::new(0.5, Default::default());
-        let taught = Taught::<Cpu, _>::new(Teacher::Start, &model, unused);
+        let taught = Taught::<Cpu, _>::new(Teacher::ReferenceModel, &model, unused);
         let running = |model: &Net<Cpu>| {
             let weights = named::weights(&model.valid());
             ["norm.running_mean", "head.weight"].map(|name| values(&weights[name]))

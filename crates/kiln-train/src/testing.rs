@@ -13,7 +13,7 @@ use burn::{
     tensor::{Tensor, TensorData, backend::Backend},
 };
 use burn_flex::Flex;
-use kiln_core::{Loss, Seed, Sign, Size, Source, StepContext};
+use kiln_core::{Diagnostic, Loss, Seed, Size, Source, StepContext};
 use rand::RngExt as _;
 use std::{
     collections::BTreeMap,
@@ -188,7 +188,7 @@ impl Task<Cpu> for Toy {
         batch: ToyBatch,
         context: &mut StepContext<'_>,
         device: &<Cpu as burn::tensor::backend::BackendTypes>::Device,
-    ) -> Loss<Cpu> {
+    ) -> Result<Loss<Cpu>, TaskError> {
         let size = batch.targets.len();
         let inputs = Tensor::<Cpu, 2>::from_data(TensorData::new(batch.inputs, [size, 2]), device);
         let targets =
@@ -198,7 +198,11 @@ impl Task<Cpu> for Toy {
         let guess = targets.clone().square().mean();
         let loss =
             Loss::new((model.forward(inputs) - targets).add_scalar(noise).square().mean(), size);
-        if context.observe { loss.with_sign(Sign::GuessLoss, guess) } else { loss }
+        Ok(if context.collect_metrics {
+            loss.with_diagnostic(Diagnostic::BaselineLoss, guess)
+        } else {
+            loss
+        })
     }
 
     fn validate(

@@ -15,7 +15,7 @@ use crate::{
     task::LOSS,
     vitals::{Reading, Vitals},
 };
-use kiln_core::SignValue;
+use kiln_core::DiagnosticValue;
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
 /// What a stage is trained with.
@@ -90,7 +90,7 @@ struct StepDone {
     examples: usize,
     tokens: usize,
     waited: f64,
-    signs: Vec<SignValue>,
+    signs: Vec<DiagnosticValue>,
 }
 
 /// What became of a step.
@@ -161,7 +161,7 @@ impl Trainer<'_> {
     /// One optimizer step.
     fn step(&mut self, step: u64, rate: f64) -> Result<StepDone> {
         let micros = self.stage.accumulate.max(1);
-        let observe = self.logs_at(step);
+        let collect_metrics = self.logs_at(step);
         let mut done = StepDone {
             outcome: Outcome::Skipped,
             examples: 0,
@@ -171,7 +171,7 @@ impl Trainer<'_> {
         };
         let (mut loss, mut weight) = (0.0, 0.0);
         for micro in 0..micros {
-            let report = self.learner.accumulate(step, micro, observe && micro == 0)?;
+            let report = self.learner.accumulate(step, micro, collect_metrics && micro == 0)?;
             loss += report.loss * report.weight;
             weight += report.weight;
             done.examples += report.examples;
@@ -252,7 +252,7 @@ impl Trainer<'_> {
         done == 1 || done == self.stage.steps || done.is_multiple_of(self.stage.log_every.max(1))
     }
 
-    fn log(&mut self, tally: &Tally, rate: f64, signs: &[SignValue]) -> Result<()> {
+    fn log(&mut self, tally: &Tally, rate: f64, signs: &[DiagnosticValue]) -> Result<()> {
         let good = tally.steps as f64;
         let seconds = tally.seconds.max(1e-9);
         let line = StepLine {

@@ -3,7 +3,7 @@
 //! Signs are judged over a window of 50 to 200 steps, never on one step. Thresholds are set so that
 //! a healthy run stays silent; a run that trips one may still recover, so nothing is stopped.
 
-use kiln_core::{Sign, SignValue};
+use kiln_core::{Diagnostic, DiagnosticValue};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -48,7 +48,7 @@ pub struct Reading<'a> {
     /// The share of the step's time that went into waiting for data.
     pub waited: f64,
     /// What the objective reported, if it was asked.
-    pub signs: &'a [SignValue],
+    pub signs: &'a [DiagnosticValue],
 }
 
 /// What the watch remembers; part of a checkpoint, so that a resumed run warns no second time.
@@ -156,25 +156,25 @@ impl Vitals {
     }
 
     /// The last readings of a sign, once there are enough of them.
-    fn readings(&self, sign: Sign) -> Option<&VecDeque<f64>> {
+    fn readings(&self, sign: Diagnostic) -> Option<&VecDeque<f64>> {
         self.memory.signs.get(sign.name()).filter(|values| values.len() >= AGREE)
     }
 
     fn guessing(&self, step: u64) -> Option<Finding> {
-        let guess = mean(self.readings(Sign::GuessLoss)?);
+        let guess = mean(self.readings(Diagnostic::BaselineLoss)?);
         let loss = mean(&self.memory.observed);
         (step >= self.patience && loss > guess - 0.02 * guess.abs()).then(|| {
             let message =
                 format!("after {step} steps the loss is {loss:.4}, guessing scores {guess:.4}");
             let cause =
                 "the learning rate is far too low or too high, or inputs do not tell the targets";
-            ("guess_loss", message, cause, self.rate_key.clone())
+            ("baseline_loss", message, cause, self.rate_key.clone())
         })
     }
 
     fn chance(&self, step: u64) -> Option<Finding> {
-        let accuracy = mean(self.readings(Sign::Accuracy)?);
-        let chance = mean(self.readings(Sign::ChanceAccuracy)?);
+        let accuracy = mean(self.readings(Diagnostic::Accuracy)?);
+        let chance = mean(self.readings(Diagnostic::ChanceAccuracy)?);
         let stuck = accuracy < chance * 1.2 && accuracy < chance + 0.03;
         (step >= self.patience && stuck).then(|| {
             let message = format!(
@@ -187,18 +187,18 @@ impl Vitals {
     }
 
     fn collapsed(&self, step: u64) -> Option<Finding> {
-        let spread = self.readings(Sign::Spread)?;
+        let spread = self.readings(Diagnostic::RepresentationStd)?;
         let late = step >= self.window as u64 / 2;
         (late && spread.iter().all(|value| *value < 0.02)).then(|| {
             let message =
                 format!("representations of different inputs are alike (spread {:.4})", mean(spread));
             let cause = "collapse: the learning rate is too high, or the objective allows a constant answer";
-            ("spread", message, cause, self.rate_key.clone())
+            ("representation_std", message, cause, self.rate_key.clone())
         })
     }
 
     fn dead_units(&self, step: u64) -> Option<Finding> {
-        let dead = self.readings(Sign::DeadUnits)?;
+        let dead = self.readings(Diagnostic::DeadUnits)?;
         let late = step >= self.window as u64 / 2;
         (late && dead.iter().all(|value| *value > 0.5)).then(|| {
             let message =
@@ -209,14 +209,14 @@ impl Vitals {
     }
 
     fn codebook(&self, step: u64) -> Option<Finding> {
-        let perplexity = self.readings(Sign::CodebookPerplexity)?;
-        let collapsed = self.readings(Sign::CollapsedPerplexity).map_or(1.0, mean);
+        let perplexity = self.readings(Diagnostic::CodebookPerplexity)?;
+        let collapsed = self.readings(Diagnostic::CollapsedPerplexity).map_or(1.0, mean);
         let late = step >= self.window as u64 / 2;
         if !late || perplexity.iter().any(|value| *value >= 2.0 * collapsed) {
             return None;
         }
         let used = mean(perplexity);
-        let Some(contrastive) = self.readings(Sign::ContrastiveLoss).map(mean) else {
+        let Some(contrastive) = self.readings(Diagnostic::ContrastiveLoss).map(mean) else {
             let message =
                 format!("the quantiser uses hardly more than one code (perplexity {used:.2})");
             let cause = "codebook collapse: codes are never drawn or move too fast";
@@ -229,9 +229,9 @@ impl Vitals {
         let cause = "codebook collapse: all frames have one code, so that distractors equal the \
                      target and the loss falls without anything being learnt; besides more \
                      diversity, a lower learning rate or a longer warm-up, a higher \
-                     `objective.contrastive.gumbel.end` and a higher \
-                     `objective.contrastive.feature_penalty` keep codes apart";
-        let key = "objective.contrastive.diversity_weight".to_owned();
+                     `objective.wav2vec2-contrastive.gumbel.end` and a higher \
+                     `objective.wav2vec2-contrastive.feature_penalty` keep codes apart";
+        let key = "objective.wav2vec2-contrastive.diversity_weight".to_owned();
         Some(("codebook_perplexity", message, cause, key))
     }
 

@@ -8,7 +8,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Bool, Tensor},
 };
-use kiln_core::{Backend, View};
+use kiln_core::{Backend, Corruption};
 use kiln_nn::{
     ConfigError, Conv1d, Conv1dConfig, Dropout, Linear, LinearConfig, Norm, NormConfig,
     PositionalConv, PositionalConvConfig, WaveEncoder, WaveEncoderConfig,
@@ -238,9 +238,9 @@ impl<B: Backend> Hidden<B> {
         Self { tokens: None, features: None }
     }
 
-    /// What a view hides.
-    pub fn view(view: &View<B>) -> Self {
-        Self { tokens: view.hide.clone(), ..Self::nothing() }
+    /// The frames that a corruption masks.
+    pub fn of(corruption: &Corruption<B>) -> Self {
+        Self { tokens: corruption.mask.clone(), ..Self::nothing() }
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::{
     SpeechModel, SpeechModelConfig,
     batch::Collator,
-    config::{CtcConfig, TokenHeadConfig},
     cost, data,
     distortion::DistortionConfig,
     evaluate::evaluate,
     frontend::StemConfig,
     hub,
+    provide::SpeechPlan,
     recipe::{ModelSpec, SpeechParts},
     recogniser::Recogniser,
     self_training,
@@ -17,7 +17,6 @@ use crate::{
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_hub::Weights;
-use kiln_objectives::{Objective, Offers, both_sides, offer};
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -61,8 +60,8 @@ impl SpeechJob {
         let config = config
             .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
         for (number, stage) in recipe.stage.iter().enumerate() {
-            let checked = stage.objective.check(&offers(&config));
-            checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
+            SpeechPlan::config(&config, &stage.objective, None)
+                .map_err(|refused| wrong(&refused.key_of(number), refused.problem))?;
             let data = recipe.data_of(stage);
             let of_data = |key: &str, problem: &str| {
                 let key = recipe.data_key(number, key);
@@ -93,70 +92,6 @@ impl SpeechJob {
         }
         Ok(Self { common: recipe.common(), recipe, config, directory })
     }
-
-    /// The model of a stage, with the heads that its objective trains and no other.
-    fn stage_config(
-        &self,
-        objective: &Objective,
-        vocabulary: Option<&Vocabulary>,
-    ) -> SpeechModelConfig {
-        let mut config = self.config.clone();
-        let ctc = config.ctc.take();
-        if objective.is_supervised() {
-            let ctc = ctc.unwrap_or_default();
-            // Before the transcripts are read, a vocabulary of the usual size stands in.
-            config.ctc = Some(match vocabulary {
-                Some(vocabulary) => CtcConfig {
-                    vocabulary: vocabulary.len(),
-                    blank: vocabulary.blank() as usize,
-                    ..ctc
-                },
-                None => ctc,
-            });
-        }
-        let codes = objective.has(|one| matches!(one, Objective::Contrastive(_)));
-        config.quantiser = codes.then(|| config.quantiser.take().unwrap_or_default());
-        let of_tokens =
-            |one: &Objective| !matches!(one, Objective::Supervised(_) | Objective::Contrastive(_));
-        if objective.has(|one| matches!(one, Objective::SelfDistillation(_))) {
-            config.token = Some(TokenHeadConfig::Teacher);
-        } else if !objective.has(of_tokens) {
-            config.token = None;
-        }
-        config
-    }
-}
-
-/// What a speech model offers to objectives. Heads that transcribe and quantisers are made where
-/// they are needed.
-fn offers(config: &SpeechModelConfig) -> Offers {
-    let mel = matches!(config.frontend.stem, StemConfig::LogMel(_));
-    Offers {
-        labels: Ok(()),
-        targets: offer(
-            config.token.is_some_and(|token| token != TokenHeadConfig::Teacher),
-            "trains a head that predicts units or spectrograms, and the model has none: set \
-             `model.*.token`",
-        ),
-        hiding: Ok(()),
-        both_sides: both_sides(config.causal, "model.*.causal"),
-        next: offer(
-            mel && config.is_one_way(),
-            "needs frames that do not hear what follows them: a stem of log-mel spectrograms \
-             (`model.parts.frontend.stem.log-mel`), and no convolution over positions \
-             (`model.parts.frontend.positions.kernel` of 1)",
-        ),
-        // The stem's second layer hears half of the next frame.
-        ahead: 2,
-        quantiser: Ok(()),
-        blocks: Ok(()),
-        dropout: offer(
-            config.backbone.drops() || config.frontend.dropout > 0.0,
-            "hears a recording twice, which is the same without dropout: set some in \
-             `model.parts.backbone`, or `views.hidden`",
-        ),
-        ..Offers::none("recordings")
-    }
 }
 
 fn boxed(error: impl Into<TaskError>) -> TaskError {
@@ -175,7 +110,7 @@ impl Job for SpeechJob {
     fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
         let mut plans = Vec::with_capacity(self.recipe.stage.len());
         for stage in &self.recipe.stage {
-            let config = self.stage_config(&stage.objective, None);
+            let config = SpeechPlan::config(&self.config, &stage.objective, None).map_err(boxed)?;
             // Only where gradients are recorded do parameters know whether they are trained.
             let model =
                 SpeechModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
@@ -208,7 +143,7 @@ impl Job for SpeechJob {
         let known = known.map(|start| Vocabulary::read(&start.dir, None)).transpose();
         let known = known.map_err(boxed)?;
         let transcribe = settings.objective.is_supervised();
-        let base = self.stage_config(&settings.objective, None);
+        let base = SpeechPlan::config(&self.config, &settings.objective, None).map_err(boxed)?;
         let source = self.recipe.data_of(settings);
         let seed = self.recipe.data_seed();
         let taught = match (&source.self_training, &start) {
@@ -220,7 +155,9 @@ impl Job for SpeechJob {
         };
         let data = data::open(source, &base, known.as_ref(), transcribe, taught, seed);
         let data = data.map_err(boxed)?;
-        let config = self.stage_config(&settings.objective, data.vocabulary.as_deref());
+        let vocabulary = data.vocabulary.as_deref();
+        let config = SpeechPlan::config(&self.config, &settings.objective, vocabulary);
+        let config = config.map_err(boxed)?;
         let seed = stage_seed(&self.common, stage);
         let task = SpeechTask {
             train: data.train,

@@ -34,6 +34,7 @@ pub mod modality;
 pub mod model;
 pub mod ngram;
 pub mod presets;
+mod provide;
 pub mod quantiser;
 pub mod recipe;
 pub mod recogniser;

@@ -12,7 +12,7 @@ use crate::{
     vocabulary::Vocabulary,
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
@@ -52,7 +52,8 @@ impl SpeechTask {
         for items in self.validation.chunks(VALIDATION_BATCH) {
             let Some(host) = collate(&self.collator, items)? else { continue };
             let batch = host.upload::<B>(device);
-            validation.add(model, teacher, &batch);
+            let teacher = teacher.map(|teacher| teacher as &dyn Model<_, Batch = _>);
+            validation.add(model, teacher, &batch)?;
             if let Some(vocabulary) = vocabulary {
                 self.transcribe(model, &batch, items, vocabulary, &mut rates)?;
             }
@@ -113,10 +114,13 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
-    ) -> Loss<B> {
+    ) -> Result<Loss<B>, TaskError> {
         match batch {
-            Some(batch) => self.objective.loss(model, teacher, &batch.upload::<B>(device), context),
-            None => Loss::nothing(device),
+            Some(batch) => {
+                let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
+                Ok(self.objective.loss(model, teacher, &batch.upload::<B>(device), context)?)
+            }
+            None => Ok(Loss::empty(device)),
         }
     }
 

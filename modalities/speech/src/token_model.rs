@@ -8,13 +8,38 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Layout, Loss, Quantised, Rng, StepContext, Targets, TaskLoss, TokenModel, Tokens, View,
+    AttentionPattern, Backend, Capabilities, Corruption, EmbedGroups, Encode, HiddenStates,
+    Labelled, Layout, Loss, Model, PredictTokens, Quantize, Quantized, Rng, StepContext, TaskLoss,
+    TokenTargets, Tokens,
 };
 use kiln_kernels::gather_tokens;
 
-impl<B: Backend> TokenModel<B> for SpeechModel<B> {
+impl<B: Backend> Model<B> for SpeechModel<B> {
     type Batch = SpeechBatch<B>;
 
+    fn device(&self, batch: &SpeechBatch<B>) -> B::Device {
+        batch.input.device()
+    }
+
+    fn batch_size(&self, batch: &SpeechBatch<B>) -> usize {
+        batch.samples.len()
+    }
+
+    fn capabilities(&self) -> Capabilities<'_, B, SpeechBatch<B>> {
+        let predicts = self.token_head.is_some() && !self.predicts_teacher();
+        Capabilities {
+            encode: Some(self),
+            predict_tokens: predicts.then_some(self as _),
+            hidden_states: Some(self),
+            embed_groups: Some(self),
+            labelled: self.config().ctc.as_ref().map(|_| self as _),
+            quantize: self.quantiser.as_ref().map(|_| self as _),
+            ..Capabilities::none()
+        }
+    }
+}
+
+impl<B: Backend> Encode<B, SpeechBatch<B>> for SpeechModel<B> {
     fn layout(&self, batch: &SpeechBatch<B>) -> Layout {
         let (items, frames) = match &batch.input {
             Input::Wave(wave) => {
@@ -29,64 +54,69 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
         Layout { lengths: Some(self.lengths(batch)), ..Layout::new(items, frames) }
     }
 
-    fn device(&self, batch: &SpeechBatch<B>) -> B::Device {
-        batch.input.device()
+    fn encode(
+        &self,
+        batch: &SpeechBatch<B>,
+        corruption: &Corruption<B>,
+        attention: &AttentionPattern<B>,
+    ) -> Tokens<B> {
+        let causal = !matches!(attention, AttentionPattern::Model);
+        self.encode_hidden(batch, Hidden::of(corruption), causal).tokens
+    }
+}
+
+impl<B: Backend> PredictTokens<B, SpeechBatch<B>> for SpeechModel<B> {
+    /// Units as ids, or frames of a spectrogram as values, `[batch, frames, values]`, as the head
+    /// predicts them.
+    fn targets(&self, batch: &SpeechBatch<B>) -> Vec<TokenTargets<B>> {
+        match (&self.config().token, &batch.units, &batch.spectrogram) {
+            (Some(TokenHeadConfig::Units(_)), Some(units), _) => {
+                vec![TokenTargets::Ids { ids: units.clone() }]
+            }
+            (Some(TokenHeadConfig::LogMel(_)), _, Some(values)) => {
+                vec![TokenTargets::Values { values: values.clone(), mask_missing: None }]
+            }
+            _ => Vec::new(),
+        }
     }
 
-    fn encode(&self, batch: &SpeechBatch<B>, view: View<B>) -> Tokens<B> {
-        self.encode_hidden(batch, Hidden::view(&view), view.causal).tokens
+    fn predict(&self, _: usize, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.project_tokens(hidden)
     }
+}
 
-    fn encode_each(&self, batch: &SpeechBatch<B>) -> Vec<Tensor<B, 3>> {
+impl<B: Backend> HiddenStates<B, SpeechBatch<B>> for SpeechModel<B> {
+    fn hidden_states(&self, batch: &SpeechBatch<B>) -> Vec<Tensor<B, 3>> {
         self.backbone.forward_each(self.embed(batch, Hidden::nothing()).1, self.config().causal)
     }
 
-    /// Units as ids, or frames of a spectrogram as values, `[batch, frames, values]`; what a batch
-    /// does not bring is missing everywhere.
-    fn targets(&self, batch: &SpeechBatch<B>) -> Targets<B> {
-        let device = batch.input.device();
-        let Layout { batch: items, tokens, .. } = self.layout(batch);
-        match (&self.config().token, &batch.units, &batch.spectrogram) {
-            (Some(TokenHeadConfig::Units(_)), Some(units), _) => {
-                Targets::Ids { ids: units.clone() }
-            }
-            (Some(TokenHeadConfig::LogMel(_)), _, Some(values)) => {
-                Targets::Values { values: values.clone(), mask_missing: None }
-            }
-            _ => {
-                let outputs = self.config().token_outputs().unwrap_or(self.config().width);
-                let values = Tensor::zeros([items, tokens, outputs], &device);
-                let missing = values.clone().equal_elem(0.0);
-                Targets::Values { values, mask_missing: Some(missing) }
-            }
-        }
+    fn predict_teacher(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        if self.predicts_teacher() { self.project_tokens(hidden) } else { hidden }
+    }
+}
+
+impl<B: Backend> EmbedGroups<B, SpeechBatch<B>> for SpeechModel<B> {
+    fn group_size(&self, _: &SpeechBatch<B>) -> usize {
+        1
     }
 
-    /// Without a token head, what comes in goes out.
-    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
-        match &self.token_head {
-            Some(head) => head.forward(values),
-            None => values,
-        }
+    /// The mean over frames.
+    fn embeddings(&self, batch: &SpeechBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
+        vec![self.encode(batch, corruption, &AttentionPattern::Model).mean()]
     }
+}
 
-    fn predict_blocks(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
-        match self.config().token {
-            Some(TokenHeadConfig::Teacher) => self.decode(values),
-            _ => values,
-        }
-    }
-
-    fn quantise(
+impl<B: Backend> Quantize<B, SpeechBatch<B>> for SpeechModel<B> {
+    fn quantize(
         &self,
         batch: &SpeechBatch<B>,
-        view: View<B>,
+        corruption: &Corruption<B>,
         picked: &[usize],
         temperature: Option<f64>,
         rng: &mut Rng,
-    ) -> Option<Quantised<B>> {
-        let quantiser = self.quantiser.as_ref()?;
-        let encoded = self.encode_hidden(batch, Hidden::view(&view), view.causal);
+    ) -> Quantized<B> {
+        let Some(quantizer) = &self.quantiser else { unreachable!("a capability only with one") };
+        let encoded = self.encode_hidden(batch, Hidden::of(corruption), false);
         let device = batch.input.device();
         let rows: Vec<i64> = picked.iter().map(|row| *row as i64).collect();
         let rows = TensorData::new(rows, [1, picked.len()]);
@@ -96,23 +126,25 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
             gather_tokens(x.reshape([1, items * frames, width]), rows.clone())
                 .reshape([picked.len(), width])
         };
-        let coded = quantiser.forward(pick(encoded.features.normed), temperature, rng);
+        let coded = quantizer.forward(pick(encoded.features.normed), temperature, rng);
         let tokens = pick(encoded.tokens.values.clone());
-        Some(Quantised {
-            predictions: quantiser.project_tokens.forward(tokens),
-            codes: quantiser.project_codes.forward(coded.codes),
+        Quantized {
+            predictions: quantizer.project_tokens.forward(tokens),
+            codes: quantizer.project_codes.forward(coded.codes),
             entries: coded.entries,
             usage: coded.usage,
             power: encoded.features.raw.square().mean(),
             tokens: encoded.tokens,
-        })
+        }
     }
+}
 
+impl<B: Backend> Labelled<B, SpeechBatch<B>> for SpeechModel<B> {
     /// The CTC loss, counted by clips. While training, frames and features are hidden as the
     /// configuration says. Models without a CTC head, and batches without labels, count nothing.
     fn supervised(&self, batch: &SpeechBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
         let device = batch.input.device();
-        let nothing = || TaskLoss::nothing(&device);
+        let nothing = || TaskLoss::empty(&device);
         let Some(labels) = &batch.labels else { return nothing() };
         let augment = self.config().augment.filter(|_| kiln_kernels::is_training::<B>(&device));
         let hidden = match augment {
@@ -129,6 +161,19 @@ impl<B: Backend> TokenModel<B> for SpeechModel<B> {
 }
 
 impl<B: Backend> SpeechModel<B> {
+    /// Whether the token head predicts a teacher's hidden states (data2vec).
+    fn predicts_teacher(&self) -> bool {
+        self.config().token == Some(TokenHeadConfig::Teacher)
+    }
+
+    /// The token head: `[batch, frames, width]` to `[batch, frames, outputs]`.
+    fn project_tokens(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &self.token_head {
+            Some(head) => head.forward(hidden),
+            None => hidden,
+        }
+    }
+
     /// Draws which frames and which features are hidden.
     fn augment(&self, augment: &AugmentConfig, batch: &SpeechBatch<B>, rng: &mut Rng) -> Hidden<B> {
         let frames = self.layout(batch);

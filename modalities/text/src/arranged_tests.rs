@@ -8,9 +8,12 @@ use crate::{
 };
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use kiln_core::{Arrangement, Seed, StepContext, TokenModel, View};
+use kiln_core::{
+    AttentionPattern, Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed,
+    StepContext,
+};
 use kiln_nn::{LocalConfig, PositionConfig, RelativeConfig, RotaryConfig, TransformerConfig};
-use kiln_objectives::{Objective, Permuted};
+use kiln_objectives::{Objective, PermutedLm};
 
 const ORDER: [usize; 6] = [4, 0, 5, 2, 1, 3];
 
@@ -45,8 +48,8 @@ fn two(config: &TextModelConfig) -> TextBatch<Flex> {
 
 fn arranged(config: &TextModelConfig, model: &TextModel<Flex>, order: [usize; 6]) -> Vec<f32> {
     let places = vec![order.map(|at| (at, false)).to_vec(); 2];
-    let arrangement = Arrangement { places, sees: vec![true; 2 * 36] };
-    let values = model.arranged(&two(config), &arrangement).unwrap();
+    let sequence = PermutedSequence { places, attends: vec![true; 2 * 36] };
+    let values = model.encode_permuted(&two(config), &sequence);
     values.into_data().to_vec().unwrap()
 }
 
@@ -54,7 +57,8 @@ fn arranged(config: &TextModelConfig, model: &TextModel<Flex>, order: [usize; 6]
 fn a_token_is_the_same_wherever_it_is_put() {
     for config in kinds() {
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let encoded = model.encode(&two(&config), View::default()).values;
+        let encoded =
+            model.encode(&two(&config), &Corruption::none(), &AttentionPattern::Model).values;
         let encoded: Vec<f32> = encoded.into_data().to_vec().unwrap();
         for order in [[0, 1, 2, 3, 4, 5], ORDER] {
             let found = arranged(&config, &model, order);
@@ -68,7 +72,8 @@ fn a_token_is_the_same_wherever_it_is_put() {
         }
         // As another text the same ids in the same order are something else.
         let shuffled = batch(&config, &[text(&ORDER.map(|at| at as u32 + 1))]);
-        let shuffled = model.encode(&shuffled, View::default()).values;
+        let shuffled =
+            model.encode(&shuffled, &Corruption::none(), &AttentionPattern::Model).values;
         let shuffled: Vec<f32> = shuffled.into_data().to_vec().unwrap();
         let found = arranged(&config, &model, ORDER);
         assert!(shuffled.iter().zip(&found).any(|(one, other)| (one - other).abs() > 1e-2));
@@ -86,8 +91,8 @@ fn relative_positions_learn_from_permutations() {
     let host = collate(&[text(&[1, 2, 3, 4, 5, 6]), text(&[7, 8, 3])], &config.special);
     let batch = host.upload::<A>(&config.embedding, &Default::default());
     let mut rng = Seed::new(1).rng();
-    let permuted = Objective::Permuted(Permuted { ratio: 0.5, ..Permuted::default() });
-    let loss = permuted.loss(&model, None, &batch, &mut StepContext::new(&mut rng));
+    let permuted = Objective::PermutedLm(PermutedLm { ratio: 0.5, ..PermutedLm::default() });
+    let loss = permuted.loss(&model, None, &batch, &mut StepContext::new(&mut rng)).unwrap();
     assert_eq!(loss.count, 5, "three of six, and half of three");
     let gradients = loss.value.backward();
     let table = model.backbone.relative.as_ref().unwrap().weight.val().grad(&gradients).unwrap();

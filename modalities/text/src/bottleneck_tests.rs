@@ -7,7 +7,7 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
-use kiln_core::{Arrangement, Shown, TokenModel, View};
+use kiln_core::{BottleneckDecode as _, Corruption, DecoderInput, Language as _, PermutedSequence};
 use kiln_nn::{PositionConfig, RotaryConfig, TransformerConfig};
 
 /// An encoder with two decoders, whose weights are large enough to tell.
@@ -31,12 +31,12 @@ fn told(
     stack: usize,
     texts: &[&[u32]],
     power: f32,
-    shown: Shown<Flex>,
-) -> Option<Tensor<Flex, 3>> {
+    shown: DecoderInput<Flex>,
+) -> Tensor<Flex, 3> {
     let texts: Vec<_> = texts.iter().map(|ids| text(ids)).collect();
     let ramp = Tensor::<Flex, 1, Int>::arange(1..17, &Default::default()).float();
     let vectors = ramp.powf_scalar(power).reshape([1, 16]).repeat_dim(0, texts.len());
-    model.reconstruct(stack, &batch(model.config(), &texts), vectors, shown)
+    model.bottleneck_decode(stack, &batch(model.config(), &texts), vectors, &shown)
 }
 
 fn alike(one: Tensor<Flex, 3>, other: Tensor<Flex, 3>) -> bool {
@@ -46,13 +46,13 @@ fn alike(one: Tensor<Flex, 3>, other: Tensor<Flex, 3>) -> bool {
 #[test]
 fn decoders_are_of_their_own_and_padding_tells_nothing() {
     let model = model(None);
-    let view = || Shown::View(View::default());
-    let alone = told(&model, 0, &[&[1, 2]], 1.0, view()).unwrap();
-    let company = told(&model, 0, &[&[1, 2], &[3, 4, 5]], 1.0, view()).unwrap();
+    let view = || DecoderInput::Corrupted(Corruption::none());
+    let alone = told(&model, 0, &[&[1, 2]], 1.0, view());
+    let company = told(&model, 0, &[&[1, 2], &[3, 4, 5]], 1.0, view());
     assert!(alike(alone.clone(), company.narrow(0, 0, 1).narrow(1, 0, 2)));
-    assert!(!alike(alone.clone(), told(&model, 0, &[&[1, 2]], 2.0, view()).unwrap()));
-    assert!(!alike(alone, told(&model, 1, &[&[1, 2]], 1.0, view()).unwrap()));
-    assert!(told(&model, 2, &[&[1, 2]], 1.0, view()).is_none());
+    assert!(!alike(alone.clone(), told(&model, 0, &[&[1, 2]], 2.0, view())));
+    assert!(!alike(alone, told(&model, 1, &[&[1, 2]], 1.0, view())));
+    assert_eq!(model.decoders(), 2);
 }
 
 #[test]
@@ -64,12 +64,12 @@ fn what_asks_sees_the_vector_and_what_was_drawn_for_it() {
         // the second and sees neither.
         let shown = || {
             let places = vec![vec![(0, false), (1, false), (0, true), (1, true)]];
-            let mut sees: Vec<bool> = (0..16).map(|at| at / 4 == at % 4).collect();
-            sees[2 * 4 + 1] = true;
-            Shown::Arranged(Arrangement { places, sees })
+            let mut attends: Vec<bool> = (0..16).map(|at| at / 4 == at % 4).collect();
+            attends[2 * 4 + 1] = true;
+            DecoderInput::Permuted(PermutedSequence { places, attends })
         };
         let at = |ids: &[u32], power: f32, place: usize| {
-            told(&model, 0, &[ids], power, shown()).unwrap().narrow(1, place, 1)
+            told(&model, 0, &[ids], power, shown()).narrow(1, place, 1)
         };
         assert!(alike(at(&[1, 2], 1.0, 2), at(&[3, 2], 1.0, 2)));
         assert!(!alike(at(&[1, 2], 1.0, 2), at(&[1, 3], 1.0, 2)));
@@ -82,9 +82,9 @@ fn what_asks_sees_the_vector_and_what_was_drawn_for_it() {
 fn halves_are_batches() {
     let model = model(None);
     let one = batch(model.config(), &[text(&[1, 2, 3]), text(&[4])]);
-    let [first, second] = model.halves(&one).unwrap();
-    let sequences = |batch| model.sequences(batch).unwrap();
+    let [first, second] = model.split_half(&one).unwrap();
+    let sequences = |batch| model.token_ids(batch);
     assert_eq!(sequences(&first), [vec![1, 2], vec![4]]);
     assert_eq!(sequences(&second), [vec![3], vec![]]);
-    assert!(model.halves(&batch(model.config(), &[text(&[4])])).is_none());
+    assert!(model.split_half(&batch(model.config(), &[text(&[4])])).is_none());
 }

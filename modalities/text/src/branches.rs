@@ -43,7 +43,7 @@ mod tests {
     };
     use burn::tensor::Tensor;
     use burn_flex::Flex;
-    use kiln_core::{Seed, TokenModel as _, View};
+    use kiln_core::{AttentionPattern, Corruption, Encode as _, HiddenStates as _, Seed};
     use kiln_objectives::{Autoregressive, Masked, Objective};
 
     fn branched() -> TextModelConfig {
@@ -61,7 +61,7 @@ mod tests {
         let reached = |objective: Objective| {
             let mut rng = Seed::new(1).rng();
             let mut context = kiln_core::StepContext::new(&mut rng);
-            let loss = objective.loss(&model, None, &batch, &mut context);
+            let loss = objective.loss(&model, None, &batch, &mut context).unwrap();
             let gradients = loss.value.backward();
             let moved = |stack: &Transformer<A>| {
                 let weight = stack.layers[0].feed_forward.hidden.weight.val();
@@ -82,14 +82,25 @@ mod tests {
     fn only_the_written_branch_is_kept_from_what_comes_after() {
         let config = branched();
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let first = |ids: &[u32], view: View<Flex>| -> Vec<f32> {
-            let tokens: Tensor<Flex, 3> = model.encode(&batch(&config, &[text(ids)]), view).values;
+        let first = |ids: &[u32], attention: AttentionPattern<Flex>| -> Vec<f32> {
+            let batch = batch(&config, &[text(ids)]);
+            let tokens: Tensor<Flex, 3> =
+                model.encode(&batch, &Corruption::none(), &attention).values;
             tokens.narrow(1, 0, 1).into_data().to_vec().unwrap()
         };
-        assert_eq!(first(&[1, 2], View::causal()), first(&[1, 3], View::causal()));
-        assert_ne!(first(&[1, 2], View::default()), first(&[1, 3], View::default()));
-        assert_ne!(first(&[1, 2], View::default()), first(&[1, 2], View::causal()));
-        let each = model.encode_each(&batch(&config, &[text(&[1, 2])]));
+        assert_eq!(
+            first(&[1, 2], AttentionPattern::Causal),
+            first(&[1, 3], AttentionPattern::Causal)
+        );
+        assert_ne!(
+            first(&[1, 2], AttentionPattern::Model),
+            first(&[1, 3], AttentionPattern::Model)
+        );
+        assert_ne!(
+            first(&[1, 2], AttentionPattern::Model),
+            first(&[1, 2], AttentionPattern::Causal)
+        );
+        let each = model.hidden_states(&batch(&config, &[text(&[1, 2])]));
         assert_eq!(each.len(), config.backbone.layers + 1);
     }
 
@@ -116,7 +127,12 @@ mod tests {
         let read = TextModel::<Flex>::load(dir.path(), &device).unwrap();
         let values = |model: &TextModel<Flex>| -> Vec<f32> {
             let batch = batch(&config, &[text(&[1, 2, 3])]);
-            model.encode(&batch, View::causal()).values.into_data().to_vec().unwrap()
+            model
+                .encode(&batch, &Corruption::none(), &AttentionPattern::Causal)
+                .values
+                .into_data()
+                .to_vec()
+                .unwrap()
         };
         assert_eq!(values(&model), values(&read));
         let name = "branches.generation.layers.1.attention.query.weight";

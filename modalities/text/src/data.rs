@@ -301,10 +301,11 @@ impl Source for Sequences {
 /// A packed sequence as an example; special tokens, and what is said before documents, are fixed.
 fn example(packed: Packed, special: &[u32]) -> Example {
     let documents = packed.segments().iter().map(|segment| segment.start as u32).collect();
-    let mut fixed: Vec<bool> = packed.ids.iter().map(|id| special.contains(id)).collect();
-    fixed.iter_mut().zip(&packed.counted).for_each(|(fixed, counted)| *fixed |= !counted);
-    let Packed { ids, begins: starts, counted, .. } = packed;
-    Example { ids, fixed, starts, counted, documents, ..Example::default() }
+    let mut special_tokens_mask: Vec<bool> =
+        packed.ids.iter().map(|id| special.contains(id)).collect();
+    special_tokens_mask.iter_mut().zip(&packed.counted).for_each(|(on, counted)| *on |= !counted);
+    let Packed { ids, begins: word_starts, counted: loss_mask, .. } = packed;
+    Example { ids, special_tokens_mask, word_starts, loss_mask, documents, ..Example::default() }
 }
 
 #[cfg(test)]
@@ -350,10 +351,10 @@ mod tests {
         for (told, bare) in told.iter().zip(&bare) {
             // `X:` and then what the other view has.
             assert_eq!(told.ids[2..], bare.ids);
-            assert_eq!(told.counted[..3], [false, false, true]);
-            assert_eq!(told.fixed[..3], [true, true, false]);
+            assert_eq!(told.loss_mask[..3], [false, false, true]);
+            assert_eq!(told.special_tokens_mask[..3], [true, true, false]);
             let count = |one: &Example| {
-                model.next_token_loss(std::slice::from_ref(one), &Default::default()).count
+                model.next_token_loss(std::slice::from_ref(one), &Default::default()).unwrap().count
             };
             // Four characters and the end; without metadata nothing stands before the first.
             assert_eq!((count(told), count(bare)), (5, 4));

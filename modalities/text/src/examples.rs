@@ -18,17 +18,17 @@ pub struct Example {
     /// Its ids, special ones among them.
     pub ids: Vec<u32>,
     /// Which of them have a meaning of their own and are never hidden; empty where none has.
-    pub fixed: Vec<bool>,
+    pub special_tokens_mask: Vec<bool>,
     /// Which begin a word; empty where that is not known.
-    pub starts: Vec<bool>,
+    pub word_starts: Vec<bool>,
     /// The segment of each; empty where all are of the first.
     pub types: Vec<u32>,
     /// Where documents begin in it, the first at 0; empty where it is one.
     pub documents: Vec<u32>,
     /// Which are worth predicting; empty where all are.
-    pub counted: Vec<bool>,
+    pub loss_mask: Vec<bool>,
     /// Where words of a lexicon stand in it.
-    pub terms: Vec<Range<usize>>,
+    pub lexicon_spans: Vec<Range<usize>>,
     /// Texts that belong to it: an answer to it, one like it, others unlike it. Of them ids,
     /// segments and what counts are used.
     pub others: Vec<Example>,
@@ -63,15 +63,15 @@ pub struct TextHostBatch {
     /// What is read.
     pub text: HostText,
     /// Tokens that are never hidden, `[batch, tokens]`; empty where none is.
-    pub fixed: Vec<bool>,
+    pub special_tokens_mask: Vec<bool>,
     /// Tokens that begin a word, `[batch, tokens]`; empty where that is not known.
-    pub starts: Vec<bool>,
+    pub word_starts: Vec<bool>,
     /// Tokens that are worth predicting, `[batch, tokens]`; empty where all are.
-    pub counted: Vec<bool>,
+    pub loss_mask: Vec<bool>,
     /// Where words of a lexicon stand in each text; empty where there are none.
-    pub terms: Vec<Vec<Range<usize>>>,
+    pub lexicon_spans: Vec<Vec<Range<usize>>>,
     /// How many consecutive texts belong together; 0 or 1 where each stands for itself.
-    pub views: usize,
+    pub group_size: usize,
     /// The task that all are of, where that has a name.
     pub task: Option<Arc<str>>,
     /// What is to be said of each text, or of those that belong together.
@@ -131,11 +131,12 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         };
         rows.iter().flat_map(row).collect()
     };
-    let fixed = flags(|example| &example.fixed, false, true);
-    let starts = flags(|example| &example.starts, true, true);
-    let counted = flags(|example| &example.counted, true, false);
-    let known = rows.iter().any(|row| !row.terms.is_empty());
-    let terms = rows.iter().filter(|_| known).map(|row| row.terms.clone()).collect();
+    let special_tokens_mask = flags(|example| &example.special_tokens_mask, false, true);
+    let word_starts = flags(|example| &example.word_starts, true, true);
+    let loss_mask = flags(|example| &example.loss_mask, true, false);
+    let known = rows.iter().any(|row| !row.lexicon_spans.is_empty());
+    let lexicon_spans =
+        rows.iter().filter(|_| known).map(|row| row.lexicon_spans.clone()).collect();
     if rows.iter().any(|row| !row.types.is_empty()) {
         text.types = rows.iter().flat_map(|row| padded(&row.types, tokens, 0)).collect();
     }
@@ -161,11 +162,11 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         labels: labels.and_then(|labels| together(&labels, tokens)),
         written: written.map(|written| to_write(&written, start, pad)),
         text,
-        fixed,
-        starts,
-        counted,
-        terms,
-        views: others + 1,
+        special_tokens_mask,
+        word_starts,
+        loss_mask,
+        lexicon_spans,
+        group_size: others + 1,
     }
 }
 
@@ -234,8 +235,8 @@ impl TextHostBatch {
             let flags = |flags: &[bool]| flags.get(part.clone()).unwrap_or_default().to_vec();
             Example {
                 ids: self.text.ids[part.clone()].to_vec(),
-                fixed: flags(&self.fixed),
-                starts: flags(&self.starts),
+                special_tokens_mask: flags(&self.special_tokens_mask),
+                word_starts: flags(&self.word_starts),
                 types: self.text.types.get(part.clone()).unwrap_or_default().to_vec(),
                 ..Example::default()
             }
@@ -296,7 +297,7 @@ mod tests {
         let special = SpecialIds { pad: Some(9), bos: Some(1), ..SpecialIds::default() };
         let long = Example {
             ids: vec![1, 2, 3, 4],
-            fixed: vec![true, false, false, true],
+            special_tokens_mask: vec![true, false, false, true],
             documents: vec![0, 3],
             label: Some(Label::Tags(vec![0, 1, 2, 3])),
             written: Some(vec![5, 6, 7]),
@@ -310,7 +311,7 @@ mod tests {
         };
         let batch = collate(&[long.clone(), short.clone()], &special);
         assert_eq!(batch.text.ids, [1, 2, 3, 4, 5, 6, 9, 9]);
-        assert_eq!(batch.fixed, [true, false, false, true, false, false, true, true]);
+        assert_eq!(batch.special_tokens_mask, [true, false, false, true, false, false, true, true]);
         assert_eq!(batch.text.documents, [0, 3, 4, 8]);
         assert_eq!(batch.labels, Some(Labels::Tags(vec![0, 1, 2, 3, 4, 5, IGNORED, IGNORED])));
         let written = batch.written.clone().unwrap();
@@ -321,7 +322,7 @@ mod tests {
         assert_eq!((&first[0].ids[..], &first[1].ids[..]), (&[1, 2][..], &[5][..]));
         assert_eq!((&second[0].ids[..], &second[1].ids[..]), (&[3, 4][..], &[6][..]));
         assert_eq!(
-            (&second[0].fixed[..], &second[1].fixed[..]),
+            (&second[0].special_tokens_mask[..], &second[1].special_tokens_mask[..]),
             (&[false, true][..], &[false][..])
         );
         let other = Example { label: Some(Label::Class(0)), ..short.clone() };

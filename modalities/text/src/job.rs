@@ -12,12 +12,12 @@ use crate::{
         TokenizerSource, Windows,
     },
     sources::{self, StageDataError},
-    stage_model::{offers, stage_config, with_heads},
+    stage_model::{TextPlan, stage_config, with_heads},
     task::TextTask,
     tokenizer::TextTokenizer,
     transfer::{NewTokens, Transfer},
 };
-use kiln_core::{AutodiffBackend, Seed};
+use kiln_core::{AutodiffBackend, Need, Seed};
 use kiln_objectives::Objective;
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
@@ -70,8 +70,9 @@ impl TextJob {
                 let key = recipe.data_key(number, key);
                 wrong(&key, format!("`{key}` {problem}"))
             };
-            let checked = stage.objective.check(&offers(&config, data));
-            checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
+            let labelled = data.tasks().next().is_some();
+            let prepared = stage.objective.prepare(&mut TextPlan::new(&config, labelled));
+            prepared.map_err(|refused| wrong(&refused.key_of(number), refused.problem))?;
             if data.sources.is_empty() && data.tasks().next().is_none() {
                 let problem = StageDataError::NoSources.to_string();
                 return Err(wrong(&recipe.data_key(number, "sources"), problem));
@@ -88,17 +89,20 @@ impl TextJob {
                 return Err(of_data("order", problem));
             }
             data.check_tasks().map_err(|(key, problem)| of_data(&key, &problem))?;
-            let grades = stage.objective.has(|one| matches!(one, Objective::Graded(_)));
+            let grades = stage.objective.has(|one| matches!(one, Objective::RewardWeighted(_)));
             if let Some((name, _)) =
                 data.tasks().find(|(_, task)| task.control.is_some() && !grades)
             {
-                let problem = "says how good texts are, which `graded` learns from";
+                let problem = "says how good texts are, which `reward-weighted` learns from";
                 return Err(of_data(&format!("{}.control", task_key(name)), problem));
             }
             let documents = reads_documents(data);
-            if documents && data.packing.cross && stage.objective.pools() {
+            if documents
+                && data.packing.cross
+                && stage.objective.has_need(|need| *need == Need::Embeddings)
+            {
                 let problem = "has to be false for an objective that makes one vector of a \
-                               sequence: `paired` without pairs, `bottleneck`; several documents \
+                               sequence: `info-nce` without pairs, `retromae`; several documents \
                                in a row are not one text";
                 return Err(of_data("packing.cross", problem));
             }
@@ -124,7 +128,8 @@ impl TextJob {
             let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
             let scores = recipe.stage.last().is_none_or(|stage| {
                 // What an encoder-decoder learns with labels is to write.
-                stage.objective.writes_vocabulary() || config.decoder.is_some()
+                stage.objective.has_need(|need| *need == Need::TokenTargets)
+                    || config.decoder.is_some()
             });
             let problem = match &evaluation.kind {
                 EvaluationKind::Language(_) if !scores => {
@@ -169,7 +174,7 @@ impl TextJob {
     ) -> Result<TextModelConfig, TaskError> {
         let data = self.recipe.data_of(stage);
         sources::find(data)?;
-        let mut config = with_heads(&self.config, &stage.objective, tasks);
+        let mut config = with_heads(&self.config, &stage.objective, tasks)?;
         match (&data.tokenizer, dir, before) {
             (Some(TokenizerSource::Train(_)) | None, None, Some(before)) => {
                 config.vocabulary = before.vocabulary;

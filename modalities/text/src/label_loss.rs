@@ -8,7 +8,7 @@ use crate::{
     token_model::UNSEEN,
 };
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, Loss, Sign, TokenModel as _, Tokens};
+use kiln_core::{Backend, Diagnostic, Loss, PredictTokens as _, Tokens};
 use kiln_kernels::{CrossEntropyOptions, cross_entropy};
 use kiln_objectives::losses;
 
@@ -28,7 +28,7 @@ impl<B: Backend> TextModel<B> {
         }
         let [items, tokens, width] = written.dims();
         let rows = written.values.reshape([items * tokens, width]).select(0, rows);
-        Some(Loss::new(self.losses(rows, ids)?.mean(), count))
+        Some(Loss::new(self.token_nll(0, rows, ids).mean(), count))
     }
 
     /// The mean loss of the head for a task over the tokens of an encoded batch; `None` where labels
@@ -38,7 +38,7 @@ impl<B: Backend> TextModel<B> {
         batch: &TextBatch<B>,
         tokens: &Tokens<B>,
         labels: &Labels,
-        observe: bool,
+        collect_metrics: bool,
     ) -> Option<Loss<B>> {
         let device = batch.device();
         let task = batch.host.task.as_deref();
@@ -47,8 +47,11 @@ impl<B: Backend> TextModel<B> {
             let options = CrossEntropyOptions::default();
             let value = cross_entropy(scores.clone(), classes.clone(), options).mean();
             let loss = Loss::new(value, count);
-            if observe {
-                loss.with_sign(Sign::Accuracy, losses::accuracy(scores.detach(), classes, None))
+            if collect_metrics {
+                loss.with_diagnostic(
+                    Diagnostic::Accuracy,
+                    losses::accuracy(scores.detach(), classes, None),
+                )
             } else {
                 loss
             }
@@ -125,6 +128,7 @@ mod tests {
         token_model::tests::{batch, encoder, text},
     };
     use burn_flex::Flex;
+    use kiln_core::Labelled as _;
     use kiln_core::{Seed, StepContext};
 
     #[test]

@@ -124,7 +124,7 @@ pub(crate) struct WithTerms {
 impl WithTerms {
     /// An example that knows.
     pub fn told(&self, example: Example) -> Example {
-        let mut terms = self.terms.find(&example.ids, &example.starts);
+        let mut terms = self.terms.find(&example.ids, &example.word_starts);
         let salient = self.salience.iter().flat_map(|salience| salience.find(&example));
         let apart = |one: &Range<usize>, other: &Range<usize>| {
             one.end <= other.start || other.end <= one.start
@@ -133,7 +133,7 @@ impl WithTerms {
             salient.filter(|one| terms.iter().all(|term| apart(one, term))).collect();
         terms.extend(salient);
         terms.sort_by_key(|term| term.start);
-        Example { terms, ..example }
+        Example { lexicon_spans: terms, ..example }
     }
 }
 

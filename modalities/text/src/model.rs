@@ -38,7 +38,7 @@ pub struct TextModel<B: Backend> {
     /// The same for several tasks, by their names.
     pub tasks: ByName<TaskHead<B>>,
     /// From tokens to a number of each: how surely it was replaced, or what it leads to.
-    pub judge: Option<Linear<B>>,
+    pub discriminator: Option<Linear<B>>,
     /// Proposes what might stand in the place of hidden tokens.
     pub generator: Option<Generator<B>>,
     /// Each tells a text again from its vector.
@@ -108,7 +108,7 @@ impl<B: Backend> TextModel<B> {
                 .iter()
                 .map(|(name, task)| (name.clone(), TaskHead::new(task, width, device)))
                 .collect(),
-            judge: config.judge.then(|| LinearConfig::new(width, 1).init(device)),
+            discriminator: config.discriminator.then(|| LinearConfig::new(width, 1).init(device)),
             generator: config.generator.as_ref().map(|one| Generator::new(one, width, device)),
             bottleneck: (config.bottleneck.iter().flat_map(|stacks| &stacks.0))
                 .map(|stack| stack.init(width, device))

@@ -122,7 +122,7 @@ impl Difficulty {
                 ids.windows(3).collect::<FxHashSet<_>>().len() as f64 / all
             }
             Self::Fertility => {
-                let words = example.starts.iter().filter(|start| **start).count();
+                let words = example.word_starts.iter().filter(|start| **start).count();
                 count / words.max(1) as f64
             }
             Self::Length => count / example.documents.len().max(1) as f64,
@@ -238,7 +238,7 @@ mod tests {
         // The n-th has n + 1 different ids of twelve, the rarer the later.
         let example = |n: u32| Example {
             ids: (0..12).map(|at| at % (n + 1)).collect(),
-            starts: (0..12).map(|at| at <= 9 - n).collect(),
+            word_starts: (0..12).map(|at| at <= 9 - n).collect(),
             documents: vec![0; 10 - n as usize],
             ..Example::default()
         };

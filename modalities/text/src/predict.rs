@@ -5,7 +5,9 @@ use crate::{
     batch::HostText,
     examples::{Example, Labels, TextBatch, collate},
 };
-use kiln_core::{Backend, Loss, StepContext, TokenModel as _, Tokens, View};
+use kiln_core::{
+    AttentionPattern, Backend, Corruption, Encode as _, Lack, Loss, StepContext, Tokens,
+};
 use kiln_objectives::{Autoregressive, Objective};
 use ndarray::{Array2, Axis, s};
 
@@ -128,7 +130,8 @@ impl<B: Backend> TextModel<B> {
             let examples: Vec<Example> = now.iter().map(alone).collect();
             let host = collate(&examples, &self.config().special);
             let batch = host.upload::<B>(&self.config().embedding, device);
-            let made = make(&self.encode(&batch, View::default()), &batch);
+            let made =
+                make(&self.encode(&batch, &Corruption::none(), &AttentionPattern::Model), &batch);
             found.extend(now.iter().copied().zip(made));
             watch(count);
             left = later;
@@ -138,7 +141,10 @@ impl<B: Backend> TextModel<B> {
     }
 
     /// The mean loss of the tokens of texts that count, each from those before it, in nats.
-    pub fn next_token_loss(&self, texts: &[Example], device: &B::Device) -> Loss<B> {
+    ///
+    /// # Errors
+    /// When the model has no head for the vocabulary.
+    pub fn next_token_loss(&self, texts: &[Example], device: &B::Device) -> Result<Loss<B>, Lack> {
         let host = collate(texts, &self.config().special);
         let batch = host.upload::<B>(&self.config().embedding, device);
         let mut rng = kiln_core::Seed::new(0).rng();

@@ -78,8 +78,8 @@ fn documents(example: &Example) -> Vec<Vec<Range<usize>>> {
     let some = |flags: &Vec<bool>| (!flags.is_empty()).then(|| flags.clone());
     let starts = example.documents.iter().map(|start| *start as usize);
     let layout = Layout {
-        fixed: some(&example.fixed),
-        starts: some(&example.starts),
+        special_tokens_mask: some(&example.special_tokens_mask),
+        word_starts: some(&example.word_starts),
         documents: Some(starts.collect()),
         ..Layout::new(1, example.ids.len())
     };
@@ -100,15 +100,15 @@ mod tests {
         for (number, document) in text.split('|').enumerate() {
             if number > 0 {
                 example.ids.push(0);
-                example.fixed.push(true);
-                example.starts.push(true);
+                example.special_tokens_mask.push(true);
+                example.word_starts.push(true);
             }
             example.documents.push(example.ids.len() as u32);
             for word in document.split(' ') {
                 for (at, letter) in word.chars().enumerate() {
                     example.ids.push(letter as u32);
-                    example.fixed.push(false);
-                    example.starts.push(at == 0);
+                    example.special_tokens_mask.push(false);
+                    example.word_starts.push(at == 0);
                 }
             }
         }

@@ -1,44 +1,140 @@
-//! The model of a stage: the heads that its objective trains, and what it offers to objectives.
+//! The model of a stage: what it provides for its objective, and the heads that are trained.
 
 use crate::{
     TextModelConfig,
-    config::{
-        Format, LanguageHeadConfig, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
-    },
+    config::{Format, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind},
     labelled::{Aim, LabelledTask},
-    recipe::TextData,
     tokenizer::{Role, TextTokenizer, TokenizerError},
 };
+use kiln_core::{Lack, Need, Provide, check_bidirectional};
 use kiln_nn::{Activation, TransformerConfig};
-use kiln_objectives::{Graded, Objective, Offer, Offers, both_sides, offer};
+use kiln_objectives::Objective;
 use kiln_train::task::TaskError;
 
-/// With the heads that an objective trains.
+/// The plan of a text model: it has the heads that are needed, and no other.
+pub(crate) struct TextPlan<'a> {
+    recipe: &'a TextModelConfig,
+    /// Whether there are labelled examples.
+    labelled: bool,
+    config: TextModelConfig,
+}
+
+impl<'a> TextPlan<'a> {
+    /// The plan of a recipe's model, with or without labelled examples.
+    pub fn new(recipe: &'a TextModelConfig, labelled: bool) -> Self {
+        let config = TextModelConfig {
+            // Where nothing is generated, an encoder-decoder's encoder does it all.
+            language: None,
+            decoder: None,
+            discriminator: false,
+            generator: None,
+            bottleneck: None,
+            ..recipe.clone()
+        };
+        Self { recipe, labelled, config }
+    }
+
+    /// Adds the head that scores the vocabulary, and the decoder of an encoder-decoder.
+    fn generate(&mut self) {
+        self.config.language = Some(self.recipe.language.unwrap_or_default());
+        self.config.decoder = self.recipe.decoder.clone();
+    }
+
+    fn labelled(&self) -> Result<(), Lack> {
+        Lack::unless(
+            self.labelled,
+            "learns from labelled examples: name them in `data.labelled.train`",
+        )
+    }
+
+    fn encoder(&self, reason: &str) -> Result<(), Lack> {
+        Lack::unless(self.recipe.decoder.is_none(), reason)
+    }
+}
+
+impl Provide for TextPlan<'_> {
+    fn provide(&mut self, need: &Need) -> Result<(), Lack> {
+        let recipe = self.recipe;
+        match need {
+            Need::TokenTargets => self.generate(),
+            Need::Discriminator => {
+                self.config.discriminator = true;
+                self.config.generator = recipe.generator.clone();
+            }
+            Need::ValueHead => self.config.discriminator = true,
+            Need::BottleneckDecoders(count) => {
+                self.encoder("trains encoders; this model is an encoder-decoder")?;
+                // One block of the backbone's kind each.
+                let own =
+                    || Stacks(vec![TransformerConfig { layers: 1, ..recipe.backbone.clone() }]);
+                let decoders = recipe.bottleneck.clone().unwrap_or_else(own);
+                self.config.bottleneck = Some(decoders.resized(*count));
+            }
+            Need::Labels
+            | Need::Groups
+            | Need::RankingHead
+            | Need::Ratings
+            | Need::Preferences => self.labelled()?,
+            Need::GroupsOrDropout if self.labelled => {}
+            Need::GroupsOrDropout => Lack::unless(
+                recipe.backbone.drops() || recipe.embedding.dropout > 0.0,
+                "encodes a text twice, which is the same without dropout: set some in \
+                 `model.parts.backbone`, use `views.masked`, or name pairs in `data.labelled.train`",
+            )?,
+            Need::Completions => {
+                self.labelled()?;
+                Lack::unless(
+                    recipe.causal,
+                    "samples from a decoder; this model attends to all of a text at once \
+                     (`model.*.causal`)",
+                )?;
+            }
+            Need::Bidirectional => check_bidirectional(recipe.causal, "model.*.causal")?,
+            Need::Causal { .. } => self.encoder(
+                "trains decoders; this model is an encoder-decoder: use `denoising`, or \
+                 `supervised` with pairs",
+            )?,
+            Need::HiddenStates => self.encoder(
+                "predicts the hidden states of a teacher's blocks; this model is an encoder-decoder",
+            )?,
+            Need::Permutation => {
+                self.encoder("permutes the tokens of one text; this model is an encoder-decoder")?;
+                Lack::unless(
+                    recipe.embedding.positions > 0 || recipe.backbone.positions.is_some(),
+                    "permutes tokens; this model has no positions: set \
+                     `model.parts.embedding.positions` or `model.parts.backbone.positions`",
+                )?;
+            }
+            Need::Quantizer => {
+                let reason = "needs a vector quantizer; tokens of text are ids already: use \
+                              `info-nce`";
+                return Err(Lack::new(reason));
+            }
+            Need::TokenIds
+            | Need::MaskTokens
+            | Need::RandomReplacement
+            | Need::PrefixVisibility
+            | Need::Embeddings
+            | Need::GroupsOrMasking
+            | Need::Sentinels { .. } => {}
+            Need::PretextTask(_) | Need::Denoiser => return Err(need.lack("texts")),
+        }
+        Ok(())
+    }
+}
+
+/// The model with the heads that an objective and its labelled tasks train.
 pub(crate) fn with_heads(
-    config: &TextModelConfig,
+    recipe: &TextModelConfig,
     objective: &Objective,
     tasks: &[LabelledTask<'_>],
-) -> TextModelConfig {
-    let mut config = config.clone();
-    if objective.writes_vocabulary() || tasks.iter().any(|task| task.aim == Aim::Write) {
-        config.language.get_or_insert_with(LanguageHeadConfig::default);
-    } else {
-        // Where nothing is written, an encoder-decoder's encoder does it all.
-        (config.language, config.decoder) = (None, None);
+) -> Result<TextModelConfig, TaskError> {
+    let mut plan = TextPlan::new(recipe, !tasks.is_empty());
+    objective.prepare(&mut plan)?;
+    if tasks.iter().any(|task| task.aim == Aim::Write) {
+        plan.generate();
     }
-    let replaces = objective.has(|one| matches!(one, Objective::Replaced(_)));
-    let values = |one: &Objective| matches!(one, Objective::Graded(Graded::Advantage(_)));
-    config.judge = replaces || objective.has(values);
-    config.generator = config.generator.filter(|_| replaces);
-    let decoders = objective.each().into_iter().filter_map(|one| match one {
-        Objective::Bottleneck(bottleneck) => Some(bottleneck.decoders.len()),
-        _ => None,
-    });
-    config.bottleneck = decoders.max().map(|count| {
-        // One block of the backbone's kind each.
-        let own = || Stacks(vec![TransformerConfig { layers: 1, ..config.backbone.clone() }]);
-        config.bottleneck.take().unwrap_or_else(own).resized(count)
-    });
+    let mut config = plan.config;
     let before = (config.task.take(), std::mem::take(&mut config.tasks));
     for task in tasks {
         let Aim::Head(kind, labels) = &task.aim else { continue };
@@ -59,7 +155,7 @@ pub(crate) fn with_heads(
         let pooler = config.pooler.or(published_pooler(&config));
         config.pooler = pooler.filter(|_| of_texts);
     }
-    config
+    Ok(config)
 }
 
 /// What published classifiers of the model's family make a text's vector with.
@@ -85,7 +181,7 @@ pub(crate) fn stage_config(
     tasks: &[LabelledTask<'_>],
     tokenizer: &TextTokenizer,
 ) -> Result<TextModelConfig, TaskError> {
-    let mut config = with_heads(config, objective, tasks);
+    let mut config = with_heads(config, objective, tasks)?;
     let id = |role: Role| tokenizer.special().get(role).map(|token| token.id);
     config.special = SpecialIds {
         pad: id(Role::Pad),
@@ -99,84 +195,28 @@ pub(crate) fn stage_config(
     if config.format.is_none() || config.vocabulary < tokenizer.vocabulary() {
         config.vocabulary = tokenizer.vocabulary();
     }
-    if objective.hides_tokens(!tasks.is_empty()) {
-        tokenizer.need(Role::Mask, "training on hidden tokens, to stand for them")?;
+    let labelled = !tasks.is_empty();
+    let masks = |need: &Need| match need {
+        Need::MaskTokens => true,
+        Need::GroupsOrMasking => !labelled,
+        _ => false,
+    };
+    if objective.has_need(masks) {
+        tokenizer.need(Role::Mask, "training on masked tokens, to stand for them")?;
     }
     for task in tasks.iter().filter(|task| task.ranks_in_words()) {
         task.data.ranking.first_ids(tokenizer)?;
     }
-    let denoises = |one: &Objective| matches!(one, Objective::Denoising(_));
-    if objective.has(denoises) && config.special.sentinels.is_none() {
-        return Err(TokenizerError::NoSentinels.into());
-    }
     let sentinels = config.special.sentinels().len();
-    let modes = objective.each().into_iter().filter_map(|one| match one {
-        Objective::Denoising(denoising) => Some(denoising.modes()),
-        _ => None,
-    });
-    if let Some(modes) = modes.max().filter(|modes| *modes > 0 && *modes >= sentinels) {
-        return Err(TokenizerError::FewSentinels { modes, sentinels }.into());
+    for need in objective.needs() {
+        let Need::Sentinels { modes } = need else { continue };
+        if config.special.sentinels.is_none() {
+            return Err(TokenizerError::NoSentinels.into());
+        }
+        if modes > 0 && modes >= sentinels {
+            return Err(TokenizerError::FewSentinels { modes, sentinels }.into());
+        }
     }
     config.validate()?;
     Ok(config)
-}
-
-/// Whether tokens can be told where they stand one by one.
-fn places(config: &TextModelConfig) -> Offer {
-    offer(
-        config.decoder.is_none(),
-        "tells tokens of one text where they stand; this model is an encoder-decoder",
-    )?;
-    offer(
-        config.embedding.positions > 0 || config.backbone.positions.is_some(),
-        "tells tokens where they stand; this model knows no positions: set \
-         `model.parts.embedding.positions` or `model.parts.backbone.positions`",
-    )
-}
-
-/// What a text model and its data offer to objectives. Heads are made where they are needed.
-pub(crate) fn offers(config: &TextModelConfig, data: &TextData) -> Offers {
-    let labelled = offer(
-        data.tasks().next().is_some(),
-        "learns from labelled examples: name them in `data.labelled.train`",
-    );
-    Offers {
-        labels: labelled.clone(),
-        targets: Ok(()),
-        hiding: Ok(()),
-        both_sides: both_sides(config.causal, "model.*.causal"),
-        next: offer(
-            config.decoder.is_none(),
-            "trains decoders; this model is an encoder-decoder: use `denoising`, or `supervised` \
-             with pairs",
-        ),
-        quantiser: offer(
-            false,
-            "needs a quantiser of what tokens are made of; words are ids already: use `paired`",
-        ),
-        blocks: offer(
-            config.decoder.is_none(),
-            "predicts what a teacher's blocks give; this model is an encoder-decoder",
-        ),
-        pairs: labelled.clone(),
-        grades: labelled.clone(),
-        dropout: offer(
-            config.backbone.drops() || config.embedding.dropout > 0.0,
-            "sees a text twice, which is the same without dropout: set some in \
-             `model.parts.backbone`, use `views.hidden`, or name pairs in `data.labelled.train`",
-        ),
-        writing: Ok(()),
-        preferences: labelled.clone(),
-        answers: labelled.and(offer(
-            config.causal,
-            "rewards what a decoder writes; this model sees all of a text at once (`model.*.causal`)",
-        )),
-        places: places(config),
-        judge: Ok(()),
-        reconstruction: offer(
-            config.decoder.is_none(),
-            "trains encoders; this model is an encoder-decoder",
-        ),
-        ..Offers::none("texts")
-    }
 }

@@ -10,7 +10,7 @@ use crate::{
     tokenizer::TextTokenizer,
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
@@ -49,7 +49,7 @@ impl TextTask {
         seed: Seed,
         step: u64,
         device: &B::Device,
-    ) -> Option<f64> {
+    ) -> Result<Option<f64>, TaskError> {
         let mut validation = Validation::new(&self.objective, seed, step);
         // Spread over all, so that each source has its part.
         let most = VALIDATED / self.validation.len().clamp(1, VALIDATED);
@@ -57,9 +57,10 @@ impl TextTask {
         let chosen: Vec<Example> = held.iter().step_by(stride).cloned().collect();
         for examples in chosen.chunks(self.batch.max(1)) {
             let host = collate(examples, &self.config.special);
-            validation.add(model, teacher, &host.upload(&self.config.embedding, device));
+            let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
+            validation.add(model, teacher, &host.upload(&self.config.embedding, device))?;
         }
-        validation.loss()
+        Ok(validation.loss())
     }
 }
 
@@ -99,13 +100,10 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         batch: TextHostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
-    ) -> Loss<B> {
-        self.objective.loss(
-            model,
-            teacher,
-            &batch.upload::<B>(&self.config.embedding, device),
-            context,
-        )
+    ) -> Result<Loss<B>, TaskError> {
+        let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
+        let batch = batch.upload::<B>(&self.config.embedding, device);
+        Ok(self.objective.loss(model, teacher, &batch, context)?)
     }
 
     fn validate(
@@ -116,11 +114,11 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         step: u64,
         device: &B::Device,
     ) -> Result<Vec<Measure>, TaskError> {
-        let each = self.validation.iter().filter_map(|held| {
-            let value = self.measure(&held.examples, model, teacher, seed, step, device);
-            Measure::of(&format!("{LOSS}-{}", held.name), value)
-        });
-        let each: Vec<Measure> = each.collect();
+        let mut each: Vec<Measure> = Vec::new();
+        for held in &self.validation {
+            let value = self.measure(&held.examples, model, teacher, seed, step, device)?;
+            each.extend(Measure::of(&format!("{LOSS}-{}", held.name), value));
+        }
         if each.is_empty() {
             return Ok(each);
         }
@@ -140,7 +138,7 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
         if let Some(ranking) = &self.ranking {
             ranking.write(dir)?;
         }
-        let embeds = |one: &Objective| matches!(one, Objective::Paired(_) | Objective::Ranked(_));
+        let embeds = |one: &Objective| matches!(one, Objective::InfoNce(_) | Objective::Cosent(_));
         let config = model.config();
         // Other tools then pool as it was trained to; of a layer above the pooling they know nothing.
         if self.objective.has(embeds) && config.pooler.is_none() {

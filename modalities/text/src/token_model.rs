@@ -11,127 +11,202 @@ use burn::{
     tensor::{Int, Tensor, TensorData},
 };
 use kiln_core::{
-    Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Seed, Shown, StepContext, Targets,
-    TaskLoss, TokenModel, Tokens, View,
+    AttentionPattern, Backend, BottleneckDecode, Capabilities, Completions, Corruption,
+    DecoderInput, Discriminate, EmbedGroups, Encode, EncodePermuted, HiddenStates, Labelled, Lack,
+    Language, Layout, Loss, Model, PermutedSequence, PredictTokens, PredictValue,
+    RandomReplacement, Rank, Ratings, Seed, SourceTarget, StepContext, TaskLoss, TokenTargets,
+    Tokens, members_of_groups,
 };
 use kiln_nn::{Pass, Positions};
-use kiln_objectives::Autoregressive;
+use kiln_objectives::next_token_loss;
 use rand::RngExt as _;
 
 /// What is added to a score that is not to count.
 pub(crate) const UNSEEN: f32 = -1e9;
 
-impl<B: Backend> TokenModel<B> for TextModel<B> {
+impl<B: Backend> Model<B> for TextModel<B> {
     type Batch = TextBatch<B>;
 
+    fn device(&self, batch: &TextBatch<B>) -> B::Device {
+        batch.device()
+    }
+
+    fn batch_size(&self, batch: &TextBatch<B>) -> usize {
+        batch.host.text.batch
+    }
+
+    fn capabilities(&self) -> Capabilities<'_, B, TextBatch<B>> {
+        let config = self.config();
+        let encoder_only = config.decoder.is_none();
+        let (head, scores) = (config.heads().next().is_some(), self.language.is_some());
+        let numbers = self.discriminator.is_some();
+        Capabilities {
+            encode: Some(self),
+            predict_tokens: scores.then_some(self as _),
+            hidden_states: encoder_only.then_some(self as _),
+            embed_groups: Some(self),
+            rank: head.then_some(self as _),
+            labelled: (head || !encoder_only).then_some(self as _),
+            ratings: Some(self),
+            language: scores.then_some(self as _),
+            discriminate: numbers.then_some(self as _),
+            value: numbers.then_some(self as _),
+            encode_permuted: (encoder_only && config.special.mask.is_some()).then_some(self as _),
+            bottleneck_decode: (!self.bottleneck.is_empty()).then_some(self as _),
+            ..Capabilities::none()
+        }
+    }
+}
+
+impl<B: Backend> Encode<B, TextBatch<B>> for TextModel<B> {
     fn layout(&self, batch: &TextBatch<B>) -> Layout {
         let text = &batch.host.text;
         let flags = |flags: &Vec<bool>| (!flags.is_empty()).then(|| flags.clone());
         Layout {
             lengths: (!text.pad.is_empty())
                 .then(|| (0..text.batch).map(|row| text.length(row)).collect()),
-            fixed: flags(&batch.host.fixed),
-            starts: flags(&batch.host.starts),
+            special_tokens_mask: flags(&batch.host.special_tokens_mask),
+            word_starts: flags(&batch.host.word_starts),
             documents: (!text.documents.is_empty())
                 .then(|| text.documents.iter().map(|start| *start as usize).collect()),
-            counted: flags(&batch.host.counted),
-            terms: (!batch.host.terms.is_empty()).then(|| batch.host.terms.clone()),
-            views: batch.host.views.max(1),
+            loss_mask: flags(&batch.host.loss_mask),
+            lexicon_spans: (!batch.host.lexicon_spans.is_empty())
+                .then(|| batch.host.lexicon_spans.clone()),
+            group_size: batch.host.group_size.max(1),
             ..Layout::new(text.batch, text.tokens)
         }
     }
 
-    fn device(&self, batch: &TextBatch<B>) -> B::Device {
-        batch.device()
-    }
-
-    fn encode(&self, batch: &TextBatch<B>, view: View<B>) -> Tokens<B> {
-        let (causal, prefix) = (view.causal, view.prefix.clone());
-        let writes = causal;
-        let mut text = self.seen(batch, view);
-        let bias = prefix
-            .filter(|_| causal)
-            .map(|prefix| prefix_bias::<B>(&prefix, &batch.host.text, &batch.device()));
-        if bias.is_some() {
-            // It keeps documents apart itself.
-            text.documents = None;
-        }
-        // A bias says it all.
-        let causal = causal.then_some(bias.is_none());
+    fn encode(
+        &self,
+        batch: &TextBatch<B>,
+        corruption: &Corruption<B>,
+        attention: &AttentionPattern<B>,
+    ) -> Tokens<B> {
+        let mut text = self.corrupted(batch, corruption);
+        let (causal, bias) = match attention {
+            AttentionPattern::Model => (None, None),
+            AttentionPattern::Causal => (Some(true), None),
+            AttentionPattern::Prefix(lengths) => {
+                let lengths: Vec<usize> =
+                    lengths.to_data().iter::<i64>().map(|length| length as usize).collect();
+                // The bias keeps documents apart itself.
+                text.documents = None;
+                let bias = prefix_bias::<B>(&lengths, &batch.host.text, &batch.device());
+                (Some(false), Some(bias))
+            }
+        };
+        let writes = !matches!(attention, AttentionPattern::Model);
         self.read(&text, Reading { causal, writes, bias, cache: None })
     }
+}
 
-    fn encode_each(&self, batch: &TextBatch<B>) -> Vec<Tensor<B, 3>> {
+impl<B: Backend> PredictTokens<B, TextBatch<B>> for TextModel<B> {
+    fn targets(&self, batch: &TextBatch<B>) -> Vec<TokenTargets<B>> {
+        vec![TokenTargets::Ids { ids: batch.text.ids.clone() }]
+    }
+
+    fn predict(&self, _: usize, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.scores(hidden.clone()).unwrap_or(hidden)
+    }
+
+    fn token_nll(&self, _: usize, hidden: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+        let Some(head) = &self.language else { unreachable!("a capability only with one") };
+        head.losses(hidden, ids, &self.embedding.words)
+    }
+}
+
+impl<B: Backend> HiddenStates<B, TextBatch<B>> for TextModel<B> {
+    fn hidden_states(&self, batch: &TextBatch<B>) -> Vec<Tensor<B, 3>> {
         self.read_each(&batch.text)
     }
+}
 
-    fn targets(&self, batch: &TextBatch<B>) -> Targets<B> {
-        Targets::Ids { ids: batch.text.ids.clone() }
+impl<B: Backend> EmbedGroups<B, TextBatch<B>> for TextModel<B> {
+    fn group_size(&self, batch: &TextBatch<B>) -> usize {
+        batch.host.group_size.max(1)
     }
 
-    /// Without a head for the vocabulary, what comes in goes out.
-    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.scores(values.clone()).unwrap_or(values)
+    fn embeddings(&self, batch: &TextBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
+        let tokens = self.encode(batch, corruption, &AttentionPattern::Model);
+        members_of_groups(self.pooled(&tokens), batch.host.group_size)
+    }
+}
+
+impl<B: Backend> Rank<B, TextBatch<B>> for TextModel<B> {
+    fn candidates(&self, batch: &TextBatch<B>) -> usize {
+        batch.host.group_size.max(1)
     }
 
-    fn losses(&self, values: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Option<Tensor<B, 1>> {
-        let head = self.language.as_ref()?;
-        Some(head.losses(values, ids, &self.embedding.words))
+    /// The first output of the head for the batch's task.
+    fn ranking_scores(&self, batch: &TextBatch<B>) -> Option<(Tensor<B, 1>, Tokens<B>)> {
+        let tokens = self.encode(batch, &Corruption::none(), &AttentionPattern::Model);
+        let scores = self.task_of_texts(batch.host.task.as_deref(), &tokens)?;
+        Some((scores.narrow(1, 0, 1).squeeze_dim(1), tokens))
     }
+}
 
-    fn pooled(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
-        self.pooled(tokens)
+impl<B: Backend> Ratings<B, TextBatch<B>> for TextModel<B> {
+    fn ratings(&self, batch: &TextBatch<B>) -> Option<Vec<f32>> {
+        match &batch.host.labels {
+            Some(Labels::Numbers(rows)) => rows.iter().map(|row| row.first().copied()).collect(),
+            _ => None,
+        }
     }
+}
 
-    /// The first of the numbers that the head for a task gives.
-    fn relevance(&self, batch: &TextBatch<B>, tokens: &Tokens<B>) -> Option<Tensor<B, 1>> {
-        let scores = self.task_of_texts(batch.host.task.as_deref(), tokens)?;
-        Some(scores.narrow(1, 0, 1).squeeze_dim(1))
-    }
-
-    fn arranged(&self, batch: &TextBatch<B>, arrangement: &Arrangement) -> Option<Tensor<B, 3>> {
-        let (text, bias) = self.rearranged(batch, arrangement)?;
-        let bias = Some(bias);
-        Some(self.read(&text, Reading { causal: Some(false), bias, ..Reading::default() }).values)
-    }
-
-    fn with_ids(&self, batch: &TextBatch<B>, ids: Tensor<B, 2, Int>) -> Option<TextBatch<B>> {
-        let mut batch = batch.clone();
-        batch.host.text.ids = ids.to_data().iter::<i64>().map(|id| id as u32).collect();
-        batch.text.ids = ids;
-        Some(batch)
-    }
-
-    fn propose(&self, batch: &TextBatch<B>, view: View<B>) -> Option<Tensor<B, 3>> {
+impl<B: Backend> Discriminate<B, TextBatch<B>> for TextModel<B> {
+    fn generator_hidden(
+        &self,
+        batch: &TextBatch<B>,
+        corruption: &Corruption<B>,
+    ) -> Option<Tensor<B, 3>> {
         let generator = self.generator.as_ref()?;
-        let text = self.seen(batch, view);
+        let text = self.corrupted(batch, corruption);
         Some(generator.forward(self.embedding.forward(&text, 0), &text))
     }
 
-    fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
-        Some(self.judge.as_ref()?.forward(values).squeeze_dim(2))
+    fn discriminator_logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
+        self.values(hidden)
+    }
+}
+
+impl<B: Backend> PredictValue<B, TextBatch<B>> for TextModel<B> {
+    fn values(&self, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
+        let Some(head) = &self.discriminator else { unreachable!("a capability only with one") };
+        head.forward(hidden).squeeze_dim(2)
+    }
+}
+
+impl<B: Backend> EncodePermuted<B, TextBatch<B>> for TextModel<B> {
+    fn encode_permuted(&self, batch: &TextBatch<B>, sequence: &PermutedSequence) -> Tensor<B, 3> {
+        let (text, bias) = self.permuted(batch, sequence);
+        let bias = Some(bias);
+        self.read(&text, Reading { causal: Some(false), bias, ..Reading::default() }).values
+    }
+}
+
+impl<B: Backend> BottleneckDecode<B, TextBatch<B>> for TextModel<B> {
+    fn decoders(&self) -> usize {
+        self.bottleneck.len()
     }
 
-    fn halves(&self, batch: &TextBatch<B>) -> Option<[TextBatch<B>; 2]> {
-        let [first, second] = batch.host.halves();
-        if second.iter().all(|half| half.ids.is_empty()) {
-            return None;
-        }
-        Some([self.batch_of(&first, batch), self.batch_of(&second, batch)])
+    fn pool(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
+        self.pooled(tokens)
     }
 
-    fn reconstruct(
+    fn bottleneck_decode(
         &self,
-        stack: usize,
+        decoder: usize,
         batch: &TextBatch<B>,
         vectors: Tensor<B, 2>,
-        shown: Shown<B>,
-    ) -> Option<Tensor<B, 3>> {
-        let stack = self.bottleneck.get(stack)?;
-        let (text, bias) = match shown {
-            Shown::View(view) => (self.seen(batch, view), None),
-            Shown::Arranged(arrangement) => {
-                let (text, bias) = self.rearranged(batch, &arrangement)?;
+        input: &DecoderInput<B>,
+    ) -> Tensor<B, 3> {
+        let decoder = &self.bottleneck[decoder];
+        let (text, bias) = match input {
+            DecoderInput::Corrupted(corruption) => (self.corrupted(batch, corruption), None),
+            DecoderInput::Permuted(sequence) => {
+                let (text, bias) = self.permuted(batch, sequence);
                 (text, Some(bias))
             }
         };
@@ -159,109 +234,126 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
             ..positions
         });
         let pass = Pass { bias, positions, ..Pass::default() };
-        let told = stack.pass(Tokens { values, mask_pad, channels: 1 }, pass);
-        Some(told.values.narrow(1, 1, tokens))
+        let decoded = decoder.pass(Tokens { values, mask_pad, channels: 1 }, pass);
+        decoded.values.narrow(1, 1, tokens)
     }
+}
 
-    fn grades(&self, batch: &TextBatch<B>) -> Option<Vec<f32>> {
-        match &batch.host.labels {
-            Some(Labels::Numbers(rows)) => rows.iter().map(|row| row.first().copied()).collect(),
-            _ => None,
-        }
-    }
-
-    fn sequences(&self, batch: &TextBatch<B>) -> Option<Vec<Vec<u32>>> {
+impl<B: Backend> Language<B, TextBatch<B>> for TextModel<B> {
+    fn token_ids(&self, batch: &TextBatch<B>) -> Vec<Vec<u32>> {
         let text = &batch.host.text;
-        Some((0..text.batch).map(|row| text.text(row).collect()).collect())
+        (0..text.batch).map(|row| text.text(row).collect()).collect()
     }
 
     fn sentinels(&self) -> Vec<u32> {
         self.config().special.sentinels()
     }
 
-    fn write_loss(
+    fn seq2seq_loss(
         &self,
         batch: &TextBatch<B>,
-        rewrites: Vec<Rewrite>,
-        whole: bool,
+        pairs: Vec<SourceTarget>,
+        prefix_lm: bool,
         context: &mut StepContext<'_>,
-    ) -> Option<Loss<B>> {
+    ) -> Result<Loss<B>, Lack> {
         let config = self.config();
-        let prefixes = rewrites.iter().map(|one| one.read.len()).collect();
-        let ended = |mut one: Rewrite| {
-            one.write.extend(config.special.eos);
+        let prefixes: Vec<i64> = pairs.iter().map(|one| one.source.len() as i64).collect();
+        let ended = |mut one: SourceTarget| {
+            one.target.extend(config.special.eos);
             one
         };
-        let rewrites: Vec<Rewrite> = rewrites.into_iter().map(ended).collect();
+        let pairs: Vec<SourceTarget> = pairs.into_iter().map(ended).collect();
         if config.decoder.is_some() {
-            let example = |one: Rewrite| Example {
-                ids: one.read,
-                written: Some(one.write),
+            let example = |one: SourceTarget| Example {
+                ids: one.source,
+                written: Some(one.target),
                 ..Example::default()
             };
-            let examples: Vec<Example> = rewrites.into_iter().map(example).collect();
-            return Some(self.supervised(&self.batch_of(&examples, batch), context).loss);
+            let examples: Vec<Example> = pairs.into_iter().map(example).collect();
+            return Ok(self.supervised(&self.batch_of(&examples, batch), context).loss);
         }
-        let batch = self.written(batch, rewrites)?;
-        let counted = batch.host.counted.clone();
-        let view = View { prefix: whole.then_some(prefixes), ..View::causal() };
-        let next = Autoregressive::default();
-        Some(next.loss_of_next(self, &batch, view, &counted, context.observe))
+        let batch = self.completions(batch, pairs);
+        let attention = if prefix_lm {
+            let prefixes = TensorData::new(prefixes, [batch.host.text.batch]);
+            AttentionPattern::Prefix(Tensor::from_data(prefixes, &batch.device()))
+        } else {
+            AttentionPattern::Causal
+        };
+        next_token_loss(self, &batch, &attention, &batch.host.loss_mask, context.collect_metrics)
     }
 
-    fn answers(
+    fn sample_completions(
         &self,
         batch: &TextBatch<B>,
-        read: &[Vec<u32>],
-        most: usize,
+        num_generations: usize,
+        max_new_tokens: usize,
         seed: Seed,
-    ) -> Option<Vec<Vec<u32>>> {
-        // An answer is read again with its question, for which there must be positions.
-        let asked = read.iter().map(Vec::len).max().unwrap_or(0);
-        let room = self.config().longest().map_or(most, |longest| longest.saturating_sub(asked));
-        let choice = Choice::Sample(Sampling::default());
-        let generation = Generation { most: most.min(room), choice, cache: true };
-        let writer = self.clone().no_grad();
-        let answers =
-            writer.generate(read, &generation, seed, &batch.device(), |_, _| Verdict::GoOn);
-        let mut answers = answers.ok()?;
-        for answer in answers.iter_mut().filter(|answer| answer.len() < generation.most) {
-            answer.extend(self.config().special.eos);
+    ) -> Result<Option<Completions<TextBatch<B>>>, Lack> {
+        let masks = batch.host.loss_mask.chunks(batch.host.text.tokens.max(1));
+        let asked = self.token_ids(batch).into_iter().zip(masks);
+        let asked: Vec<SourceTarget> =
+            asked.filter_map(|(ids, mask)| SourceTarget::last_completion(&ids, mask)).collect();
+        if asked.is_empty() {
+            return Ok(None);
         }
-        Some(answers)
+        let each = |one: &SourceTarget| std::iter::repeat_n(one.source.clone(), num_generations);
+        let prompts: Vec<Vec<u32>> = asked.iter().flat_map(each).collect();
+        // A completion is read again with its prompt, for which there must be positions.
+        let prompt = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let longest =
+            self.config().longest().map_or(max_new_tokens, |all| all.saturating_sub(prompt));
+        let choice = Choice::Sample(Sampling::default());
+        let generation = Generation { most: max_new_tokens.min(longest), choice, cache: true };
+        let sampler = self.clone().no_grad();
+        let device = batch.device();
+        let sampled = sampler.generate(&prompts, &generation, seed, &device, |_, _| Verdict::GoOn);
+        let mut sampled = sampled.map_err(|error| {
+            Lack::new(format!("needs a model that samples completions: {error}"))
+        })?;
+        for completion in sampled.iter_mut().filter(|one| one.len() < generation.most) {
+            completion.extend(self.config().special.eos);
+        }
+        let pairs = prompts.into_iter().zip(sampled.clone());
+        let pairs = pairs.map(|(source, target)| SourceTarget { source, target }).collect();
+        let references = asked.into_iter().map(|one| one.target).collect();
+        Ok(Some(Completions { batch: self.completions(batch, pairs), sampled, references }))
     }
 
-    fn written(&self, batch: &TextBatch<B>, rewrites: Vec<Rewrite>) -> Option<TextBatch<B>> {
-        if self.config().decoder.is_some() {
+    fn with_ids(&self, batch: &TextBatch<B>, ids: Tensor<B, 2, Int>) -> TextBatch<B> {
+        let mut batch = batch.clone();
+        batch.host.text.ids = ids.to_data().iter::<i64>().map(|id| id as u32).collect();
+        batch.text.ids = ids;
+        batch
+    }
+
+    fn split_half(&self, batch: &TextBatch<B>) -> Option<[TextBatch<B>; 2]> {
+        let [first, second] = batch.host.halves();
+        if second.iter().all(|half| half.ids.is_empty()) {
             return None;
         }
-        let example = |Rewrite { read, write }: Rewrite| {
-            let counted = [vec![false; read.len()], vec![true; write.len()]].concat();
-            Example { ids: [read, write].concat(), counted, ..Example::default() }
-        };
-        let examples: Vec<Example> = rewrites.into_iter().map(example).collect();
-        Some(self.batch_of(&examples, batch))
+        Some([self.batch_of(&first, batch), self.batch_of(&second, batch)])
     }
+}
 
-    /// What the model's head for the batch's task is for; for an encoder-decoder the mean
-    /// cross-entropy of what is to be written. A batch without the labels that this needs counts
-    /// nothing.
+impl<B: Backend> Labelled<B, TextBatch<B>> for TextModel<B> {
+    /// The loss of the head for the batch's task; for an encoder-decoder the mean cross-entropy of the
+    /// target. A batch without the labels that this needs counts nothing.
     fn supervised(&self, batch: &TextBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
         let found = match (&batch.host.written, &batch.host.labels) {
             (Some(written), _) if self.decoder.is_some() => {
-                let tokens = self.encode(batch, View::default());
+                let tokens = self.encode(batch, &Corruption::none(), &AttentionPattern::Model);
                 self.loss_of_written(batch, &tokens, &written.next).map(|loss| (loss, tokens))
             }
             (_, Some(labels)) => {
-                let tokens = self.encode(batch, View::default());
-                let loss = self.loss_of_labels(batch, &tokens, labels, context.observe);
+                let tokens = self.encode(batch, &Corruption::none(), &AttentionPattern::Model);
+                let loss = self.loss_of_labels(batch, &tokens, labels, context.collect_metrics);
                 loss.map(|loss| (loss, tokens))
             }
             _ => None,
         };
         match found {
             Some((loss, tokens)) => TaskLoss { loss, tokens: Some(tokens) },
-            None => TaskLoss::nothing(&batch.device()),
+            None => TaskLoss::empty(&batch.device()),
         }
     }
 }
@@ -289,63 +381,74 @@ impl<B: Backend> TextModel<B> {
         collate(examples, &config.special).upload::<B>(&config.embedding, &beside.device())
     }
 
-    /// A batch's tokens in another order, and what keeps those apart that do not see each other,
-    /// `[batch, 1, places, places]`. `None` where nothing stands for hidden ones.
-    fn rearranged(
+    /// A batch of completions after their prompts, one sequence each; the loss mask has the
+    /// completions.
+    fn completions(&self, batch: &TextBatch<B>, pairs: Vec<SourceTarget>) -> TextBatch<B> {
+        let example = |SourceTarget { source, target }: SourceTarget| {
+            let loss_mask = [vec![false; source.len()], vec![true; target.len()]].concat();
+            Example { ids: [source, target].concat(), loss_mask, ..Example::default() }
+        };
+        let examples: Vec<Example> = pairs.into_iter().map(example).collect();
+        self.batch_of(&examples, batch)
+    }
+
+    /// A batch's tokens in another order, and the attention bias of their mask,
+    /// `[batch, 1, places, places]`.
+    fn permuted(
         &self,
         batch: &TextBatch<B>,
-        arrangement: &Arrangement,
-    ) -> Option<(Text<B>, Tensor<B, 4>)> {
-        let mask = self.config().special.mask?;
+        sequence: &PermutedSequence,
+    ) -> (Text<B>, Tensor<B, 4>) {
+        let mask = self.config().special.mask.unwrap_or_default();
         let tokens = batch.host.text.tokens;
-        let places = arrangement.places.first().map_or(0, Vec::len);
-        let rows = arrangement.places.iter().enumerate();
+        let places = sequence.places.first().map_or(0, Vec::len);
+        let rows = sequence.places.iter().enumerate();
         let ids = rows.flat_map(|(row, places)| {
             let ids = &batch.host.text.ids;
             let id = move |at: usize| ids.get(row * tokens + at).copied().unwrap_or(mask);
-            places.iter().map(move |(at, hidden)| if *hidden { mask } else { id(*at) })
+            places.iter().map(move |(at, masked)| if *masked { mask } else { id(*at) })
         });
         let begins = batch.host.text.begins();
         let begin = |row: usize, at: usize| begins.get(row * tokens + at).copied().unwrap_or(0);
-        let rows = arrangement.places.iter().enumerate();
+        let rows = sequence.places.iter().enumerate();
         let positions = rows.flat_map(|(row, places)| {
             places.iter().map(move |(at, _)| (at.saturating_sub(begin(row, *at))) as u32)
         });
         let host = HostText {
-            batch: arrangement.places.len(),
+            batch: sequence.places.len(),
             tokens: places,
             ids: ids.collect(),
             positions: positions.collect(),
             ..HostText::default()
         };
         let device = batch.device();
-        let sees = arrangement.sees.iter().enumerate().map(|(at, sees)| {
-            // Documents in a row do not see each other.
+        let bias = sequence.attends.iter().enumerate().map(|(at, attends)| {
+            // Documents in a row do not attend to each other.
             let (row, from, to) = (at / (places * places), at / places % places, at % places);
-            let of = |place: usize| begin(row, arrangement.places[row][place].0);
-            if *sees && of(from) == of(to) { 0.0 } else { UNSEEN }
+            let of = |place: usize| begin(row, sequence.places[row][place].0);
+            if *attends && of(from) == of(to) { 0.0 } else { UNSEEN }
         });
         let shape = [host.batch, 1, places, places];
-        let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);
+        let bias = TensorData::new(bias.collect::<Vec<f32>>(), shape);
         let text = host.upload::<B>(&self.config().embedding, &device);
-        Some((text, Tensor::from_data(bias, &device)))
+        (text, Tensor::from_data(bias, &device))
     }
 
-    /// A batch's texts with tokens hidden or exchanged.
-    fn seen(&self, batch: &TextBatch<B>, view: View<B>) -> Text<B> {
+    /// A batch's texts with tokens masked or replaced.
+    fn corrupted(&self, batch: &TextBatch<B>, corruption: &Corruption<B>) -> Text<B> {
         let mut text = batch.text.clone();
-        if let Some(Disguise { tokens, seed }) = view.disguise {
+        if let Some(RandomReplacement { tokens, seed }) = &corruption.random_replacement {
             let shape = text.dims();
             let mut rng = seed.rng();
             let vocabulary = self.config().vocabulary as i64;
             let ids = (0..shape[0] * shape[1]).map(|_| rng.random_range(0..vocabulary));
             let ids = TensorData::new(ids.collect::<Vec<i64>>(), shape);
-            text.ids = text.ids.mask_where(tokens, Tensor::from_data(ids, &batch.device()));
+            let ids = Tensor::from_data(ids, &batch.device());
+            text.ids = text.ids.mask_where(tokens.clone(), ids);
         }
-        // A recipe that hides tokens of a model without a mask is refused; without one nothing is
-        // hidden.
-        if let (Some(hide), Some(mask)) = (view.hide, self.config().special.mask) {
-            text.ids = text.ids.mask_fill(hide, i64::from(mask));
+        // A recipe that masks tokens of a model without a mask token is refused.
+        if let (Some(masked), Some(mask)) = (&corruption.mask, self.config().special.mask) {
+            text.ids = text.ids.mask_fill(masked.clone(), i64::from(mask));
         }
         text
     }
@@ -375,6 +478,30 @@ pub(crate) mod tests {
         }
     }
 
+    fn encode(
+        model: &TextModel<Flex>,
+        batch: &TextBatch<Flex>,
+        corruption: Corruption<Flex>,
+    ) -> Vec<f32> {
+        values(Encode::encode(model, batch, &corruption, &AttentionPattern::Model).values)
+    }
+
+    /// The hidden states of the first tokens of one text, with a prefix or without.
+    fn written(
+        config: &TextModelConfig,
+        model: &TextModel<Flex>,
+        example: Example,
+        prefix: Option<usize>,
+        tokens: usize,
+    ) -> Vec<f32> {
+        let lengths = |length| Tensor::from_ints([length as i32], &Default::default());
+        let attention =
+            prefix.map_or(AttentionPattern::Causal, |one| AttentionPattern::Prefix(lengths(one)));
+        let batch = batch(config, &[example]);
+        let found = Encode::encode(model, &batch, &Corruption::none(), &attention);
+        values(found.values.narrow(1, 0, tokens))
+    }
+
     fn values<const D: usize>(x: Tensor<Flex, D>) -> Vec<f32> {
         x.into_data().to_vec().unwrap()
     }
@@ -385,24 +512,22 @@ pub(crate) mod tests {
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
         let hide = Tensor::<Flex, 2, Bool>::from_data([[false, true, false]], &Default::default());
         let one = batch(&config, &[text(&[1, 2, 3])]);
-        let hidden = values(model.encode(&one, View::hiding(hide.clone())).values);
+        let hidden = encode(&model, &one, Corruption::masked(hide.clone()));
         let masked = batch(&config, &[text(&[1, 9, 3])]);
-        assert_eq!(hidden, values(model.encode(&masked, View::default()).values));
-        let disguise = Disguise { tokens: hide, seed: Seed::new(4) };
-        let view = || View { disguise: Some(disguise.clone()), ..View::default() };
-        let found = values(model.encode(&one, view()).values);
-        assert_eq!(found, values(model.encode(&one, view()).values));
-        assert_ne!(found, values(model.encode(&one, View::default()).values));
+        assert_eq!(hidden, encode(&model, &masked, Corruption::none()));
+        let random = Some(RandomReplacement { tokens: hide, seed: Seed::new(4) });
+        let replaced = || Corruption { random_replacement: random.clone(), ..Corruption::none() };
+        let found = encode(&model, &one, replaced());
+        assert_eq!(found, encode(&model, &one, replaced()));
+        assert_ne!(found, encode(&model, &one, Corruption::none()));
     }
 
     #[test]
     fn a_prefix_is_seen_by_all() {
         let config = encoder();
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let read = |ids: &[u32], prefix: Option<usize>| {
-            let view = View { prefix: prefix.map(|prefix| vec![prefix]), ..View::causal() };
-            values(model.encode(&batch(&config, &[text(ids)]), view).values.narrow(1, 0, 1))
-        };
+        let read =
+            |ids: &[u32], prefix: Option<usize>| written(&config, &model, text(ids), prefix, 1);
         // The first token sees the second within the prefix, but never the last.
         assert_eq!(read(&[1, 2, 3], Some(2)), read(&[1, 2, 4], Some(2)));
         assert_ne!(read(&[1, 2, 3], Some(2)), read(&[1, 5, 3], Some(2)));
@@ -413,8 +538,7 @@ pub(crate) mod tests {
         // Documents in a row do not see each other in a prefix either.
         let packed = |last: u32| {
             let example = Example { documents: vec![0, 2], ..text(&[1, 2, last]) };
-            let view = View { prefix: Some(vec![3]), ..View::causal() };
-            values(model.encode(&batch(&config, &[example]), view).values.narrow(1, 0, 2))
+            written(&config, &model, example, Some(3), 2)
         };
         assert_eq!(packed(3), packed(4));
     }
@@ -428,8 +552,8 @@ pub(crate) mod tests {
         let last = |ids: &[u32]| {
             let example = Example { documents: vec![0, 2], ..text(ids) };
             let batch = batch(&config, &[example]);
-            let each = model.encode_each(&batch);
-            let whole = values(model.encode(&batch, View::default()).values);
+            let each = model.hidden_states(&batch);
+            let whole = encode(&model, &batch, Corruption::none());
             assert_eq!(each.len(), config.backbone.layers);
             let top = values(each[each.len() - 1].clone());
             assert!(top.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-6));

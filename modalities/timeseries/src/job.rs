@@ -7,12 +7,12 @@ use crate::{
     hub, language,
     measure::{check, measure},
     model_forecaster::ModelForecaster,
+    provide::SeriesPlan,
     recipe::{ModelSpec, SeriesParts},
     task::SeriesTask,
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_nn::BackboneConfig;
-use kiln_objectives::{Offers, both_sides, offer};
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -64,8 +64,8 @@ impl SeriesJob {
             config.forecast = None;
         }
         for (number, stage) in recipe.stage.iter().enumerate() {
-            let checked = stage.objective.check(&offers(&config));
-            checked.map_err(|(key, problem)| wrong(&format!("stage.{number}.{key}"), problem))?;
+            let prepared = stage.objective.prepare(&mut SeriesPlan(&config));
+            prepared.map_err(|refused| wrong(&refused.key_of(number), refused.problem))?;
         }
         Ok(Self { common: recipe.common(), recipe, config, start })
     }
@@ -90,48 +90,6 @@ impl SeriesJob {
 /// forecast at random; without it, forecasts are made with the token head.
 fn trains_forecast_head(recipe: &Recipe<SeriesParts>) -> bool {
     recipe.stage.iter().any(|stage| stage.objective.is_supervised() || stage.init.is_some())
-}
-
-/// What a model of series offers to objectives.
-fn offers(config: &SeriesModelConfig) -> Offers {
-    Offers {
-        labels: offer(
-            config.forecast.is_some(),
-            "trains a forecast head, and the model has none (`model.parts.forecast`)",
-        ),
-        targets: offer(
-            config.token.is_some(),
-            "trains a token head, and the model has none (`model.parts.token`, or \
-             `model.preset.token_head = true`)",
-        ),
-        hiding: Ok(()),
-        both_sides: both_sides(config.causal, "model.parts.causal"),
-        next: if !config.backbone.supports_causal() {
-            Err(format!(
-                "needs a backbone whose tokens can be kept from seeing later ones; a {} sees all of \
-                 them",
-                config.backbone.name()
-            ))
-        } else {
-            offer(
-                config.scaler.is_causal(),
-                "needs a scaler that does not look ahead: set `model.parts.scaler.kind.prefix` to \
-                 the number of patches it may look at",
-            )
-        },
-        blocks: offer(
-            matches!(config.backbone, BackboneConfig::Transformer(_)),
-            "predicts what a teacher's blocks give, which only transformers show \
-             (`model.parts.backbone.transformer`)",
-        ),
-        dropout: offer(
-            config.backbone.drops(),
-            "sees a window twice, which are the same without dropout: set some in \
-             `model.parts.backbone`, or `views.hidden`",
-        ),
-        tasks: config.labels.iter().map(|label| label.task().to_owned()).collect(),
-        ..Offers::none("series")
-    }
 }
 
 fn boxed(error: impl Into<TaskError>) -> TaskError {

@@ -24,6 +24,7 @@ pub mod plot;
 pub mod portfolio;
 pub mod predict;
 pub mod presets;
+mod provide;
 pub mod recipe;
 pub mod scaler;
 pub mod task;

@@ -11,7 +11,7 @@ use burn::{
     module::Module,
     tensor::{Bool, Tensor},
 };
-use kiln_core::{Backend, Tokens, View};
+use kiln_core::{Backend, Tokens};
 use kiln_nn::{
     Backbone, ConfigError, Linear, LinearConfig,
     adapt::{Adapt, Walk},
@@ -184,25 +184,31 @@ impl<B: Backend> SeriesModel<B> {
         scaler.scale(batch.past.clone(), batch.missing.as_ref(), frontend.patch)
     }
 
-    /// Scaling, frontend and backbone.
-    pub fn encode_all(&self, batch: &SeriesBatch<B>, view: View<B>) -> Encoded<B> {
-        self.encode_scaled(self.scaled(batch), batch, view)
+    /// Scaling, frontend and backbone; patches of `mask`, `[batch * channels, patches]`, are masked.
+    pub fn encode_all(
+        &self,
+        batch: &SeriesBatch<B>,
+        mask: Option<Tensor<B, 2, Bool>>,
+        causal: bool,
+    ) -> Encoded<B> {
+        self.encode_scaled(self.scaled(batch), batch, mask, causal)
     }
 
-    /// The same in the model's own way, nothing hidden.
+    /// The same with the model's own attention, nothing masked.
     pub(crate) fn encode_plainly(&self, batch: &SeriesBatch<B>) -> Encoded<B> {
-        self.encode_all(batch, View { causal: self.config.causal, ..View::default() })
+        self.encode_all(batch, None, self.config.causal)
     }
 
     pub(crate) fn encode_scaled(
         &self,
         scaled: Scaled<B>,
         batch: &SeriesBatch<B>,
-        view: View<B>,
+        mask: Option<Tensor<B, 2, Bool>>,
+        causal: bool,
     ) -> Encoded<B> {
         let patches = self.frontend.patches(scaled.values.clone());
-        let tokens = self.patches_to_tokens(patches.clone(), batch, view.hide);
-        Encoded { tokens: self.backbone.forward(tokens, view.causal), patches, scaled }
+        let tokens = self.patches_to_tokens(patches.clone(), batch, mask);
+        Encoded { tokens: self.backbone.forward(tokens, causal), patches, scaled }
     }
 
     /// What the backbone takes.
@@ -214,10 +220,10 @@ impl<B: Backend> SeriesModel<B> {
         &self,
         patches: Tensor<B, 3>,
         batch: &SeriesBatch<B>,
-        hide: Option<Tensor<B, 2, Bool>>,
+        mask: Option<Tensor<B, 2, Bool>>,
     ) -> Tokens<B> {
         let channels = self.sequences(batch);
-        let values = self.frontend.forward(patches, hide, batch.resolution.clone(), channels);
+        let values = self.frontend.forward(patches, mask, batch.resolution.clone(), channels);
         Tokens { values, mask_pad: None, channels }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     scaler::Scaled,
 };
 use burn::tensor::{Bool, Tensor, TensorData};
-use kiln_core::{Backend, View};
+use kiln_core::Backend;
 
 impl<B: Backend> SeriesModel<B> {
     /// Forecasts [`crate::SeriesModelConfig::rows`] rows after the end of each window, in units of
@@ -83,7 +83,7 @@ impl<B: Backend> SeriesModel<B> {
         values: Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         let scaled = Scaled { values, ..scaled.clone() };
-        let encoded = self.encode_scaled(scaled, batch, View::causal());
+        let encoded = self.encode_scaled(scaled, batch, None, true);
         let [_, tokens, _] = encoded.tokens.dims();
         let last = head.forward(encoded.tokens.values.narrow(1, tokens - 1, 1));
         self.to_rows(last, batch)
@@ -118,11 +118,11 @@ impl<B: Backend> SeriesModel<B> {
         let row: Vec<bool> =
             (0..count).map(|token| start + token * stride + patch > known).collect();
         let sequences = items * self.sequences(batch);
-        let hide = Tensor::<B, 2, Bool>::from_data(
+        let mask = Tensor::<B, 2, Bool>::from_data(
             TensorData::new(row.repeat(sequences), [sequences, count]),
             &batch.past.device(),
         );
-        let encoded = self.encode_scaled(moved, batch, View::hiding(hide));
+        let encoded = self.encode_scaled(moved, batch, Some(mask), false);
         let decoded = head.forward(self.patch_tokens(encoded.tokens).values);
         // Every so many patches cover the unknown rows side by side, counted from the end.
         let parts = (1..=ahead)
@@ -161,7 +161,7 @@ mod causal_tests {
         scaler::{ScalerConfig, ScalerKind},
     };
     use burn_flex::Flex;
-    use kiln_core::{TokenModel as _, View};
+    use kiln_core::PredictTokens;
     use ndarray::Array3;
 
     fn model() -> SeriesModel<Flex> {
@@ -192,8 +192,11 @@ mod causal_tests {
 
     fn decoded(model: &SeriesModel<Flex>, batch: &SeriesHostBatch) -> Vec<f32> {
         let batch = batch.upload(&Default::default());
-        let tokens = model.encode(&batch, View::causal());
-        model.decode(tokens.values).into_data().to_vec().unwrap()
+        let encoded = model.encode_all(&batch, None, true);
+        PredictTokens::predict(model, 0, model.patch_tokens(encoded.tokens).values)
+            .into_data()
+            .to_vec()
+            .unwrap()
     }
 
     #[test]

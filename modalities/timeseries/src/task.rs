@@ -5,7 +5,7 @@ use crate::{
     windows::{Window, collate},
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
@@ -93,8 +93,9 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
         batch: SeriesHostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
-    ) -> Loss<B> {
-        self.objective.loss(model, teacher, &batch.upload::<B>(device), context)
+    ) -> Result<Loss<B>, TaskError> {
+        let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
+        Ok(self.objective.loss(model, teacher, &batch.upload::<B>(device), context)?)
     }
 
     fn validate(
@@ -108,7 +109,8 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
         let mut validation = Validation::new(&self.objective, seed, step);
         for windows in self.validation.chunks(VALIDATION_BATCH) {
             let batch = collate(windows, self.config.frontend.resolutions).upload(device);
-            validation.add(model, teacher, &batch);
+            let teacher = teacher.map(|teacher| teacher as &dyn Model<_, Batch = _>);
+            validation.add(model, teacher, &batch)?;
         }
         let forecasts = self.objective.is_supervised() && self.comparable;
         let mse = if forecasts { self.validate_forecast(model, device)? } else { None };

@@ -12,55 +12,104 @@ use crate::{
 };
 use burn::tensor::{Bool, Int, Tensor};
 use kiln_core::{
-    Backend, Layout, Loss, Sign, StepContext, Targets, TaskLoss, TokenModel, Tokens, View,
+    AttentionPattern, Backend, Capabilities, Corruption, Diagnostic, EmbedGroups, Encode,
+    HiddenStates, Labelled, Layout, Loss, Model, PredictTokens, PretextTasks, StepContext,
+    TaskLoss, TokenTargets, Tokens,
 };
+use kiln_nn::BackboneConfig;
 use kiln_objectives::losses::{accuracy, cross_entropy, masked_mean};
 
-impl<B: Backend> TokenModel<B> for SeriesModel<B> {
+impl<B: Backend> Model<B> for SeriesModel<B> {
     type Batch = SeriesBatch<B>;
-
-    fn layout(&self, batch: &SeriesBatch<B>) -> Layout {
-        let ([items, _, _], channels) = (batch.dims(), self.sequences(batch));
-        Layout { channels, ..Layout::new(items * channels, self.config().patches()) }
-    }
 
     fn device(&self, batch: &SeriesBatch<B>) -> B::Device {
         batch.past.device()
     }
 
-    fn encode(&self, batch: &SeriesBatch<B>, view: View<B>) -> Tokens<B> {
-        let view = View { causal: view.causal || self.config().causal, ..view };
-        self.patch_tokens(self.encode_all(batch, view).tokens)
+    fn batch_size(&self, batch: &SeriesBatch<B>) -> usize {
+        self.layout(batch).batch
     }
 
-    /// Scaled patches; `[batch * channels, patches, patch]`.
-    fn targets(&self, batch: &SeriesBatch<B>) -> Targets<B> {
-        Targets::Values {
+    fn capabilities(&self) -> Capabilities<'_, B, SeriesBatch<B>> {
+        let config = self.config();
+        let shows_blocks = matches!(config.backbone, BackboneConfig::Transformer(_));
+        Capabilities {
+            encode: Some(self),
+            predict_tokens: self.token_head.as_ref().map(|_| self as _),
+            hidden_states: shows_blocks.then_some(self as _),
+            embed_groups: Some(self),
+            labelled: self.forecast_head.as_ref().map(|_| self as _),
+            pretext: (!config.labels.is_empty()).then_some(self as _),
+            ..Capabilities::none()
+        }
+    }
+}
+
+impl<B: Backend> Encode<B, SeriesBatch<B>> for SeriesModel<B> {
+    fn layout(&self, batch: &SeriesBatch<B>) -> Layout {
+        let ([items, _, _], channels) = (batch.dims(), self.sequences(batch));
+        Layout { channels, ..Layout::new(items * channels, self.config().patches()) }
+    }
+
+    fn encode(
+        &self,
+        batch: &SeriesBatch<B>,
+        corruption: &Corruption<B>,
+        attention: &AttentionPattern<B>,
+    ) -> Tokens<B> {
+        let causal = self.config().causal || !matches!(attention, AttentionPattern::Model);
+        self.patch_tokens(self.encode_all(batch, corruption.mask.clone(), causal).tokens)
+    }
+}
+
+impl<B: Backend> PredictTokens<B, SeriesBatch<B>> for SeriesModel<B> {
+    /// Scaled patches, `[batch * channels, patches, patch]`.
+    fn targets(&self, batch: &SeriesBatch<B>) -> Vec<TokenTargets<B>> {
+        vec![TokenTargets::Values {
             values: self.frontend.patches(self.scaled(batch).values),
             mask_missing: self.missing_patches(batch),
-        }
+        }]
     }
 
-    /// Without a token head, what comes in goes out.
-    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
+    fn predict(&self, _: usize, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         match &self.token_head {
-            Some(head) => head.forward(values),
-            None => values,
+            Some(head) => head.forward(hidden),
+            None => hidden,
         }
     }
+}
 
-    fn encode_each(&self, batch: &SeriesBatch<B>) -> Vec<Tensor<B, 3>> {
+impl<B: Backend> HiddenStates<B, SeriesBatch<B>> for SeriesModel<B> {
+    fn hidden_states(&self, batch: &SeriesBatch<B>) -> Vec<Tensor<B, 3>> {
         let tokens = self.embed(batch);
         let blocks = self.backbone.forward_each(tokens.clone(), self.config().causal);
         let patches = |values| self.patch_tokens(tokens.clone().with_values(values)).values;
         blocks.into_iter().map(patches).collect()
     }
+}
 
-    /// The forecast loss of the configuration. Models without a forecast head, and batches without
-    /// a future, count nothing.
+impl<B: Backend> EmbedGroups<B, SeriesBatch<B>> for SeriesModel<B> {
+    fn group_size(&self, _: &SeriesBatch<B>) -> usize {
+        1
+    }
+
+    /// The mean over patches and channels.
+    fn embeddings(&self, batch: &SeriesBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
+        vec![self.encode(batch, corruption, &AttentionPattern::Model).mean()]
+    }
+}
+
+impl<B: Backend> Labelled<B, SeriesBatch<B>> for SeriesModel<B> {
+    /// The forecast loss of the configuration; batches without a future count nothing.
     fn supervised(&self, batch: &SeriesBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
-        self.forecast_loss(batch, self.config().units, context.observe)
-            .unwrap_or_else(|| TaskLoss::nothing(&batch.past.device()))
+        self.forecast_loss(batch, self.config().units, context.collect_metrics)
+            .unwrap_or_else(|| TaskLoss::empty(&batch.past.device()))
+    }
+}
+
+impl<B: Backend> PretextTasks<B, SeriesBatch<B>> for SeriesModel<B> {
+    fn tasks(&self) -> Vec<&str> {
+        self.config().labels.iter().map(LabelConfig::task).collect()
     }
 
     fn pretext(
@@ -78,12 +127,16 @@ impl<B: Backend> TokenModel<B> for SeriesModel<B> {
         };
         let Encoded { tokens, scaled, .. } = self.encode_plainly(batch);
         let loss = match (label, ids) {
-            (LabelConfig::Series(classes) | LabelConfig::Group(classes), Some(ids)) => {
-                classify(head, self.represent_tokens(&tokens), ids, *classes, context.observe)
-            }
+            (LabelConfig::Series(classes) | LabelConfig::Group(classes), Some(ids)) => classify(
+                head,
+                self.represent_tokens(&tokens),
+                ids,
+                *classes,
+                context.collect_metrics,
+            ),
             (LabelConfig::MovingAverage(windows), _) => {
                 let target = moving_averages(scaled.values, windows);
-                average(head, self.pooled_of(&tokens), target, context.observe)
+                average(head, self.pooled_of(&tokens), target, context.collect_metrics)
             }
             _ => return None,
         };
@@ -99,7 +152,7 @@ impl<B: Backend> SeriesModel<B> {
         &self,
         batch: &SeriesBatch<B>,
         units: Units,
-        observe: bool,
+        collect_metrics: bool,
     ) -> Option<TaskLoss<B>> {
         let future = batch.future.clone()?;
         let forecast = self.forecast_scaled(batch)?;
@@ -111,7 +164,7 @@ impl<B: Backend> SeriesModel<B> {
         let tokens = Some(forecast.tokens.clone());
         let loss = match self.config().loss.distribution() {
             Some(distribution) => likelihood(distribution, forecast, future, missing),
-            None => self.point_loss(forecast, future, missing, units, observe)?,
+            None => self.point_loss(forecast, future, missing, units, collect_metrics)?,
         };
         Some(TaskLoss { loss, tokens })
     }
@@ -122,7 +175,7 @@ impl<B: Backend> SeriesModel<B> {
         future: Tensor<B, 3>,
         missing: Option<Tensor<B, 3, Bool>>,
         units: Units,
-        observe: bool,
+        collect_metrics: bool,
     ) -> Option<Loss<B>> {
         let ScaledForecast { mut output, loc, scale, .. } = forecast;
         let unscale = |x: Tensor<B, 3>| match units {
@@ -138,7 +191,7 @@ impl<B: Backend> SeriesModel<B> {
         let error = loss.of_error(target.clone() - point);
         let (mut value, count) = masked_mean(error, missing.clone());
         // Guessing says the mean of the past, at every level.
-        let mut guess = observe.then(|| {
+        let mut guess = collect_metrics.then(|| {
             let guess = unscale(target.zeros_like());
             masked_mean(loss.of_error(target.clone() - guess), missing.clone()).0
         });
@@ -151,7 +204,7 @@ impl<B: Backend> SeriesModel<B> {
         }
         let result = Loss::new(value, count);
         Some(match guess {
-            Some(guess) => result.with_sign(Sign::GuessLoss, guess),
+            Some(guess) => result.with_diagnostic(Diagnostic::BaselineLoss, guess),
             None => result,
         })
     }
@@ -181,7 +234,7 @@ fn classify<B: Backend>(
     pooled: Tensor<B, 2>,
     ids: Tensor<B, 1, Int>,
     classes: usize,
-    observe: bool,
+    collect_metrics: bool,
 ) -> Loss<B> {
     let device = pooled.device();
     let logits = head.forward(pooled);
@@ -189,13 +242,13 @@ fn classify<B: Backend>(
     let ids = ids.mask_fill(beyond.clone(), 0);
     let (value, count) = cross_entropy(logits.clone(), ids.clone(), Some(beyond.clone()));
     let loss = Loss::new(value, count);
-    if !observe {
+    if !collect_metrics {
         return loss;
     }
     let chance = 1.0 / classes.max(1) as f32;
-    loss.with_sign(Sign::GuessLoss, Tensor::from_floats([-chance.ln()], &device))
-        .with_sign(Sign::Accuracy, accuracy(logits.detach(), ids, Some(beyond)))
-        .with_sign(Sign::ChanceAccuracy, Tensor::from_floats([chance], &device))
+    loss.with_diagnostic(Diagnostic::BaselineLoss, Tensor::from_floats([-chance.ln()], &device))
+        .with_diagnostic(Diagnostic::Accuracy, accuracy(logits.detach(), ids, Some(beyond)))
+        .with_diagnostic(Diagnostic::ChanceAccuracy, Tensor::from_floats([chance], &device))
 }
 
 /// The means of the last rows in scaled units, `[batch * channels, windows]`, from
@@ -204,12 +257,16 @@ fn average<B: Backend>(
     head: &LabelHead<B>,
     pooled: Tensor<B, 2>,
     target: Tensor<B, 2>,
-    observe: bool,
+    collect_metrics: bool,
 ) -> Loss<B> {
     let predicted = head.forward(pooled);
     let (value, count) = masked_mean((predicted - target.clone()).square(), None);
     let loss = Loss::new(value, count);
-    if observe { loss.with_sign(Sign::GuessLoss, target.square().mean()) } else { loss }
+    if collect_metrics {
+        loss.with_diagnostic(Diagnostic::BaselineLoss, target.square().mean())
+    } else {
+        loss
+    }
 }
 
 /// The negative log likelihood of the future.

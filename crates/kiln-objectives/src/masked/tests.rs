@@ -1,5 +1,5 @@
 use super::*;
-use crate::toy::{Toy, context};
+use crate::toy::{Groups, Toy, context};
 use burn_flex::Flex;
 
 fn layout() -> Layout {
@@ -51,7 +51,7 @@ fn only_hidden_tokens_are_scored() {
     let batch = Tensor::<Flex, 3>::from_floats([[[7.0], [7.0], [2.0]]], &Default::default());
     let tail = Masked { ratio: 0.34, kind: MaskedKind::Tail, ..Masked::default() };
     let mut rng = Seed::new(0).rng();
-    let loss = tail.loss(&Toy, &batch.into(), &mut context(&mut rng));
+    let loss = tail.loss(&Toy, None, &Groups::from(batch), &mut context(&mut rng)).unwrap();
     assert_eq!((loss.value.into_scalar(), loss.count), (4.0, 1));
 }
 
@@ -64,8 +64,11 @@ fn settings_out_of_range_are_named() {
 #[test]
 fn words_are_hidden_as_a_whole_and_what_is_fixed_never() {
     let flags = |text: &str| Some(text.chars().map(|c| c == 'x').collect::<Vec<bool>>());
-    let layout =
-        Layout { fixed: flags("x........x"), starts: flags(".xx.x..xx."), ..Layout::new(1, 10) };
+    let layout = Layout {
+        special_tokens_mask: flags("x........x"),
+        word_starts: flags(".xx.x..xx."),
+        ..Layout::new(1, 10)
+    };
     assert_eq!(layout.units(0, true), [1..2, 2..4, 4..7, 7..8, 8..9]);
     assert_eq!(layout.units(0, false).len(), 8);
     for kind in [MaskedKind::Random, MaskedKind::Ngrams(3)] {
@@ -86,24 +89,39 @@ fn words_are_hidden_as_a_whole_and_what_is_fixed_never() {
 #[test]
 fn the_ratio_moves_and_some_tokens_are_seen_or_exchanged() {
     let decay = Some(RatioDecay { to: 0.1, steps: 10 });
-    let masked = Masked { ratio: 0.3, decay, random: 0.1, kept: 0.1, ..Masked::default() };
+    let masked = Masked {
+        ratio: 0.3,
+        decay,
+        random_replacement: 0.1,
+        keep_unchanged: 0.1,
+        ..Masked::default()
+    };
     masked.validate().unwrap();
     assert!((masked.at(5).ratio - 0.2).abs() < 1e-12 && masked.at(99).ratio == 0.1);
     let upload = |tokens: Vec<bool>| {
         Tensor::<Flex, 2, Bool>::from_data(TensorData::new(tokens, [1, 4000]), &Default::default())
     };
-    let view = masked.view(&vec![true; 4000], upload, &mut Seed::new(3).rng());
+    let corruption = masked.corruption(&vec![true; 4000], upload, &mut Seed::new(3).rng());
     let count = |tokens: Tensor<Flex, 2, Bool>| tokens.int().sum().into_scalar();
-    let (hidden, disguised) = (count(view.hide.unwrap()), count(view.disguise.unwrap().tokens));
-    assert!((hidden - 3200).abs() < 120 && (disguised - 400).abs() < 90, "{hidden} {disguised}");
-    assert!(Masked { random: 0.7, kept: 0.4, ..Masked::default() }.validate().is_err());
+    let (hidden, replaced) =
+        (count(corruption.mask.unwrap()), count(corruption.random_replacement.unwrap().tokens));
+    assert!((hidden - 3200).abs() < 120 && (replaced - 400).abs() < 90, "{hidden} {replaced}");
+    assert!(
+        Masked { random_replacement: 0.7, keep_unchanged: 0.4, ..Masked::default() }
+            .validate()
+            .is_err()
+    );
 }
 
 #[test]
 fn terms_are_hidden_first_and_whole() {
     let terms = vec![vec![2..4, 6..8, 9..10]];
     let fixed = (0..10).map(|at| at == 9).collect();
-    let layout = Layout { terms: Some(terms), fixed: Some(fixed), ..Layout::new(1, 10) };
+    let layout = Layout {
+        lexicon_spans: Some(terms),
+        special_tokens_mask: Some(fixed),
+        ..Layout::new(1, 10)
+    };
     let masked = Masked { ratio: 0.55, lexicon: 0.8, ..Masked::default() };
     for seed in 0..20 {
         let hidden = masked.sample(&layout, &mut Seed::new(seed).rng());
@@ -141,8 +159,8 @@ fn documents_in_a_row_have_their_parts_and_no_run_crosses_a_border() {
     assert!(drawn.iter().all(|hidden| count(&hidden[..6]) + count(&hidden[16..]) == 0));
     assert!(drawn.iter().any(|hidden| count(&hidden[6..16]) == 7));
     // A term that would cross a border is none.
-    let terms = Some(vec![vec![4..8, 9..11]]);
+    let lexicon_spans = Some(vec![vec![4..8, 9..11]]);
     let guided = Masked { ratio: 0.3, lexicon: 1.0, ..Masked::default() };
-    let hidden = guided.sample(&Layout { terms, ..layout }, &mut Seed::new(1).rng());
+    let hidden = guided.sample(&Layout { lexicon_spans, ..layout }, &mut Seed::new(1).rng());
     assert!(hidden[9] && hidden[10] && count(&hidden) == 6);
 }

@@ -5,7 +5,7 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{Tensor, TensorData},
 };
-use kiln_core::{AutodiffBackend, Backend, Loss, Seed, Sign, Size, Source, StepContext};
+use kiln_core::{AutodiffBackend, Backend, Diagnostic, Loss, Seed, Size, Source, StepContext};
 use kiln_train::task::{Measure, Task, TaskError, TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use std::{path::Path, sync::Arc};
@@ -60,11 +60,15 @@ impl<B: AutodiffBackend> Task<B> for Line {
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
-    ) -> Loss<B> {
+    ) -> Result<Loss<B>, TaskError> {
         let count = batch.len();
         let (error, targets) = error(model, batch, device);
         let loss = Loss::new(error, count);
-        if context.observe { loss.with_sign(Sign::GuessLoss, targets.var(0).mean()) } else { loss }
+        Ok(if context.collect_metrics {
+            loss.with_diagnostic(Diagnostic::BaselineLoss, targets.var(0).mean())
+        } else {
+            loss
+        })
     }
 
     fn validate(

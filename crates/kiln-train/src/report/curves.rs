@@ -17,10 +17,10 @@ const fn picture(title: &'static str, names: &'static [&'static str]) -> Picture
 }
 
 const PICTURES: [Picture; 12] = [
-    picture("loss", &["loss", "guess_loss", "contrastive_loss"]),
+    picture("loss", &["loss", "baseline_loss", "contrastive_loss"]),
     picture("learning rate", &["learning_rate"]),
     Picture { title: "gradient norm", names: &["gradient_norm"], log: true },
-    picture("spread of representations", &["spread"]),
+    picture("standard deviation of representations", &["representation_std"]),
     picture("share of dead units", &["dead_units"]),
     picture("accuracy", &["accuracy", "chance_accuracy"]),
     picture("codebook perplexity", &["codebook_perplexity", "collapsed_perplexity"]),
@@ -104,7 +104,7 @@ mod tests {
         let mut stage = StageCurves::default();
         let points = vec![(1.0, 2.0), (2.0, 1.0)];
         for key in
-            ["loss", "guess_loss", "validation.loss", "learning_rate", "validation.mse", "epoch"]
+            ["loss", "baseline_loss", "validation.loss", "learning_rate", "validation.mse", "epoch"]
         {
             stage.curves.insert(key.into(), points.clone());
         }

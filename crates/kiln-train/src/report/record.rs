@@ -155,7 +155,7 @@ mod tests {
     fn lines_become_curves_by_stage() {
         let mut record = Record::default();
         for line in [
-            json!({"kind": "step", "stage": "one", "step": 1, "loss": 3.0, "signs": {"spread": 0.5}}),
+            json!({"kind": "step", "stage": "one", "step": 1, "loss": 3.0, "signs": {"representation_std": 0.5}}),
             json!({"stage": "one", "step": 2, "loss": 2.0}),
             json!({"kind": "validation", "stage": "one", "step": 2, "mse": 2.5}),
             json!({"stage": "two", "step": 1, "loss": 1.0, "note": "text"}),
@@ -176,7 +176,7 @@ mod tests {
     fn warnings_are_told_once() {
         let mut record = Record::default();
         let line = json!({
-            "kind": "warning", "step": 7, "stage": "one", "sign": "spread",
+            "kind": "warning", "step": 7, "stage": "one", "sign": "representation_std",
             "message": "all inputs look alike", "cause": "collapse", "key": "clip",
         });
         record.read_line(&line);

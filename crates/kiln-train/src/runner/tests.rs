@@ -225,12 +225,12 @@ impl Learner for Stopping {
         &mut self,
         step: u64,
         micro: u64,
-        observe: bool,
+        collect_metrics: bool,
     ) -> Result<crate::learner::MicroReport> {
         if step + 1 == self.left {
             self.interrupt.request();
         }
-        self.inner.accumulate(step, micro, observe)
+        self.inner.accumulate(step, micro, collect_metrics)
     }
     fn update(&mut self, rate: f64) -> Result<crate::learner::UpdateReport> {
         self.inner.update(rate)

@@ -46,14 +46,19 @@ fn a_stage_logs_validates_and_keeps_checkpoints() {
     let logged = lines(dir.path(), "step");
     let at: Vec<_> = logged.iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(at, [1, 4, 8, 10]);
-    for key in
-        ["loss", "learning_rate", "gradient_norm", "examples_per_s", "tokens_per_s", "guess_loss"]
-    {
+    for key in [
+        "loss",
+        "learning_rate",
+        "gradient_norm",
+        "examples_per_s",
+        "tokens_per_s",
+        "baseline_loss",
+    ] {
         assert!(logged[2][key].is_number(), "{key} in {}", logged[2]);
     }
     assert_eq!(lines(dir.path(), "validation").len(), 2);
     assert_eq!(end.manifest.best, Some(Best { step: 5, value: 0.5, loss: Some(0.5) }));
-    assert!(end.signs.contains_key("guess_loss"));
+    assert!(end.signs.contains_key("baseline_loss"));
 }
 
 #[test]
@@ -98,12 +103,12 @@ fn an_interrupt_writes_a_checkpoint() {
             &mut self,
             step: u64,
             micro: u64,
-            observe: bool,
+            collect_metrics: bool,
         ) -> Result<crate::learner::MicroReport> {
             if step == 2 {
                 self.0.request();
             }
-            self.1.accumulate(step, micro, observe)
+            self.1.accumulate(step, micro, collect_metrics)
         }
         fn update(&mut self, rate: f64) -> Result<crate::learner::UpdateReport> {
             self.1.update(rate)

@@ -1,15 +1,15 @@
 use super::*;
 
 /// Runs 400 steps, signs read at every tenth; gives what was warned about.
-fn run(trace: impl Fn(u64) -> (Reading<'static>, Vec<(Sign, f64)>)) -> Vec<Warning> {
+fn run(trace: impl Fn(u64) -> (Reading<'static>, Vec<(Diagnostic, f64)>)) -> Vec<Warning> {
     let mut vitals = Vitals::new(1000, 20, "adamw", Memory::default());
     let mut warnings = Vec::new();
     for step in 0..400 {
         let (mut reading, signs) = trace(step);
         let signs: Vec<_> =
-            signs.into_iter().map(|(sign, value)| SignValue { sign, value }).collect();
+            signs.into_iter().map(|(sign, value)| DiagnosticValue { sign, value }).collect();
         reading.step = step;
-        let observed: &[SignValue] = if step % 10 == 0 { &signs } else { &[] };
+        let observed: &[DiagnosticValue] = if step % 10 == 0 { &signs } else { &[] };
         warnings.extend(vitals.observe(Reading { signs: observed, ..reading }));
         // What is saved and read back goes on in the same way.
         let text = serde_json::to_string(vitals.memory()).unwrap();
@@ -19,7 +19,7 @@ fn run(trace: impl Fn(u64) -> (Reading<'static>, Vec<(Sign, f64)>)) -> Vec<Warni
     warnings
 }
 
-fn healthy(step: u64) -> (Reading<'static>, Vec<(Sign, f64)>) {
+fn healthy(step: u64) -> (Reading<'static>, Vec<(Diagnostic, f64)>) {
     let loss = 1.0 / (1.0 + step as f64 / 50.0) + 0.05 * (step as f64).sin();
     let reading = Reading {
         step,
@@ -30,18 +30,18 @@ fn healthy(step: u64) -> (Reading<'static>, Vec<(Sign, f64)>) {
         signs: &[],
     };
     let signs = vec![
-        (Sign::GuessLoss, 1.0),
-        (Sign::Spread, 0.4),
-        (Sign::DeadUnits, 0.1),
-        (Sign::Accuracy, 0.1 + step as f64 / 500.0),
-        (Sign::ChanceAccuracy, 0.1),
-        (Sign::CodebookPerplexity, 100.0),
+        (Diagnostic::BaselineLoss, 1.0),
+        (Diagnostic::RepresentationStd, 0.4),
+        (Diagnostic::DeadUnits, 0.1),
+        (Diagnostic::Accuracy, 0.1 + step as f64 / 500.0),
+        (Diagnostic::ChanceAccuracy, 0.1),
+        (Diagnostic::CodebookPerplexity, 100.0),
     ];
     (reading, signs)
 }
 
 /// The only warning of a healthy trace with one thing changed.
-fn only(change: impl Fn(&mut Reading<'static>, &mut Vec<(Sign, f64)>)) -> Warning {
+fn only(change: impl Fn(&mut Reading<'static>, &mut Vec<(Diagnostic, f64)>)) -> Warning {
     let mut warnings = run(|step| {
         let (mut reading, mut signs) = healthy(step);
         change(&mut reading, &mut signs);
@@ -53,7 +53,7 @@ fn only(change: impl Fn(&mut Reading<'static>, &mut Vec<(Sign, f64)>)) -> Warnin
     warning
 }
 
-fn set(signs: &mut [(Sign, f64)], sign: Sign, to: f64) {
+fn set(signs: &mut [(Diagnostic, f64)], sign: Diagnostic, to: f64) {
     signs.iter_mut().filter(|(s, _)| *s == sign).for_each(|(_, value)| *value = to);
 }
 
@@ -65,15 +65,15 @@ fn a_healthy_run_is_silent() {
 #[test]
 fn each_sign_warns_once_and_names_its_key() {
     let warning = only(|reading, _| reading.loss = 1.0);
-    assert_eq!((warning.sign.as_str(), warning.step), ("guess_loss", 120));
+    assert_eq!((warning.sign.as_str(), warning.step), ("baseline_loss", 120));
     assert_eq!(warning.key, "optimizer.adamw.learning_rate");
-    let warning = only(|_, signs| set(signs, Sign::Spread, 0.001));
-    assert_eq!((warning.sign.as_str(), warning.step), ("spread", 50));
-    let warning = only(|_, signs| set(signs, Sign::DeadUnits, 0.9));
+    let warning = only(|_, signs| set(signs, Diagnostic::RepresentationStd, 0.001));
+    assert_eq!((warning.sign.as_str(), warning.step), ("representation_std", 50));
+    let warning = only(|_, signs| set(signs, Diagnostic::DeadUnits, 0.9));
     assert_eq!((warning.sign.as_str(), warning.key.as_str()), ("dead_units", "schedule.*.warmup"));
-    let warning = only(|_, signs| set(signs, Sign::Accuracy, 0.1));
+    let warning = only(|_, signs| set(signs, Diagnostic::Accuracy, 0.1));
     assert_eq!(warning.sign, "accuracy");
-    let warning = only(|_, signs| set(signs, Sign::CodebookPerplexity, 1.1));
+    let warning = only(|_, signs| set(signs, Diagnostic::CodebookPerplexity, 1.1));
     assert_eq!(warning.sign, "codebook_perplexity");
     let warning = only(|reading, _| reading.gradient_norm = 0.0);
     assert_eq!((warning.sign.as_str(), warning.step), ("gradient_norm", 19));
@@ -104,10 +104,10 @@ fn a_collapse_of_the_codebook_is_explained_within_200_steps() {
         // distractor differs from the target, and the loss is that of the missing diversity.
         let left = (1.0 - step as f64 / 100.0).max(0.0);
         reading.loss = 0.1 + 4.6 * left;
-        set(&mut signs, Sign::CodebookPerplexity, 2.0 + 300.0 * left);
-        set(&mut signs, Sign::Accuracy, 1.0 - left);
-        signs.push((Sign::CollapsedPerplexity, 2.0));
-        signs.push((Sign::ContrastiveLoss, 4.6 * left));
+        set(&mut signs, Diagnostic::CodebookPerplexity, 2.0 + 300.0 * left);
+        set(&mut signs, Diagnostic::Accuracy, 1.0 - left);
+        signs.push((Diagnostic::CollapsedPerplexity, 2.0));
+        signs.push((Diagnostic::ContrastiveLoss, 4.6 * left));
         (reading, signs)
     });
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -118,12 +118,12 @@ fn a_collapse_of_the_codebook_is_explained_within_200_steps() {
     for part in ["perplexity is 2.00", "would give 2", "contrastive loss is 0.0", "distractors"] {
         assert!(text.contains(part), "{text}");
     }
-    assert_eq!(warning.key, "objective.contrastive.diversity_weight");
+    assert_eq!(warning.key, "objective.wav2vec2-contrastive.diversity_weight");
     // The same use of a codebook without groups is sparse, not collapsed.
     assert_eq!(
         run(|step| {
             let (reading, mut signs) = healthy(step);
-            set(&mut signs, Sign::CodebookPerplexity, 2.5);
+            set(&mut signs, Diagnostic::CodebookPerplexity, 2.5);
             (reading, signs)
         }),
         []
@@ -133,12 +133,12 @@ fn a_collapse_of_the_codebook_is_explained_within_200_steps() {
 #[test]
 fn a_short_stage_is_left_alone_and_last_readings_are_kept() {
     let mut vitals = Vitals::new(20, 0, "lion", Memory::default());
-    let signs = [SignValue { sign: Sign::GuessLoss, value: 1.0 }];
+    let signs = [DiagnosticValue { sign: Diagnostic::BaselineLoss, value: 1.0 }];
     for step in 0..20 {
         let (reading, _) = healthy(step);
         assert_eq!(vitals.observe(Reading { loss: 2.0, signs: &signs, ..reading }), []);
     }
-    assert_eq!(vitals.last()["guess_loss"], 1.0);
+    assert_eq!(vitals.last()["baseline_loss"], 1.0);
 }
 
 #[test]

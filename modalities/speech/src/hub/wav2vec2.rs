@@ -13,7 +13,7 @@ use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionalConvConfig, TransformerConfig,
     WaveEncoderConfig, WaveLayerConfig, WaveNormKind, activation_name, activation_named,
 };
-use kiln_objectives::{Contrastive, Spans};
+use kiln_objectives::{Spans, Wav2vec2Contrastive};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -127,12 +127,12 @@ impl Default for Wav2Vec2Config {
 
 impl Wav2Vec2Config {
     /// The settings of the contrastive objective that it keeps; the rest as published.
-    pub fn objective(&self) -> Contrastive {
-        Contrastive {
+    pub fn objective(&self) -> Wav2vec2Contrastive {
+        Wav2vec2Contrastive {
             negatives: self.num_negatives,
             temperature: self.contrastive_logits_temperature,
             diversity_weight: self.diversity_loss_weight,
-            ..Contrastive::default()
+            ..Wav2vec2Contrastive::default()
         }
     }
 

@@ -9,9 +9,9 @@ use crate::{
 };
 use burn::{backend::Autodiff, module::Module as _};
 use burn_flex::Flex;
-use kiln_core::{Seed, Sign};
+use kiln_core::{Diagnostic, Lack, Seed};
 use kiln_objectives::{
-    Contrastive, Masked, MaskedKind, Objective, SelfDistillation, Spans, Supervised,
+    Masked, MaskedKind, Objective, SelfDistillation, Spans, Supervised, Wav2vec2Contrastive,
 };
 use rand::RngExt;
 
@@ -23,6 +23,14 @@ fn waves() -> [Vec<f32>; 2] {
 }
 
 fn run<B: Backend>(config: &SpeechModelConfig, objective: &Objective) -> (SpeechModel<B>, Loss<B>) {
+    let (model, loss) = try_run(config, objective);
+    (model, loss.unwrap())
+}
+
+fn try_run<B: Backend>(
+    config: &SpeechModelConfig,
+    objective: &Objective,
+) -> (SpeechModel<B>, Result<Loss<B>, Lack>) {
     let device = Default::default();
     let waves = waves();
     let (labels, units) = ([1, 2, 2, 3], [1; 40]);
@@ -33,13 +41,13 @@ fn run<B: Backend>(config: &SpeechModelConfig, objective: &Objective) -> (Speech
     let batch = Collator::new(config).unwrap().collate(&clips).unwrap().upload::<B>(&device);
     let model = SpeechModel::<B>::new(config.clone(), &device).unwrap();
     let mut rng = Seed::new(1).rng();
-    let mut context = StepContext { observe: true, step: 3, ..StepContext::new(&mut rng) };
+    let mut context = StepContext { collect_metrics: true, step: 3, ..StepContext::new(&mut rng) };
     let loss = objective.loss(&model, None, &batch, &mut context);
     (model, loss)
 }
 
-fn sign<B: Backend>(loss: &Loss<B>, sign: Sign) -> f32 {
-    let found = loss.signs.iter().find(|(found, _)| *found == sign).unwrap();
+fn diagnostic<B: Backend>(loss: &Loss<B>, kind: Diagnostic) -> f32 {
+    let found = loss.diagnostics.iter().find(|(found, _)| *found == kind).unwrap();
     found.1.clone().into_data().iter::<f32>().next().unwrap()
 }
 
@@ -55,10 +63,10 @@ fn stems() -> [StemConfig; 2] {
 fn every_objective_meets_every_stem() {
     let spectrogram = LogMelConfig { bins: 20, ..LogMelConfig::default() };
     let masked = Masked { kind: MaskedKind::Spans(4), ratio: 0.6, ..Masked::default() };
-    let contrastive = Contrastive {
+    let contrastive = Wav2vec2Contrastive {
         spans: Spans { length: 4, ..Spans::default() },
         negatives: 10,
-        ..Contrastive::default()
+        ..Wav2vec2Contrastive::default()
     };
     for stem in stems() {
         let mut config = Preset::Tiny.config();
@@ -77,7 +85,7 @@ fn every_objective_meets_every_stem() {
             for objective in [
                 Objective::Supervised(Supervised {}),
                 Objective::Masked(masked.clone()),
-                Objective::Contrastive(contrastive.clone()),
+                Objective::Wav2vec2Contrastive(contrastive.clone()),
             ] {
                 let (model, loss) = run::<A>(&config, &objective);
                 assert!(loss.count > 0, "{}", objective.name());
@@ -97,18 +105,19 @@ fn a_fresh_model_guesses_and_its_vital_signs_say_so() {
     let mut config = Preset::Tiny.config();
     config.quantiser = Some(QuantiserConfig { entries: 256, ..QuantiserConfig::default() });
     let spans = Spans { length: 4, ..Spans::default() };
-    let contrastive = Contrastive { negatives: 20, spans, ..Contrastive::default() };
-    let (_, loss) = run::<A>(&config, &Objective::Contrastive(contrastive.clone()));
-    assert!((sign(&loss, Sign::ChanceAccuracy) - 1.0 / 21.0).abs() < 1e-6);
-    assert_eq!(sign(&loss, Sign::CollapsedPerplexity), 2.0);
+    let contrastive =
+        Wav2vec2Contrastive { negatives: 20, spans, ..Wav2vec2Contrastive::default() };
+    let (_, loss) = run::<A>(&config, &Objective::Wav2vec2Contrastive(contrastive.clone()));
+    assert!((diagnostic(&loss, Diagnostic::ChanceAccuracy) - 1.0 / 21.0).abs() < 1e-6);
+    assert_eq!(diagnostic(&loss, Diagnostic::CollapsedPerplexity), 2.0);
     // 45 in the middle of 400 fresh models, 9 in the worst of them.
-    assert!(sign(&loss, Sign::CodebookPerplexity) > 4.0);
-    assert!((0.3..0.7).contains(&sign(&loss, Sign::MaskedShare)));
-    let rest = sign(&loss, Sign::GuessLoss) - 21f32.ln();
+    assert!(diagnostic(&loss, Diagnostic::CodebookPerplexity) > 4.0);
+    assert!((0.3..0.7).contains(&diagnostic(&loss, Diagnostic::MaskedShare)));
+    let rest = diagnostic(&loss, Diagnostic::BaselineLoss) - 21f32.ln();
     let value = loss.value.clone().into_scalar();
-    assert!((value - sign(&loss, Sign::ContrastiveLoss) - rest).abs() < 1e-4);
+    assert!((value - diagnostic(&loss, Diagnostic::ContrastiveLoss) - rest).abs() < 1e-4);
     // Outside training codes are not drawn: the same numbers each time.
-    let objective = Objective::Contrastive(contrastive);
+    let objective = Objective::Wav2vec2Contrastive(contrastive);
     let device = Default::default();
     let model = SpeechModel::<Flex>::new(config.clone(), &device).unwrap();
     let waves = waves();
@@ -116,7 +125,11 @@ fn a_fresh_model_guesses_and_its_vital_signs_say_so() {
     let batch = Collator::new(&config).unwrap().collate(&clips).unwrap().upload(&device);
     let value = || {
         let mut rng = Seed::new(1).rng();
-        objective.loss(&model, None, &batch, &mut StepContext::new(&mut rng)).value.into_scalar()
+        objective
+            .loss(&model, None, &batch, &mut StepContext::new(&mut rng))
+            .unwrap()
+            .value
+            .into_scalar()
     };
     assert_eq!(value(), value());
 }
@@ -133,10 +146,10 @@ fn a_teacher_is_learnt_from() {
     let distillation = SelfDistillation { blocks: 2, ..SelfDistillation::default() };
     let objective = Objective::SelfDistillation(distillation);
     let mut rng = Seed::new(1).rng();
-    let mut context = StepContext { observe: true, ..StepContext::new(&mut rng) };
+    let mut context = StepContext { collect_metrics: true, ..StepContext::new(&mut rng) };
     let teacher = model.clone().no_grad();
     let batch = host.upload::<A>(&device);
-    let loss = objective.loss(&model, Some(&teacher), &batch, &mut context);
+    let loss = objective.loss(&model, Some(&teacher), &batch, &mut context).unwrap();
     let head = model.token_head.as_ref().unwrap().weight.val();
     let gradients = loss.value.backward();
     assert!(loss.count > 0 && head.grad(&gradients).is_some());
@@ -205,8 +218,9 @@ fn depths_and_heads_that_are_not_there() {
     let model = SpeechModel::<Flex>::new(Preset::Tiny.config(), &device).unwrap();
     assert_eq!(model.depth("backbone.layers.1.attention.query.weight"), Some((1, 2)));
     assert_eq!(model.depth("frontend.projection.weight"), None);
-    let (_, loss) = run::<Flex>(&Preset::Tiny.config(), &Objective::Supervised(Supervised {}));
-    assert_eq!(loss.count, 0);
-    let (_, loss) = run::<Flex>(&Preset::Tiny.config(), &Objective::Masked(Masked::default()));
-    assert_eq!(loss.count, 0);
+    for objective in [Objective::Supervised(Supervised {}), Objective::Masked(Masked::default())] {
+        let (_, loss) = try_run::<Flex>(&Preset::Tiny.config(), &objective);
+        let reason = loss.unwrap_err().reason;
+        assert!(reason.starts_with(&format!("`{}` needs", objective.name())), "{reason}");
+    }
 }

@@ -6,12 +6,12 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use burn_flex::Flex;
-use kiln_core::{Backend, Seed, TokenModel, View};
+use kiln_core::{Backend, Corruption, Quantize as _, Seed};
 use kiln_hub::{
     Mode, ModelDir, Weight, Weights,
     testing::{Gradients, Inputs, each_fixture, python_reads, same_weights},
 };
-use kiln_objectives::contrastive::{Candidates, contrastive_loss, diversity};
+use kiln_objectives::wav2vec2_contrastive::{Candidates, contrastive_loss, diversity};
 use kiln_speech::{
     SpeechBatch, SpeechModel, SpeechModelConfig,
     batch::Labels,
@@ -90,8 +90,8 @@ fn pretraining<B: Backend>(
     let hide = TensorData::new(hidden, mask.shape.clone());
     let hide = Tensor::from_data(hide, &Default::default());
     let quantise = |picked: &[usize]| {
-        let view = View::hiding(hide.clone());
-        model.quantise(batch, view, picked, None, &mut Seed::new(0).rng()).unwrap()
+        let corruption = Corruption::masked(hide.clone());
+        model.quantize(batch, &corruption, picked, None, &mut Seed::new(0).rng())
     };
     let all = quantise(&(0..mask.values.len()).collect::<Vec<_>>());
     let picked = candidates.picked(mask.shape[1]);
@@ -115,13 +115,13 @@ fn pretraining<B: Backend>(
 }
 
 /// Distractors are given as rows of `[batch * frames]`, for all frames.
-fn candidates(hidden: &[bool], inputs: &Inputs, frames: usize, negatives: usize) -> Candidates {
+fn candidates(mask: &[bool], inputs: &Inputs, frames: usize, negatives: usize) -> Candidates {
     let given = inputs.get(&["sampled_negative_indices"]).unwrap();
     assert_eq!(given.shape[2], negatives);
-    let rows = hidden.chunks(frames);
-    let hidden: Vec<Vec<usize>> =
+    let rows = mask.chunks(frames);
+    let masked: Vec<Vec<usize>> =
         rows.map(|row| (0..frames).filter(|frame| row[*frame]).collect()).collect();
-    let distractors = hidden.iter().enumerate().map(|(item, own)| {
+    let distractors = masked.iter().enumerate().map(|(item, own)| {
         let of_frame = |frame: &usize| {
             let start = (item * frames + frame) * negatives;
             given.values[start..start + negatives].iter().map(|row| *row as usize)
@@ -132,7 +132,7 @@ fn candidates(hidden: &[bool], inputs: &Inputs, frames: usize, negatives: usize)
         };
         own.iter().flat_map(of_frame).map(place).collect()
     });
-    Candidates { distractors: distractors.collect(), hidden }
+    Candidates { distractors: distractors.collect(), masked }
 }
 
 fn gradients(dir: &Path, failures: &mut Vec<String>) {

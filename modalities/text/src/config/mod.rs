@@ -51,7 +51,7 @@ pub struct TextModelConfig {
     /// A head that says a number of each token: how surely it was replaced, for `replaced`, or what
     /// a text is worth that begins so, for `graded.advantage`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub judge: bool,
+    pub discriminator: bool,
     /// What proposes tokens for `replaced`; the model itself if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorConfig>,
@@ -91,7 +91,7 @@ impl Default for TextModelConfig {
             pooler: None,
             task: None,
             tasks: BTreeMap::new(),
-            judge: false,
+            discriminator: false,
             generator: None,
             bottleneck: None,
             special: SpecialIds::default(),

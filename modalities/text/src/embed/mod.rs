@@ -111,7 +111,7 @@ pub enum EmbedError {
     /// A model that says nothing of a query and a text.
     #[error(
         "the model says no number of a query and a text together; train one that does with \
-         `objective.reranked`, or an encoder-decoder with `objective.supervised` and judged queries"
+         `objective.cross-encoder`, or an encoder-decoder with `objective.supervised` and judged queries"
     )]
     NoRanking,
     /// A prompt that the model does not have.

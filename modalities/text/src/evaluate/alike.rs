@@ -124,16 +124,21 @@ impl<B: Backend> Subject<'_, B> {
         examples: &[Example],
     ) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, examples.len(), "texts");
-        let likely = examples.iter().map(|example| {
-            let mut nats = LossMean::default();
-            nats.add(&self.model.next_token_loss(std::slice::from_ref(example), self.device));
-            progress.advance(1);
+        let mut likely = Vec::with_capacity(examples.len());
+        for example in examples {
             // Where nothing is predicted, nothing is unlikely.
-            -nats.mean().unwrap_or(0.0)
-        });
-        let likely: Vec<f64> = likely.collect();
+            likely.push(-self.nats(example)?.mean().unwrap_or(0.0));
+            progress.advance(1);
+        }
         progress.finish();
         self.order("likelihood", rows, &likely)
+    }
+
+    /// The negative log-likelihood of a text's next tokens, in nats.
+    fn nats(&self, example: &Example) -> Result<LossMean, TaskError> {
+        let mut nats = LossMean::default();
+        nats.add(&self.model.next_token_loss(std::slice::from_ref(example), self.device)?);
+        Ok(nats)
     }
 
     /// How often the better answer is the likelier one, beside the shorter one.
@@ -142,12 +147,9 @@ impl<B: Backend> Subject<'_, B> {
         let (mut right, mut shorter) = (0.0, 0.0);
         for example in examples {
             let Some(other) = example.others.first() else { continue };
-            let [better, worse] = [example, other].map(|one| {
-                let alone = Example { others: Vec::new(), ..one.clone() };
-                let mut nats = LossMean::default();
-                nats.add(&self.model.next_token_loss(&[alone], self.device));
-                nats.sum()
-            });
+            let alone = |one: &Example| Example { others: Vec::new(), ..one.clone() };
+            let (better, worse) =
+                (self.nats(&alone(example))?.sum(), self.nats(&alone(other))?.sum());
             right += f64::from(u8::from(better < worse));
             shorter += f64::from(u8::from(example.ids.len() < other.ids.len()));
             progress.advance(1);

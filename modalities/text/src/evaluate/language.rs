@@ -63,12 +63,12 @@ impl<B: Backend> Subject<'_, B> {
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
         let (mut nats, mut bytes) = (LossMean::default(), 0u64);
         for examples in kept.chunks(BATCH) {
-            nats.add(&self.model.next_token_loss(examples, self.device));
+            nats.add(&self.model.next_token_loss(examples, self.device)?);
             for example in examples {
                 // The first token is never predicted.
                 let predicted = example.ids.iter().enumerate().skip(1);
                 let predicted =
-                    predicted.filter(|(at, _)| example.counted.get(*at) != Some(&false));
+                    predicted.filter(|(at, _)| example.loss_mask.get(*at) != Some(&false));
                 let predicted: Vec<u32> = predicted.map(|(_, id)| *id).collect();
                 bytes += data.tokenizer.decode(&predicted, true)?.len() as u64;
             }
@@ -77,7 +77,7 @@ impl<B: Backend> Subject<'_, B> {
         progress.finish();
         let ngrams = self.counted(data, |example| vec![example.ids])?;
         let guess = |order| {
-            let kept = kept.iter().map(|one| (&one.ids[..], &one.counted[..]));
+            let kept = kept.iter().map(|one| (&one.ids[..], &one.loss_mask[..]));
             ngrams.nats(kept, order)
         };
         let guesses = [("unigram", guess(1)), ("trigram", guess(3))];

@@ -7,7 +7,10 @@ use crate::{
     examples::{Example, TextBatch, collate},
 };
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, LossMean, Rng, StepContext, TokenModel as _};
+use kiln_core::{
+    AttentionPattern, Backend, Encode as _, Language as _, LossMean, PredictTokens as _, Rng,
+    StepContext,
+};
 use kiln_objectives::{Denoising, Masked, Objective};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
@@ -32,7 +35,9 @@ impl<B: Backend> Subject<'_, B> {
         for (number, examples) in kept.chunks(BATCH).enumerate() {
             let batch = self.batch(examples);
             let mut rng = self.drawn("hidden", number);
-            let (view, chosen) = masked.hide(self.model, &batch, &mut StepContext::new(&mut rng));
+            let layout = self.model.layout(&batch);
+            let mut context = StepContext::new(&mut rng);
+            let (corruption, chosen) = masked.corrupt::<B>(&layout, &batch.device(), &mut context);
             let tokens = batch.host.text.tokens;
             for at in (0..chosen.len()).filter(|at| chosen[*at]) {
                 let ids = &examples[at / tokens].ids;
@@ -41,7 +46,7 @@ impl<B: Backend> Subject<'_, B> {
                     *sum += ngrams.nats_at(ids, at % tokens, *order);
                 }
             }
-            let values = self.model.encode(&batch, view).values;
+            let values = self.model.encode(&batch, &corruption, &AttentionPattern::Model).values;
             let [rows, _, width] = values.dims();
             let at: Vec<i64> =
                 (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
@@ -53,11 +58,11 @@ impl<B: Backend> Subject<'_, B> {
             let at = Tensor::<B, 1, Int>::from_data(TensorData::new(at, [asked]), self.device);
             let ids = batch.text.ids.clone().reshape([rows * tokens]).select(0, at.clone());
             let values = values.reshape([rows * tokens, width]).select(0, at);
-            let scores = self.model.decode(values.clone().unsqueeze_dim(0));
-            let told = scores.argmax(2).reshape([asked]).equal(ids.clone()).int().sum();
-            right += told.into_data().iter::<f64>().sum::<f64>();
-            let losses = self.model.losses(values, ids);
-            nats += losses.map_or(f64::NAN, |all| all.sum().into_data().iter::<f64>().sum());
+            let logits = self.model.predict(0, values.clone().unsqueeze_dim(0));
+            let found = logits.argmax(2).reshape([asked]).equal(ids.clone()).int().sum();
+            right += found.into_data().iter::<f64>().sum::<f64>();
+            let losses = self.model.token_nll(0, values, ids);
+            nats += losses.sum().into_data().iter::<f64>().sum::<f64>();
             count += asked;
         }
         progress.finish();
@@ -93,11 +98,11 @@ impl<B: Backend> Subject<'_, B> {
         // What is written, after the token that the decoder begins with.
         let start = special.start();
         let written = |batch: &TextBatch<B>, rng: &mut Rng| {
-            let sequences = self.model.sequences(batch).unwrap_or_default();
+            let sequences = self.model.token_ids(batch);
             let layout = self.model.layout(batch);
-            let rewrites = denoising.rewrites(&sequences, &layout, &self.model.sentinels(), rng);
+            let pairs = denoising.pairs(&sequences, &layout, &self.model.sentinels(), rng);
             let whole = |write: Vec<u32>| [&[start][..], &write, special.eos.as_slice()].concat();
-            rewrites.into_iter().map(|one| whole(one.write)).collect::<Vec<_>>()
+            pairs.into_iter().map(|one| whole(one.target)).collect::<Vec<_>>()
         };
         let mut number = 0;
         let ngrams = self.counted(data, |example| {
@@ -110,7 +115,7 @@ impl<B: Backend> Subject<'_, B> {
             let batch = self.batch(examples);
             let mut rng = self.drawn("spans", number);
             let mut context = StepContext::new(&mut rng);
-            nats.add(&objective.loss(self.model, None, &batch, &mut context));
+            nats.add(&objective.loss(self.model, None, &batch, &mut context)?);
             all.extend(written(&batch, &mut self.drawn("spans", number)));
             progress.advance(examples.len());
         }

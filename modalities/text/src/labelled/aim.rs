@@ -69,7 +69,7 @@ impl Aim {
                     Ok(Self::Write)
                 } else {
                     learns(
-                        "texts without labels are for encoder-decoders, `paired`, or, where a \
+                        "texts without labels are for encoder-decoders, `info-nce`, or, where a \
                             decoder is to answer, `autoregressive`",
                     )
                 }
@@ -106,29 +106,29 @@ impl Aim {
                 learns("it wants texts with labels, tags, questions, or pairs to translate")
             }
             (
-                Objective::Autoregressive(_) | Objective::Rewarded(_),
+                Objective::Autoregressive(_) | Objective::Grpo(_),
                 Row::Conversation(_) | Row::Pair(_),
             ) => Ok(Self::Answer),
-            (Objective::Paired(_), Row::Pair(_) | Row::Triplet(_) | Row::Queries(_)) => {
+            (Objective::InfoNce(_), Row::Pair(_) | Row::Triplet(_) | Row::Queries(_)) => {
                 Ok(Self::Alike)
             }
-            (Objective::Reranked(_), Row::Triplet(_) | Row::Queries(_)) => {
+            (Objective::CrossEncoder(_), Row::Triplet(_) | Row::Queries(_)) => {
                 Ok(Self::Head(TaskKind::Numbers(1), Labels::default()))
             }
-            (Objective::Ranked(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Alike),
-            (Objective::Ranked(_), Row::Labelled(row)) if row.second.is_some() => Ok(Self::Alike),
-            (Objective::Graded(_), row) if row.grade().is_some() => Ok(Self::Graded),
-            (Objective::Graded(_), _) => learns("it wants texts, each with a number"),
-            (Objective::Preference(_), Row::Preference(_)) => Ok(Self::Prefer),
-            (Objective::Autoregressive(_) | Objective::Rewarded(_), _) => {
+            (Objective::Cosent(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Alike),
+            (Objective::Cosent(_), Row::Labelled(row)) if row.second.is_some() => Ok(Self::Alike),
+            (Objective::RewardWeighted(_), row) if row.grade().is_some() => Ok(Self::Graded),
+            (Objective::RewardWeighted(_), _) => learns("it wants texts, each with a number"),
+            (Objective::Dpo(_), Row::Preference(_)) => Ok(Self::Prefer),
+            (Objective::Autoregressive(_) | Objective::Grpo(_), _) => {
                 learns("it wants conversations or pairs")
             }
-            (Objective::Paired(_), _) => learns("it wants pairs or triplets"),
-            (Objective::Ranked(_), _) => learns("it wants pairs with grades"),
-            (Objective::Reranked(_), _) => {
+            (Objective::InfoNce(_), _) => learns("it wants pairs or triplets"),
+            (Objective::Cosent(_), _) => learns("it wants pairs with grades"),
+            (Objective::CrossEncoder(_), _) => {
                 learns("it wants queries, each with a text that answers it and others: triplets")
             }
-            (Objective::Preference(_), _) => learns("it wants preferences"),
+            (Objective::Dpo(_), _) => learns("it wants preferences"),
             _ => learns("it wants plain text, `data.sources`"),
         }
     }

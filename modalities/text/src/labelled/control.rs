@@ -69,12 +69,12 @@ impl Encoder {
         let mut example = Self { length: room, ..self.clone() }.text(&row.text, None)?;
         let end = self.tokenizer.end().filter(|end| example.ids.last() != Some(end));
         example.ids.extend(end.filter(|_| example.ids.len() < room));
-        example.fixed.clear();
+        example.special_tokens_mask.clear();
         if !said.is_empty() {
             let begins = self.tokenizer.begin().is_some_and(|id| example.ids.first() == Some(&id));
             let at = usize::from(begins);
-            example.counted = vec![true; example.ids.len()];
-            example.counted.splice(at..at, said.iter().map(|_| false));
+            example.loss_mask = vec![true; example.ids.len()];
+            example.loss_mask.splice(at..at, said.iter().map(|_| false));
             example.ids.splice(at..at, said);
         }
         Ok(Example { label: graded(&row.label), ..example })
@@ -107,19 +107,19 @@ mod tests {
         let words = tokenizer(pieces(), additional.clone());
         let encoder = Encoder::new(words.clone(), 32);
         let plain = encoder.graded(&row(1.0), None).unwrap();
-        assert!(plain.counted.is_empty());
+        assert!(plain.loss_mask.is_empty());
         let id = |text| words.inner().token_to_id(text).unwrap();
         for (value, token) in [(1.0, "<|good|>"), (0.5, "<|good|>"), (0.0, "<|bad|>")] {
             let told = encoder.graded(&row(value), Some(&control)).unwrap();
             // Behind [CLS].
             assert_eq!(told.ids[..2], [plain.ids[0], id(token)]);
             assert_eq!(told.ids[2..], plain.ids[1..]);
-            assert_eq!(told.counted.iter().position(|counted| !counted), Some(1));
-            assert_eq!(told.counted.iter().filter(|counted| !**counted).count(), 1);
+            assert_eq!(told.loss_mask.iter().position(|counted| !counted), Some(1));
+            assert_eq!(told.loss_mask.iter().filter(|counted| !**counted).count(), 1);
             let good = encoder.graded(&row(value), Some(&control.all_good())).unwrap();
             assert_eq!(good.ids[1], id("<|good|>"));
             let short = Encoder::new(words.clone(), 4).graded(&row(value), Some(&control)).unwrap();
-            assert_eq!((short.ids.len(), short.counted.len()), (4, 4));
+            assert_eq!((short.ids.len(), short.loss_mask.len()), (4, 4));
         }
         // Nothing begins a text of bytes.
         let bytes = tokenizer(Model::Bytes {}, additional);

@@ -112,7 +112,7 @@ impl Encoder {
         let task = self.task.clone();
         if chosen.is_empty() {
             let ids = vec![self.nothing()];
-            return Example { ids, fixed: vec![true], task, ..Example::default() };
+            return Example { ids, special_tokens_mask: vec![true], task, ..Example::default() };
         }
         let encoding = tokens.encoding();
         let of = |values: &[u32]| chosen.iter().map(|token| values[*token]).collect::<Vec<u32>>();
@@ -120,7 +120,7 @@ impl Encoder {
         let types = of(encoding.get_type_ids());
         Example {
             ids: of(encoding.get_ids()),
-            fixed: special.iter().map(|on| *on == 1).collect(),
+            special_tokens_mask: special.iter().map(|on| *on == 1).collect(),
             types: if types.iter().any(|id| *id > 0) { types } else { Vec::new() },
             task,
             ..Example::default()
@@ -251,16 +251,16 @@ impl Encoder {
         for (text, own) in pieces {
             let ids = self.tokenizer.encode(&text, false)?;
             example.ids.extend(ids.get_ids());
-            example.counted.resize(example.ids.len(), own);
+            example.loss_mask.resize(example.ids.len(), own);
         }
         if ends
             && let Some(end) = self.tokenizer.end().filter(|end| example.ids.last() != Some(end))
         {
             example.ids.push(end);
-            example.counted.push(true);
+            example.loss_mask.push(true);
         }
         example.ids.truncate(self.length);
-        example.counted.truncate(self.length);
+        example.loss_mask.truncate(self.length);
         Ok(example)
     }
 
@@ -417,7 +417,7 @@ pub(super) mod tests {
     fn a_blank_text_has_a_token() {
         for second in [None, Some("")] {
             let example = bytes(false, 8).text("", second).unwrap();
-            assert_eq!((example.ids.len(), &example.fixed[..]), (1, &[true][..]));
+            assert_eq!((example.ids.len(), &example.special_tokens_mask[..]), (1, &[true][..]));
             assert!(encoder(8).text(" \n ", second).unwrap().ids.len() >= 2);
         }
         let (example, firsts) = bytes(false, 8).words::<&str>(&[]).unwrap();

@@ -148,7 +148,12 @@ mod tests {
         assert_eq!(joined(&words).0, "Anna keeps北京boat");
         let (example, firsts) = encoder(64).words(&words).unwrap();
         let found: Vec<usize> = firsts.iter().map(|first| first.unwrap()).collect();
-        assert!(found.is_sorted() && found[0] == 1 && example.fixed[0] && !example.fixed[1]);
+        assert!(
+            found.is_sorted()
+                && found[0] == 1
+                && example.special_tokens_mask[0]
+                && !example.special_tokens_mask[1]
+        );
         let (example, firsts) = encoder(4).words(&words).unwrap();
         assert_eq!(example.ids.len(), 4);
         assert!(firsts[0].is_some() && firsts[4].is_none());
@@ -173,7 +178,7 @@ mod tests {
                 assert!(found.is_sorted() && found.iter().all(|first| *first < 12));
                 // No token stands before the first of the first word, but special ones.
                 let first = piece.firsts[0].unwrap();
-                assert_eq!(first, usize::from(piece.example.fixed[0]));
+                assert_eq!(first, usize::from(piece.example.special_tokens_mask[0]));
             }
             assert_eq!(next, words.len());
             assert_eq!(pieces[0].example.ids[1], whole.0.ids[1]);

@@ -22,8 +22,8 @@ fn batch<B: Backend>() -> SeriesBatch<B> {
     }
 }
 
-fn with_rng<T>(observe: bool, run: impl FnOnce(&mut StepContext<'_>) -> T) -> T {
-    run(&mut StepContext { observe, ..StepContext::new(&mut Seed::new(1).rng()) })
+fn with_rng<T>(collect_metrics: bool, run: impl FnOnce(&mut StepContext<'_>) -> T) -> T {
+    run(&mut StepContext { collect_metrics, ..StepContext::new(&mut Seed::new(1).rng()) })
 }
 
 #[test]
@@ -101,9 +101,11 @@ fn token_heads_forecast_too() {
         assert_eq!(model.predict(&batch).unwrap().point.dims(), [2, 11, 3]);
         let layout = model.layout(&batch);
         assert_eq!(layout, Layout { channels: 3, ..Layout::new(6, 4) });
-        let Targets::Values { values, .. } = model.targets(&batch) else { panic!("values") };
-        let encoded = model.encode(&batch, View { causal, ..View::default() });
-        assert_eq!(model.decode(encoded.values).dims(), values.dims());
+        let TokenTargets::Values { values, .. } = model.targets(&batch).remove(0) else {
+            panic!("values")
+        };
+        let encoded = model.patch_tokens(model.encode_all(&batch, None, causal).tokens);
+        assert_eq!(PredictTokens::predict(&model, 0, encoded.values).dims(), values.dims());
     }
 }
 
@@ -127,10 +129,12 @@ fn tokens_of_all_channels() {
         let model = SeriesModel::<Flex>::new(config, &Default::default()).unwrap();
         let batch = batch();
         assert_eq!(model.layout(&batch), Layout { channels: 1, ..Layout::new(2, 4) });
-        let Targets::Values { values, .. } = model.targets(&batch) else { panic!("values") };
+        let TokenTargets::Values { values, .. } = model.targets(&batch).remove(0) else {
+            panic!("values")
+        };
         assert_eq!(values.dims(), [2, 4, 3 * patch]);
-        let encoded = model.encode(&batch, View { causal, ..View::default() });
-        assert_eq!(model.decode(encoded.values).dims(), values.dims());
+        let encoded = model.patch_tokens(model.encode_all(&batch, None, causal).tokens);
+        assert_eq!(PredictTokens::predict(&model, 0, encoded.values).dims(), values.dims());
         let found = model.predict(&batch).unwrap();
         assert_eq!(found.point.dims(), [2, 11, 3]);
         assert_eq!(found.quantiles.is_some(), forecast);
@@ -181,8 +185,13 @@ fn a_step_passes_batch_norm_once() {
         let model = SeriesModel::<A>::new(config.clone(), &device).unwrap();
         let teacher = model.clone();
         let batch = batch();
-        let loss = with_rng(true, |step| objective.loss(&model, Some(&teacher), &batch, step));
-        assert!(loss.signs.iter().any(|(sign, _)| *sign == Sign::Spread), "{}", objective.name());
+        let loss =
+            with_rng(true, |step| objective.loss(&model, Some(&teacher), &batch, step)).unwrap();
+        assert!(
+            loss.diagnostics.iter().any(|(sign, _)| *sign == Diagnostic::RepresentationStd),
+            "{}",
+            objective.name()
+        );
         let weights = kiln_hub::collect::<A, _>(&model).unwrap().tensors;
         let batches: Vec<_> =
             weights.iter().filter(|(name, _)| name.ends_with("batches")).collect();

@@ -12,7 +12,7 @@ use burn::{
 };
 use burn_flex::Flex;
 use inputs::batch;
-use kiln_core::{Backend, View};
+use kiln_core::Backend;
 use kiln_hub::{
     Weight, Weights,
     testing::{Gradients, Inputs, compare, each_fixture, tensor, values},
@@ -76,7 +76,7 @@ fn run<B: Backend>(
         pretraining(model, inputs, &batch, &mut found);
         return found;
     }
-    let encoded = model.encode_all(&batch, View::default());
+    let encoded = model.encode_all(&batch, None, false);
     let decoded = model.decode_tokens(&encoded);
     found.insert("last_hidden_state".into(), by_channel(encoded.tokens.values.clone()));
     found.insert("backbone_hidden_state".into(), by_channel(encoded.tokens.values));
@@ -112,7 +112,7 @@ fn pretraining<B: Backend>(
     let mask: Tensor<B, 3> = tensor(&inputs.get(&["mask"]).expect("pretraining needs the mask"));
     let mask = mask.reshape([items * channels, model.config().patches()]);
     let hide: Tensor<B, 2, Bool> = mask.clone().greater_elem(0.5);
-    let encoded = model.encode_all(batch, View::hiding(hide));
+    let encoded = model.encode_all(batch, Some(hide), false);
     let [_, all, width] = encoded.tokens.dims();
     let hidden = encoded.tokens.values.clone();
     let count = hidden.shape().num_elements();

@@ -1,8 +1,8 @@
-//! Vital signs that objectives share.
+//! Vital diagnostics that objectives share.
 
 use burn::tensor::{Bool, ElementConversion, Int, Tensor};
 use kiln_core::Backend;
-use kiln_core::{Loss, Sign, Tokens};
+use kiln_core::{Diagnostic, Loss, Tokens};
 use std::collections::BTreeMap;
 
 /// Adds what the tokens tell: spread of the representations and dead units.
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Tokens that are no padding are pooled to `[batch, width]`. The spread is the standard deviation over the batch,
 /// divided by the root mean square; a unit whose deviation is below a hundredth of the median
 /// root mean square counts as dead. A batch of one has no spread to speak of.
-pub fn with_token_signs<B: Backend>(loss: Loss<B>, tokens: &Tokens<B>) -> Loss<B> {
+pub fn with_token_diagnostics<B: Backend>(loss: Loss<B>, tokens: &Tokens<B>) -> Loss<B> {
     let [batch, _, width] = tokens.dims();
     if batch < 2 {
         return loss;
@@ -24,7 +24,8 @@ pub fn with_token_signs<B: Backend>(loss: Loss<B>, tokens: &Tokens<B>) -> Loss<B
         .lower(size.clone().mul_scalar(0.01).reshape([1, 1]).expand([1, width]))
         .float()
         .mean();
-    loss.with_sign(Sign::Spread, deviation.mean() / size).with_sign(Sign::DeadUnits, dead)
+    loss.with_diagnostic(Diagnostic::RepresentationStd, deviation.mean() / size)
+        .with_diagnostic(Diagnostic::DeadUnits, dead)
 }
 
 /// The mean of the values counted, everywhere: what a guess without looking would say.
@@ -46,7 +47,7 @@ pub fn mean_of<B: Backend, const D: usize>(
 ///
 /// # Shapes
 /// - ids, ignore: `[rows]`
-pub fn guess_of_ids<B: Backend>(
+pub fn baseline_of_ids<B: Backend>(
     ids: Tensor<B, 1, Int>,
     ignore: Option<Tensor<B, 1, Bool>>,
 ) -> Tensor<B, 1> {
@@ -89,9 +90,10 @@ mod tests {
     fn equal_inputs_have_no_spread() {
         let device = Default::default();
         let tokens = Tokens::new(Tensor::<B, 3>::ones([4, 2, 3], &device));
-        let loss = with_token_signs(Loss::new(Tensor::zeros([1], &device), 1), &tokens);
-        let read: Vec<_> = loss.signs.into_iter().map(|(s, v)| (s, v.into_scalar())).collect();
-        assert_eq!(read, [(Sign::Spread, 0.0), (Sign::DeadUnits, 1.0)]);
+        let loss = with_token_diagnostics(Loss::new(Tensor::zeros([1], &device), 1), &tokens);
+        let read: Vec<_> =
+            loss.diagnostics.into_iter().map(|(s, v)| (s, v.into_scalar())).collect();
+        assert_eq!(read, [(Diagnostic::RepresentationStd, 0.0), (Diagnostic::DeadUnits, 1.0)]);
     }
 
     #[test]
@@ -103,8 +105,8 @@ mod tests {
         );
         let pad = Tensor::<B, 2, Bool>::from_bool([[false, false], [false, true]].into(), &device);
         let tokens = Tokens { mask_pad: Some(pad), ..Tokens::new(values) };
-        let loss = with_token_signs(Loss::new(Tensor::zeros([1], &device), 1), &tokens);
-        assert_eq!(loss.signs[0].1.clone().into_scalar(), 0.0);
+        let loss = with_token_diagnostics(Loss::new(Tensor::zeros([1], &device), 1), &tokens);
+        assert_eq!(loss.diagnostics[0].1.clone().into_scalar(), 0.0);
     }
 
     #[test]
@@ -117,10 +119,10 @@ mod tests {
         let ids = Tensor::<B, 1, Int>::from_ints([5, 5, 9, 9], &device);
         // Both were seen twice: the chance that one would not be seen is a sixteenth.
         let expected = 2f32.ln() / (1.0 - 0.5f32.powi(4));
-        assert!((guess_of_ids(ids, None).into_scalar() - expected).abs() < 1e-6);
+        assert!((baseline_of_ids(ids, None).into_scalar() - expected).abs() < 1e-6);
         let none = Tensor::<B, 1, Bool>::from_bool([true; 3].into(), &device);
         let ids = Tensor::<B, 1, Int>::from_ints([1, 2, 3], &device);
-        assert_eq!(guess_of_ids(ids, Some(none)).into_scalar(), 0.0);
+        assert_eq!(baseline_of_ids(ids, Some(none)).into_scalar(), 0.0);
     }
 
     /// 450 draws of 1000 ids cannot have more than ln 450 of entropy themselves.

@@ -1,16 +1,20 @@
-//! Some tokens are predicted one after the other in an order drawn at random, from all tokens that
-//! are not predicted, those predicted before, and the places of all: masked and permuted
-//! pre-training, <https://arxiv.org/abs/2004.09297>.
+//! Masked and permuted language modelling (MPNet, <https://arxiv.org/abs/2004.09297>): some tokens are
+//! predicted one after the other in an order drawn at random, from all tokens that are not predicted,
+//! those predicted before, and the positions of all.
 //!
 //! A sequence of `n` tokens of which `k` are predicted becomes `n + 2k` places: the tokens that are
-//! not predicted; a hidden token at each predicted place; the predicted tokens; and a hidden token
-//! again at each, which asks for it. What asks for the `i`-th sees the tokens not predicted, the
-//! predicted ones before it, and hidden ones in the place of those after, so that it knows as many
-//! places as there are, as the paper's two streams do.
+//! not predicted; a mask at each predicted position; the predicted tokens; and a mask again at each,
+//! the query that predicts it. The query of the `i`-th attends to the tokens not predicted, the
+//! predicted ones before it, and masks in the place of those after, so that it knows all positions, as
+//! the paper's two streams do.
 
-use crate::{ObjectiveError, score::score_ids};
+use crate::{
+    ObjectiveError, ObjectiveSpec,
+    score::{TokenHead, score_ids},
+    spec::{DynModel, check_ratio},
+};
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Arrangement, Backend, Layout, Loss, Rng, StepContext, Targets, TokenModel};
+use kiln_core::{Backend, Lack, Layout, Loss, Need, PermutedSequence, Rng, StepContext};
 use rand::seq::SliceRandom as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,54 +22,59 @@ use serde::{Deserialize, Serialize};
 /// Settings of masked and permuted prediction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Permuted {
+pub struct PermutedLm {
     /// The share of tokens that are predicted, above 0 and below 1.
     pub ratio: f64,
     /// Whether words of several tokens are predicted as a whole, where the data knows words.
     pub whole_words: bool,
 }
 
-impl Default for Permuted {
+impl Default for PermutedLm {
     fn default() -> Self {
         Self { ratio: 0.15, whole_words: false }
     }
 }
 
-impl Permuted {
-    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
-        if self.ratio > 0.0 && self.ratio < 1.0 {
-            return Ok(());
-        }
-        let problem = format!("is {}; expected above 0 and below 1", self.ratio);
-        Err(ObjectiveError { key: "permuted.ratio", problem })
+impl ObjectiveSpec for PermutedLm {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        check_ratio("permuted-lm.ratio", self.ratio)
     }
 
-    /// The mean loss of the tokens that are predicted; a model that cannot arrange tokens counts
-    /// nothing.
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+    fn needs(&self) -> Vec<Need> {
+        use Need::{Bidirectional, MaskTokens, Permutation, TokenIds, TokenTargets};
+        vec![TokenTargets, TokenIds, MaskTokens, Bidirectional, Permutation]
+    }
+
+    /// The mean loss of the tokens that are predicted.
+    fn loss<B: Backend, T>(
         &self,
-        model: &M,
-        batch: &M::Batch,
+        model: &DynModel<'_, B, T>,
+        _teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
         context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let layout = model.layout(batch);
-        let device = model.device(batch);
-        let (arrangement, asked) = self.arrange(&layout, context.rng);
-        let nothing = || Loss::nothing(&device);
-        let Targets::Ids { ids, .. } = model.targets(batch) else { return nothing() };
-        let Some(values) = model.arranged(batch, &arrangement) else { return nothing() };
-        let ids = arranged_ids(&arrangement, ids);
-        score_ids(model, values, ids, &asked, context.observe)
+    ) -> Result<Loss<B>, Lack> {
+        let capabilities = model.capabilities();
+        let (heads, encoder) = (capabilities.predict_tokens()?, capabilities.encode_permuted()?);
+        let layout = capabilities.encode()?.layout(batch);
+        let Some((head, ids)) = TokenHead::of_ids(heads, batch) else {
+            return Ok(Loss::empty(&model.device(batch)));
+        };
+        let (sequence, queries) = self.permute(&layout, context.rng);
+        let hidden = encoder.encode_permuted(batch, &sequence);
+        let ids = permuted_ids(&sequence, ids);
+        Ok(score_ids(head, hidden, ids, &queries, context.collect_metrics))
     }
+}
 
-    /// Where tokens stand, and which places ask for one, `[batch, places]` in row-major order.
-    fn arrange(&self, layout: &Layout, rng: &mut Rng) -> (Arrangement, Vec<bool>) {
+impl PermutedLm {
+    /// The permuted sequence, and which places are queries, `[batch, places]` in row-major order.
+    fn permute(&self, layout: &Layout, rng: &mut Rng) -> (PermutedSequence, Vec<bool>) {
         let drawn: Vec<(Vec<usize>, Vec<usize>)> =
             (0..layout.batch).map(|sequence| self.draw(layout, sequence, rng)).collect();
         let size = |(kept, predicted): &(Vec<usize>, Vec<usize>)| kept.len() + 3 * predicted.len();
         let longest = drawn.iter().map(size).max().unwrap_or(0);
-        let mut arrangement = Arrangement::default();
-        let mut asked = Vec::with_capacity(layout.batch * longest);
+        let mut sequence = PermutedSequence::default();
+        let mut queries = Vec::with_capacity(layout.batch * longest);
         for (kept, predicted) in &drawn {
             let (n, k) = (kept.len(), predicted.len());
             let hidden = predicted.iter().map(|at| (*at, true));
@@ -74,13 +83,13 @@ impl Permuted {
             places.extend(predicted.iter().map(|at| (*at, false)));
             places.extend(hidden);
             places.resize(longest, (0, true));
-            asked.extend((0..longest).map(|at| (n + 2 * k..n + 3 * k).contains(&at)));
+            queries.extend((0..longest).map(|at| (n + 2 * k..n + 3 * k).contains(&at)));
             for from in 0..longest {
-                arrangement.sees.extend((0..longest).map(|to| sees(from, to, n, k)));
+                sequence.attends.extend((0..longest).map(|to| attends(from, to, n, k)));
             }
-            arrangement.places.push(places);
+            sequence.places.push(places);
         }
-        (arrangement, asked)
+        (sequence, queries)
     }
 
     /// The tokens of a sequence that are not predicted, in their order, and those that are, in one
@@ -97,27 +106,27 @@ impl Permuted {
     }
 }
 
-/// The ids of an arrangement's places, `[batch, places]`, of a batch's, `[batch, tokens]`.
-pub(crate) fn arranged_ids<B: Backend>(
-    arrangement: &Arrangement,
+/// The ids of permuted places, `[batch, places]`, of a batch's ids, `[batch, tokens]`.
+pub(crate) fn permuted_ids<B: Backend>(
+    sequence: &PermutedSequence,
     ids: Tensor<B, 2, Int>,
 ) -> Tensor<B, 2, Int> {
     let [rows, tokens] = ids.dims();
-    let places = arrangement.places.first().map_or(0, Vec::len);
+    let places = sequence.places.first().map_or(0, Vec::len);
     let row = |(row, places): (usize, &Vec<(usize, bool)>)| {
         places.iter().map(|(at, _)| (row * tokens + at) as i64).collect::<Vec<_>>()
     };
-    let from: Vec<i64> = arrangement.places.iter().enumerate().flat_map(row).collect();
+    let from: Vec<i64> = sequence.places.iter().enumerate().flat_map(row).collect();
     let from = Tensor::from_data(TensorData::new(from, [rows * places]), &ids.device());
     ids.reshape([rows * tokens]).select(0, from).reshape([rows, places])
 }
 
-/// Whether a place sees another, of `n` that are kept and `k` that are predicted. What fills a row
-/// up sees itself.
-fn sees(from: usize, to: usize, n: usize, k: usize) -> bool {
+/// Whether a place attends to another, of `n` tokens that are kept and `k` that are predicted. Padding
+/// attends to itself.
+fn attends(from: usize, to: usize, n: usize, k: usize) -> bool {
     let (hidden, content, asking) = (n..n + k, n + k..n + 2 * k, n + 2 * k..n + 3 * k);
     if to >= asking.start || from >= asking.end {
-        // What asks is seen by itself alone.
+        // A query is attended to by itself alone.
         return from == to;
     }
     let own = if content.contains(&from) {
@@ -128,7 +137,7 @@ fn sees(from: usize, to: usize, n: usize, k: usize) -> bool {
         None
     };
     match own {
-        // Kept and hidden tokens see each other.
+        // Kept and masked tokens attend to each other.
         None => !content.contains(&to),
         Some(before) if hidden.contains(&to) => to - hidden.start >= before,
         Some(before) if content.contains(&to) => to - content.start < before,
@@ -142,18 +151,19 @@ mod tests {
     use kiln_core::Seed;
 
     #[test]
-    fn nobody_sees_what_it_is_asked_for() {
+    fn no_query_attends_to_what_it_predicts() {
         let layout = Layout { lengths: Some(vec![10, 6]), ..Layout::new(2, 10) };
-        let permuted = Permuted { ratio: 0.3, ..Permuted::default() };
-        let (arrangement, asked) = permuted.arrange(&layout, &mut Seed::new(1).rng());
-        let longest = arrangement.places[0].len();
+        let permuted = PermutedLm { ratio: 0.3, ..PermutedLm::default() };
+        let (sequence, queries) = permuted.permute(&layout, &mut Seed::new(1).rng());
+        let longest = sequence.places[0].len();
         assert_eq!(longest, 16);
-        for (row, places) in arrangement.places.iter().enumerate() {
-            let asking: Vec<usize> = (0..longest).filter(|at| asked[row * longest + at]).collect();
+        for (row, places) in sequence.places.iter().enumerate() {
+            let asking: Vec<usize> =
+                (0..longest).filter(|at| queries[row * longest + at]).collect();
             assert_eq!(asking.len(), [3, 2][row]);
             for (order, from) in asking.iter().enumerate() {
                 let seen: Vec<usize> = (0..longest)
-                    .filter(|to| arrangement.sees[(row * longest + from) * longest + to])
+                    .filter(|to| sequence.attends[(row * longest + from) * longest + to])
                     .collect();
                 let content = |at: &usize| !places[*at].1;
                 let wanted = places[*from].0;
@@ -168,6 +178,6 @@ mod tests {
                 assert_eq!(contents, layout.length(row) - asking.len() + order);
             }
         }
-        assert!(Permuted { ratio: 0.0, ..permuted }.validate().is_err());
+        assert!(PermutedLm { ratio: 0.0, ..permuted }.validate().is_err());
     }
 }

@@ -1,29 +1,31 @@
-//! Hidden tokens are told from distractors, both as a quantiser codes them: wav2vec 2.0,
-//! <https://arxiv.org/abs/2006.11477>.
+//! Contrastive prediction of quantized features: wav2vec 2.0, <https://arxiv.org/abs/2006.11477>.
 //!
-//! The loss of a hidden token is `-ln(exp(s₀ / κ) / Σₖ exp(sₖ / κ))` over the cosines `s` of what is
+//! The loss of a masked token is `-ln(exp(s₀ / κ) / Σₖ exp(sₖ / κ))` over the cosines `s` of what is
 //! predicted with its own code and with the codes of K distractors: tokens drawn from the others
-//! hidden in the same sequence. Distractors with the very code of the token are left out, as in
+//! masked in the same sequence. Distractors with the very code of the token are left out, as in
 //! fairseq and transformers. Added are a share of what the codebooks lack in diversity, and of the
 //! frontend's power.
 
 use crate::{
-    ObjectiveError, Spans,
-    losses::{accuracy, cross_entropy},
-    paired::unit,
-    signs::with_token_signs,
+    ObjectiveError, ObjectiveSpec, Spans,
+    diagnostics::with_token_diagnostics,
+    info_nce::unit,
+    losses::{MASKED_LOGIT, accuracy, cross_entropy},
+    spec::{DynModel, check, check_count, check_positive, check_weight},
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use kiln_core::{Backend, Layout, Loss, Quantised, Rng, Sign, StepContext, TokenModel, View};
+use kiln_core::{
+    Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, Quantized, Rng, StepContext,
+};
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the contrastive objective.
+/// Settings of the contrastive objective of wav2vec 2.0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Contrastive {
-    /// Which tokens are hidden.
+pub struct Wav2vec2Contrastive {
+    /// Which tokens are masked.
     pub spans: Spans,
     /// Distractors of a token.
     pub negatives: usize,
@@ -50,7 +52,7 @@ pub struct Gumbel {
     pub decay: f64,
 }
 
-impl Default for Contrastive {
+impl Default for Wav2vec2Contrastive {
     /// The published settings of the base model.
     fn default() -> Self {
         Self {
@@ -77,108 +79,87 @@ impl Gumbel {
     }
 }
 
-impl Contrastive {
-    pub(crate) fn validate(&self) -> Result<(), ObjectiveError> {
-        self.spans.validate("contrastive.spans")?;
-        let wrong = |key, found: f64, expected: &str| {
-            Err(ObjectiveError { key, problem: format!("is {found}; expected {expected}") })
-        };
-        if self.negatives == 0 {
-            return wrong("contrastive.negatives", 0.0, "at least 1");
-        }
+impl ObjectiveSpec for Wav2vec2Contrastive {
+    fn validate(&self) -> Result<(), ObjectiveError> {
+        self.spans.validate("wav2vec2-contrastive.spans")?;
+        check_count("wav2vec2-contrastive.negatives", self.negatives)?;
         let Gumbel { start, end, decay } = self.gumbel;
-        for (key, value) in [
-            ("contrastive.temperature", self.temperature),
-            ("contrastive.gumbel.start", start),
-            ("contrastive.gumbel.end", end),
-        ] {
-            if !(value > 0.0 && value.is_finite()) {
-                return wrong(key, value, "above 0");
-            }
-        }
-        for (key, value) in [
-            ("contrastive.diversity_weight", self.diversity_weight),
-            ("contrastive.feature_penalty", self.feature_penalty),
-        ] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return wrong(key, value, "0 or more");
-            }
-        }
-        if !(decay > 0.0 && decay <= 1.0) {
-            return wrong("contrastive.gumbel.decay", decay, "above 0, at most 1");
-        }
-        Ok(())
+        check_positive("wav2vec2-contrastive.temperature", self.temperature)?;
+        check_positive("wav2vec2-contrastive.gumbel.start", start)?;
+        check_positive("wav2vec2-contrastive.gumbel.end", end)?;
+        check_weight("wav2vec2-contrastive.diversity_weight", self.diversity_weight)?;
+        check_weight("wav2vec2-contrastive.feature_penalty", self.feature_penalty)?;
+        let key = "wav2vec2-contrastive.gumbel.decay";
+        check(decay > 0.0 && decay <= 1.0, key, decay, "above 0, at most 1")
     }
 
-    /// The mean loss over hidden tokens that have distractors. Models without a quantiser count
-    /// nothing.
-    pub(crate) fn loss<B: Backend, M: TokenModel<B>>(
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::Quantizer, Need::MaskTokens, Need::Bidirectional]
+    }
+
+    /// The mean loss over masked tokens that have distractors.
+    fn loss<B: Backend, T>(
         &self,
-        model: &M,
-        batch: &M::Batch,
+        model: &DynModel<'_, B, T>,
+        _teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
         context: &mut StepContext<'_>,
-    ) -> Loss<B> {
-        let layout = model.layout(batch);
+    ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
-        let hidden = self.spans.sample(&layout, context.rng);
-        let candidates = Candidates::draw(&hidden, &layout, self.negatives, context.rng);
+        let capabilities = model.capabilities();
+        let (encoder, quantizer) = (capabilities.encode()?, capabilities.quantize()?);
+        let layout = encoder.layout(batch);
+        let masked = self.spans.sample(&layout, context.rng);
+        let candidates = Candidates::draw(&masked, &layout, self.negatives, context.rng);
         let picked = candidates.picked(layout.tokens);
-        let nothing = || Loss::nothing(&device);
         if picked.is_empty() {
-            return nothing();
+            return Ok(Loss::empty(&device));
         }
-        let share = picked.len() as f32 / visible(&layout) as f32;
-        let hide = TensorData::new(hidden, [layout.batch, layout.tokens]);
-        let view = View::hiding(Tensor::from_data(hide, &device));
+        let share = picked.len() as f32 / layout.visible_tokens().max(1) as f32;
+        let mask = TensorData::new(masked, [layout.batch, layout.tokens]);
+        let corruption = Corruption::masked(Tensor::from_data(mask, &device));
         let temperature =
             kiln_kernels::is_training::<B>(&device).then(|| self.gumbel.at(context.step));
-        let Some(quantised) = model.quantise(batch, view, &picked, temperature, context.rng) else {
-            return nothing();
-        };
-        let matched = contrastive_loss(&quantised, &candidates, self.temperature);
-        let (perplexity, diversity) = diversity(quantised.usage.clone());
+        let quantized = quantizer.quantize(batch, &corruption, &picked, temperature, context.rng);
+        let matched = contrastive_loss(&quantized, &candidates, self.temperature);
+        let (perplexity, diversity) = diversity(quantized.usage.clone());
         let rest = diversity.mul_scalar(self.diversity_weight)
-            + quantised.power.clone().mul_scalar(self.feature_penalty);
+            + quantized.power.clone().mul_scalar(self.feature_penalty);
         let loss = Loss::new(matched.value.clone() + rest.clone(), matched.count);
-        if !context.observe {
-            return loss;
+        if !context.collect_metrics {
+            return Ok(loss);
         }
         let choices = (self.negatives + 1) as f32;
-        let [groups, _] = quantised.usage.dims();
+        let [groups, _] = quantized.usage.dims();
         let one = |value: f32| Tensor::from_floats([value], &device);
-        with_token_signs(loss, &quantised.tokens)
-            .with_sign(Sign::GuessLoss, rest.add_scalar(choices.ln()))
-            .with_sign(Sign::ContrastiveLoss, matched.value)
-            .with_sign(Sign::Accuracy, matched.accuracy)
-            .with_sign(Sign::ChanceAccuracy, one(1.0 / choices))
-            .with_sign(Sign::CodebookPerplexity, perplexity)
-            .with_sign(Sign::CollapsedPerplexity, one(groups as f32))
-            .with_sign(Sign::MaskedShare, one(share))
+        Ok(with_token_diagnostics(loss, &quantized.tokens)
+            .with_diagnostic(Diagnostic::BaselineLoss, rest.add_scalar(choices.ln()))
+            .with_diagnostic(Diagnostic::ContrastiveLoss, matched.value)
+            .with_diagnostic(Diagnostic::Accuracy, matched.accuracy)
+            .with_diagnostic(Diagnostic::ChanceAccuracy, one(1.0 / choices))
+            .with_diagnostic(Diagnostic::CodebookPerplexity, perplexity)
+            .with_diagnostic(Diagnostic::CollapsedPerplexity, one(groups as f32))
+            .with_diagnostic(Diagnostic::MaskedShare, one(share)))
     }
 }
 
-/// Tokens of a batch that are no padding, at least one.
-fn visible(layout: &Layout) -> usize {
-    (0..layout.batch).map(|sequence| layout.length(sequence)).sum::<usize>().max(1)
-}
-
-/// Hidden tokens and what each must be told from.
+/// Masked tokens and the distractors of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {
-    /// The hidden tokens of each sequence, rising.
-    pub hidden: Vec<Vec<usize>>,
-    /// For each sequence the distractors of its hidden tokens, as many for each, one after the
-    /// other: numbers into `hidden` of that sequence.
+    /// The masked tokens of each sequence, ascending.
+    pub masked: Vec<Vec<usize>>,
+    /// For each sequence the distractors of its masked tokens, as many for each, one after the
+    /// other: numbers into `masked` of that sequence.
     pub distractors: Vec<Vec<usize>>,
 }
 
 impl Candidates {
-    /// Draws distractors, uniformly and with replacement from the other hidden tokens of the same
-    /// sequence; `hidden` is `[batch, tokens]` in row-major order. A token hidden alone has none.
-    pub fn draw(hidden: &[bool], layout: &Layout, negatives: usize, rng: &mut Rng) -> Self {
-        let rows = hidden.chunks(layout.tokens.max(1)).take(layout.batch);
-        let hidden: Vec<Vec<usize>> = rows
-            .map(|row| row.iter().enumerate().filter(|(_, hidden)| **hidden).map(|(at, _)| at))
+    /// Draws distractors, uniformly and with replacement from the other masked tokens of the same
+    /// sequence; `masked` is `[batch, tokens]` in row-major order. A token masked alone has none.
+    pub fn draw(masked: &[bool], layout: &Layout, negatives: usize, rng: &mut Rng) -> Self {
+        let rows = masked.chunks(layout.tokens.max(1)).take(layout.batch);
+        let masked: Vec<Vec<usize>> = rows
+            .map(|row| row.iter().enumerate().filter(|(_, on)| **on).map(|(at, _)| at))
             .map(Iterator::collect)
             .collect();
         let draw = |row: &Vec<usize>| {
@@ -192,27 +173,27 @@ impl Candidates {
             };
             (0..count * negatives).map(|at| other(at / negatives)).collect()
         };
-        let distractors = hidden.iter().map(draw).collect();
-        Self { hidden, distractors }
+        let distractors = masked.iter().map(draw).collect();
+        Self { masked, distractors }
     }
 
-    /// The hidden tokens as rows of `[batch * tokens]`, rising.
+    /// The masked tokens as rows of `[batch * tokens]`, ascending.
     pub fn picked(&self, tokens: usize) -> Vec<usize> {
-        let rows = self.hidden.iter().enumerate();
+        let rows = self.masked.iter().enumerate();
         rows.flat_map(|(row, hidden)| hidden.iter().map(move |at| row * tokens + at)).collect()
     }
 
-    /// The most tokens that are hidden in a sequence.
+    /// The most tokens that are masked in a sequence.
     fn most(&self) -> usize {
-        self.hidden.iter().map(Vec::len).max().unwrap_or(0)
+        self.masked.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// `[batch, most, most]` in row-major order: the logarithm of how often a hidden token (column)
+    /// `[batch, most, most]` in row-major order: the logarithm of how often a masked token (column)
     /// is a candidate of another (row). A distractor drawn twice counts twice in the sum.
     fn log_counts(&self) -> Vec<f32> {
         let most = self.most();
-        let mut counts = vec![0u32; self.hidden.len() * most * most];
-        let sequences = self.hidden.iter().zip(&self.distractors);
+        let mut counts = vec![0u32; self.masked.len() * most * most];
+        let sequences = self.masked.iter().zip(&self.distractors);
         for (block, (hidden, distractors)) in counts.chunks_mut((most * most).max(1)).zip(sequences)
         {
             let each = distractors.len() / hidden.len().max(1);
@@ -223,20 +204,17 @@ impl Candidates {
                 block[at * most + at] = 1;
             }
         }
-        let log = |count: &u32| if *count == 0 { NEVER } else { (*count as f32).ln() };
+        let log = |count: &u32| if *count == 0 { MASKED_LOGIT } else { (*count as f32).ln() };
         counts.iter().map(log).collect()
     }
 }
-
-/// The logit of what is no candidate: its exponential is zero, its differences are finite.
-pub(crate) const NEVER: f32 = -1e9;
 
 /// What [`contrastive_loss`] gives.
 #[derive(Clone, Debug)]
 pub struct Matched<B: Backend> {
     /// `[1]`, the mean loss of the tokens counted.
     pub value: Tensor<B, 1>,
-    /// Hidden tokens that have distractors.
+    /// Masked tokens that have distractors.
     pub count: usize,
     /// `[1]`, the share of them whose own code comes first.
     pub accuracy: Tensor<B, 1>,
@@ -245,22 +223,22 @@ pub struct Matched<B: Backend> {
 /// How well predictions match their own codes among those of their distractors.
 ///
 /// All cosines of a sequence are taken at once, so that the codes of distractors are never copied.
-/// The rows of `quantised` are those of [`Candidates::picked`].
+/// The rows of `quantized` are those of [`Candidates::picked`].
 pub fn contrastive_loss<B: Backend>(
-    quantised: &Quantised<B>,
+    quantized: &Quantized<B>,
     candidates: &Candidates,
     temperature: f64,
 ) -> Matched<B> {
-    let device = quantised.codes.device();
-    let (batch, most) = (candidates.hidden.len(), candidates.most());
+    let device = quantized.codes.device();
+    let (batch, most) = (candidates.masked.len(), candidates.most());
     let places = Places::new(candidates, &device);
-    let predictions = places.lay_out(unit(quantised.predictions.clone()));
-    let codes = places.lay_out(unit(quantised.codes.clone()));
+    let predictions = places.lay_out(unit(quantized.predictions.clone()));
+    let codes = places.lay_out(unit(quantized.codes.clone()));
     let square = [batch, most, most];
     let counts = Tensor::from_data(TensorData::new(candidates.log_counts(), square), &device);
     let cosines = predictions.matmul(codes.swap_dims(1, 2));
     let logits = cosines.div_scalar(temperature) + counts;
-    let logits = logits.mask_fill(places.same_code(quantised.entries.clone()), NEVER);
+    let logits = logits.mask_fill(places.same_code(quantized.entries.clone()), MASKED_LOGIT);
     let logits = logits.reshape([batch * most, most]);
     let own = (0..batch * most).map(|row| (row % most.max(1)) as i64).collect::<Vec<_>>();
     let own = Tensor::<B, 1, Int>::from_data(TensorData::new(own, [batch * most]), &device);
@@ -269,7 +247,7 @@ pub fn contrastive_loss<B: Backend>(
     Matched { value, count, accuracy }
 }
 
-/// Where the rows of a [`Quantised`] stand in `[batch, most]`.
+/// Where the rows of a [`Quantized`] stand in `[batch, most]`.
 struct Places<B: Backend> {
     /// `[batch * most]`, the row; the first one where there is none.
     rows: Tensor<B, 1, Int>,
@@ -281,10 +259,10 @@ struct Places<B: Backend> {
 
 impl<B: Backend> Places<B> {
     fn new(candidates: &Candidates, device: &B::Device) -> Self {
-        let (batch, most) = (candidates.hidden.len(), candidates.most());
+        let (batch, most) = (candidates.masked.len(), candidates.most());
         let (mut rows, mut ignore) = (vec![0i64; batch * most], vec![true; batch * most]);
         let mut next = 0;
-        for (sequence, hidden) in candidates.hidden.iter().enumerate() {
+        for (sequence, hidden) in candidates.masked.iter().enumerate() {
             for at in 0..hidden.len() {
                 rows[sequence * most + at] = next;
                 ignore[sequence * most + at] = candidates.distractors[sequence].is_empty();
