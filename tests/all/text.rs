@@ -34,7 +34,7 @@ kind.language = {}
 
 [[evaluation]]
 name = "samples"
-kind.samples = { prompts = ["One"], generation = { most = 8 } }
+kind.samples = { prompts = ["One"], generation = { max_new_tokens = 8 } }
 "#;
 
 #[test]

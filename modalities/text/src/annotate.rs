@@ -1,16 +1,18 @@
 //! What a model with a head for a task says of new texts: `kiln classify` and `kiln tag`.
 
 use crate::{
-    config::{TaskHeadConfig, TaskKind, TextModelConfig},
     embed::{EmbedError, Watch},
-    examples::Example,
     labelled::{Encoder, Words},
     metrics::highest,
     opened,
-    predict::Said,
 };
 use kiln_core::AutodiffBackend;
 use kiln_datasets::{labelled::entities, vectors::Passage};
+use kiln_lm::{
+    config::{TaskHeadConfig, TaskKind, TextModelConfig},
+    examples::Example,
+    predict::Said,
+};
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,

@@ -1,11 +1,8 @@
 //! A text recipe at work.
 
 use crate::{
-    TextModel, TextModelConfig,
-    config::SpecialIds,
     cost, data,
     evaluate::{evaluate, fits},
-    hub,
     labelled::{Aim, LabelledTask, task_key},
     recipe::{
         EvaluationKind, LanguageEvaluation, ModelSpec, TaskEvaluation, TextData, TextParts,
@@ -18,6 +15,7 @@ use crate::{
     transfer::{NewTokens, Transfer},
 };
 use kiln_core::{AutodiffBackend, Seed};
+use kiln_lm::{TextModel, TextModelConfig, config::SpecialIds, hub};
 use kiln_objectives::Objective;
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
@@ -119,7 +117,7 @@ impl TextJob {
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
             fits(&recipe, evaluation, config.longest())
                 .map_err(|error| wrong(&format!("evaluation.{number}.kind"), error.to_string()))?;
-            let writes = config.writes_on() || config.decoder.is_some();
+            let writes = config.generates() || config.decoder.is_some();
             let sources = recipe.last_data().sources.len();
             let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
             let scores = recipe.stage.last().is_none_or(|stage| {

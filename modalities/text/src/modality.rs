@@ -1,6 +1,7 @@
 //! Text among the modalities.
 
-use crate::{hub, job::TextJob, recipe::TextParts};
+use crate::{job::TextJob, recipe::TextParts};
+use kiln_lm::hub;
 use kiln_train::{
     modality::{Job, Modality, ModelSummary},
     recipe::{RecipeText, schema},

@@ -1,13 +1,15 @@
 //! The model of a stage: the heads that its objective trains, and what it offers to objectives.
 
 use crate::{
+    labelled::{Aim, LabelledTask},
+    recipe::TextData,
+    tokenizer::{Role, TextTokenizer, TokenizerError},
+};
+use kiln_lm::{
     TextModelConfig,
     config::{
         Format, LanguageHeadConfig, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
     },
-    labelled::{Aim, LabelledTask},
-    recipe::TextData,
-    tokenizer::{Role, TextTokenizer, TokenizerError},
 };
 use kiln_nn::{Activation, TransformerConfig};
 use kiln_objectives::{Graded, Objective, Offer, Offers, both_sides, offer};
@@ -28,7 +30,7 @@ pub(crate) fn with_heads(
     }
     let replaces = objective.has(|one| matches!(one, Objective::Replaced(_)));
     let values = |one: &Objective| matches!(one, Objective::Graded(Graded::Advantage(_)));
-    config.judge = replaces || objective.has(values);
+    config.discriminator = replaces || objective.has(values);
     config.generator = config.generator.filter(|_| replaces);
     let decoders = objective.each().into_iter().filter_map(|one| match one {
         Objective::Bottleneck(bottleneck) => Some(bottleneck.decoders.len()),

@@ -1,17 +1,14 @@
 //! A stage of training on text, as the trainer sees it.
 
-use crate::{
-    TextModel, TextModelConfig,
-    data::Held,
-    embed,
-    examples::{Example, TextHostBatch, collate},
-    hub,
-    labelled::RankingWords,
-    tokenizer::TextTokenizer,
-};
+use crate::{data::Held, embed, labelled::RankingWords, tokenizer::TextTokenizer};
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
+use kiln_lm::{
+    TextModel, TextModelConfig,
+    examples::{Example, TextHostBatch, collate},
+    hub,
+};
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};

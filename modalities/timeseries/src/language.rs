@@ -11,7 +11,7 @@ impl LanguageSpec {
     /// # Errors
     /// When the directory cannot be read or holds something else.
     pub(crate) fn config(&self, dir: &Path) -> Result<SeriesModelConfig, ModelError> {
-        let language = kiln_text::hub::read_config(dir)?;
+        let language = kiln_lm::hub::read_config(dir)?;
         let layers = self.layers.unwrap_or(language.backbone.layers).min(language.backbone.layers);
         let backbone = TransformerConfig { layers, ..language.backbone };
         Ok(SeriesModelConfig {
@@ -30,10 +30,10 @@ impl LanguageSpec {
 /// When it cannot be read.
 pub(crate) fn start(dir: &Path, config: &SeriesModelConfig) -> Result<Weights, ModelError> {
     let found = ModelDir::open(dir)?;
-    if !kiln_text::hub::model_types().any(|known| known == found.model_type()) {
+    if !kiln_lm::hub::model_types().any(|known| known == found.model_type()) {
         return Ok(hub::read(dir)?.1);
     }
-    let (_, mut weights) = kiln_text::hub::read(dir)?;
+    let (_, mut weights) = kiln_lm::hub::read(dir)?;
     let layers = match &config.backbone {
         BackboneConfig::Transformer(transformer) => transformer.layers,
         BackboneConfig::Mixer(_) => 0,
@@ -52,7 +52,7 @@ mod tests {
     use crate::SeriesModel;
     use burn_flex::Flex;
     use kiln_hub::Mode;
-    use kiln_text::{TextModel, TextModelConfig};
+    use kiln_lm::{TextModel, TextModelConfig};
 
     #[test]
     fn blocks_are_taken_over_and_nothing_else() {

@@ -4,14 +4,13 @@
 
 use super::EmbedError;
 use crate::{
-    TextModel,
     labelled::{Encoder, RankingWords},
     metrics::rank,
     opened,
-    predict::Said,
     tokenizer::TextTokenizer,
 };
 use kiln_core::Backend;
+use kiln_lm::{TextModel, predict::Said};
 use std::{path::Path, sync::Arc};
 
 /// Tokens of query and text at most, where the model has no limit of its own.

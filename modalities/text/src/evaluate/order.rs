@@ -1,11 +1,9 @@
 //! Whether shuffled segments are put back in their order.
 
 use super::Subject;
-use crate::{
-    data::encode, examples::Label, labelled::LabelledTask, metrics::kendall, pointer::assigned,
-    predict::Said,
-};
+use crate::{data::encode, labelled::LabelledTask, metrics::kendall};
 use kiln_core::Backend;
+use kiln_lm::{examples::Label, pointer::assigned, predict::Said};
 use kiln_train::{results::ResultRow, task::TaskError};
 
 impl<B: Backend> Subject<'_, B> {

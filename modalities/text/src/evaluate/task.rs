@@ -5,19 +5,17 @@ use super::{
     baseline::{NaiveBayes, most_frequent, overlap},
 };
 use crate::{
-    config::TaskKind,
     data::encode,
-    examples::Example,
     labelled::{Aim, LabelledTask, Row, Rows},
     metrics::{
         AnswerScore, Average, Confusion, Counts, MetricError, MultiLabel, TagScores, highest,
         pearson, score_answer, spearman, top_k_accuracy,
     },
-    predict::Said,
     recipe::TaskEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
+use kiln_lm::{config::TaskKind, examples::Example, predict::Said};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 use std::collections::BTreeMap;

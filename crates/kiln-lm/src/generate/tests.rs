@@ -34,7 +34,7 @@ fn a_cache_and_company_change_nothing() {
     let sampled = Choice::Sample(Sampling { top_k: Some(4), ..Sampling::default() });
     for model in models() {
         for choice in [Choice::Greedy, sampled.clone(), Choice::Beam(Beam::default())] {
-            let generation = Generation { most: 12, choice, cache: true };
+            let generation = Generation { max_new_tokens: 12, choice, cache: true };
             let with = write(&model, &prompts, &generation);
             let without =
                 write(&model, &prompts, &Generation { cache: false, ..generation.clone() });
@@ -59,8 +59,9 @@ fn a_beam_finds_what_all_texts_hold() {
         let mut sum = 0.0;
         for at in 0..=ids.len() {
             let prompt = [&[1, 2], &ids[..at]].concat();
-            let mut writer = Writer::new(&model, &[prompt], false, &Default::default()).unwrap();
-            let scores = writer.scores().remove(0);
+            let prompts = model.prompts(&[prompt], &Default::default()).unwrap();
+            let mut state = State::new(&model, prompts, false, &Default::default());
+            let scores = state.logits().remove(0);
             let total = scores.iter().map(|score| f64::from(*score).exp()).sum::<f64>().ln();
             let next = ids.get(at).copied().unwrap_or(0);
             sum += f64::from(scores[next as usize]) - total;
@@ -76,7 +77,7 @@ fn a_beam_finds_what_all_texts_hold() {
     }
     let best = all.iter().max_by(|a, b| score(a).total_cmp(&score(b))).unwrap().clone();
     let beam = Beam { width: 40, length_penalty: 0.0 };
-    let generation = Generation { most: 3, choice: Choice::Beam(beam), cache: true };
+    let generation = Generation { max_new_tokens: 3, choice: Choice::Beam(beam), cache: true };
     let found = write(&model, &[vec![1, 2]], &generation).remove(0);
     assert!(score(&found) >= score(&best) - 1e-6, "{found:?} is less likely than {best:?}");
 }
@@ -84,7 +85,7 @@ fn a_beam_finds_what_all_texts_hold() {
 #[test]
 fn whoever_watches_may_stop() {
     let model = models().remove(1);
-    let generation = Generation { most: 9, ..Generation::default() };
+    let generation = Generation { max_new_tokens: 9, ..Generation::default() };
     let mut seen = Vec::new();
     let watch = |number, id| {
         seen.push((number, id));
@@ -112,7 +113,7 @@ fn what_cannot_be_written_is_said() {
     let encoder = TextModel::new(encoder, &Default::default()).unwrap();
     assert_eq!(error(&encoder, vec![2]), Err(GenerationError::NoDecoder));
     // What answers a text ends where positions do.
-    let most = Generation { most: 5000, ..Generation::default() };
+    let most = Generation { max_new_tokens: 5000, ..Generation::default() };
     let answers = models().remove(2);
     assert!(write(&answers, &[vec![2; 500]], &most)[0].len() <= 512);
 }
@@ -125,14 +126,15 @@ fn what_was_written_long_ago_is_forgotten() {
     let model = TextModel::new(config, &Default::default()).unwrap();
     let prompts = [vec![3, 4, 5, 6, 7], vec![2, 9]];
     for choice in [Choice::Greedy, Choice::Beam(Beam::default())] {
-        let cached = Generation { most: 40, choice, cache: true };
+        let cached = Generation { max_new_tokens: 40, choice, cache: true };
         let found = write(&model, &prompts, &cached);
         assert!(found.iter().all(|text| text.len() == 40), "{found:?}");
         assert_eq!(found, write(&model, &prompts, &Generation { cache: false, ..cached }));
     }
     // The ninth is written with four tokens in sight.
-    let greedy = Generation { most: 5, ..Generation::default() };
-    let long = write(&model, &[vec![3, 4, 5, 6]], &Generation { most: 6, ..greedy.clone() });
+    let greedy = Generation { max_new_tokens: 5, ..Generation::default() };
+    let long =
+        write(&model, &[vec![3, 4, 5, 6]], &Generation { max_new_tokens: 6, ..greedy.clone() });
     let seen = [&long[0][1..5], &[]].concat();
     assert_eq!(write(&model, &[seen], &greedy)[0][0], long[0][5]);
 }

@@ -37,8 +37,8 @@ pub struct TextModel<B: Backend> {
     pub task: Option<TaskHead<B>>,
     /// The same for several tasks, by their names.
     pub tasks: ByName<TaskHead<B>>,
-    /// From tokens to a number of each: how surely it was replaced, or what it leads to.
-    pub judge: Option<Linear<B>>,
+    /// Discriminator of ELECTRA, or value head of an advantage: a number per token.
+    pub discriminator: Option<Linear<B>>,
     /// Proposes what might stand in the place of hidden tokens.
     pub generator: Option<Generator<B>>,
     /// Each tells a text again from its vector.
@@ -47,23 +47,24 @@ pub struct TextModel<B: Backend> {
     config: TextModelConfig,
 }
 
-/// How a text is read.
+/// Options of a forward pass: attention mask, KV cache and attention bias.
 #[derive(Debug)]
-pub struct Reading<'a, B: Backend> {
-    /// Whether a token sees only itself and what came before; the model's own way if absent.
+pub struct ForwardOptions<'a, B: Backend> {
+    /// Causal attention: whether a token attends only to itself and those before; the model's own
+    /// way if absent.
     pub causal: Option<bool>,
-    /// What came before, which tokens see and join. The text's padding is then that of all tokens,
-    /// `[batch, tokens seen before and now]`.
+    /// KV cache of the tokens before, which these attend to and join. The text's padding mask then
+    /// covers all tokens, `[batch, tokens before and now]`.
     pub cache: Option<&'a mut Cache<B>>,
-    /// Whether the text is being written, whatever `bias` lets its tokens see.
-    pub writes: bool,
-    /// Added to all attention scores, `[batch or 1, heads or 1, tokens, tokens seen]`.
+    /// Whether the text takes the generation branch, whatever `bias` lets its tokens attend to.
+    pub generates: bool,
+    /// Attention bias, added to all attention scores, `[batch or 1, heads or 1, tokens, keys]`.
     pub bias: Option<Tensor<B, 4>>,
 }
 
-impl<B: Backend> Default for Reading<'_, B> {
+impl<B: Backend> Default for ForwardOptions<'_, B> {
     fn default() -> Self {
-        Self { causal: None, cache: None, writes: false, bias: None }
+        Self { causal: None, cache: None, generates: false, bias: None }
     }
 }
 
@@ -108,7 +109,7 @@ impl<B: Backend> TextModel<B> {
                 .iter()
                 .map(|(name, task)| (name.clone(), TaskHead::new(task, width, device)))
                 .collect(),
-            judge: config.judge.then(|| LinearConfig::new(width, 1).init(device)),
+            discriminator: config.discriminator.then(|| LinearConfig::new(width, 1).init(device)),
             generator: config.generator.as_ref().map(|one| Generator::new(one, width, device)),
             bottleneck: (config.bottleneck.iter().flat_map(|stacks| &stacks.0))
                 .map(|stack| stack.init(width, device))
@@ -124,13 +125,13 @@ impl<B: Backend> TextModel<B> {
 
     /// A text to the backbone's tokens, `[batch, tokens, width]`, in the model's own way.
     pub fn encode_text(&self, text: &Text<B>) -> Tokens<B> {
-        self.read(text, Reading::default())
+        self.read(text, ForwardOptions::default())
     }
 
     /// The same, read as asked for.
-    pub fn read(&self, text: &Text<B>, reading: Reading<'_, B>) -> Tokens<B> {
-        let before = reading.cache.as_ref().map_or(0, |cache| cache.len());
-        self.read_tokens(self.embedding.forward(text, before), text, reading)
+    pub fn read(&self, text: &Text<B>, options: ForwardOptions<'_, B>) -> Tokens<B> {
+        let before = options.cache.as_ref().map_or(0, |cache| cache.len());
+        self.read_tokens(self.embedding.forward(text, before), text, options)
     }
 
     /// The backbone alone, over vectors of a text's tokens, `[batch, tokens, width]`.
@@ -138,9 +139,9 @@ impl<B: Backend> TextModel<B> {
         &self,
         values: Tensor<B, 3>,
         text: &Text<B>,
-        reading: Reading<'_, B>,
+        options: ForwardOptions<'_, B>,
     ) -> Tokens<B> {
-        let Reading { causal, mut cache, writes, bias } = reading;
+        let ForwardOptions { causal, mut cache, generates, bias } = options;
         let positions = text.positions.clone();
         let causal = causal.unwrap_or(self.config.causal);
         let Some(branches) = &self.branches else {
@@ -158,7 +159,7 @@ impl<B: Backend> TextModel<B> {
         };
         let shared = through(&self.backbone, values, text, below);
         let pass = Pass { causal, cache: above.as_mut(), positions, bias, ..Pass::default() };
-        let tokens = through(branches.of(causal || writes), shared.values, text, pass);
+        let tokens = through(branches.of(causal || generates), shared.values, text, pass);
         if let (Some(cache), Some(above)) = (cache, above) {
             cache.append(above);
         }

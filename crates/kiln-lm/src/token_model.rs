@@ -4,7 +4,8 @@ use crate::{
     batch::{HostText, Text},
     examples::{Example, Labels, TextBatch, collate},
     generate::{Choice, Generation, Sampling, Verdict},
-    model::{Reading, TextModel},
+    head::MASK_VALUE,
+    model::{ForwardOptions, TextModel},
 };
 use burn::{
     module::Module as _,
@@ -17,9 +18,6 @@ use kiln_core::{
 use kiln_nn::{Pass, Positions};
 use kiln_objectives::Autoregressive;
 use rand::RngExt as _;
-
-/// What is added to a score that is not to count.
-pub(crate) const UNSEEN: f32 = -1e9;
 
 impl<B: Backend> TokenModel<B> for TextModel<B> {
     type Batch = TextBatch<B>;
@@ -47,7 +45,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
 
     fn encode(&self, batch: &TextBatch<B>, view: View<B>) -> Tokens<B> {
         let (causal, prefix) = (view.causal, view.prefix.clone());
-        let writes = causal;
+        let generates = causal;
         let mut text = self.seen(batch, view);
         let bias = prefix
             .filter(|_| causal)
@@ -58,7 +56,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         }
         // A bias says it all.
         let causal = causal.then_some(bias.is_none());
-        self.read(&text, Reading { causal, writes, bias, cache: None })
+        self.read(&text, ForwardOptions { causal, generates, bias, cache: None })
     }
 
     fn encode_each(&self, batch: &TextBatch<B>) -> Vec<Tensor<B, 3>> {
@@ -92,7 +90,13 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     fn arranged(&self, batch: &TextBatch<B>, arrangement: &Arrangement) -> Option<Tensor<B, 3>> {
         let (text, bias) = self.rearranged(batch, arrangement)?;
         let bias = Some(bias);
-        Some(self.read(&text, Reading { causal: Some(false), bias, ..Reading::default() }).values)
+        Some(
+            self.read(
+                &text,
+                ForwardOptions { causal: Some(false), bias, ..ForwardOptions::default() },
+            )
+            .values,
+        )
     }
 
     fn with_ids(&self, batch: &TextBatch<B>, ids: Tensor<B, 2, Int>) -> Option<TextBatch<B>> {
@@ -109,7 +113,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 
     fn judge(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 2>> {
-        Some(self.judge.as_ref()?.forward(values).squeeze_dim(2))
+        Some(self.discriminator.as_ref()?.forward(values).squeeze_dim(2))
     }
 
     fn halves(&self, batch: &TextBatch<B>) -> Option<[TextBatch<B>; 2]> {
@@ -146,7 +150,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         });
         let bias = bias.map(|bias| {
             let seen = Tensor::zeros([rows, 1, tokens, 1], &device);
-            let alone = Tensor::full([rows, 1, 1, tokens], UNSEEN, &device);
+            let alone = Tensor::full([rows, 1, 1, tokens], MASK_VALUE, &device);
             let first = Tensor::cat(vec![Tensor::zeros([rows, 1, 1, 1], &device), alone], 3);
             Tensor::cat(vec![first, Tensor::cat(vec![seen, bias], 3)], 2)
         });
@@ -220,12 +224,12 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         let asked = read.iter().map(Vec::len).max().unwrap_or(0);
         let room = self.config().longest().map_or(most, |longest| longest.saturating_sub(asked));
         let choice = Choice::Sample(Sampling::default());
-        let generation = Generation { most: most.min(room), choice, cache: true };
+        let generation = Generation { max_new_tokens: most.min(room), choice, cache: true };
         let writer = self.clone().no_grad();
         let answers =
             writer.generate(read, &generation, seed, &batch.device(), |_, _| Verdict::GoOn);
         let mut answers = answers.ok()?;
-        for answer in answers.iter_mut().filter(|answer| answer.len() < generation.most) {
+        for answer in answers.iter_mut().filter(|answer| answer.len() < generation.max_new_tokens) {
             answer.extend(self.config().special.eos);
         }
         Some(answers)
@@ -276,7 +280,7 @@ fn prefix_bias<B: Backend>(prefix: &[usize], text: &HostText, device: &B::Device
         for query in 0..tokens {
             let seen = (query + 1).max(*prefix);
             let sees = |key: usize| key < seen && begins[key] == begins[query];
-            bias.extend((0..tokens).map(|key| if sees(key) { 0.0 } else { UNSEEN }));
+            bias.extend((0..tokens).map(|key| if sees(key) { 0.0 } else { MASK_VALUE }));
         }
     }
     Tensor::from_data(TensorData::new(bias, [text.batch, 1, tokens, tokens]), device)
@@ -323,7 +327,7 @@ impl<B: Backend> TextModel<B> {
             // Documents in a row do not see each other.
             let (row, from, to) = (at / (places * places), at / places % places, at % places);
             let of = |place: usize| begin(row, arrangement.places[row][place].0);
-            if *sees && of(from) == of(to) { 0.0 } else { UNSEEN }
+            if *sees && of(from) == of(to) { 0.0 } else { MASK_VALUE }
         });
         let shape = [host.batch, 1, places, places];
         let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);

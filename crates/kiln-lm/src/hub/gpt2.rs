@@ -118,7 +118,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         },
         initial_deviation: Some(0.02),
         tasks: BTreeMap::new(),
-        judge: false,
+        discriminator: false,
         generator: None,
         bottleneck: None,
         format: None,

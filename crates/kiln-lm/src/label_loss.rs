@@ -3,9 +3,9 @@
 use crate::{
     config::TaskKind,
     examples::{IGNORED, Labels, TextBatch},
+    head::MASK_VALUE,
     model::TextModel,
     pointer::Segment,
-    token_model::UNSEEN,
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, TokenModel as _, Tokens};
@@ -90,7 +90,7 @@ impl<B: Backend> TextModel<B> {
                 let end = |side: usize, ends: Vec<i64>| {
                     let scores = scores.clone().narrow(2, side, 1).reshape([items, length]);
                     let scores = match &tokens.mask_pad {
-                        Some(pad) => scores.mask_fill(pad.clone(), UNSEEN),
+                        Some(pad) => scores.mask_fill(pad.clone(), MASK_VALUE),
                         None => scores,
                     };
                     let ends = Tensor::from_data(TensorData::new(ends, [items]), &device);

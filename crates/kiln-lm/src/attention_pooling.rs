@@ -1,7 +1,7 @@
-//! A text's vector by a small decoder with one learnt query, which looks at all of its tokens:
-//! EncT5, <https://arxiv.org/abs/2110.08426>.
+//! Attention pooling: a text's vector by a small decoder with one learned query, which attends to
+//! all of its tokens. EncT5, <https://arxiv.org/abs/2110.08426>.
 
-use crate::config::QueryConfig;
+use crate::config::AttentionPoolingConfig;
 use burn::{
     module::{Initializer, Module, Param},
     tensor::Tensor,
@@ -9,19 +9,19 @@ use burn::{
 use kiln_core::{Backend, Tokens};
 use kiln_nn::{Transformer, TransformerConfig};
 
-/// A learnt query, and the blocks with which it looks at tokens.
+/// Attention pooling: a learned query, and the blocks with which it attends to tokens.
 #[derive(Module, Debug)]
-pub struct LearntQuery<B: Backend> {
-    /// What stands where a decoder begins to write, `[1, width]`.
+pub struct AttentionPooling<B: Backend> {
+    /// The learned query, which stands where a decoder begins, `[1, width]`.
     pub start: Param<Tensor<B, 2>>,
     /// Blocks that attend to the tokens.
     pub decoder: Transformer<B>,
 }
 
-impl<B: Backend> LearntQuery<B> {
+impl<B: Backend> AttentionPooling<B> {
     /// Of blocks like those of a backbone.
     pub(crate) fn new(
-        config: QueryConfig,
+        config: AttentionPoolingConfig,
         width: usize,
         backbone: &TransformerConfig,
         device: &B::Device,
@@ -59,7 +59,12 @@ mod tests {
     fn all_tokens_are_seen_but_no_padding() {
         let device = Default::default();
         let backbone = TransformerConfig { layers: 3, heads: 2, ..TransformerConfig::default() };
-        let query = LearntQuery::<Flex>::new(QueryConfig { layers: 1 }, 8, &backbone, &device);
+        let query = AttentionPooling::<Flex>::new(
+            AttentionPoolingConfig { layers: 1 },
+            8,
+            &backbone,
+            &device,
+        );
         assert_eq!(query.decoder.layers.len(), 1);
         let values = Tensor::random([2, 3, 8], Distribution::Normal(0.0, 1.0), &device);
         let pad = [[false, false, false], [false, false, true]];

@@ -99,7 +99,7 @@ mod tests {
         let model = TextModel::<Flex>::new(config, &device).unwrap();
         let prompts = [vec![1, 2, 3], vec![4]];
         let write = |cache: bool| {
-            let settings = Generation { most: 8, cache, ..Generation::default() };
+            let settings = Generation { max_new_tokens: 8, cache, ..Generation::default() };
             let go_on = |_, _| Verdict::GoOn;
             model.generate(&prompts, &settings, Seed::new(2), &device, go_on).unwrap()
         };

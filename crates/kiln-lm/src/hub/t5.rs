@@ -134,7 +134,7 @@ fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
         pooler: None,
         task: None,
         tasks: BTreeMap::new(),
-        judge: false,
+        discriminator: false,
         generator: None,
         bottleneck: None,
         special: SpecialIds {

@@ -1,8 +1,8 @@
 //! From tokens to what is predicted of them.
 
 use crate::{
+    attention_pooling::AttentionPooling,
     config::{LanguageHeadConfig, PoolerConfig, Pooling, TaskHeadConfig, TaskKind},
-    learnt_query::LearntQuery,
 };
 use burn::{
     module::{Initializer, Module, Param},
@@ -15,6 +15,9 @@ use kiln_kernels::{
 use kiln_nn::{
     Activation, Dropout, Embedding, Linear, LinearConfig, Norm, NormConfig, TransformerConfig,
 };
+
+/// Mask value: a score, or an attention bias, of what does not count.
+pub(crate) const MASK_VALUE: f32 = -1e9;
 
 /// Scores the vocabulary.
 #[derive(Module, Debug)]
@@ -95,7 +98,7 @@ impl<B: Backend> LanguageHead<B> {
 #[derive(Module, Debug)]
 pub struct Pooler<B: Backend> {
     /// In place of the pooling.
-    pub query: Option<LearntQuery<B>>,
+    pub attention: Option<AttentionPooling<B>>,
     /// After the pooling.
     pub dense: Option<Linear<B>>,
     /// After that.
@@ -113,7 +116,9 @@ impl<B: Backend> Pooler<B> {
     ) -> Self {
         let dense = LinearConfig::new(width, width).with_bias(config.bias);
         Self {
-            query: config.query.map(|query| LearntQuery::new(query, width, backbone, device)),
+            attention: config
+                .attention
+                .map(|pooling| AttentionPooling::new(pooling, width, backbone, device)),
             dense: config.transform.map(|_| dense.init(device)),
             norm: config.norm.then(|| backbone.norm.init(width, device)),
             config,
@@ -122,7 +127,7 @@ impl<B: Backend> Pooler<B> {
 
     /// `[batch, tokens, width]` to `[batch, width]`.
     pub fn forward(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
-        let mut x = match &self.query {
+        let mut x = match &self.attention {
             Some(query) => query.forward(tokens),
             None => pool(tokens, self.config.pooling),
         };

@@ -5,8 +5,8 @@
 mod parts;
 
 pub use parts::{
-    BranchesConfig, EmbeddingConfig, Format, GeneratorConfig, LanguageHeadConfig, PoolerConfig,
-    Pooling, QueryConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
+    AttentionPoolingConfig, BranchesConfig, EmbeddingConfig, Format, GeneratorConfig,
+    LanguageHeadConfig, PoolerConfig, Pooling, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
 };
 
 use kiln_nn::{ConfigError, TransformerConfig};
@@ -48,10 +48,10 @@ pub struct TextModelConfig {
     /// Heads for several tasks, each by the name that `data.tasks` gives it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<String, TaskHeadConfig>,
-    /// A head that says a number of each token: how surely it was replaced, for `replaced`, or what
-    /// a text is worth that begins so, for `graded.advantage`.
+    /// A head with a number per token: ELECTRA's discriminator for `replaced`, or the value head of
+    /// `graded.advantage`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub judge: bool,
+    pub discriminator: bool,
     /// What proposes tokens for `replaced`; the model itself if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorConfig>,
@@ -91,7 +91,7 @@ impl Default for TextModelConfig {
             pooler: None,
             task: None,
             tasks: BTreeMap::new(),
-            judge: false,
+            discriminator: false,
             generator: None,
             bottleneck: None,
             special: SpecialIds::default(),
@@ -114,13 +114,13 @@ impl TextModelConfig {
         if self.causal { Pooling::Last } else { Pooling::Mean }
     }
 
-    /// Whether it writes on by itself, token by token.
-    pub fn writes_on(&self) -> bool {
+    /// Whether it generates by itself, token by token: a causal language model.
+    pub fn generates(&self) -> bool {
         self.causal || self.branches.is_some()
     }
 
     /// Blocks above the backbone that a text passes at most.
-    pub(crate) fn branch_layers(&self) -> usize {
+    pub fn branch_layers(&self) -> usize {
         self.branches.map_or(0, |branches| branches.understanding.max(branches.generation))
     }
 
@@ -206,8 +206,8 @@ impl TextModelConfig {
                 return Err(ConfigError::new(key, true, "false: text has one channel"));
             }
         }
-        if let Some(query) = self.pooler.and_then(|pooler| pooler.query) {
-            ConfigError::positive("pooler.query.layers", query.layers)?;
+        if let Some(pooling) = self.pooler.and_then(|pooler| pooler.attention) {
+            ConfigError::positive("pooler.attention.layers", pooling.layers)?;
         }
         for (name, head) in self.heads() {
             let key = name.map_or_else(|| "task".to_owned(), |name| format!("tasks.{name}"));
@@ -291,9 +291,9 @@ mod tests {
         assert_eq!(key(&|c| c.decoder = Some(c.backbone.clone())), "causal");
         assert_eq!(key(&|c| c.special.eos = Some(256)), "special.eos");
         assert_eq!(key(&|c| c.embedding.first_position = 512), "embedding.first_position");
-        let query = Some(QueryConfig { layers: 0 });
-        let pooler = PoolerConfig { query, ..PoolerConfig::default() };
-        assert_eq!(key(&|c| c.pooler = Some(pooler)), "pooler.query.layers");
+        let attention = Some(AttentionPoolingConfig { layers: 0 });
+        let pooler = PoolerConfig { attention, ..PoolerConfig::default() };
+        assert_eq!(key(&|c| c.pooler = Some(pooler)), "pooler.attention.layers");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The likeliest text that keeping a few at each step finds.
+//! Beam search.
 
-use super::{Writer, choice::Beam};
+use super::{choice::Beam, decoder::Decoder, state::State};
 use kiln_core::Backend;
 
-/// A text that ended, or is still being written.
+/// A hypothesis: a sequence that ended, or is still being extended.
 #[derive(Clone, Debug)]
 struct Hypothesis {
     ids: Vec<u32>,
@@ -17,21 +17,21 @@ impl Hypothesis {
     }
 }
 
-/// The best text found for each prompt.
-pub(super) fn search<B: Backend>(
-    writer: &mut Writer<'_, B>,
+/// The best sequence found for each prompt.
+pub(super) fn search<B: Backend, D: Decoder<B>>(
+    state: &mut State<'_, B, D>,
     beam: &Beam,
-    most: usize,
+    max_new_tokens: usize,
 ) -> Vec<Vec<u32>> {
-    let (prompts, width) = (writer.len(), beam.width);
+    let (prompts, width) = (state.len(), beam.width);
     let copies: Vec<usize> = (0..prompts).flat_map(|prompt| vec![prompt; width]).collect();
-    writer.select(&copies);
+    state.select(&copies);
     let start = Hypothesis { ids: Vec::new(), log_probability: 0.0 };
     // All copies are alike at first: only one of each counts.
     let mut open: Vec<Vec<Option<Hypothesis>>> =
         vec![(0..width).map(|copy| (copy == 0).then(|| start.clone())).collect(); prompts];
     let mut ended: Vec<Vec<Hypothesis>> = vec![Vec::new(); prompts];
-    for _ in 0..most {
+    for _ in 0..max_new_tokens {
         let is_done = |ended: &Vec<Hypothesis>, open: &[Option<Hypothesis>]| {
             let best = open.iter().flatten().map(|one| one.score(beam.length_penalty));
             let best = best.fold(f64::NEG_INFINITY, f64::max);
@@ -41,14 +41,14 @@ pub(super) fn search<B: Backend>(
         if ended.iter().zip(&open).all(|(ended, open)| is_done(ended, open)) {
             break;
         }
-        let scores = writer.scores();
+        let logits = state.logits();
         let (mut from, mut next) = (Vec::new(), Vec::new());
         for prompt in 0..prompts {
             let mut candidates = Vec::new();
             for (copy, one) in open[prompt].iter().enumerate() {
                 let Some(one) = one else { continue };
                 let row = prompt * width + copy;
-                for (id, log_probability) in likeliest(&scores[row], 2 * width) {
+                for (id, log_probability) in likeliest(&logits[row], 2 * width) {
                     candidates.push((row, id, one.log_probability + log_probability));
                 }
             }
@@ -57,7 +57,7 @@ pub(super) fn search<B: Backend>(
             for (rank, (row, id, log_probability)) in candidates.into_iter().enumerate() {
                 let Some(before) = &open[prompt][row - prompt * width] else { continue };
                 let mut ids = before.ids.clone();
-                if Some(id) == writer.end {
+                if Some(id) == state.eos() {
                     // An end that is not among the best would not have been kept.
                     if rank < width {
                         ended[prompt].push(Hypothesis { ids, log_probability });
@@ -75,13 +75,13 @@ pub(super) fn search<B: Backend>(
             ended[prompt].truncate(width);
             while going.len() < width {
                 from.push(prompt * width);
-                next.push(writer.end.unwrap_or(0));
+                next.push(state.eos().unwrap_or(0));
                 going.push(None);
             }
             open[prompt] = going;
         }
-        writer.select(&from);
-        writer.put(&next);
+        state.select(&from);
+        state.push(&next);
     }
     let finish = |(mut ended, open): (Vec<Hypothesis>, Vec<Option<Hypothesis>>)| {
         if ended.is_empty() {

@@ -1,6 +1,6 @@
-//! Which token comes next.
+//! Decoding strategies: how each next token is chosen.
 
-use super::GenerationError;
+use super::error::GenerationError;
 use kiln_core::Seed;
 use rand::RngExt as _;
 use schemars::JsonSchema;
@@ -10,33 +10,33 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Choice {
-    /// The likeliest.
+    /// Greedy decoding: the likeliest.
     #[default]
     Greedy,
-    /// By chance.
+    /// Sampling.
     Sample(Sampling),
-    /// Those of the likeliest text that a search finds.
+    /// Beam search: those of the likeliest sequence that it finds.
     Beam(Beam),
 }
 
-/// How a token is drawn.
+/// Settings of sampling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
-    /// Scores are divided by it: below 1 likely tokens become likelier.
+    /// Logits are divided by it: below 1 likely tokens become likelier.
     pub temperature: f64,
-    /// Only so many of the likeliest tokens.
+    /// Top-k sampling: only so many of the likeliest tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
-    /// Only the likeliest tokens that together have this probability
+    /// Nucleus sampling: only the likeliest tokens that together have this probability
     /// (<https://arxiv.org/abs/1904.09751>).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// Only tokens at least this share as likely as the likeliest
+    /// Min-p sampling: only tokens at least this share as likely as the likeliest
     /// (<https://arxiv.org/abs/2407.01082>).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f64>,
-    /// Above 1, tokens that were seen become less likely (<https://arxiv.org/abs/1909.05858>). With
+    /// Repetition penalty: above 1, tokens that were seen become less likely (<https://arxiv.org/abs/1909.05858>). With
     /// a `top_k` of 1 nothing is left to chance: of what remains the likeliest is taken.
     pub repetition_penalty: f64,
 }
@@ -47,11 +47,11 @@ impl Default for Sampling {
     }
 }
 
-/// A beam search.
+/// Settings of beam search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Beam {
-    /// Texts kept at each step.
+    /// Number of beams: sequences kept at each step.
     pub width: usize,
     /// Log-probabilities are divided by the length to this power: above 0 longer texts are favoured.
     pub length_penalty: f64,

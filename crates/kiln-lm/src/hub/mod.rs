@@ -127,7 +127,7 @@ impl<B: Backend> TextModel<B> {
         let config = TextModelConfig { format: Some(format), ..self.config().clone() };
         let weights = names(&config)?.to_theirs(kiln_hub::collect::<B, _>(self)?)?;
         ModelDir::write(dir, &json, &weights)?;
-        if config.writes_on() || config.decoder.is_some() {
+        if config.generates() || config.decoder.is_some() {
             let special = config.special;
             let ids = json!({
                 "bos_token_id": special.bos,

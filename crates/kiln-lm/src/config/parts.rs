@@ -14,13 +14,13 @@ use std::{borrow::Cow, fmt};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmbeddingConfig {
-    /// Learnt vectors of positions: the longest text, in tokens, with `first_position`. None if 0,
+    /// Learned position embeddings: the longest text, in tokens, with `first_position`. None if 0,
     /// where attention itself knows positions.
     pub positions: usize,
     /// The position of the first token; with one above zero, padding has the one before, as in
     /// RoBERTa.
     pub first_position: usize,
-    /// Learnt vectors of segments: first text, second text. None if 0.
+    /// Learned segment embeddings: first text, second text. None if 0.
     pub types: usize,
     /// Whether the sum is normalised.
     pub norm: bool,
@@ -93,9 +93,9 @@ impl GeneratorConfig {
 pub struct PoolerConfig {
     /// Of which tokens.
     pub pooling: Pooling,
-    /// A small decoder whose one learnt query looks at all tokens, in place of the pooling.
+    /// Attention pooling: a small decoder whose one learned query attends to all tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query: Option<QueryConfig>,
+    pub attention: Option<AttentionPoolingConfig>,
     /// A layer of the model's width after it, with this activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transform: Option<Activation>,
@@ -107,7 +107,7 @@ pub struct PoolerConfig {
 
 impl Default for PoolerConfig {
     fn default() -> Self {
-        Self { pooling: Pooling::First, query: None, transform: None, bias: true, norm: false }
+        Self { pooling: Pooling::First, attention: None, transform: None, bias: true, norm: false }
     }
 }
 
@@ -123,16 +123,16 @@ impl PoolerConfig {
     }
 }
 
-/// A small decoder whose one learnt query looks at all tokens of a text: EncT5,
+/// Attention pooling: a small decoder whose one learned query attends to all tokens: EncT5,
 /// <https://arxiv.org/abs/2110.08426>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct QueryConfig {
+pub struct AttentionPoolingConfig {
     /// Its blocks, of the backbone's kind.
     pub layers: usize,
 }
 
-impl Default for QueryConfig {
+impl Default for AttentionPoolingConfig {
     fn default() -> Self {
         Self { layers: 1 }
     }
@@ -304,7 +304,7 @@ pub struct Stacks(pub Vec<TransformerConfig>);
 
 impl Stacks {
     /// So many: the last one serves for those that are not listed.
-    pub(crate) fn resized(mut self, count: usize) -> Self {
+    pub fn resized(mut self, count: usize) -> Self {
         if let Some(last) = self.0.last().cloned() {
             self.0.resize(count, last);
         }
