@@ -154,6 +154,11 @@ pub struct Text<B: Backend> {
 }
 
 impl<B: Backend> Text<B> {
+    /// Texts of equal length without padding, `[batch, tokens]`.
+    pub fn new(ids: Tensor<B, 2, Int>) -> Self {
+        Self { ids, mask_pad: None, types: None, positions: None, documents: None }
+    }
+
     /// Batch and tokens.
     pub fn dims(&self) -> [usize; 2] {
         self.ids.dims()

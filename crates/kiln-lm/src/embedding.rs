@@ -1,14 +1,11 @@
-//! Ids to tokens.
+//! Token, position and segment embeddings.
 
-use crate::{
-    batch::Text,
-    config::{EmbeddingConfig, TextModelConfig},
-};
+use crate::{batch::Text, config::EmbeddingConfig};
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::Backend;
-use kiln_nn::{Dropout, Embedding, Norm};
+use kiln_nn::{Dropout, Embedding, Norm, NormConfig};
 
-/// Vectors of ids, of their positions and of their segments, added up.
+/// Input embedding: vectors of ids, of their positions and of their segments, added up.
 #[derive(Module, Debug)]
 pub struct TextEmbedding<B: Backend> {
     /// Of ids.
@@ -23,18 +20,22 @@ pub struct TextEmbedding<B: Backend> {
 }
 
 impl<B: Backend> TextEmbedding<B> {
-    pub(crate) fn new(config: &TextModelConfig, device: &B::Device) -> Self {
-        let width = config.width;
+    /// Random weights; `norm` is of the kind that may follow the sum.
+    pub fn new(
+        config: &EmbeddingConfig,
+        [vocabulary, width]: [usize; 2],
+        norm: NormConfig,
+        device: &B::Device,
+    ) -> Self {
         let some = |count: usize| {
             (count > 0).then(|| kiln_nn::EmbeddingConfig::new(count, width).init(device))
         };
-        let EmbeddingConfig { positions, types, norm, dropout, .. } = config.embedding;
         Self {
-            words: kiln_nn::EmbeddingConfig::new(config.vocabulary, width).init(device),
-            positions: some(positions),
-            types: some(types),
-            norm: norm.then(|| config.backbone.norm.init(width, device)),
-            dropout: Dropout::new(dropout),
+            words: kiln_nn::EmbeddingConfig::new(vocabulary, width).init(device),
+            positions: some(config.positions),
+            types: some(config.types),
+            norm: config.norm.then(|| norm.init(width, device)),
+            dropout: Dropout::new(config.dropout),
         }
     }
 

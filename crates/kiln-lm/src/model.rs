@@ -93,7 +93,7 @@ impl<B: Backend> TextModel<B> {
         let (width, norm) = (config.width, config.backbone.norm);
         let sizes = [config.vocabulary, width];
         Ok(Self {
-            embedding: TextEmbedding::new(&config, device),
+            embedding: TextEmbedding::new(&config.embedding, sizes, norm, device),
             backbone: config.backbone.init(width, device),
             branches: config
                 .branches
@@ -194,11 +194,8 @@ impl<B: Backend> TextModel<B> {
         cache: Option<&mut Cache<B>>,
     ) -> Option<Tokens<B>> {
         let decoder = self.decoder.as_ref()?;
-        let before = cache.as_ref().map_or(0, |cache| cache.len());
-        let values = self.embedding.forward(written, before);
-        let positions = written.positions.clone();
-        let pass = Pass { causal: true, memory: Some(memory), cache, positions, ..Pass::default() };
-        Some(self.drop_of_stack(through(decoder, values, written, pass)))
+        let states = decoder_states(decoder, &self.embedding, written, memory, cache);
+        Some(self.drop_of_stack(states))
     }
 
     /// Encoder-decoders (T5) drop of what leaves their stacks, too.
@@ -290,6 +287,21 @@ impl<B: Backend> Adapt<B> for TextModel<B> {
         walk.enter("backbone", &mut self.backbone);
         walk.enter("decoder", &mut self.decoder);
     }
+}
+
+/// Hidden states of a decoder with cross-attention, `[batch, tokens, width]`: `text` holds the target
+/// tokens that the KV `cache` does not, `memory` the encoder's hidden states.
+pub fn decoder_states<B: Backend>(
+    decoder: &Transformer<B>,
+    embedding: &TextEmbedding<B>,
+    text: &Text<B>,
+    memory: &Tokens<B>,
+    cache: Option<&mut Cache<B>>,
+) -> Tokens<B> {
+    let before = cache.as_ref().map_or(0, |cache| cache.len());
+    let positions = text.positions.clone();
+    let pass = Pass { causal: true, memory: Some(memory), cache, positions, ..Pass::default() };
+    through(decoder, embedding.forward(text, before), text, pass)
 }
 
 /// Through a stack.

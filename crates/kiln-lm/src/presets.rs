@@ -201,7 +201,8 @@ fn t5_small() -> TextModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{KILN, config_json};
+    use crate::hub::KILN;
+    use kiln_hub::family::config_json;
 
     #[test]
     fn presets_fit_together_and_published_ones_are_their_families() {

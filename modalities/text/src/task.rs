@@ -3,11 +3,10 @@
 use crate::{data::Held, embed, labelled::RankingWords, tokenizer::TextTokenizer};
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
-use kiln_hub::adapter::Published;
+use kiln_hub::{adapter::Published, family};
 use kiln_lm::{
     TextModel, TextModelConfig,
     examples::{Example, TextHostBatch, collate},
-    hub,
 };
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
@@ -148,7 +147,7 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
     }
 
     fn published(&self) -> Result<Option<Published>, TaskError> {
-        Ok(hub::published(&self.config)?)
+        Ok(family::published(&self.config)?)
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {

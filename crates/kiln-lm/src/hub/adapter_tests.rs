@@ -10,7 +10,11 @@ use burn::{
     tensor::{Distribution, Tensor},
 };
 use burn_flex::Flex;
-use kiln_hub::{Weight, adapter, collect_where, testing::python_adapts};
+use kiln_hub::{
+    Weight, adapter, collect_where,
+    family::{config_json, published},
+    testing::python_adapts,
+};
 use kiln_nn::adapt::{
     self, AdaptConfig, BottleneckConfig, Ia3Config, LoraConfig, ParallelConfig, PrefixConfig,
     PromptConfig,

@@ -1,50 +1,29 @@
 //! BERT, RoBERTa (and XLM-R, which is one) and MPNet: encoders with the norm after each block.
 
-use super::{Family, Unreadable, class, refuse, task};
+use super::{decoder::inner_rule, task};
 use crate::config::{
     EmbeddingConfig, Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig,
     TaskKind, TextModelConfig,
 };
-use kiln_hub::{Rule, family::family_json};
+use kiln_hub::{
+    Rule,
+    family::{Family, class, refuse},
+};
 use kiln_nn::{
     Activation, ConfigError, NormConfig, PositionConfig, RelativeConfig, TransformerConfig,
     activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
-
-pub(super) const BERT: Family = Family {
-    format: Format::Bert,
-    model_types: &["bert"],
-    to_ours,
-    to_json: |ours| to_json(ours, &Kind::BERT),
-    rules: |ours| rules(ours, &Kind::BERT),
-};
-
-pub(super) const ROBERTA: Family = Family {
-    format: Format::Roberta,
-    model_types: &["roberta", "xlm-roberta"],
-    to_ours,
-    to_json: |ours| to_json(ours, &Kind::ROBERTA),
-    rules: |ours| rules(ours, &Kind::ROBERTA),
-};
-
-pub(super) const MPNET: Family = Family {
-    format: Format::Mpnet,
-    model_types: &["mpnet"],
-    to_ours,
-    to_json: |ours| to_json(ours, &Kind::MPNET),
-    rules: |ours| rules(ours, &Kind::MPNET),
-};
 
 /// What tells the three apart.
-struct Kind {
-    model_type: &'static str,
+pub(super) struct Bert {
+    format: Format,
+    model_types: &'static [&'static str],
     /// The beginning of its classes' names.
     class: &'static str,
     /// Where weights lie in classes with a head.
-    prefix: &'static str,
+    outside: &'static str,
     /// Whether positions are counted on from padding's.
     from_padding: bool,
     /// Whether a head for texts has a layer of its own, rather than the pooler's.
@@ -52,46 +31,40 @@ struct Kind {
     relative: bool,
 }
 
-impl Kind {
-    const BERT: Self = Self {
-        model_type: "bert",
-        class: "Bert",
-        prefix: "bert.",
-        from_padding: false,
-        own_transform: false,
-        relative: false,
-    };
-    const ROBERTA: Self = Self {
-        model_type: "roberta",
-        class: "Roberta",
-        prefix: "roberta.",
-        from_padding: true,
-        own_transform: true,
-        relative: false,
-    };
-    const MPNET: Self = Self {
-        model_type: "mpnet",
-        class: "MPNet",
-        prefix: "mpnet.",
-        from_padding: true,
-        own_transform: true,
-        relative: true,
-    };
+pub(super) const BERT: Bert = Bert {
+    format: Format::Bert,
+    model_types: &["bert"],
+    class: "Bert",
+    outside: "bert.$1.",
+    from_padding: false,
+    own_transform: false,
+    relative: false,
+};
 
-    fn of(model_type: &str) -> &'static Self {
-        match model_type {
-            "mpnet" => &Self::MPNET,
-            "roberta" | "xlm-roberta" => &Self::ROBERTA,
-            _ => &Self::BERT,
-        }
-    }
-}
+pub(super) const ROBERTA: Bert = Bert {
+    format: Format::Roberta,
+    model_types: &["roberta", "xlm-roberta"],
+    class: "Roberta",
+    outside: "roberta.$1.",
+    from_padding: true,
+    own_transform: true,
+    relative: false,
+};
+
+pub(super) const MPNET: Bert = Bert {
+    format: Format::Mpnet,
+    model_types: &["mpnet"],
+    class: "MPNet",
+    outside: "mpnet.$1.",
+    from_padding: true,
+    own_transform: true,
+    relative: true,
+};
 
 /// Their `config.json`, with their names; keys that do not matter here are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Config {
-    model_type: String,
+pub(super) struct Config {
     #[serde(skip_serializing)]
     architectures: Option<Vec<String>>,
     vocab_size: usize,
@@ -129,7 +102,6 @@ struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            model_type: "bert".into(),
             architectures: None,
             vocab_size: 30_522,
             hidden_size: 768,
@@ -163,75 +135,159 @@ const SEQUENCE: &str = "ForSequenceClassification";
 const TOKENS: &str = "ForTokenClassification";
 const SPAN: &str = "ForQuestionAnswering";
 
-fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
-    let theirs: Config = serde_json::from_value(json.clone())?;
-    let kind = Kind::of(&theirs.model_type);
-    let absolute = theirs.position_embedding_type.as_deref();
-    refuse(&[
-        ("is_decoder", !theirs.is_decoder, "false"),
-        ("position_embedding_type", absolute.is_none_or(|kind| kind == "absolute"), "absolute"),
-        ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
-    ])?;
-    let activation = activation_named("hidden_act", &theirs.hidden_act)?;
-    let norm = NormConfig { epsilon: theirs.layer_norm_eps, ..NormConfig::default() };
-    let default = format!("{}Model", kind.class);
-    let name = class(&theirs.architectures, &default);
-    let family = name.strip_prefix("XLM").unwrap_or(name);
-    let Some(class) = family.strip_prefix(kind.class) else {
-        let expected = format!("one of {}'s classes", kind.class);
-        return Err(ConfigError::new("architectures", name, expected).into());
-    };
-    let pad = theirs.pad_token_id.or(kind.from_padding.then_some(1));
-    let task = task_head(class, &theirs)?;
-    let dense = PoolerConfig::of_first();
-    Ok(TextModelConfig {
-        vocabulary: theirs.vocab_size,
-        width: theirs.hidden_size,
-        embedding: EmbeddingConfig {
-            positions: theirs.max_position_embeddings,
-            first_position: if kind.from_padding { pad.unwrap_or(1) as usize + 1 } else { 0 },
-            types: if kind.relative { 0 } else { theirs.type_vocab_size },
-            norm: true,
-            dropout: theirs.hidden_dropout_prob,
-        },
-        backbone: TransformerConfig {
-            layers: theirs.num_hidden_layers,
-            heads: theirs.num_attention_heads,
-            hidden: Some(theirs.intermediate_size),
-            activation,
-            norm,
-            pre_norm: false,
-            attention_dropout: theirs.attention_probs_dropout_prob,
-            residual_dropout: theirs.hidden_dropout_prob,
-            positions: kind.relative.then(|| {
-                let buckets = theirs.relative_attention_num_buckets.unwrap_or(32);
-                PositionConfig::Relative(RelativeConfig { buckets, distance: 128 })
+impl Family for Bert {
+    type Ours = TextModelConfig;
+    type Theirs = Config;
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    fn model_types(&self) -> &'static [&'static str] {
+        self.model_types
+    }
+
+    fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
+        let absolute = theirs.position_embedding_type.as_deref();
+        refuse(&[
+            ("is_decoder", !theirs.is_decoder, "false"),
+            ("position_embedding_type", absolute.is_none_or(|kind| kind == "absolute"), "absolute"),
+            ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
+        ])?;
+        let activation = activation_named("hidden_act", &theirs.hidden_act)?;
+        let norm = NormConfig { epsilon: theirs.layer_norm_eps, ..NormConfig::default() };
+        let default = format!("{}Model", self.class);
+        let name = class(&theirs.architectures, &default);
+        let family = name.strip_prefix("XLM").unwrap_or(name);
+        let Some(class) = family.strip_prefix(self.class) else {
+            let expected = format!("one of {}'s classes", self.class);
+            return Err(ConfigError::new("architectures", name, expected));
+        };
+        let pad = theirs.pad_token_id.or(self.from_padding.then_some(1));
+        let task = task_head(class, theirs)?;
+        let dense = PoolerConfig::of_first();
+        Ok(TextModelConfig {
+            vocabulary: theirs.vocab_size,
+            width: theirs.hidden_size,
+            embedding: EmbeddingConfig {
+                positions: theirs.max_position_embeddings,
+                first_position: if self.from_padding { pad.unwrap_or(1) as usize + 1 } else { 0 },
+                types: if self.relative { 0 } else { theirs.type_vocab_size },
+                norm: true,
+                dropout: theirs.hidden_dropout_prob,
+            },
+            backbone: TransformerConfig {
+                layers: theirs.num_hidden_layers,
+                heads: theirs.num_attention_heads,
+                hidden: Some(theirs.intermediate_size),
+                activation,
+                norm,
+                pre_norm: false,
+                attention_dropout: theirs.attention_probs_dropout_prob,
+                residual_dropout: theirs.hidden_dropout_prob,
+                positions: self.relative.then(|| {
+                    let buckets = theirs.relative_attention_num_buckets.unwrap_or(32);
+                    PositionConfig::Relative(RelativeConfig { buckets, distance: 128 })
+                }),
+                ..TransformerConfig::default()
+            },
+            causal: false,
+            language: (class == MASKED).then_some(LanguageHeadConfig {
+                transform: Some(if self.from_padding { Activation::Gelu } else { activation }),
+                bias: true,
+                ..LanguageHeadConfig::default()
             }),
-            ..TransformerConfig::default()
-        },
-        branches: None,
-        causal: false,
-        decoder: None,
-        language: (class == MASKED).then_some(LanguageHeadConfig {
-            transform: Some(if kind.from_padding { Activation::Gelu } else { activation }),
-            bias: true,
-            ..LanguageHeadConfig::default()
-        }),
-        pooler: (class == "Model" || class == SEQUENCE).then_some(dense),
-        task,
-        special: SpecialIds {
-            pad,
-            bos: theirs.bos_token_id,
-            eos: theirs.eos_token_id,
-            ..SpecialIds::default()
-        },
-        initial_deviation: Some(0.02),
-        tasks: BTreeMap::new(),
-        discriminator: false,
-        generator: None,
-        bottleneck: None,
-        format: None,
-    })
+            pooler: (class == "Model" || class == SEQUENCE).then_some(dense),
+            task,
+            special: SpecialIds {
+                pad,
+                bos: theirs.bos_token_id,
+                eos: theirs.eos_token_id,
+                ..SpecialIds::default()
+            },
+            ..TextModelConfig::default()
+        })
+    }
+
+    fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {
+        let backbone = &ours.backbone;
+        let head = ours.task.as_ref();
+        let class = match (&ours.language, head.map(|head| head.kind)) {
+            (Some(_), None) => MASKED,
+            (None, None) => "Model",
+            (None, Some(TaskKind::Tags(_))) => TOKENS,
+            (None, Some(TaskKind::Span)) => SPAN,
+            (None, Some(_)) => SEQUENCE,
+            _ => return None,
+        };
+        let dropout = head.map(|head| head.dropout).filter(|d| *d != ours.embedding.dropout);
+        let buckets = match &backbone.positions {
+            Some(PositionConfig::Relative(relative)) => Some(relative.buckets),
+            _ => None,
+        };
+        let theirs = Config {
+            architectures: None,
+            vocab_size: ours.vocabulary,
+            hidden_size: ours.width,
+            num_hidden_layers: backbone.layers,
+            num_attention_heads: backbone.heads,
+            intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
+            hidden_act: activation_name(backbone.activation).into(),
+            hidden_dropout_prob: ours.embedding.dropout,
+            attention_probs_dropout_prob: backbone.attention_dropout,
+            classifier_dropout: dropout,
+            max_position_embeddings: ours.embedding.positions,
+            type_vocab_size: ours.embedding.types,
+            layer_norm_eps: backbone.norm.epsilon,
+            position_embedding_type: None,
+            is_decoder: false,
+            tie_word_embeddings: true,
+            pad_token_id: ours.special.pad,
+            bos_token_id: ours.special.bos,
+            eos_token_id: ours.special.eos,
+            relative_attention_num_buckets: buckets,
+            problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
+            id2label: head.map(task::id2label),
+            label2id: head.map(task::label2id),
+            num_labels: None,
+        };
+        Some((format!("{}{class}", self.class), theirs))
+    }
+
+    fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
+        let mut rules = vec![
+            Rule::OldNames,
+            // Tied to the embedding, and buffers.
+            Rule::Ignored { theirs: r"(^|\.)(cls\.predictions|lm_head)\.decoder\.(weight|bias)$" },
+            Rule::Ignored { theirs: r"embeddings\.(position_ids|token_type_ids)$" },
+            Rule::Ignored { theirs: r"^cls\.seq_relationship\." },
+            // Checkpoints of other classes may lack the prefix or have it.
+            inner_rule(
+                ours,
+                r"^(bert|roberta|mpnet)\.",
+                (r"^(embeddings|encoder|pooler)\.", self.outside),
+            ),
+        ];
+        if ours.pooler.is_none() {
+            rules.push(Rule::Ignored { theirs: r"(^|\.)pooler\." });
+        }
+        rules.extend(BLOCKS);
+        rules.extend(if self.relative { MPNET_ATTENTION } else { ATTENTION });
+        let head = if self.from_padding { ROBERTA_HEAD } else { BERT_HEAD };
+        rules.extend(head);
+        rules.extend(match &ours.task {
+            Some(task) if task.kind == TaskKind::Span => {
+                [Rule::Prefix { theirs: "qa_outputs.", ours: "task.output." }].as_slice()
+            }
+            Some(task) if !task.kind.is_of_tokens() && self.own_transform => &[
+                Rule::Prefix { theirs: "classifier.dense.", ours: "pooler.dense." },
+                Rule::Prefix { theirs: "classifier.out_proj.", ours: "task.output." },
+            ],
+            Some(_) => &[Rule::Prefix { theirs: "classifier.", ours: "task.output." }],
+            None => &[],
+        });
+        rules
+    }
 }
 
 fn task_head(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, ConfigError> {
@@ -249,92 +305,6 @@ fn task_head(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, Con
     let dropout = theirs.classifier_dropout.unwrap_or(theirs.hidden_dropout_prob);
     let names = if kind == TaskKind::Span { Vec::new() } else { names };
     Ok(Some(TaskHeadConfig { dropout, ..TaskHeadConfig::new(kind, names) }))
-}
-
-fn to_json(ours: &TextModelConfig, kind: &Kind) -> Option<Value> {
-    let backbone = &ours.backbone;
-    let head = ours.task.as_ref();
-    let class = match (&ours.language, head.map(|head| head.kind)) {
-        (Some(_), None) => MASKED,
-        (None, None) => "Model",
-        (None, Some(TaskKind::Tags(_))) => TOKENS,
-        (None, Some(TaskKind::Span)) => SPAN,
-        (None, Some(_)) => SEQUENCE,
-        _ => return None,
-    };
-    let dropout = head.map(|head| head.dropout).filter(|d| *d != ours.embedding.dropout);
-    let buckets = match &backbone.positions {
-        Some(PositionConfig::Relative(relative)) => Some(relative.buckets),
-        _ => None,
-    };
-    let theirs = Config {
-        model_type: kind.model_type.into(),
-        architectures: None,
-        vocab_size: ours.vocabulary,
-        hidden_size: ours.width,
-        num_hidden_layers: backbone.layers,
-        num_attention_heads: backbone.heads,
-        intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
-        hidden_act: activation_name(backbone.activation).into(),
-        hidden_dropout_prob: ours.embedding.dropout,
-        attention_probs_dropout_prob: backbone.attention_dropout,
-        classifier_dropout: dropout,
-        max_position_embeddings: ours.embedding.positions,
-        type_vocab_size: ours.embedding.types,
-        layer_norm_eps: backbone.norm.epsilon,
-        position_embedding_type: None,
-        is_decoder: false,
-        tie_word_embeddings: true,
-        pad_token_id: ours.special.pad,
-        bos_token_id: ours.special.bos,
-        eos_token_id: ours.special.eos,
-        relative_attention_num_buckets: buckets,
-        problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
-        id2label: head.map(task::id2label),
-        label2id: head.map(task::label2id),
-        num_labels: None,
-    };
-    family_json(kind.model_type, &format!("{}{class}", kind.class), &theirs)
-}
-
-fn rules(ours: &TextModelConfig, kind: &Kind) -> Vec<Rule> {
-    let mut rules = vec![
-        Rule::OldNames,
-        // Tied to the embedding, and buffers.
-        Rule::Ignored { theirs: r"(^|\.)(cls\.predictions|lm_head)\.decoder\.(weight|bias)$" },
-        Rule::Ignored { theirs: r"embeddings\.(position_ids|token_type_ids)$" },
-        Rule::Ignored { theirs: r"^cls\.seq_relationship\." },
-        // Checkpoints of other classes may lack the prefix or have it.
-        Rule::Regex { load: Some((r"^(bert|roberta|mpnet)\.", "")), save: None },
-    ];
-    if ours.language.is_some() || ours.task.is_some() {
-        let inside = r"^(embeddings|encoder|pooler)\.";
-        let outside = match kind.prefix {
-            "roberta." => "roberta.$1.",
-            "mpnet." => "mpnet.$1.",
-            _ => "bert.$1.",
-        };
-        rules.push(Rule::Regex { load: None, save: Some((inside, outside)) });
-    }
-    if ours.pooler.is_none() {
-        rules.push(Rule::Ignored { theirs: r"(^|\.)pooler\." });
-    }
-    rules.extend(BLOCKS);
-    rules.extend(if kind.relative { MPNET_ATTENTION } else { ATTENTION });
-    let head = if kind.from_padding { ROBERTA_HEAD } else { BERT_HEAD };
-    rules.extend(head);
-    rules.extend(match &ours.task {
-        Some(task) if task.kind == TaskKind::Span => {
-            [Rule::Prefix { theirs: "qa_outputs.", ours: "task.output." }].as_slice()
-        }
-        Some(task) if !task.kind.is_of_tokens() && kind.own_transform => &[
-            Rule::Prefix { theirs: "classifier.dense.", ours: "pooler.dense." },
-            Rule::Prefix { theirs: "classifier.out_proj.", ours: "task.output." },
-        ],
-        Some(_) => &[Rule::Prefix { theirs: "classifier.", ours: "task.output." }],
-        None => &[],
-    });
-    rules
 }
 
 const BLOCKS: &[Rule] = &[

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::config::{EmbeddingConfig, LanguageHeadConfig};
-use kiln_hub::testing::each_made;
+use kiln_hub::{family::read_config, testing::each_made};
 use kiln_nn::{Activation, AttentionBias, RotaryConfig, TransformerConfig};
 
 const MADE: &str = include_str!("../../tests/python/make_decoders.py");
@@ -126,7 +126,7 @@ fn what_is_not_supported_is_named() {
     ] {
         let json = format!(r#"{{"model_type": "{model_type}", {settings}}}"#);
         std::fs::write(dir.path().join("config.json"), json).unwrap();
-        let message = read_config(dir.path()).unwrap_err().to_string();
+        let message = read_config::<TextModelConfig>(dir.path()).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
 }

@@ -1,26 +1,28 @@
 //! ModernBERT: <https://arxiv.org/abs/2412.13663>.
 
-use super::{Family, Unreadable, class, refuse, task};
+use super::{decoder::inner_rule, task};
 use crate::config::{
     EmbeddingConfig, Format, LanguageHeadConfig, PoolerConfig, Pooling, SpecialIds, TaskHeadConfig,
     TaskKind, TextModelConfig,
 };
-use kiln_hub::{Rule, family::family_json};
+use kiln_hub::{
+    Rule,
+    family::{Family, known_class, refuse},
+};
 use kiln_nn::{
     AttentionBias, ConfigError, LocalConfig, NormConfig, PositionConfig, RotaryConfig,
     TransformerConfig, activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
-pub(super) const FAMILY: Family =
-    Family { format: Format::ModernBert, model_types: &["modernbert"], to_ours, to_json, rules };
+/// The family.
+pub(super) struct ModernBert;
 
 /// Its `config.json`, with its names; keys that do not matter here are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Config {
+pub(super) struct Config {
     #[serde(skip_serializing)]
     architectures: Option<Vec<String>>,
     vocab_size: usize,
@@ -126,211 +128,209 @@ const MASKED: &str = "ModernBertForMaskedLM";
 const SEQUENCE: &str = "ModernBertForSequenceClassification";
 const TOKENS: &str = "ModernBertForTokenClassification";
 
-fn to_ours(json: &Value) -> Result<TextModelConfig, Unreadable> {
-    let theirs: Config = serde_json::from_value(json.clone())?;
-    let class = class(&theirs.architectures, MODEL);
-    let (mut global, mut local) =
-        (theirs.global_rope_theta, theirs.local_rope_theta.unwrap_or(theirs.global_rope_theta));
-    let mut plain = true;
-    if let Some(rope) = &theirs.rope_parameters {
-        (global, local) = (rope.full_attention.rope_theta, rope.sliding_attention.rope_theta);
-        plain = [&rope.full_attention, &rope.sliding_attention]
-            .iter()
-            .all(|rope| rope.rope_type == "default");
+impl Family for ModernBert {
+    type Ours = TextModelConfig;
+    type Theirs = Config;
+
+    fn format(&self) -> Format {
+        Format::ModernBert
     }
-    refuse(&[
-        ("rope_type", plain, "default"),
-        ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
-    ])?;
-    let bias = if theirs.attention_bias { AttentionBias::All } else { AttentionBias::None };
-    let (labels, names) = task::names(theirs.id2label.as_ref(), None);
-    let kind = match class {
-        MODEL | MASKED => None,
-        TOKENS => Some(TaskKind::Tags(labels)),
-        SEQUENCE => Some(task::of_texts(theirs.problem_type.as_deref(), labels)),
-        other => {
-            let expected = format!("{MODEL}, {MASKED}, {SEQUENCE} or {TOKENS}");
-            return Err(ConfigError::new("architectures", other, expected).into());
-        }
-    };
-    let transform = Some(activation_named("classifier_activation", &theirs.classifier_activation)?);
-    let pooling = match &theirs.classifier_pooling[..] {
-        "cls" => Pooling::First,
-        "mean" => Pooling::Mean,
-        other => {
-            return Err(ConfigError::new("classifier_pooling", other, "cls or mean").into());
-        }
-    };
-    let of_texts = kind.is_some_and(|kind| !kind.is_of_tokens());
-    if kind.is_some_and(TaskKind::is_of_tokens) {
-        let expected = format!("{SEQUENCE}: tags are read by `kiln-text` models only");
-        return Err(ConfigError::new("architectures", class, expected).into());
+
+    fn model_types(&self) -> &'static [&'static str] {
+        &["modernbert"]
     }
-    Ok(TextModelConfig {
-        vocabulary: theirs.vocab_size,
-        width: theirs.hidden_size,
-        embedding: EmbeddingConfig {
-            positions: 0,
-            norm: true,
-            dropout: theirs.embedding_dropout,
-            ..EmbeddingConfig::default()
-        },
-        backbone: TransformerConfig {
-            layers: theirs.num_hidden_layers,
-            heads: theirs.num_attention_heads,
-            hidden: Some(theirs.intermediate_size),
-            activation: activation_named("hidden_activation", &theirs.hidden_activation)?,
-            gated: true,
-            bias: theirs.mlp_bias,
-            attention_bias: bias,
-            norm: NormConfig {
-                epsilon: theirs.norm_eps,
-                bias: theirs.norm_bias,
-                ..NormConfig::default()
+
+    fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
+        let class = known_class(&theirs.architectures, &[MODEL, MASKED, SEQUENCE, TOKENS])?;
+        let (mut global, mut local) =
+            (theirs.global_rope_theta, theirs.local_rope_theta.unwrap_or(theirs.global_rope_theta));
+        let mut plain = true;
+        if let Some(rope) = &theirs.rope_parameters {
+            (global, local) = (rope.full_attention.rope_theta, rope.sliding_attention.rope_theta);
+            plain = [&rope.full_attention, &rope.sliding_attention]
+                .iter()
+                .all(|rope| rope.rope_type == "default");
+        }
+        refuse(&[
+            ("rope_type", plain, "default"),
+            ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
+        ])?;
+        let bias = if theirs.attention_bias { AttentionBias::All } else { AttentionBias::None };
+        let (labels, names) = task::names(theirs.id2label.as_ref(), None);
+        let kind = match class {
+            MODEL | MASKED => None,
+            TOKENS => Some(TaskKind::Tags(labels)),
+            _ => Some(task::of_texts(theirs.problem_type.as_deref(), labels)),
+        };
+        let transform =
+            Some(activation_named("classifier_activation", &theirs.classifier_activation)?);
+        let pooling = match &theirs.classifier_pooling[..] {
+            "cls" => Pooling::First,
+            "mean" => Pooling::Mean,
+            other => {
+                return Err(ConfigError::new("classifier_pooling", other, "cls or mean"));
+            }
+        };
+        let of_texts = kind.is_some_and(|kind| !kind.is_of_tokens());
+        if kind.is_some_and(TaskKind::is_of_tokens) {
+            let expected = format!("{SEQUENCE}: tags are read by `kiln-text` models only");
+            return Err(ConfigError::new("architectures", class, expected));
+        }
+        Ok(TextModelConfig {
+            vocabulary: theirs.vocab_size,
+            width: theirs.hidden_size,
+            embedding: EmbeddingConfig {
+                positions: 0,
+                norm: true,
+                dropout: theirs.embedding_dropout,
+                ..EmbeddingConfig::default()
             },
-            first_norm: false,
-            final_norm: true,
-            positions: Some(PositionConfig::Rotary(RotaryConfig {
-                base: global,
-                local_base: Some(local),
-                scaling: None,
-            })),
-            // A token sees half the window on either side, and itself.
-            local: Some(LocalConfig {
-                window: theirs.local_attention / 2 + 1,
-                global_every: theirs.global_attn_every_n_layers,
+            backbone: TransformerConfig {
+                layers: theirs.num_hidden_layers,
+                heads: theirs.num_attention_heads,
+                hidden: Some(theirs.intermediate_size),
+                activation: activation_named("hidden_activation", &theirs.hidden_activation)?,
+                gated: true,
+                bias: theirs.mlp_bias,
+                attention_bias: bias,
+                norm: NormConfig {
+                    epsilon: theirs.norm_eps,
+                    bias: theirs.norm_bias,
+                    ..NormConfig::default()
+                },
+                first_norm: false,
+                final_norm: true,
+                positions: Some(PositionConfig::Rotary(RotaryConfig {
+                    base: global,
+                    local_base: Some(local),
+                    scaling: None,
+                })),
+                // A token sees half the window on either side, and itself.
+                local: Some(LocalConfig {
+                    window: theirs.local_attention / 2 + 1,
+                    global_every: theirs.global_attn_every_n_layers,
+                }),
+                attention_dropout: theirs.attention_dropout,
+                hidden_dropout: theirs.mlp_dropout,
+                ..TransformerConfig::default()
+            },
+            causal: false,
+            language: (class == MASKED).then_some(LanguageHeadConfig {
+                transform,
+                transform_bias: theirs.classifier_bias,
+                tied: true,
+                bias: theirs.decoder_bias,
+                scale: 1.0,
             }),
-            attention_dropout: theirs.attention_dropout,
-            hidden_dropout: theirs.mlp_dropout,
-            ..TransformerConfig::default()
-        },
-        branches: None,
-        causal: false,
-        decoder: None,
-        language: (class == MASKED).then_some(LanguageHeadConfig {
-            transform,
-            transform_bias: theirs.classifier_bias,
-            tied: true,
-            bias: theirs.decoder_bias,
-            scale: 1.0,
-        }),
-        pooler: of_texts.then_some(PoolerConfig {
-            pooling,
-            transform,
-            bias: theirs.classifier_bias,
-            norm: true,
-            ..PoolerConfig::default()
-        }),
-        task: kind.map(|kind| TaskHeadConfig {
-            dropout: theirs.classifier_dropout,
-            ..TaskHeadConfig::new(kind, names)
-        }),
-        special: SpecialIds {
-            pad: theirs.pad_token_id,
-            bos: theirs.cls_token_id.or(theirs.bos_token_id),
-            eos: theirs.sep_token_id.or(theirs.eos_token_id),
-            ..SpecialIds::default()
-        },
-        initial_deviation: Some(0.02),
-        tasks: BTreeMap::new(),
-        discriminator: false,
-        generator: None,
-        bottleneck: None,
-        format: None,
-    })
-}
-
-fn to_json(ours: &TextModelConfig) -> Option<Value> {
-    let backbone = &ours.backbone;
-    let Some(PositionConfig::Rotary(rotary)) = &backbone.positions else { return None };
-    let local = backbone.local?;
-    let head = ours.task.as_ref();
-    let class = match (&ours.language, head.map(|head| head.kind)) {
-        (Some(_), None) => MASKED,
-        (None, None) => MODEL,
-        (None, Some(kind)) if !kind.is_of_tokens() => SEQUENCE,
-        _ => return None,
-    };
-    let transform = ours.language.and_then(|head| head.transform);
-    let transform = transform.or(ours.pooler.and_then(|pooler| pooler.transform));
-    let default = Config::default();
-    let theirs = Config {
-        vocab_size: ours.vocabulary,
-        hidden_size: ours.width,
-        intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
-        num_hidden_layers: backbone.layers,
-        num_attention_heads: backbone.heads,
-        hidden_activation: activation_name(backbone.activation).into(),
-        norm_eps: backbone.norm.epsilon,
-        norm_bias: backbone.norm.bias,
-        attention_bias: backbone.attention_bias == AttentionBias::All,
-        mlp_bias: backbone.bias,
-        attention_dropout: backbone.attention_dropout,
-        mlp_dropout: backbone.hidden_dropout,
-        embedding_dropout: ours.embedding.dropout,
-        global_attn_every_n_layers: local.global_every,
-        local_attention: 2 * (local.window - 1),
-        global_rope_theta: rotary.base,
-        local_rope_theta: Some(rotary.local_base.unwrap_or(rotary.base)),
-        decoder_bias: ours.language.is_none_or(|head| head.bias),
-        classifier_pooling: match ours.pooler.map(|pooler| pooler.pooling) {
-            Some(Pooling::Mean) => "mean".into(),
-            _ => "cls".into(),
-        },
-        classifier_dropout: head.map_or(0.0, |head| head.dropout),
-        classifier_bias: ours.language.map(|head| head.transform_bias).unwrap_or_default()
-            || ours.pooler.is_some_and(|pooler| pooler.bias),
-        classifier_activation: transform
-            .map_or(default.classifier_activation.clone(), |one| activation_name(one).into()),
-        pad_token_id: ours.special.pad,
-        bos_token_id: ours.special.bos,
-        cls_token_id: ours.special.bos,
-        eos_token_id: ours.special.eos,
-        sep_token_id: ours.special.eos,
-        problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
-        id2label: head.map(task::id2label),
-        label2id: head.map(task::label2id),
-        ..default
-    };
-    family_json("modernbert", class, &theirs)
-}
-
-fn rules(ours: &TextModelConfig) -> Vec<Rule> {
-    let mut rules = vec![
-        Rule::Ignored { theirs: r"^decoder\.weight$" },
-        Rule::Fused { theirs: "attn.Wqkv", ours: &["attn.query", "attn.key", "attn.value"] },
-        Rule::Fused { theirs: "mlp.Wi", ours: &["mlp.hidden", "mlp.gate"] },
-        Rule::Regex { load: Some((r"^model\.", "")), save: None },
-    ];
-    if ours.language.is_some() || ours.task.is_some() {
-        let save = Some((r"^(embeddings|layers|final_norm)\.", "model.$1."));
-        rules.push(Rule::Regex { load: None, save });
+            pooler: of_texts.then_some(PoolerConfig {
+                pooling,
+                transform,
+                bias: theirs.classifier_bias,
+                norm: true,
+                ..PoolerConfig::default()
+            }),
+            task: kind.map(|kind| TaskHeadConfig {
+                dropout: theirs.classifier_dropout,
+                ..TaskHeadConfig::new(kind, names)
+            }),
+            special: SpecialIds {
+                pad: theirs.pad_token_id,
+                bos: theirs.cls_token_id.or(theirs.bos_token_id),
+                eos: theirs.sep_token_id.or(theirs.eos_token_id),
+                ..SpecialIds::default()
+            },
+            ..TextModelConfig::default()
+        })
     }
-    rules.extend(if ours.language.is_some() {
-        [
-            Rule::Prefix { theirs: "head.", ours: "language." },
-            Rule::Prefix { theirs: "decoder.bias", ours: "language.bias" },
-        ]
-    } else {
-        [
-            Rule::Prefix { theirs: "head.", ours: "pooler." },
-            Rule::Prefix { theirs: "classifier.", ours: "task.output." },
-        ]
-    });
-    rules.extend([
-        Rule::Prefix { theirs: "embeddings.tok_embeddings.", ours: "embedding.words." },
-        Rule::Prefix { theirs: "embeddings.norm.", ours: "embedding.norm." },
-        Rule::Prefix { theirs: "final_norm.", ours: "backbone.norm." },
-        Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
-        Rule::Segments { theirs: "attn_norm", ours: "attention_norm" },
-        Rule::Segments { theirs: "mlp_norm", ours: "feed_forward_norm" },
-        Rule::Segments { theirs: "attn.query", ours: "attention.query" },
-        Rule::Segments { theirs: "attn.key", ours: "attention.key" },
-        Rule::Segments { theirs: "attn.value", ours: "attention.value" },
-        Rule::Segments { theirs: "attn.Wo", ours: "attention.output" },
-        Rule::Segments { theirs: "mlp.hidden", ours: "feed_forward.hidden" },
-        Rule::Segments { theirs: "mlp.gate", ours: "feed_forward.gate" },
-        Rule::Segments { theirs: "mlp.Wo", ours: "feed_forward.output" },
-    ]);
-    rules
+
+    fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {
+        let backbone = &ours.backbone;
+        let Some(PositionConfig::Rotary(rotary)) = &backbone.positions else { return None };
+        let local = backbone.local?;
+        let head = ours.task.as_ref();
+        let class = match (&ours.language, head.map(|head| head.kind)) {
+            (Some(_), None) => MASKED,
+            (None, None) => MODEL,
+            (None, Some(kind)) if !kind.is_of_tokens() => SEQUENCE,
+            _ => return None,
+        };
+        let transform = ours.language.and_then(|head| head.transform);
+        let transform = transform.or(ours.pooler.and_then(|pooler| pooler.transform));
+        let default = Config::default();
+        let theirs = Config {
+            vocab_size: ours.vocabulary,
+            hidden_size: ours.width,
+            intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
+            num_hidden_layers: backbone.layers,
+            num_attention_heads: backbone.heads,
+            hidden_activation: activation_name(backbone.activation).into(),
+            norm_eps: backbone.norm.epsilon,
+            norm_bias: backbone.norm.bias,
+            attention_bias: backbone.attention_bias == AttentionBias::All,
+            mlp_bias: backbone.bias,
+            attention_dropout: backbone.attention_dropout,
+            mlp_dropout: backbone.hidden_dropout,
+            embedding_dropout: ours.embedding.dropout,
+            global_attn_every_n_layers: local.global_every,
+            local_attention: 2 * (local.window - 1),
+            global_rope_theta: rotary.base,
+            local_rope_theta: Some(rotary.local_base.unwrap_or(rotary.base)),
+            decoder_bias: ours.language.is_none_or(|head| head.bias),
+            classifier_pooling: match ours.pooler.map(|pooler| pooler.pooling) {
+                Some(Pooling::Mean) => "mean".into(),
+                _ => "cls".into(),
+            },
+            classifier_dropout: head.map_or(0.0, |head| head.dropout),
+            classifier_bias: ours.language.map(|head| head.transform_bias).unwrap_or_default()
+                || ours.pooler.is_some_and(|pooler| pooler.bias),
+            classifier_activation: transform
+                .map_or(default.classifier_activation.clone(), |one| activation_name(one).into()),
+            pad_token_id: ours.special.pad,
+            bos_token_id: ours.special.bos,
+            cls_token_id: ours.special.bos,
+            eos_token_id: ours.special.eos,
+            sep_token_id: ours.special.eos,
+            problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
+            id2label: head.map(task::id2label),
+            label2id: head.map(task::label2id),
+            ..default
+        };
+        Some((class.into(), theirs))
+    }
+
+    fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
+        let mut rules = vec![
+            Rule::Ignored { theirs: r"^decoder\.weight$" },
+            Rule::Fused { theirs: "attn.Wqkv", ours: &["attn.query", "attn.key", "attn.value"] },
+            Rule::Fused { theirs: "mlp.Wi", ours: &["mlp.hidden", "mlp.gate"] },
+            inner_rule(ours, r"^model\.", (r"^(embeddings|layers|final_norm)\.", "model.$1.")),
+        ];
+        rules.extend(if ours.language.is_some() {
+            [
+                Rule::Prefix { theirs: "head.", ours: "language." },
+                Rule::Prefix { theirs: "decoder.bias", ours: "language.bias" },
+            ]
+        } else {
+            [
+                Rule::Prefix { theirs: "head.", ours: "pooler." },
+                Rule::Prefix { theirs: "classifier.", ours: "task.output." },
+            ]
+        });
+        rules.extend([
+            Rule::Prefix { theirs: "embeddings.tok_embeddings.", ours: "embedding.words." },
+            Rule::Prefix { theirs: "embeddings.norm.", ours: "embedding.norm." },
+            Rule::Prefix { theirs: "final_norm.", ours: "backbone.norm." },
+            Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
+            Rule::Segments { theirs: "attn_norm", ours: "attention_norm" },
+            Rule::Segments { theirs: "mlp_norm", ours: "feed_forward_norm" },
+            Rule::Segments { theirs: "attn.query", ours: "attention.query" },
+            Rule::Segments { theirs: "attn.key", ours: "attention.key" },
+            Rule::Segments { theirs: "attn.value", ours: "attention.value" },
+            Rule::Segments { theirs: "attn.Wo", ours: "attention.output" },
+            Rule::Segments { theirs: "mlp.hidden", ours: "feed_forward.hidden" },
+            Rule::Segments { theirs: "mlp.gate", ours: "feed_forward.gate" },
+            Rule::Segments { theirs: "mlp.Wo", ours: "feed_forward.output" },
+        ]);
+        rules
+    }
 }

@@ -1,6 +1,6 @@
 //! Rotary positions, as the `config.json` of published decoders tells of them.
 
-use super::refuse;
+use kiln_hub::family::refuse;
 use kiln_nn::{ConfigError, Llama3Scaling, RotaryConfig, RotaryScaling, YarnScaling};
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,11 @@ use burn::{
 };
 use burn_flex::Flex;
 use kiln_core::Tokens;
-use kiln_hub::testing::{Gradients, Inputs, compare, each_fixture, python_reads, values};
+use kiln_hub::{
+    Mode, ModelDir,
+    family::{config_json, names, read, read_config},
+    testing::{Gradients, Inputs, compare, each_fixture, python_reads, values},
+};
 use kiln_nn::{PositionConfig, RotaryConfig, RotaryScaling, YarnScaling};
 
 type A = Autodiff<Flex>;
@@ -72,7 +76,7 @@ fn without_dropout(mut config: TextModelConfig) -> TextModelConfig {
 pub(super) fn agrees(dir: &Path, failures: &mut Vec<String>) {
     let device = Default::default();
     // Gradients are recorded, which is training; the references drop nothing.
-    let (config, weights) = read(dir).unwrap();
+    let (config, weights) = read::<TextModelConfig>(dir).unwrap();
     let config = without_dropout(config);
     let mut model = TextModel::<A>::new(config.clone(), &device).unwrap();
     kiln_hub::apply::<A, _>(&mut model, &weights, Mode::Strict).unwrap();
@@ -252,7 +256,7 @@ fn what_is_not_supported_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = |json: &str| {
         std::fs::write(dir.path().join("config.json"), json).unwrap();
-        read_config(dir.path()).unwrap_err().to_string()
+        read_config::<TextModelConfig>(dir.path()).unwrap_err().to_string()
     };
     let message = error(r#"{"model_type": "wav2vec2"}"#);
     assert!(message.contains("`wav2vec2`; expected bert or"), "{message}");
@@ -277,7 +281,7 @@ fn yarn_goes_there_and_back() {
         {"factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn"}
     }"#;
     std::fs::write(dir.path().join("config.json"), json).unwrap();
-    let config = read_config(dir.path()).unwrap();
+    let config = read_config::<TextModelConfig>(dir.path()).unwrap();
     let yarn = YarnScaling { factor: 4.0, context: 32_768, fast: 32.0, slow: 1.0, magnitude: None };
     let scaling = Some(RotaryScaling::Yarn(yarn));
     let expected = RotaryConfig { base: 1e6, local_base: None, scaling };
@@ -286,5 +290,5 @@ fn yarn_goes_there_and_back() {
     assert_eq!(theirs["max_position_embeddings"], 131_072);
     assert_eq!(theirs["rope_parameters"]["rope_type"], "yarn");
     std::fs::write(dir.path().join("config.json"), theirs.to_string()).unwrap();
-    assert_eq!(read_config(dir.path()).unwrap().backbone, config.backbone);
+    assert_eq!(read_config::<TextModelConfig>(dir.path()).unwrap().backbone, config.backbone);
 }
