@@ -21,12 +21,6 @@ pub trait Family {
     /// Its `config.json`, with its names and defaults; keys that do not matter are ignored.
     type Theirs: Serialize + DeserializeOwned;
 
-    /// Which of our formats it is.
-    fn format(&self) -> <Self::Ours as PublishedConfig>::Format;
-
-    /// The `model_type`s that it reads; it writes the first.
-    fn model_types(&self) -> &'static [&'static str];
-
     /// Parses `config.json`.
     ///
     /// # Errors
@@ -57,45 +51,42 @@ pub enum Unreadable {
     Json(serde_json::Error),
 }
 
-/// A [`Family`] of any `config.json`: a row of a table of families.
-pub trait AnyFamily<C: PublishedConfig> {
-    /// As [`Family::format`].
-    fn format(&self) -> C::Format;
+/// A row of a table of families.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "families are no data")]
+pub struct Row<C: PublishedConfig> {
+    /// The format.
+    pub format: C::Format,
+    /// The `model_type`s that the family reads; it writes the first.
+    pub model_types: &'static [&'static str],
+    /// The family.
+    pub family: &'static dyn AnyFamily<C>,
+}
 
-    /// As [`Family::model_types`].
-    fn model_types(&self) -> &'static [&'static str];
-
+/// A [`Family`] of any `config.json`.
+pub trait AnyFamily<C> {
     /// Reads a `config.json`.
     ///
     /// # Errors
     /// As [`Family::parse`] and [`Family::to_ours`].
     fn read(&self, json: &Value) -> std::result::Result<C, Unreadable>;
 
-    /// Writes a `config.json`, its `model_type` and class first; `None` where it cannot express the
-    /// model.
-    fn write(&self, ours: &C) -> Option<Value>;
+    /// Writes a `config.json` with this `model_type`; `None` where it cannot express the model.
+    fn write(&self, model_type: &str, ours: &C) -> Option<Value>;
 
     /// As [`Family::rules`].
     fn rules(&self, ours: &C) -> Vec<Rule>;
 }
 
 impl<C: PublishedConfig, F: Family<Ours = C>> AnyFamily<C> for F {
-    fn format(&self) -> C::Format {
-        Family::format(self)
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        Family::model_types(self)
-    }
-
     fn read(&self, json: &Value) -> std::result::Result<C, Unreadable> {
         let theirs = self.parse(json).map_err(Unreadable::Json)?;
         self.to_ours(&theirs).map_err(Unreadable::Setting)
     }
 
-    fn write(&self, ours: &C) -> Option<Value> {
+    fn write(&self, model_type: &str, ours: &C) -> Option<Value> {
         let (class, theirs) = self.to_theirs(ours)?;
-        family_json(Family::model_types(self).first()?, &class, &theirs)
+        family_json(model_type, &class, &theirs)
     }
 
     fn rules(&self, ours: &C) -> Vec<Rule> {
@@ -117,7 +108,7 @@ pub trait PublishedConfig: Clone + Serialize + DeserializeOwned + 'static {
     /// Our own layout.
     const OWN_FORMAT: Self::Format;
     /// The table of families; the first that can express a model writes it.
-    const FAMILIES: &'static [&'static dyn AnyFamily<Self>];
+    const FAMILIES: &'static [Row<Self>];
 
     /// The layout that is asked for, or was read.
     fn format(&mut self) -> &mut Option<Self::Format>;
@@ -190,19 +181,20 @@ struct Extended<E> {
 
 /// The `model_type`s that [`read`] reads.
 pub fn model_types<C: PublishedConfig>() -> impl Iterator<Item = &'static str> {
-    C::FAMILIES.iter().flat_map(|family| family.model_types()).copied().chain([C::OWN[0]])
+    C::FAMILIES.iter().flat_map(|row| row.model_types).copied().chain([C::OWN[0]])
 }
 
 /// The `config.json` of a model, and the format that it is in.
 pub fn config_json<C: PublishedConfig>(config: &C) -> (C::Format, Value) {
     let mut plain = config.clone();
     let asked = plain.format().take();
-    for family in C::FAMILIES {
-        if asked.is_some_and(|asked| asked != family.format()) {
+    for Row { format, model_types, family } in C::FAMILIES {
+        if asked.is_some_and(|asked| asked != *format) {
             continue;
         }
         // A family can express what it reads as it was written.
-        if let Some(mut json) = family.write(config)
+        if let Some(model_type) = model_types.first()
+            && let Some(mut json) = family.write(model_type, config)
             && let Ok(read) = family.read(&json)
             && config.is_expressed_by(read)
         {
@@ -210,7 +202,7 @@ pub fn config_json<C: PublishedConfig>(config: &C) -> (C::Format, Value) {
             if let (Some(object), true) = (json.as_object_mut(), extras != C::Extras::default()) {
                 object.insert("kiln".into(), json!(extras));
             }
-            return (family.format(), json);
+            return (*format, json);
         }
     }
     let [model_type, class] = C::OWN;
@@ -296,8 +288,8 @@ fn config_of<C: PublishedConfig>(dir: &ModelDir) -> std::result::Result<C, Model
     let (mut config, format): (C, _) = if found == C::OWN[0] {
         (dir.parse_config::<Own<C>>()?.model, C::OWN_FORMAT)
     } else {
-        let family = C::FAMILIES.iter().find(|family| family.model_types().contains(&found));
-        let Some(family) = family else {
+        let row = C::FAMILIES.iter().find(|row| row.model_types.contains(&found));
+        let Some(Row { format, family, .. }) = row else {
             let expected = model_types::<C>().collect::<Vec<_>>().join(" or ");
             let expected = expected + C::elsewhere(found);
             let (path, found) = (dir.path.clone(), found.to_owned());
@@ -311,7 +303,7 @@ fn config_of<C: PublishedConfig>(dir: &ModelDir) -> std::result::Result<C, Model
             }),
         })?;
         let Extended { kiln } = dir.parse_config()?;
-        (ours.with_extras(kiln), family.format())
+        (ours.with_extras(kiln), *format)
     };
     *config.format() = Some(format);
     config.read_files(dir)?;
@@ -325,8 +317,8 @@ fn config_of<C: PublishedConfig>(dir: &ModelDir) -> std::result::Result<C, Model
 /// When the family's rules are wrong.
 pub fn names<C: PublishedConfig>(config: &C) -> Result<NameMap> {
     let format = *config.clone().format();
-    let family = C::FAMILIES.iter().find(|family| Some(family.format()) == format);
-    family.map_or_else(|| Ok(NameMap::default()), |family| NameMap::new(&family.rules(config)))
+    let row = C::FAMILIES.iter().find(|row| Some(row.format) == format);
+    row.map_or_else(|| Ok(NameMap::default()), |row| NameMap::new(&row.family.rules(config)))
 }
 
 const COUNTER: &str = ".num_batches_tracked";

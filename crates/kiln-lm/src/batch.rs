@@ -1,38 +1,38 @@
-//! Ids of texts on their way to the device.
+//! Batches of token ids, on the host and on a device.
 
 use crate::config::EmbeddingConfig;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::Backend;
 use kiln_nn::Positions;
 
-/// Texts as ids, of equal length by padding: `[batch, tokens]` in row-major order.
+/// Token ids on the host, of equal length by padding: `[batch, tokens]` in row-major order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostText {
-    /// Texts.
+    /// Number of texts.
     pub batch: usize,
-    /// Tokens of each, with its padding.
+    /// Tokens of each text, padding included.
     pub tokens: usize,
-    /// Ids.
+    /// Token ids, `[batch, tokens]`.
     pub ids: Vec<u32>,
-    /// Where a token is padding; empty where none is.
+    /// Padding mask, `[batch, tokens]`: true where a token is padding; empty where none is.
     pub pad: Vec<bool>,
-    /// The segment of each token; empty where all are of the first.
+    /// Segment ids (`token_type_ids`), `[batch, tokens]`; empty where all are 0.
     pub types: Vec<u32>,
-    /// Where each token stands in its text, in any order; empty where that follows from its place
-    /// and padding.
+    /// Position ids, `[batch, tokens]`, in any order; empty where they follow from place and
+    /// padding.
     pub positions: Vec<u32>,
-    /// Where each document begins, and where the last ends, counted through the batch; empty where
-    /// each text is one.
+    /// Document offsets of packed texts (`cu_seqlens`): where each begins, and where the last ends,
+    /// counted through the batch; empty where each text is one document.
     pub documents: Vec<u32>,
 }
 
 impl HostText {
-    /// Texts of any length, padded on the right with an id.
+    /// Texts of any length, right-padded with an id.
     pub fn of<T: AsRef<[u32]>>(texts: &[T], pad: u32) -> Self {
         Self::padded(texts, pad, false)
     }
 
-    /// Texts of any length, padded on the left: to go on writing where they end.
+    /// Prompts of any length, left-padded for generation.
     pub fn of_prompts<T: AsRef<[u32]>>(texts: &[T], pad: u32) -> Self {
         Self::padded(texts, pad, true)
     }
@@ -54,7 +54,7 @@ impl HostText {
         host
     }
 
-    /// Tokens of a text that are no padding.
+    /// Length of a text without padding.
     pub fn length(&self, text: usize) -> usize {
         match self.pad.get(text * self.tokens..(text + 1) * self.tokens) {
             Some(pad) => pad.iter().filter(|pad| !**pad).count(),
@@ -69,7 +69,7 @@ impl HostText {
         seen.filter_map(|at| self.ids.get(at).copied())
     }
 
-    /// Where the document of each token begins in its text, `[batch, tokens]` in row-major order.
+    /// Offset at which the document of each token begins in its text, `[batch, tokens]` in row-major order.
     pub fn begins(&self) -> Vec<usize> {
         let mut begins = vec![0; self.batch * self.tokens];
         for pair in self.documents.windows(2) {
@@ -80,7 +80,7 @@ impl HostText {
         begins
     }
 
-    /// Where each token stands, counted from `first_position`; padding has the one before where
+    /// Position ids, counted from `first_position`; padding has the one before where
     /// there is one.
     fn positions_of(&self, embedding: &EmbeddingConfig) -> Vec<u32> {
         let first = embedding.first_position as u32;
@@ -138,18 +138,18 @@ impl HostText {
     }
 }
 
-/// Texts as ids on a device.
+/// Token ids on a device.
 #[derive(Debug, Clone)]
 pub struct Text<B: Backend> {
-    /// `[batch, tokens]`
+    /// Token ids, `[batch, tokens]`.
     pub ids: Tensor<B, 2, Int>,
-    /// `[batch, tokens]`, true where a token is padding.
+    /// Padding mask, `[batch, tokens]`: true where a token is padding.
     pub mask_pad: Option<Tensor<B, 2, Bool>>,
-    /// Segments, `[batch, tokens]`.
+    /// Segment ids, `[batch, tokens]`.
     pub types: Option<Tensor<B, 2, Int>>,
-    /// Where tokens stand, where that is not just their place.
+    /// Position ids, where they are not just the places.
     pub positions: Option<Positions<B>>,
-    /// Where documents begin, counted through the batch: `[documents + 1]`. Tokens see their own.
+    /// Document offsets, counted through the batch, `[documents + 1]`; attention stays within one.
     pub documents: Option<Tensor<B, 1, Int>>,
 }
 

@@ -1,17 +1,17 @@
-//! Branches above blocks that tasks share: one that understands, whose tokens see all, and one that
-//! writes, whose tokens see what came before. ERNIE 3.0, <https://arxiv.org/abs/2107.02137>.
+//! Task-specific branches above shared blocks: one for understanding, with bidirectional attention,
+//! and one for generation, with causal attention. ERNIE 3.0, <https://arxiv.org/abs/2107.02137>.
 
 use crate::config::BranchesConfig;
 use burn::module::Module;
 use kiln_core::Backend;
 use kiln_nn::{Transformer, TransformerConfig};
 
-/// Blocks above the backbone.
+/// Task-specific transformer blocks above the backbone.
 #[derive(Module, Debug)]
 pub struct Branches<B: Backend> {
-    /// Where tokens see all.
+    /// With bidirectional attention.
     pub understanding: Transformer<B>,
-    /// Where they see what came before.
+    /// With causal attention.
     pub generation: Transformer<B>,
 }
 
@@ -27,9 +27,9 @@ impl<B: Backend> Branches<B> {
         Self { understanding: blocks(config.understanding), generation: blocks(config.generation) }
     }
 
-    /// The branch that tokens take, by whether the text is being written.
-    pub(crate) fn of(&self, writes: bool) -> &Transformer<B> {
-        if writes { &self.generation } else { &self.understanding }
+    /// The generation branch, or that for understanding.
+    pub(crate) fn of(&self, generates: bool) -> &Transformer<B> {
+        if generates { &self.generation } else { &self.understanding }
     }
 }
 

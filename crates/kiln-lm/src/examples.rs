@@ -9,49 +9,49 @@ use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::Backend;
 use std::{ops::Range, sync::Arc};
 
-/// The label of what is not counted.
+/// The ignore index: the label of what the loss leaves out.
 pub const IGNORED: i64 = -100;
 
-/// One text to learn from.
+/// A training example: token ids with masks, labels and a target.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Example {
-    /// Its ids, special ones among them.
+    /// Token ids, special tokens among them.
     pub ids: Vec<u32>,
-    /// Which of them have a meaning of their own and are never hidden; empty where none has.
+    /// Special-tokens mask: true for tokens that are never masked; empty where none is.
     pub fixed: Vec<bool>,
-    /// Which begin a word; empty where that is not known.
+    /// Word starts, for whole-word masking; empty where they are not known.
     pub starts: Vec<bool>,
-    /// The segment of each; empty where all are of the first.
+    /// Segment ids (`token_type_ids`); empty where all are 0.
     pub types: Vec<u32>,
-    /// Where documents begin in it, the first at 0; empty where it is one.
+    /// Offsets of packed documents, the first 0; empty where it is one document.
     pub documents: Vec<u32>,
-    /// Which are worth predicting; empty where all are.
+    /// Loss mask: false where a token is context only, such as a prompt; empty where all count.
     pub counted: Vec<bool>,
-    /// Where words of a lexicon stand in it.
+    /// Spans of lexicon terms.
     pub terms: Vec<Range<usize>>,
     /// Texts that belong to it: an answer to it, one like it, others unlike it. Of them ids,
     /// segments and what counts are used.
     pub others: Vec<Example>,
-    /// The task that it is of, where that has a name.
+    /// Name of the task, where it has one.
     pub task: Option<Arc<str>>,
-    /// What is to be said of it, or of it and the other.
+    /// Label of the text, or of the text and its pair.
     pub label: Option<Label>,
-    /// What is to be written when it was read, without a beginning, with an end.
+    /// Target ids of a sequence-to-sequence example, without a start token, with an end.
     pub written: Option<Vec<u32>>,
 }
 
-/// What is to be said of a text.
+/// A label.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Label {
     /// Its class.
     Class(u32),
-    /// For each label whether it has it.
+    /// Multi-label: for each label whether the text has it.
     Labels(Vec<bool>),
-    /// Numbers.
+    /// Regression targets.
     Numbers(Vec<f32>),
     /// The tag of each token, [`IGNORED`] where none is asked for.
     Tags(Vec<i64>),
-    /// The first and the last token of the answer in it.
+    /// Extractive question answering: the first and the last token of the answer.
     Span(u32, u32),
     /// Its segments and their places.
     Order(Vec<Segment>),
@@ -60,53 +60,54 @@ pub enum Label {
 /// A batch on the host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TextHostBatch {
-    /// What is read.
+    /// The input.
     pub text: HostText,
-    /// Tokens that are never hidden, `[batch, tokens]`; empty where none is.
+    /// Special-tokens mask, `[batch, tokens]`: true for tokens that are never masked; empty where
+    /// none is.
     pub fixed: Vec<bool>,
-    /// Tokens that begin a word, `[batch, tokens]`; empty where that is not known.
+    /// Word starts, `[batch, tokens]`; empty where they are not known.
     pub starts: Vec<bool>,
-    /// Tokens that are worth predicting, `[batch, tokens]`; empty where all are.
+    /// Loss mask, `[batch, tokens]`: false where a token is context only; empty where all count.
     pub counted: Vec<bool>,
-    /// Where words of a lexicon stand in each text; empty where there are none.
+    /// Spans of lexicon terms in each text; empty where there are none.
     pub terms: Vec<Vec<Range<usize>>>,
-    /// How many consecutive texts belong together; 0 or 1 where each stands for itself.
+    /// Group size: how many consecutive texts belong together; 0 or 1 where each stands alone.
     pub views: usize,
-    /// The task that all are of, where that has a name.
+    /// Name of the task of all, where it has one.
     pub task: Option<Arc<str>>,
-    /// What is to be said of each text, or of those that belong together.
+    /// Labels of each text, or of each group.
     pub labels: Option<Labels>,
-    /// What is to be written of each.
+    /// Targets of sequence-to-sequence examples.
     pub written: Option<Written>,
 }
 
-/// What is to be said of each text of a batch.
+/// Labels of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Labels {
-    /// A class: `[batch]`.
+    /// Class ids, `[batch]`.
     Classes(Vec<u32>),
-    /// For each label whether each text has it: `[batch, labels]`.
+    /// Multi-label targets, `[batch, labels]`.
     Labels(Vec<Vec<bool>>),
-    /// Numbers: `[batch, numbers]`.
+    /// Regression targets, `[batch, numbers]`.
     Numbers(Vec<Vec<f32>>),
-    /// A tag of each token, [`IGNORED`] where none is asked for: `[batch, tokens]`.
+    /// Tags of tokens, [`IGNORED`] where none is asked for, `[batch, tokens]`.
     Tags(Vec<i64>),
-    /// First and last token of an answer: `[batch]`.
+    /// First and last token of each answer, `[batch]`.
     Spans(Vec<(u32, u32)>),
     /// Segments and their places, of each text.
     Orders(Vec<Vec<Segment>>),
 }
 
-/// What is to be written of each text of a batch.
+/// Sequence-to-sequence targets of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// What the decoder sees: the start, then what is to be written but its end.
+    /// Decoder input: the start token, then the target but its last token (teacher forcing).
     pub seen: HostText,
-    /// What comes next at each place, [`IGNORED`] after the end: `[batch, tokens]`.
+    /// Labels: the next token at each place, [`IGNORED`] after the end, `[batch, tokens]`.
     pub next: Vec<i64>,
 }
 
-/// Puts examples together, padded to the longest.
+/// Collates examples into a batch, padded to the longest.
 pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
     let pad = special.pad.unwrap_or(0);
     // As many others of each.
@@ -220,13 +221,13 @@ fn to_write(written: &[&Vec<u32>], start: u32, pad: u32) -> Written {
 }
 
 impl TextHostBatch {
-    /// Tokens that a model sees.
+    /// Number of tokens without padding, targets included.
     pub fn tokens(&self) -> usize {
         let seen = |text: &HostText| (0..text.batch).map(|row| text.length(row)).sum::<usize>();
         seen(&self.text) + self.written.as_ref().map_or(0, |written| seen(&written.seen))
     }
 
-    /// The beginnings and the ends of its texts, cut in the middle; the former the longer.
+    /// The first and the second halves of its texts; the former are the longer.
     pub(crate) fn halves(&self) -> [Vec<Example>; 2] {
         let tokens = self.text.tokens;
         let part = |row: usize, part: Range<usize>| {
@@ -261,16 +262,16 @@ impl TextHostBatch {
 /// A batch on a device.
 #[derive(Debug, Clone)]
 pub struct TextBatch<B: Backend> {
-    /// What is read.
+    /// The input.
     pub text: Text<B>,
-    /// What the decoder sees.
+    /// Decoder input.
     pub written: Option<Text<B>>,
     /// The batch on the host.
     pub host: TextHostBatch,
 }
 
 impl<B: Backend> TextBatch<B> {
-    /// Where it lies.
+    /// Its device.
     pub fn device(&self) -> B::Device {
         self.text.ids.device()
     }

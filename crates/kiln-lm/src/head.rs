@@ -1,4 +1,4 @@
-//! From tokens to what is predicted of them.
+//! Heads: language model, pooler and tasks.
 
 use crate::{
     attention_pooling::AttentionPooling,
@@ -19,16 +19,16 @@ use kiln_nn::{
 /// Mask value: a score, or an attention bias, of what does not count.
 pub(crate) const MASK_VALUE: f32 = -1e9;
 
-/// Scores the vocabulary.
+/// Language-model head: logits of the vocabulary, tied to the embedding or not.
 #[derive(Module, Debug)]
 pub struct LanguageHead<B: Backend> {
-    /// Before the scores.
+    /// Transform before the output layer.
     pub dense: Option<Linear<B>>,
-    /// After it.
+    /// Norm after the transform.
     pub norm: Option<Norm<B>>,
-    /// Of each id, `[vocabulary]`.
+    /// Output bias, `[vocabulary]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
-    /// The vectors of the ids, where they are not the embedding's: `[vocabulary, width]`.
+    /// Output vectors where the head is not tied, `[vocabulary, width]`.
     pub output: Option<Embedding<B>>,
     #[module(skip)]
     config: LanguageHeadConfig,
@@ -70,8 +70,8 @@ impl<B: Backend> LanguageHead<B> {
         self.output.as_ref().unwrap_or(words).weight.val()
     }
 
-    /// Scores before any softmax: `[batch, tokens, width]` to `[batch, tokens, vocabulary]`; `words`
-    /// are the embedding's vectors.
+    /// Logits: `[batch, tokens, width]` to `[batch, tokens, vocabulary]`; `words` is the token
+    /// embedding.
     pub fn forward(&self, x: Tensor<B, 3>, words: &Embedding<B>) -> Tensor<B, 3> {
         let [batch, tokens, _] = x.dims();
         let bias = self.bias.as_ref().map(Param::val);
@@ -80,8 +80,7 @@ impl<B: Backend> LanguageHead<B> {
         scores.reshape([batch, tokens, vocabulary])
     }
 
-    /// The cross-entropy of an id for each row, `[rows, width]` and `[rows]` to `[rows]`, in nats;
-    /// scores are kept for gradients only where they are few.
+    /// Cross-entropy per token, `[rows, width]` and `[rows]` to `[rows]`, in nats; logits are kept for gradients only where they are few.
     pub fn losses(
         &self,
         x: Tensor<B, 2>,
@@ -94,10 +93,10 @@ impl<B: Backend> LanguageHead<B> {
     }
 }
 
-/// Makes one vector of a text.
+/// Pooler: one vector per text.
 #[derive(Module, Debug)]
 pub struct Pooler<B: Backend> {
-    /// In place of the pooling.
+    /// Attention pooling, in place of the pooling.
     pub attention: Option<AttentionPooling<B>>,
     /// After the pooling.
     pub dense: Option<Linear<B>>,
@@ -150,7 +149,7 @@ fn dense_activated<B: Backend>(
     activate(linear(x, weight, None, None), bias, activation)
 }
 
-/// One vector of each text: `[batch, tokens, width]` to `[batch, width]`.
+/// Pooled vectors, one per text: `[batch, tokens, width]` to `[batch, width]`.
 pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
     let [batch, count, width] = tokens.dims();
     let x = tokens.values.clone();
@@ -196,7 +195,7 @@ pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
     }
 }
 
-/// A head for a task with labels.
+/// Task head: classification, regression, tagging, span or pointer.
 #[derive(Module, Debug)]
 pub struct TaskHead<B: Backend> {
     /// To what is predicted; of what points, to what it points with.

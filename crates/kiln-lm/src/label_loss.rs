@@ -1,4 +1,4 @@
-//! What a text model loses by labels and by texts to write.
+//! Supervised losses: task heads and sequence-to-sequence targets.
 
 use crate::{
     config::TaskKind,
@@ -13,8 +13,8 @@ use kiln_kernels::{CrossEntropyOptions, cross_entropy};
 use kiln_objectives::losses;
 
 impl<B: Backend> TextModel<B> {
-    /// The mean cross-entropy of what comes next as the decoder writes, which sees `memory`; `None`
-    /// where nothing counts.
+    /// Sequence-to-sequence loss: mean cross-entropy of the target given the encoder's hidden states
+    /// `memory`; `None` where no token counts.
     pub(crate) fn loss_of_written(
         &self,
         batch: &TextBatch<B>,
@@ -31,8 +31,8 @@ impl<B: Backend> TextModel<B> {
         Some(Loss::new(self.losses(rows, ids)?.mean(), count))
     }
 
-    /// The mean loss of the head for a task over the tokens of an encoded batch; `None` where labels
-    /// and head are of different kinds.
+    /// Mean loss of a task head over the hidden states of a batch; `None` where labels and head are
+    /// of different kinds.
     pub(crate) fn loss_of_labels(
         &self,
         batch: &TextBatch<B>,

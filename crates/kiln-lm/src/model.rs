@@ -1,4 +1,4 @@
-//! A text model, put together by its configuration.
+//! Language models: encoder, decoder or encoder-decoder with heads, assembled by configuration.
 
 use crate::{
     batch::Text,
@@ -18,30 +18,30 @@ use kiln_nn::{
     adapt::{Adapt, Walk},
 };
 
-/// A text model.
+/// A language model: embedding, transformer blocks and heads.
 #[derive(Module, Debug)]
 pub struct TextModel<B: Backend> {
-    /// From ids to tokens.
+    /// Input embedding.
     pub embedding: TextEmbedding<B>,
-    /// From tokens to tokens.
+    /// Transformer blocks: the encoder, or the decoder of a causal model.
     pub backbone: Transformer<B>,
-    /// Above it, for understanding and for writing.
+    /// Branches above it, for understanding and for generation.
     pub branches: Option<Branches<B>>,
-    /// Writes what the backbone read, in encoder-decoders.
+    /// The decoder with cross-attention of an encoder-decoder.
     pub decoder: Option<Transformer<B>>,
-    /// From tokens to scores of the vocabulary.
+    /// Language-model head.
     pub language: Option<LanguageHead<B>>,
-    /// From tokens to one vector of a text.
+    /// Pooler.
     pub pooler: Option<Pooler<B>>,
-    /// From tokens or a text's vector to what a task asks for.
+    /// Task head.
     pub task: Option<TaskHead<B>>,
-    /// The same for several tasks, by their names.
+    /// Task heads by name.
     pub tasks: ByName<TaskHead<B>>,
     /// Discriminator of ELECTRA, or value head of an advantage: a number per token.
     pub discriminator: Option<Linear<B>>,
-    /// Proposes what might stand in the place of hidden tokens.
+    /// Generator of ELECTRA.
     pub generator: Option<Generator<B>>,
-    /// Each tells a text again from its vector.
+    /// Bottleneck decoders (RetroMAE): each reconstructs a text from its vector.
     pub bottleneck: Vec<Transformer<B>>,
     #[module(skip)]
     config: TextModelConfig,
@@ -84,7 +84,7 @@ impl<B: Backend> TextModel<B> {
         })
     }
 
-    /// A model whose weights are yet to be drawn, or put in.
+    /// A model whose weights are yet to be initialised, or loaded.
     pub(crate) fn undrawn(
         config: TextModelConfig,
         device: &B::Device,
@@ -118,23 +118,23 @@ impl<B: Backend> TextModel<B> {
         })
     }
 
-    /// What it was built from.
+    /// Its configuration.
     pub fn config(&self) -> &TextModelConfig {
         &self.config
     }
 
-    /// A text to the backbone's tokens, `[batch, tokens, width]`, in the model's own way.
+    /// Hidden states of the backbone, `[batch, tokens, width]`, with the model's own attention mask.
     pub fn encode_text(&self, text: &Text<B>) -> Tokens<B> {
         self.read(text, ForwardOptions::default())
     }
 
-    /// The same, read as asked for.
+    /// Hidden states of the backbone, `[batch, tokens, width]`, with options.
     pub fn read(&self, text: &Text<B>, options: ForwardOptions<'_, B>) -> Tokens<B> {
         let before = options.cache.as_ref().map_or(0, |cache| cache.len());
         self.read_tokens(self.embedding.forward(text, before), text, options)
     }
 
-    /// The backbone alone, over vectors of a text's tokens, `[batch, tokens, width]`.
+    /// Hidden states of the backbone for given input embeddings, both `[batch, tokens, width]`.
     pub(crate) fn read_tokens(
         &self,
         values: Tensor<B, 3>,
@@ -166,8 +166,8 @@ impl<B: Backend> TextModel<B> {
         tokens
     }
 
-    /// What comes out of each block, `[batch, tokens, width]`, in the model's own way; of branches
-    /// that which understands.
+    /// Hidden states of every block, `[batch, tokens, width]` each, with the model's own attention
+    /// mask; of branches that for understanding.
     pub(crate) fn read_each(&self, text: &Text<B>) -> Vec<Tensor<B, 3>> {
         let values = self.embedding.forward(text, 0);
         let shape = values.dims();
@@ -185,8 +185,8 @@ impl<B: Backend> TextModel<B> {
         all
     }
 
-    /// The decoder of an encoder-decoder: what was written so far, and what was read, to tokens
-    /// `[batch, tokens, width]`. `None` where the model has none.
+    /// Hidden states of the decoder of an encoder-decoder, `[batch, tokens, width]`: `written` holds
+    /// the target tokens so far, `memory` the encoder's hidden states. `None` without a decoder.
     pub fn write(
         &self,
         written: &Text<B>,
@@ -198,7 +198,7 @@ impl<B: Backend> TextModel<B> {
         Some(self.drop_of_stack(states))
     }
 
-    /// Encoder-decoders (T5) drop of what leaves their stacks, too.
+    /// Dropout after a stack, which encoder-decoders (T5) have.
     fn drop_of_stack(&self, tokens: Tokens<B>) -> Tokens<B> {
         if self.decoder.is_none() {
             return tokens;
@@ -207,14 +207,14 @@ impl<B: Backend> TextModel<B> {
         tokens.with_values(values)
     }
 
-    /// Scores of the vocabulary for each token, before any softmax: `[batch, tokens, width]` to
-    /// `[batch, tokens, vocabulary]`. `None` without such a head.
+    /// Logits of the vocabulary: `[batch, tokens, width]` to `[batch, tokens, vocabulary]`. `None`
+    /// without a language-model head.
     pub fn scores(&self, values: Tensor<B, 3>) -> Option<Tensor<B, 3>> {
         let head = self.language.as_ref()?;
         Some(head.forward(values, &self.embedding.words))
     }
 
-    /// One vector of each text: `[batch, tokens, width]` to `[batch, width]`.
+    /// Pooled vectors, one per text: `[batch, tokens, width]` to `[batch, width]`.
     pub fn pooled(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
         match &self.pooler {
             Some(pooler) => pooler.forward(tokens),
@@ -222,22 +222,22 @@ impl<B: Backend> TextModel<B> {
         }
     }
 
-    /// What the head for a task, by its name where it has one, says of each text,
-    /// `[batch, outputs]`. `None` without one, or where it looks at tokens.
+    /// Logits of a task head for texts, by its name where it has one, `[batch, outputs]`. `None`
+    /// without one, or where it is for tokens.
     pub fn task_of_texts(&self, task: Option<&str>, tokens: &Tokens<B>) -> Option<Tensor<B, 2>> {
         let head = self.task_head(task, false)?;
         Some(head.forward(self.pooled(tokens)))
     }
 
-    /// What the head for a task says of each token, `[batch, tokens, outputs]`. `None` without one,
-    /// or where it looks at texts.
+    /// Logits of a task head for tokens, `[batch, tokens, outputs]`. `None` without one, or where it
+    /// is for texts.
     pub fn task_of_tokens(&self, task: Option<&str>, tokens: &Tokens<B>) -> Option<Tensor<B, 3>> {
         let head = self.task_head(task, true).filter(|head| head.places.is_none())?;
         Some(head.forward(tokens.values.clone()))
     }
 
-    /// What the head for a task says of the segments of each text, `[batch, segments, places]`, see
-    /// [`TaskHead::point`]. `None` without one, or where it does not point.
+    /// Pointer logits of a task head, `[batch, segments, places]`, see [`TaskHead::point`]. `None`
+    /// without one, or where it does not point.
     pub fn task_of_segments(
         &self,
         task: Option<&str>,
@@ -254,7 +254,7 @@ impl<B: Backend> TextModel<B> {
     }
 }
 
-/// A smaller backbone over the model's vectors of ids.
+/// Generator of ELECTRA: a smaller backbone over the model's token embedding.
 #[derive(Module, Debug)]
 pub struct Generator<B: Backend> {
     /// To its width.
@@ -274,7 +274,7 @@ impl<B: Backend> Generator<B> {
         }
     }
 
-    /// Vectors of a text's tokens, `[batch, tokens, width]`, to what stands there in its view.
+    /// Input embeddings, `[batch, tokens, width]`, to hidden states of the same shape.
     pub(crate) fn forward(&self, values: Tensor<B, 3>, text: &Text<B>) -> Tensor<B, 3> {
         let pass = Pass { positions: text.positions.clone(), ..Pass::default() };
         let tokens = through(&self.backbone, self.input.forward(values), text, pass);
@@ -304,7 +304,7 @@ pub fn decoder_states<B: Backend>(
     through(decoder, embedding.forward(text, before), text, pass)
 }
 
-/// Through a stack.
+/// Hidden states after a stack of blocks.
 fn through<B: Backend>(
     stack: &Transformer<B>,
     values: Tensor<B, 3>,
@@ -317,8 +317,8 @@ fn through<B: Backend>(
     Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 }
 }
 
-/// What a stack takes: packed documents are one long sequence with borders, or hidden from each
-/// other.
+/// The input of a stack: packed documents are one long sequence with offsets, or masked from each
+/// other by a bias.
 fn in_a_row<'p, B: Backend>(
     stack: &Transformer<B>,
     values: Tensor<B, 3>,
@@ -349,7 +349,7 @@ fn in_a_row<'p, B: Backend>(
     (long, pass)
 }
 
-/// Weights of one deviation, and biases of zero. Where norms come first, what is added to the
+/// Normal initialisation: weights of one deviation, and biases of zero. Where norms come first, what is added to the
 /// residual stream is smaller by the root of how often that is, as in GPT-2.
 struct NormalStart {
     deviation: f64,

@@ -15,7 +15,7 @@ use kiln_nn::sinusoid_halves;
 pub type Segment = (u32, u32);
 
 impl<B: Backend> TaskHead<B> {
-    /// How surely each segment of each text belongs at each place, before a softmax over places:
+    /// Pointer logits, how surely each segment belongs at each place:
     /// `[batch, tokens, width]` to `[batch, segments, places]`, as many as the text that has most.
     /// Places that a text does not have are as good as impossible. `None` where the head does not
     /// point, or nothing is there to.
@@ -45,8 +45,8 @@ impl<B: Backend> TaskHead<B> {
     }
 }
 
-/// The place of each segment, each of them once: the surest of all pairs of what is left, again and
-/// again. `scores` are `[segments, places]`.
+/// Greedy assignment of segments to places, each once: the surest of the pairs that are left, again
+/// and again. `scores` are `[segments, places]`.
 pub fn assigned(scores: &ndarray::Array2<f32>) -> Vec<usize> {
     let mut pairs: Vec<(usize, usize)> = scores.indexed_iter().map(|(pair, _)| pair).collect();
     pairs.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));

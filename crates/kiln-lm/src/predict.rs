@@ -1,4 +1,4 @@
-//! What a model says of new text: scores of its head, and vectors.
+//! Prediction: logits of task heads, embeddings and losses of new texts.
 
 use crate::{
     TextModel,
@@ -9,21 +9,21 @@ use kiln_core::{Backend, Loss, StepContext, TokenModel as _, Tokens, View};
 use kiln_objectives::{Autoregressive, Objective};
 use ndarray::{Array2, Axis, s};
 
-/// Tokens of a batch, with its padding.
+/// Tokens of a batch, padding included.
 const BATCH: usize = 8192;
 
-/// What a model says of a text.
+/// A prediction for a text.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
-    /// A number for each output of its head; its vector where it has none.
+pub enum Prediction {
+    /// Logits of the task head, `[outputs]`; the pooled vector where there is none.
     Text(Vec<f32>),
-    /// A number for each output of its head and each token, `[tokens, outputs]`; where it points,
-    /// for each place and each segment, `[segments, places]`.
+    /// Logits of tokens, `[tokens, outputs]`; of a pointer head those of segments,
+    /// `[segments, places]`.
     Tokens(Array2<f32>),
 }
 
-impl Said {
-    /// The first number that is said of the text; zero where none is.
+impl Prediction {
+    /// The first logit of the text; zero where there is none.
     pub fn number(&self) -> f32 {
         match self {
             Self::Text(numbers) => numbers.first().copied().unwrap_or(0.0),
@@ -33,14 +33,14 @@ impl Said {
 }
 
 impl<B: Backend> TextModel<B> {
-    /// What the head for the texts' task says of each, before any softmax, in their order; `watch`
-    /// hears how many are done.
-    pub fn say(
+    /// Predictions of the task head, in the order of the texts; `watch` is called with how many are
+    /// done.
+    pub fn predict(
         &self,
         texts: &[Example],
         device: &B::Device,
         watch: impl FnMut(usize),
-    ) -> Vec<Said> {
+    ) -> Vec<Prediction> {
         self.each(texts, device, watch, |tokens, batch| {
             let task = batch.host.task.as_deref();
             let of_segments = match &batch.host.labels {
@@ -62,18 +62,18 @@ impl<B: Backend> TextModel<B> {
                 let all = all.unwrap_or_default();
                 let row =
                     |(scores, [rows, columns]): (ndarray::ArrayView2<'_, f32>, [usize; 2])| {
-                        Said::Tokens(scores.slice(s![..rows, ..columns]).to_owned())
+                        Prediction::Tokens(scores.slice(s![..rows, ..columns]).to_owned())
                     };
                 return all.axis_iter(Axis(0)).zip(sizes).map(row).collect();
             }
             let scores = self.task_of_texts(task, tokens).unwrap_or_else(|| self.pooled(tokens));
-            rows(scores).into_iter().map(Said::Text).collect()
+            rows(scores).into_iter().map(Prediction::Text).collect()
         })
     }
 
-    /// How much likelier an encoder-decoder begins with the first of two ids than with the second,
-    /// having read each text: the logarithm of their odds. `None` where it does not write.
-    pub fn prefers(
+    /// Log-odds of two ids as the first that an encoder-decoder generates for each text (monoT5).
+    /// `None` where it generates nothing.
+    pub fn log_odds(
         &self,
         texts: &[Example],
         [first, second]: [u32; 2],
@@ -98,7 +98,7 @@ impl<B: Backend> TextModel<B> {
         Some(found)
     }
 
-    /// One vector of each text, in their order.
+    /// Embeddings: one pooled vector per text, in their order.
     pub fn vectors(
         &self,
         texts: &[Example],
@@ -108,7 +108,7 @@ impl<B: Backend> TextModel<B> {
         self.each(texts, device, watch, |tokens, _| rows(self.pooled(tokens)))
     }
 
-    /// Reads texts in batches of similar length, and puts what is made of them in their order.
+    /// Encodes texts in batches of similar length, and gives the results in their order.
     fn each<T: Clone>(
         &self,
         texts: &[Example],
@@ -137,7 +137,7 @@ impl<B: Backend> TextModel<B> {
         found.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// The mean loss of the tokens of texts that count, each from those before it, in nats.
+    /// Next-token loss: mean cross-entropy over the loss mask, in nats.
     pub fn next_token_loss(&self, texts: &[Example], device: &B::Device) -> Loss<B> {
         let host = collate(texts, &self.config().special);
         let batch = host.upload::<B>(&self.config().embedding, device);
@@ -171,16 +171,16 @@ mod tests {
             let config = TextModelConfig { causal: false, task, ..TextModelConfig::default() };
             let model = TextModel::<Flex>::new(config, &device).unwrap();
             let mut done = 0;
-            let together = model.say(&texts, &device, |count| done += count);
+            let together = model.predict(&texts, &device, |count| done += count);
             assert_eq!((together.len(), done), (4, 4));
             for (text, said) in texts.iter().zip(&together) {
-                let alone = model.say(std::slice::from_ref(text), &device, |_| {});
+                let alone = model.predict(std::slice::from_ref(text), &device, |_| {});
                 match (said, &alone[0]) {
-                    (Said::Text(one), Said::Text(other)) => {
+                    (Prediction::Text(one), Prediction::Text(other)) => {
                         assert_eq!(one.len(), 3);
                         assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-5));
                     }
-                    (Said::Tokens(one), Said::Tokens(other)) => {
+                    (Prediction::Tokens(one), Prediction::Tokens(other)) => {
                         assert_eq!(one.dim(), (text.ids.len(), 2));
                         assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-5));
                     }

@@ -1,4 +1,4 @@
-//! Named configurations.
+//! Presets: named configurations.
 
 use crate::config::{EmbeddingConfig, LanguageHeadConfig, TextModelConfig};
 use kiln_nn::{
@@ -8,7 +8,7 @@ use kiln_nn::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Named configurations, with a language head; the vocabulary is the tokenizer's.
+/// Presets: named configurations, with a language head; the vocabulary is the tokenizer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
@@ -20,7 +20,7 @@ pub enum Preset {
     TinyEncoderDecoder,
     /// A decoder of Llama's kind: 4 blocks of 128 features, rotary positions, gated.
     TinyLlama,
-    /// An encoder of ModernBERT's kind: 4 blocks of 128 features, one in three sees all.
+    /// An encoder of ModernBERT's kind: 4 blocks of 128 features, one in three with global attention.
     TinyModernBert,
     /// An encoder of MosaicBERT's kind (<https://arxiv.org/abs/2312.17482>): 4 blocks of 128
     /// features, positions by ALiBi, gated.
@@ -37,7 +37,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// What it stands for.
+    /// Its configuration.
     pub fn config(self) -> TextModelConfig {
         let tiny = TextModelConfig::default();
         let encoder = |config: TextModelConfig| TextModelConfig { causal: false, ..config };

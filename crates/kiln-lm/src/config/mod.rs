@@ -1,6 +1,6 @@
-//! The configuration of a text model: parts, put together freely.
+//! Configuration of language models: parts that combine freely.
 //!
-//! BERT, GPT-2, Llama and T5 are presets and name maps over these parts, see [`crate::hub`].
+//! BERT, GPT-2, Llama and T5 are presets and name maps over these parts.
 
 mod parts;
 
@@ -14,55 +14,54 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A text model.
+/// Configuration of a language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextModelConfig {
-    /// Ids that it knows.
+    /// Vocabulary size.
     pub vocabulary: usize,
-    /// Features of a token.
+    /// Hidden size: features of a token.
     pub width: usize,
-    /// How ids become vectors.
+    /// Input embedding.
     pub embedding: EmbeddingConfig,
-    /// What tokens pass through: an encoder, a decoder where `causal`, or the encoder of an
+    /// Transformer blocks: an encoder, a decoder where `causal`, or the encoder of an
     /// encoder-decoder.
     pub backbone: TransformerConfig,
-    /// Blocks of their own for understanding and for writing, above the backbone's. Such a model is
-    /// not `causal`, and writes all the same.
+    /// Task-specific branches above the backbone, for understanding and for generation (ERNIE 3.0).
+    /// Such a model is not `causal`, and generates all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branches: Option<BranchesConfig>,
-    /// Whether a token sees only itself and what came before: a language model.
+    /// Causal attention: whether a token attends only to itself and those before.
     pub causal: bool,
-    /// Writes what the encoder read; absent where there is nothing but the backbone.
+    /// Decoder with cross-attention of an encoder-decoder; absent in encoders and decoders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder: Option<TransformerConfig>,
-    /// A head that scores the vocabulary for each token.
+    /// Language-model head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<LanguageHeadConfig>,
-    /// Makes one vector of a text.
+    /// Pooler: one vector per text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooler: Option<PoolerConfig>,
-    /// A head for a task with labels.
+    /// Task head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskHeadConfig>,
-    /// Heads for several tasks, each by the name that `data.tasks` gives it.
+    /// Task heads of several tasks, each by the name that `data.tasks` gives it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<String, TaskHeadConfig>,
     /// A head with a number per token: ELECTRA's discriminator for `replaced`, or the value head of
     /// `graded.advantage`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub discriminator: bool,
-    /// What proposes tokens for `replaced`; the model itself if absent.
+    /// Generator of ELECTRA for `replaced`; the model itself if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorConfig>,
-    /// Small backbones that tell a text again from its vector, for `bottleneck`: one for each of
-    /// its decoders, the last for those that are not listed.
+    /// Bottleneck decoders, which reconstruct a text from its vector, for `bottleneck`: one for each, the last for those that are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<Stacks>,
-    /// Ids with a meaning of their own.
+    /// Special token ids.
     pub special: SpecialIds,
-    /// The deviation of random weights, and biases of zero, as BERT and GPT-2 have them; what each
-    /// layer has by itself if absent.
+    /// Initialiser range: the standard deviation of random weights, with biases of zero, as BERT and
+    /// GPT-2 have them; what each layer has by itself if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_deviation: Option<f64>,
     /// The published family as which model directories are written; whichever can express the
@@ -102,14 +101,14 @@ impl Default for TextModelConfig {
 }
 
 impl TextModelConfig {
-    /// The longest text, tokens; `None` where attention alone knows positions.
+    /// Maximum sequence length, tokens; `None` where only attention knows positions.
     pub fn longest(&self) -> Option<usize> {
         let EmbeddingConfig { positions, first_position, .. } = self.embedding;
         (positions > 0).then(|| positions.saturating_sub(first_position))
     }
 
-    /// Which tokens a text's vector is made of where no pooler says so: of decoders the last, which
-    /// alone has seen all.
+    /// Pooling where no pooler is configured: of decoders the last token, which alone attends to
+    /// all.
     pub fn default_pooling(&self) -> Pooling {
         if self.causal { Pooling::Last } else { Pooling::Mean }
     }
@@ -135,7 +134,7 @@ impl TextModelConfig {
         self.task.iter().map(|head| (None, head)).chain(named)
     }
 
-    /// Whether its head for a task says a number of a text or two: a cross-encoder.
+    /// Whether its task head is a cross-encoder: one number of a text or a pair.
     pub fn ranks(&self, task: Option<&str>) -> bool {
         self.head(task).is_some_and(|head| head.kind == TaskKind::Numbers(1))
     }

@@ -1,4 +1,4 @@
-//! The parts of a text model.
+//! The parts of a language model's configuration.
 
 use kiln_nn::{Activation, ConfigError, TransformerConfig};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -10,7 +10,7 @@ use serde::{
 };
 use std::{borrow::Cow, fmt};
 
-/// How ids become vectors.
+/// Input embedding: tokens, positions and segments.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmbeddingConfig {
@@ -24,7 +24,7 @@ pub struct EmbeddingConfig {
     pub types: usize,
     /// Whether the sum is normalised.
     pub norm: bool,
-    /// The share dropped of the sum while training.
+    /// Dropout of the sum.
     pub dropout: f64,
 }
 
@@ -34,31 +34,31 @@ impl Default for EmbeddingConfig {
     }
 }
 
-/// Branches above shared blocks, of the backbone's kind: one that a text takes whose tokens see all,
-/// and one that it takes as it is written. ERNIE 3.0, <https://arxiv.org/abs/2107.02137>.
+/// Task-specific branches above shared blocks, of the backbone's kind: one with bidirectional
+/// attention for understanding, one with causal attention for generation. ERNIE 3.0, <https://arxiv.org/abs/2107.02137>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BranchesConfig {
-    /// Blocks of that which understands.
+    /// Blocks of that for understanding.
     pub understanding: usize,
-    /// Blocks of that which writes.
+    /// Blocks of that for generation.
     pub generation: usize,
 }
 
-/// A head that scores the vocabulary for each token.
+/// Language-model head: logits of the vocabulary for each token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LanguageHeadConfig {
-    /// A layer of the model's width before it, with this activation and a norm: BERT.
+    /// Transform before the output layer, with this activation and a norm: BERT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transform: Option<Activation>,
     /// Whether that layer has a bias.
     pub transform_bias: bool,
-    /// Whether scores are products with the embedding's vectors, <https://arxiv.org/abs/1608.05859>.
+    /// Weight tying: whether logits are products with the token embedding, <https://arxiv.org/abs/1608.05859>.
     pub tied: bool,
-    /// Whether each id has a bias.
+    /// Whether the output layer has a bias.
     pub bias: bool,
-    /// What tokens are multiplied by before they are scored.
+    /// Factor of the hidden states before the output layer.
     pub scale: f64,
 }
 
@@ -68,15 +68,15 @@ impl Default for LanguageHeadConfig {
     }
 }
 
-/// Proposes tokens in the place of hidden ones, for `replaced`: a smaller backbone over the model's
-/// vectors of ids, whose own vectors the model's language head scores. ELECTRA,
+/// Generator of ELECTRA, which proposes tokens at masked places for `replaced`: a smaller backbone
+/// over the model's token embedding, with the model's language-model head.
 /// <https://arxiv.org/abs/2003.10555>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeneratorConfig {
-    /// Features of its tokens.
+    /// Hidden size.
     pub width: usize,
-    /// What they pass through.
+    /// Its transformer blocks.
     pub backbone: TransformerConfig,
 }
 
@@ -87,16 +87,16 @@ impl GeneratorConfig {
     }
 }
 
-/// Makes one vector of a text.
+/// Pooler: one vector per text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolerConfig {
-    /// Of which tokens.
+    /// Pooling.
     pub pooling: Pooling,
     /// Attention pooling: a small decoder whose one learned query attends to all tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionPoolingConfig>,
-    /// A layer of the model's width after it, with this activation.
+    /// Transform after the pooling, with this activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transform: Option<Activation>,
     /// Whether that layer has a bias.
@@ -138,7 +138,7 @@ impl Default for AttentionPoolingConfig {
     }
 }
 
-/// Which tokens a text's vector is made of.
+/// Pooling: which tokens a text's vector is made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
@@ -157,19 +157,19 @@ pub enum Pooling {
     WeightedMean,
 }
 
-/// A head for a task with labels.
+/// Task head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskHeadConfig {
     /// What it predicts.
     pub kind: TaskKind,
-    /// The share dropped of what it reads, while training.
+    /// Dropout of its input.
     #[serde(default)]
     pub dropout: f64,
     /// Whether it has biases.
     #[serde(default = "yes")]
     pub bias: bool,
-    /// What its outputs are called, in their order; nothing if empty.
+    /// Names of its outputs, in their order (`id2label`); none if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
 }
@@ -191,7 +191,7 @@ impl TaskHeadConfig {
         Ok(())
     }
 
-    /// What an output is called.
+    /// Name of an output.
     pub fn name(&self, output: usize) -> String {
         self.names.get(output).cloned().unwrap_or_else(|| format!("LABEL_{output}"))
     }
@@ -201,21 +201,21 @@ fn yes() -> bool {
     true
 }
 
-/// What a head for a task predicts.
+/// What a task head predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
-    /// One of so many classes of a text.
+    /// Classification of a text: one of so many classes.
     Classes(usize),
-    /// Any of so many labels of a text.
+    /// Multi-label classification of a text: any of so many labels.
     Labels(usize),
-    /// So many numbers of a text: similarity, relevance.
+    /// Regression on a text: so many numbers, such as similarity or a ranking score.
     Numbers(usize),
-    /// One of so many tags of each token.
+    /// Token classification: one of so many tags of each token.
     Tags(usize),
-    /// Where in the text an answer begins and ends.
+    /// Extractive question answering: where an answer begins and ends.
     Span,
-    /// Which place each of a text's segments belongs at, by pointing to it,
+    /// Segment ordering by a pointer network: the place of each segment of a text,
     /// <https://arxiv.org/abs/2406.04156>.
     Order,
 }
@@ -237,38 +237,38 @@ impl TaskKind {
     }
 }
 
-/// Ids with a meaning of their own.
+/// Special token ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpecialIds {
-    /// Fills up short texts.
+    /// Padding token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pad: Option<u32>,
-    /// Begins a text; `[CLS]`.
+    /// Beginning of a sequence; `[CLS]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bos: Option<u32>,
-    /// Ends a text; `[SEP]`.
+    /// End of a sequence; `[SEP]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eos: Option<u32>,
-    /// Stands for what is hidden.
+    /// Mask token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<u32>,
-    /// What an encoder-decoder begins to write after.
+    /// Start token of the decoder of an encoder-decoder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_start: Option<u32>,
-    /// The first and the last of the ids that stand for what was taken out of a text, in the order
+    /// Sentinels (T5): the first and the last of the ids that stand for removed spans, in the order
     /// of their use, rising or falling.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinels: Option<[u32; 2]>,
 }
 
 impl SpecialIds {
-    /// What stands before all that an encoder-decoder writes.
+    /// Start token of the decoder of an encoder-decoder, or what serves as such.
     pub fn start(&self) -> u32 {
         self.decoder_start.or(self.bos).or(self.pad).unwrap_or(0)
     }
 
-    /// The ids that stand for what was taken out of a text, in the order of their use.
+    /// Sentinels, in the order of their use.
     pub fn sentinels(&self) -> Vec<u32> {
         match self.sentinels {
             Some([first, last]) if first <= last => (first..=last).collect(),
@@ -278,7 +278,7 @@ impl SpecialIds {
     }
 }
 
-/// How a model directory names and orders things, by its `model_type`.
+/// Layout of a model directory, by its `model_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "names of transformers")]

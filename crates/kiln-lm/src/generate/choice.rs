@@ -36,8 +36,8 @@ pub struct Sampling {
     /// (<https://arxiv.org/abs/2407.01082>).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f64>,
-    /// Repetition penalty: above 1, tokens that were seen become less likely (<https://arxiv.org/abs/1909.05858>). With
-    /// a `top_k` of 1 nothing is left to chance: of what remains the likeliest is taken.
+    /// Repetition penalty: above 1, tokens of the context become less likely
+    /// (<https://arxiv.org/abs/1909.05858>). With a `top_k` of 1 nothing is left to chance: of what remains the likeliest is taken.
     pub repetition_penalty: f64,
 }
 

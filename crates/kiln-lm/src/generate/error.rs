@@ -1,22 +1,22 @@
 //! Why a model cannot generate.
 
-/// Why nothing can be written.
+/// Why a model cannot generate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GenerationError {
-    /// The model writes nothing.
+    /// The model is no decoder.
     #[error(
-        "this model writes nothing: it sees all of a text at once; texts are written by decoders \
-         (`causal = true`) and encoder-decoders with a language head"
+        "this model generates no text: its attention is bidirectional; decoders (`causal = true`) and \
+         encoder-decoders with a language head generate"
     )]
     NoDecoder,
-    /// Nothing to begin with.
+    /// An empty prompt.
     #[error("{} is empty, and the model has no token to begin with", which(*number))]
     NoPrompt {
         /// Which of several, from 1.
         number: Option<usize>,
     },
-    /// More than the model has positions for.
+    /// A prompt longer than the model has positions for.
     #[error("{} has {found} tokens; the model has positions for {longest}", which(*number))]
     TooLong {
         /// Which of several, from 1.
@@ -26,7 +26,7 @@ pub enum GenerationError {
         /// Positions.
         longest: usize,
     },
-    /// Settings that make no sense.
+    /// A setting out of range.
     #[error("`{key}` is {found}; expected {expected}")]
     Setting {
         /// Which.

@@ -2,8 +2,8 @@
 
 use super::{decoder::inner_rule, task};
 use crate::config::{
-    EmbeddingConfig, Format, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig,
-    TaskKind, TextModelConfig,
+    EmbeddingConfig, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig, TaskKind,
+    TextModelConfig,
 };
 use kiln_hub::{
     Rule,
@@ -18,8 +18,6 @@ use serde_json::{Map, Value};
 
 /// What tells the three apart.
 pub(super) struct Bert {
-    format: Format,
-    model_types: &'static [&'static str],
     /// The beginning of its classes' names.
     class: &'static str,
     /// Where weights lie in classes with a head.
@@ -32,8 +30,6 @@ pub(super) struct Bert {
 }
 
 pub(super) const BERT: Bert = Bert {
-    format: Format::Bert,
-    model_types: &["bert"],
     class: "Bert",
     outside: "bert.$1.",
     from_padding: false,
@@ -42,8 +38,6 @@ pub(super) const BERT: Bert = Bert {
 };
 
 pub(super) const ROBERTA: Bert = Bert {
-    format: Format::Roberta,
-    model_types: &["roberta", "xlm-roberta"],
     class: "Roberta",
     outside: "roberta.$1.",
     from_padding: true,
@@ -52,8 +46,6 @@ pub(super) const ROBERTA: Bert = Bert {
 };
 
 pub(super) const MPNET: Bert = Bert {
-    format: Format::Mpnet,
-    model_types: &["mpnet"],
     class: "MPNet",
     outside: "mpnet.$1.",
     from_padding: true,
@@ -138,14 +130,6 @@ const SPAN: &str = "ForQuestionAnswering";
 impl Family for Bert {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn format(&self) -> Format {
-        self.format
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        self.model_types
-    }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         let absolute = theirs.position_embedding_type.as_deref();

@@ -4,7 +4,7 @@ use super::{
     decoder::{self, Classes, DecoderKeys, head_rules, inner_rule},
     rope::RopeKeys,
 };
-use crate::config::{EmbeddingConfig, Format, TextModelConfig};
+use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
     family::{Family, refuse},
@@ -113,14 +113,6 @@ const CLASSES: Classes = ["FalconModel", "FalconForCausalLM", "FalconForSequence
 impl Family for Falcon {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn format(&self) -> Format {
-        Format::Falcon
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["falcon"]
-    }
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
         decoder::parse(json)

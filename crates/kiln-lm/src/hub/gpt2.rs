@@ -1,7 +1,7 @@
 //! GPT-2: <https://huggingface.co/openai-community/gpt2>.
 
 use super::decoder::{self, Classes, DecoderKeys, head_rules, inner_rule};
-use crate::config::{EmbeddingConfig, Format, TextModelConfig};
+use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
     family::{Family, refuse},
@@ -62,14 +62,6 @@ const CLASSES: Classes = ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassi
 impl Family for Gpt2 {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn format(&self) -> Format {
-        Format::Gpt2
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["gpt2"]
-    }
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
         decoder::parse(json)

@@ -4,7 +4,7 @@ use super::{
     decoder::{self, Classes, DecoderKeys, head_rules, inner_rule},
     rope::RopeKeys,
 };
-use crate::config::{EmbeddingConfig, Format, TextModelConfig};
+use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
     family::{Family, refuse},
@@ -18,22 +18,16 @@ use serde_json::Value;
 
 /// Llama, or Qwen2, which has biases in attention.
 pub(super) struct Llama {
-    format: Format,
-    model_types: &'static [&'static str],
     classes: Classes,
     biased: bool,
 }
 
 pub(super) const LLAMA: Llama = Llama {
-    format: Format::Llama,
-    model_types: &["llama"],
     classes: ["LlamaModel", "LlamaForCausalLM", "LlamaForSequenceClassification"],
     biased: false,
 };
 
 pub(super) const QWEN2: Llama = Llama {
-    format: Format::Qwen2,
-    model_types: &["qwen2"],
     classes: ["Qwen2Model", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"],
     biased: true,
 };
@@ -89,14 +83,6 @@ impl Default for Config {
 impl Family for Llama {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn format(&self) -> Format {
-        self.format
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        self.model_types
-    }
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
         decoder::parse(json)

@@ -23,7 +23,7 @@ use kiln_core::Backend;
 use kiln_hub::{
     ModelError, Weights,
     adapter::Published,
-    family::{self, AnyFamily, NoExtras, PublishedConfig},
+    family::{self, NoExtras, PublishedConfig, Row},
     model_dir::write_json,
 };
 use kiln_nn::{ConfigError, PositionConfig};
@@ -42,17 +42,25 @@ impl PublishedConfig for TextModelConfig {
 
     const OWN: [&'static str; 2] = [KILN, "TextModel"];
     const OWN_FORMAT: Format = Format::KilnText;
-    const FAMILIES: &'static [&'static dyn AnyFamily<Self>] = &[
-        &bert::BERT,
-        &bert::ROBERTA,
-        &bert::MPNET,
-        &modernbert::ModernBert,
-        &gpt2::Gpt2,
-        &opt::Opt,
-        &falcon::Falcon,
-        &llama::LLAMA,
-        &llama::QWEN2,
-        &t5::T5,
+    const FAMILIES: &'static [Row<Self>] = &[
+        Row { format: Format::Bert, model_types: &["bert"], family: &bert::BERT },
+        Row {
+            format: Format::Roberta,
+            model_types: &["roberta", "xlm-roberta"],
+            family: &bert::ROBERTA,
+        },
+        Row { format: Format::Mpnet, model_types: &["mpnet"], family: &bert::MPNET },
+        Row {
+            format: Format::ModernBert,
+            model_types: &["modernbert"],
+            family: &modernbert::ModernBert,
+        },
+        Row { format: Format::Gpt2, model_types: &["gpt2"], family: &gpt2::Gpt2 },
+        Row { format: Format::Opt, model_types: &["opt"], family: &opt::Opt },
+        Row { format: Format::Falcon, model_types: &["falcon"], family: &falcon::Falcon },
+        Row { format: Format::Llama, model_types: &["llama"], family: &llama::LLAMA },
+        Row { format: Format::Qwen2, model_types: &["qwen2"], family: &llama::QWEN2 },
+        Row { format: Format::T5, model_types: &["t5", "mt5", "umt5"], family: &t5::T5 },
     ];
 
     fn format(&mut self) -> &mut Option<Format> {

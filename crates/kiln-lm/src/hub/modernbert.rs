@@ -2,7 +2,7 @@
 
 use super::{decoder::inner_rule, task};
 use crate::config::{
-    EmbeddingConfig, Format, LanguageHeadConfig, PoolerConfig, Pooling, SpecialIds, TaskHeadConfig,
+    EmbeddingConfig, LanguageHeadConfig, PoolerConfig, Pooling, SpecialIds, TaskHeadConfig,
     TaskKind, TextModelConfig,
 };
 use kiln_hub::{
@@ -131,14 +131,6 @@ const TOKENS: &str = "ModernBertForTokenClassification";
 impl Family for ModernBert {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn format(&self) -> Format {
-        Format::ModernBert
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["modernbert"]
-    }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         let class = known_class(&theirs.architectures, &[MODEL, MASKED, SEQUENCE, TOKENS])?;

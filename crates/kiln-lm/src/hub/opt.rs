@@ -1,7 +1,7 @@
 //! OPT: <https://arxiv.org/abs/2205.01068>.
 
 use super::decoder::{self, Classes, DecoderKeys, language_rule};
-use crate::config::{EmbeddingConfig, Format, TextModelConfig};
+use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
     family::{Family, refuse},
@@ -68,14 +68,6 @@ const CLASSES: Classes = ["OPTModel", "OPTForCausalLM", "OPTForSequenceClassific
 impl Family for Opt {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn format(&self) -> Format {
-        Format::Opt
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["opt"]
-    }
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
         decoder::parse(json)

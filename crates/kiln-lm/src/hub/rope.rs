@@ -1,10 +1,10 @@
-//! Rotary positions, as the `config.json` of published decoders tells of them.
+//! Rotary position embeddings in the `config.json` of published decoders.
 
 use kiln_hub::family::refuse;
 use kiln_nn::{ConfigError, Llama3Scaling, RotaryConfig, RotaryScaling, YarnScaling};
 use serde::{Deserialize, Serialize};
 
-/// Where a `config.json` tells of rotary positions: everything in one place, or the base apart.
+/// The keys of rotary position embeddings: everything in one place, or the base apart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RopeKeys {
@@ -47,7 +47,7 @@ struct Rope {
 }
 
 impl RopeKeys {
-    /// What they say of a model that reads texts up to `longest`, its `max_position_embeddings`.
+    /// Our configuration; `longest` is the model's `max_position_embeddings`.
     pub(super) fn rotary(&self, longest: usize) -> Result<RotaryConfig, ConfigError> {
         let rope = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
         let rope = rope.cloned().unwrap_or_default();
@@ -76,7 +76,7 @@ impl RopeKeys {
         Ok(RotaryConfig { base, local_base: None, scaling })
     }
 
-    /// Ours in their words, and the longest text where that follows.
+    /// Their keys of our configuration, and `max_position_embeddings` where that follows.
     pub(super) fn of(rotary: &RotaryConfig) -> (Self, Option<usize>) {
         let mut rope = Rope {
             rope_type: Some("default".into()),

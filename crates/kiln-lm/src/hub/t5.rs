@@ -1,7 +1,7 @@
 //! T5: <https://arxiv.org/abs/1910.10683>, with either feed-forward.
 
 use super::decoder::language_rule;
-use crate::config::{EmbeddingConfig, Format, LanguageHeadConfig, SpecialIds, TextModelConfig};
+use crate::config::{EmbeddingConfig, LanguageHeadConfig, SpecialIds, TextModelConfig};
 use kiln_hub::{
     Rule,
     family::{Family, class, refuse},
@@ -75,14 +75,6 @@ const ENCODER: &str = "T5EncoderModel";
 impl Family for T5 {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn format(&self) -> Format {
-        Format::T5
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["t5", "mt5", "umt5"]
-    }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         refuse(&[(

@@ -1,4 +1,4 @@
-//! Heads for tasks, as the `config.json` of published models tells of them.
+//! Task heads in the `config.json` of published models.
 
 use crate::config::{TaskHeadConfig, TaskKind};
 use serde_json::{Map, Value};
@@ -7,8 +7,7 @@ const SINGLE: &str = "single_label_classification";
 const MULTI: &str = "multi_label_classification";
 const REGRESSION: &str = "regression";
 
-/// What outputs are called, in their order, and how many there are; names that say nothing are left
-/// out.
+/// Number of labels, and their names in order; generic names (`LABEL_0`) are left out.
 pub(super) fn names(
     id2label: Option<&Map<String, Value>>,
     labels: Option<usize>,
@@ -21,7 +20,7 @@ pub(super) fn names(
     (named.len(), kept)
 }
 
-/// What is predicted of texts.
+/// The kind of a head for texts.
 pub(super) fn of_texts(problem_type: Option<&str>, labels: usize) -> TaskKind {
     match problem_type {
         Some(MULTI) => TaskKind::Labels(labels),

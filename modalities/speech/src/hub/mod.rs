@@ -13,7 +13,7 @@ use crate::{
 use kiln_core::Backend;
 use kiln_hub::{
     ModelDir, ModelError, Weight, Weights,
-    family::{self, AnyFamily, PublishedConfig},
+    family::{self, PublishedConfig, Row},
 };
 use kiln_nn::ConfigError;
 use preprocessor::Preprocessor;
@@ -26,7 +26,11 @@ impl PublishedConfig for SpeechModelConfig {
 
     const OWN: [&'static str; 2] = ["kiln-speech", "SpeechModel"];
     const OWN_FORMAT: Format = Format::KilnSpeech;
-    const FAMILIES: &'static [&'static dyn AnyFamily<Self>] = &[&wav2vec2::Wav2Vec2];
+    const FAMILIES: &'static [Row<Self>] = &[Row {
+        format: Format::Wav2Vec2,
+        model_types: &["wav2vec2"],
+        family: &wav2vec2::Wav2Vec2,
+    }];
 
     fn format(&mut self) -> &mut Option<Format> {
         &mut self.format

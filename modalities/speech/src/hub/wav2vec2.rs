@@ -1,7 +1,7 @@
 //! wav2vec 2.0, <https://arxiv.org/abs/2006.11477>, as transformers stores it.
 
 use crate::{
-    config::{AudioConfig, AugmentConfig, CtcConfig, CtcReduction, Format, SpeechModelConfig},
+    config::{AudioConfig, AugmentConfig, CtcConfig, CtcReduction, SpeechModelConfig},
     frontend::{FrontendConfig, StemConfig},
     quantiser::QuantiserConfig,
 };
@@ -193,14 +193,6 @@ pub struct Wav2Vec2;
 impl Family for Wav2Vec2 {
     type Ours = SpeechModelConfig;
     type Theirs = Wav2Vec2Config;
-
-    fn format(&self) -> Format {
-        Format::Wav2Vec2
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["wav2vec2"]
-    }
 
     fn to_ours(&self, theirs: &Wav2Vec2Config) -> Result<SpeechModelConfig, ConfigError> {
         let class = known_class(&theirs.architectures, &[MODEL, CTC, PRETRAINING])?;

@@ -20,7 +20,7 @@ use crate::{
 use kiln_core::Backend;
 use kiln_hub::{
     ModelError,
-    family::{self, AnyFamily, PublishedConfig},
+    family::{self, PublishedConfig, Row},
 };
 use kiln_nn::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,19 @@ impl PublishedConfig for SeriesModelConfig {
 
     const OWN: [&'static str; 2] = ["kiln-timeseries", "SeriesModel"];
     const OWN_FORMAT: Format = Format::KilnTimeseries;
-    const FAMILIES: &'static [&'static dyn AnyFamily<Self>] =
-        &[&patchtst::PatchTst, &tinytimemixer::TinyTimeMixer, &patchtsmixer::PatchTsMixer];
+    const FAMILIES: &'static [Row<Self>] = &[
+        Row { format: Format::PatchTst, model_types: &["patchtst"], family: &patchtst::PatchTst },
+        Row {
+            format: Format::TinyTimeMixer,
+            model_types: &["tinytimemixer"],
+            family: &tinytimemixer::TinyTimeMixer,
+        },
+        Row {
+            format: Format::PatchTsMixer,
+            model_types: &["patchtsmixer"],
+            family: &patchtsmixer::PatchTsMixer,
+        },
+    ];
 
     fn format(&mut self) -> &mut Option<Format> {
         &mut self.format

@@ -8,7 +8,7 @@ use super::{
     },
 };
 use crate::{
-    config::{Format, SeriesModelConfig},
+    config::SeriesModelConfig,
     frontend::{FrontendConfig, Positions},
     head::{ForecastConfig, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
@@ -104,14 +104,6 @@ pub struct PatchTsMixer;
 impl Family for PatchTsMixer {
     type Ours = SeriesModelConfig;
     type Theirs = PatchTsMixerConfig;
-
-    fn format(&self) -> Format {
-        Format::PatchTsMixer
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["patchtsmixer"]
-    }
 
     fn to_ours(&self, theirs: &PatchTsMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
         let known = [PREDICTION, PRETRAINING];
@@ -274,7 +266,7 @@ mod tests {
     #[test]
     fn our_preset_goes_there_and_back() {
         let ours = Preset::PatchTsMixer.config();
-        let back = PatchTsMixer.read(&PatchTsMixer.write(&ours).unwrap()).unwrap();
+        let back = PatchTsMixer.read(&PatchTsMixer.write("patchtsmixer", &ours).unwrap()).unwrap();
         let scaler = ScalerConfig { missing: MissingFill::Raw, ..ours.scaler };
         assert_eq!(back, SeriesModelConfig { channels: Some(1), scaler, ..ours });
     }
@@ -292,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_it_cannot_express_is_not_written() {
-        assert!(PatchTsMixer.write(&Preset::TinyTimeMixer1m.config()).is_none());
-        assert!(PatchTsMixer.write(&Preset::PatchTst.config()).is_none());
+        assert!(PatchTsMixer.write("patchtsmixer", &Preset::TinyTimeMixer1m.config()).is_none());
+        assert!(PatchTsMixer.write("patchtsmixer", &Preset::PatchTst.config()).is_none());
     }
 }

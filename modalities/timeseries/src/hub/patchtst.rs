@@ -2,7 +2,7 @@
 
 use super::spelling::{distribution, distribution_name, plain_norm, scaler, scaling};
 use crate::{
-    config::{Format, SeriesModelConfig},
+    config::SeriesModelConfig,
     frontend::{FrontendConfig, Positions},
     head::{ForecastConfig, Pooling, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
@@ -118,14 +118,6 @@ pub struct PatchTst;
 impl Family for PatchTst {
     type Ours = SeriesModelConfig;
     type Theirs = PatchTstConfig;
-
-    fn format(&self) -> Format {
-        Format::PatchTst
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["patchtst"]
-    }
 
     fn to_ours(&self, theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError> {
         let known = [PREDICTION, PRETRAINING];
@@ -366,6 +358,7 @@ const NAMES: &[Rule] = &[
 mod tests {
     use super::*;
     use crate::{
+        config::Format,
         presets::Preset,
         scaler::{MissingFill, ScalerConfig},
     };
@@ -374,7 +367,7 @@ mod tests {
     #[test]
     fn our_preset_goes_there_and_back() {
         let ours = Preset::PatchTst.config();
-        let json = PatchTst.write(&ours).unwrap();
+        let json = PatchTst.write("patchtst", &ours).unwrap();
         assert_eq!(json["norm_type"], "batchnorm");
         assert!(json["mask_value"].is_i64());
         let back = PatchTst.read(&json).unwrap();
@@ -403,7 +396,7 @@ mod tests {
     #[test]
     fn what_it_cannot_express_is_not_written() {
         let ours = SeriesModelConfig { causal: true, ..Preset::PatchTst.config() };
-        assert!(PatchTst.write(&ours).is_none());
-        assert!(PatchTst.write(&Preset::Tiny.config()).is_none());
+        assert!(PatchTst.write("patchtst", &ours).is_none());
+        assert!(PatchTst.write("patchtst", &Preset::Tiny.config()).is_none());
     }
 }

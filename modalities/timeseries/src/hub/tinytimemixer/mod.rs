@@ -10,7 +10,7 @@ use super::spelling::{
     positions_name, scaler, scaling, sorted,
 };
 use crate::{
-    config::{DecoderConfig, Format, SeriesModelConfig},
+    config::{DecoderConfig, SeriesModelConfig},
     frontend::{FrontendConfig, Positions},
     head::{ForecastConfig, loss::PointLoss, reconcile::ReconcileConfig},
     scaler::ScalerKind,
@@ -98,14 +98,6 @@ pub struct TinyTimeMixer;
 impl Family for TinyTimeMixer {
     type Ours = SeriesModelConfig;
     type Theirs = TinyTimeMixerConfig;
-
-    fn format(&self) -> Format {
-        Format::TinyTimeMixer
-    }
-
-    fn model_types(&self) -> &'static [&'static str] {
-        &["tinytimemixer"]
-    }
 
     fn to_ours(&self, theirs: &TinyTimeMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
         theirs.refuse()?;
@@ -358,7 +350,7 @@ mod tests {
     use serde_json::json;
 
     fn back(ours: &SeriesModelConfig) -> SeriesModelConfig {
-        TinyTimeMixer.read(&TinyTimeMixer.write(ours).unwrap()).unwrap()
+        TinyTimeMixer.read(&TinyTimeMixer.write("tinytimemixer", ours).unwrap()).unwrap()
     }
 
     #[test]
