@@ -34,7 +34,7 @@ validate_every = 3
 
 [[evaluation]]
 name = "held out"
-kind.task = {{ limit = 4, generation = {{ most = 6 }} }}
+kind.task = {{ limit = 4, generation = {{ max_new_tokens = 6 }} }}
 "#
     )
 }

@@ -49,7 +49,7 @@ const WORDS: &str = "{ model.word-piece = { vocabulary = 400, lowercase = true }
 #[test]
 fn a_learnt_query_looks_at_all_tokens() {
     let place = Place::new();
-    let model = "causal = false\npooler = { query = { layers = 1 } }";
+    let model = "causal = false\npooler = { attention = { layers = 1 } }";
     let supervised = "{ supervised = {} }";
     place.file("pooling.toml", &recipe(supervised, "{ class = \"domain\" }", WORDS, model));
     place.succeeds(&["run", "pooling.toml"]);
@@ -58,7 +58,7 @@ fn a_learnt_query_looks_at_all_tokens() {
     assert!(place.succeeds(&text).contains("probability"));
     let none = model.replace("layers = 1", "layers = 0");
     place.file("bad.toml", &recipe(supervised, "{ class = \"domain\" }", WORDS, &none));
-    place.fails(&["check", "bad.toml"], 2, &["pooler.query.layers"]);
+    place.fails(&["check", "bad.toml"], 2, &["pooler.attention.layers"]);
 }
 
 #[test]

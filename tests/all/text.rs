@@ -34,7 +34,7 @@ kind.language = {}
 
 [[evaluation]]
 name = "samples"
-kind.samples = { prompts = ["One"], generation = { most = 8 } }
+kind.samples = { prompts = ["One"], generation = { max_new_tokens = 8 } }
 "#;
 
 #[test]
@@ -116,7 +116,7 @@ fn masked_training_hides_whole_words() {
     let metrics = fs::read_to_string(place.path("runs/tiny/metrics.jsonl")).unwrap();
     assert!(metrics.contains("masked_share"), "{metrics}");
     let generate = ["generate", "--model", "runs/tiny", "--prompt", "One"];
-    place.fails(&generate, 2, &["writes nothing"]);
+    place.fails(&generate, 2, &["generates no text"]);
 }
 
 #[test]

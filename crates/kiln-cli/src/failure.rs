@@ -2,10 +2,11 @@
 
 use kiln_datasets::DataError;
 use kiln_hub::{HubError, ModelError};
+use kiln_lm::generate::GenerationError;
 use kiln_speech::{SpeechError, transcribe::TranscribeError};
 use kiln_text::{
-    annotate::AnnotateError, embed::EmbedError, evaluate::TooLong, generate::GenerationError,
-    labelled::ChatError, opened::OpenError, tokenizer::TokenizerError,
+    annotate::AnnotateError, embed::EmbedError, evaluate::TooLong, labelled::ChatError,
+    opened::OpenError, tokenizer::TokenizerError,
 };
 use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, measure::MeasureError,

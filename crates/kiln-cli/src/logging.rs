@@ -21,10 +21,10 @@ pub fn start(verbose: u8, quiet: bool) {
 /// Our crates speak first; the libraries below them when asked twice.
 fn level(verbose: u8, quiet: bool) -> &'static str {
     const OURS: &str = "kiln=info,kiln_train=info,kiln_hub=info,kiln_datasets=info,\
-                        kiln_timeseries=info,kiln_speech=info,kiln_text=info,\
+                        kiln_timeseries=info,kiln_speech=info,kiln_text=info,kiln_lm=info,\
                         symphonia_core=off,warn";
     const MORE: &str = "kiln=debug,kiln_train=debug,kiln_hub=debug,kiln_datasets=debug,\
-                        kiln_timeseries=debug,kiln_speech=debug,kiln_text=debug,info";
+                        kiln_timeseries=debug,kiln_speech=debug,kiln_text=debug,kiln_lm=debug,info";
     match (quiet, verbose) {
         (true, _) => "error",
         (false, 0) => OURS,

@@ -4,7 +4,7 @@
 //! - [`names`]: rules that translate parameter names between their world and ours.
 //! - [`module`]: named tensors into a Burn module and out of it.
 //! - [`model_dir`]: `config.json`, weights and the rest; finding a model by run, path or hub id.
-//! - [`family`]: `config.json` of a published family.
+//! - [`family`]: published families, their `config.json` and names, and tables of them.
 //! - [`adapter`]: adapters beside a model, PEFT's among them.
 //! - [`download`]: hub ids into the hub's own cache.
 //!

@@ -7,7 +7,6 @@ use crate::{
     distortion::DistortionConfig,
     evaluate::evaluate,
     frontend::StemConfig,
-    hub,
     provide::SpeechPlan,
     recipe::{ModelSpec, SpeechParts},
     recogniser::Recogniser,
@@ -16,7 +15,7 @@ use crate::{
     vocabulary::Vocabulary,
 };
 use kiln_core::{AutodiffBackend, Seed};
-use kiln_hub::Weights;
+use kiln_hub::{Weights, family};
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -51,7 +50,7 @@ impl SpeechJob {
             }
             ModelSpec::Directory(name) => {
                 let dir = resolve(name)?;
-                ("directory", Ok(hub::read_config(&dir).map_err(boxed)?), Some(dir))
+                ("directory", Ok(family::read_config(&dir).map_err(boxed)?), Some(dir))
             }
         };
         let wrong = |key: &str, problem: String| {
@@ -194,7 +193,7 @@ impl OnBackend for Prepare {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let new = |device: &B::Device| Ok(SpeechModel::<B>::new(self.config, device)?);
         let read = |dir: &Path, model: &SpeechModel<B>| {
-            let (_, mut weights) = hub::read(dir)?;
+            let (_, mut weights) = family::read::<SpeechModelConfig>(dir)?;
             fit_head(&mut weights, &kiln_hub::collect::<B, _>(model)?, self.known);
             Ok(weights)
         };

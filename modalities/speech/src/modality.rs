@@ -1,6 +1,7 @@
 //! Speech among the modalities.
 
-use crate::{frontend::StemConfig, hub, job::SpeechJob, recipe::SpeechParts};
+use crate::{SpeechModelConfig, frontend::StemConfig, job::SpeechJob, recipe::SpeechParts};
+use kiln_hub::family;
 use kiln_train::{
     modality::{Job, Modality, ModelSummary},
     recipe::{RecipeText, schema},
@@ -29,11 +30,11 @@ impl Modality for Speech {
     }
 
     fn owns(&self, model_type: &str) -> bool {
-        hub::MODEL_TYPES.contains(&model_type)
+        family::model_types::<SpeechModelConfig>().any(|known| known == model_type)
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
-        let config = hub::read_config(dir).map_err(TaskError::from)?;
+        let config = family::read_config::<SpeechModelConfig>(dir).map_err(TaskError::from)?;
         let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let stem = &config.frontend.stem;
         let kind = match stem {

@@ -3,7 +3,6 @@
 use crate::{
     SpeechModel, SpeechModelConfig,
     batch::{Clip, Collator},
-    hub,
     vocabulary::Vocabulary,
 };
 use burn::tensor::activation::log_softmax;
@@ -44,7 +43,7 @@ impl Recogniser {
     /// # Errors
     /// When it cannot be read, was not trained to transcribe, or the device is not there.
     pub fn open(dir: &Path, device: Device) -> Result<Self, TaskError> {
-        let config = hub::read_config(dir)?;
+        let config = kiln_hub::family::read_config::<SpeechModelConfig>(dir)?;
         let Some(ctc) = &config.ctc else {
             return Err(format!(
                 "{} was pretrained only: it has no head that transcribes. Fine-tune it with the \

@@ -5,7 +5,6 @@ use crate::{
     batch::Collator,
     data::{Item, Recordings, collate},
     decode::{FrameTimes, greedy},
-    hub,
     metrics::ErrorRates,
     recogniser,
     transcript::Normalisation,
@@ -13,7 +12,7 @@ use crate::{
 };
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
-use kiln_hub::adapter::Published;
+use kiln_hub::{adapter::Published, family};
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
@@ -157,7 +156,7 @@ impl<B: AutodiffBackend> Task<B> for SpeechTask {
     }
 
     fn published(&self) -> Result<Option<Published>, TaskError> {
-        Ok(hub::published(&self.config)?)
+        Ok(family::published(&self.config)?)
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {

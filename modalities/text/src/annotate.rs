@@ -1,16 +1,18 @@
 //! What a model with a head for a task says of new texts: `kiln classify` and `kiln tag`.
 
 use crate::{
-    config::{TaskHeadConfig, TaskKind, TextModelConfig},
     embed::{EmbedError, Watch},
-    examples::Example,
     labelled::{Encoder, Words},
     metrics::highest,
     opened,
-    predict::Said,
 };
 use kiln_core::AutodiffBackend;
 use kiln_datasets::{labelled::entities, vectors::Passage};
+use kiln_lm::{
+    config::{TaskHeadConfig, TaskKind, TextModelConfig},
+    examples::Example,
+    predict::Prediction,
+};
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -192,9 +194,9 @@ impl OnBackend for Work<'_, '_> {
                 .collect::<Result<Vec<_>, _>>()?;
             let examples: Vec<Example> =
                 pieces.iter().flatten().map(|piece| piece.example.clone()).collect();
-            let mut said = model.say(&examples, &device, |_| {}).into_iter();
+            let mut said = model.predict(&examples, &device, |_| {}).into_iter();
             for (entry, pieces) in together.iter().zip(&pieces) {
-                let said: Vec<Said> = said.by_ref().take(pieces.len()).collect();
+                let said: Vec<Prediction> = said.by_ref().take(pieces.len()).collect();
                 take(entry, &answer(head, &entry.passage.text, pieces, &said))?;
                 summary.texts += 1;
                 summary.truncated += usize::from(pieces.iter().any(|piece| piece.truncated));
@@ -274,7 +276,7 @@ fn pieces(encoder: &Encoder, entry: &Entry, question: Question) -> Result<Vec<Pi
     Ok(encoder.pieces(&words)?.into_iter().map(piece).collect())
 }
 
-fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) -> Answer {
+fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Prediction]) -> Answer {
     let ranked = |values: Vec<f32>| {
         let mut all: Vec<(String, f32)> =
             values.into_iter().enumerate().map(|(at, value)| (head.name(at), value)).collect();
@@ -282,7 +284,7 @@ fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) ->
         all
     };
     match said.first() {
-        Some(Said::Text(scores)) => match head.kind {
+        Some(Prediction::Text(scores)) => match head.kind {
             TaskKind::Labels(_) => {
                 let all = ranked(scores.iter().map(|score| 1.0 / (1.0 + (-score).exp())).collect());
                 let likely = all.iter().take_while(|(_, probability)| *probability > 0.5);
@@ -303,10 +305,15 @@ fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) ->
 }
 
 /// Entities of tags that begin and go on; where tags are plain, each word with its tag.
-fn mentions(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) -> Vec<Mention> {
+fn mentions(
+    head: &TaskHeadConfig,
+    text: &str,
+    pieces: &[Piece],
+    said: &[Prediction],
+) -> Vec<Mention> {
     let (mut words, mut tags) = (Vec::new(), Vec::new());
     for (piece, said) in pieces.iter().zip(said) {
-        let Said::Tokens(scores) = said else { continue };
+        let Prediction::Tokens(scores) = said else { continue };
         for (place, first) in &piece.words {
             let row = scores.outer_iter().nth(*first);
             let best = row.map_or(0, |row| highest(row.iter().copied()));
@@ -339,14 +346,14 @@ mod tests {
     fn scores_become_answers() {
         let names = vec!["bad".to_owned(), "good".to_owned()];
         let head = |kind| TaskHeadConfig::new(kind, names.clone());
-        let said = [Said::Text(vec![0.0, 3f32.ln()])];
+        let said = [Prediction::Text(vec![0.0, 3f32.ln()])];
         let Answer::Class { label, probability, all } =
             answer(&head(TaskKind::Classes(2)), "x", &[], &said)
         else {
             panic!("one class")
         };
         assert!(label == "good" && (probability - 0.75).abs() < 1e-6 && all.len() == 2);
-        let said = [Said::Text(vec![1.0, -1.0])];
+        let said = [Prediction::Text(vec![1.0, -1.0])];
         let Answer::Labels { labels, .. } = answer(&head(TaskKind::Labels(2)), "x", &[], &said)
         else {
             panic!("labels")
@@ -391,8 +398,8 @@ mod tests {
         };
         let pieces = [piece(&[(0..2, 1), (3..6, 2)]), piece(&[(7..15, 1), (16..21, 2)])];
         let said = [
-            Said::Tokens(array![[9.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-            Said::Tokens(array![[9.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]),
+            Prediction::Tokens(array![[9.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+            Prediction::Tokens(array![[9.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]),
         ];
         let found = mentions(&head, text, &pieces, &said);
         let expected =

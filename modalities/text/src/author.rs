@@ -1,13 +1,13 @@
 //! Texts by a model directory: prompts in, text out, piece by piece.
 
 use crate::{
-    generate::{Generation, Verdict},
     labelled::ChatTemplate,
     opened,
     tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_datasets::labelled::{Message, Role};
+use kiln_lm::generate::{Generation, Verdict};
 use kiln_nn::quantised;
 use kiln_train::{
     dispatch::{self, OnBackend},

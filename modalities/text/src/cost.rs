@@ -1,6 +1,6 @@
 //! What a model costs to train, from its configuration alone.
 
-use crate::TextModelConfig;
+use kiln_lm::TextModelConfig;
 use kiln_nn::TransformerConfig;
 use kiln_train::{
     cost::{self, KEPT_A_FEATURE},

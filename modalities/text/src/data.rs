@@ -2,7 +2,6 @@
 
 use crate::{
     cache::{CacheSpec, TokenCache},
-    examples::Example,
     labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
     lexicon::{Terms, WithTerms},
     order::Ordered,
@@ -13,6 +12,7 @@ use crate::{
     tokenizer::TextTokenizer,
 };
 use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
+use kiln_lm::examples::Example;
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
@@ -312,12 +312,12 @@ fn example(packed: Packed, special: &[u32]) -> Example {
 mod tests {
     use super::*;
     use crate::{
-        TextModel, TextModelConfig,
         packing::{Borders, Held, Packing},
         tokenizer::{Model, TokenizerSpec},
     };
     use burn_flex::Flex;
     use kiln_datasets::{Documents, documents::Before};
+    use kiln_lm::{TextModel, TextModelConfig};
 
     /// Of metadata before a document nothing is learnt, and two views of documents keep the same.
     #[test]

@@ -1,11 +1,8 @@
 //! A text recipe at work.
 
 use crate::{
-    TextModel, TextModelConfig,
-    config::SpecialIds,
     cost, data,
     evaluate::{evaluate, fits},
-    hub,
     labelled::{Aim, LabelledTask, task_key},
     recipe::{
         EvaluationKind, LanguageEvaluation, ModelSpec, TaskEvaluation, TextData, TextParts,
@@ -18,6 +15,8 @@ use crate::{
     transfer::{NewTokens, Transfer},
 };
 use kiln_core::{AutodiffBackend, Need, Seed};
+use kiln_hub::family;
+use kiln_lm::{TextModel, TextModelConfig, config::SpecialIds};
 use kiln_objectives::Objective;
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
@@ -54,7 +53,7 @@ impl TextJob {
             ModelSpec::Parts(config) => ("parts", config.as_ref().clone(), None),
             ModelSpec::Directory(name) => {
                 let dir = resolve(name)?;
-                ("directory", hub::read_config(&dir).map_err(boxed)?, Some(dir))
+                ("directory", family::read_config(&dir).map_err(boxed)?, Some(dir))
             }
         };
         let wrong = |key: &str, problem: String| {
@@ -123,7 +122,7 @@ impl TextJob {
         for (number, evaluation) in recipe.evaluation.iter().enumerate() {
             fits(&recipe, evaluation, config.longest())
                 .map_err(|error| wrong(&format!("evaluation.{number}.kind"), error.to_string()))?;
-            let writes = config.writes_on() || config.decoder.is_some();
+            let writes = config.generates() || config.decoder.is_some();
             let sources = recipe.last_data().sources.len();
             let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
             let scores = recipe.stage.last().is_none_or(|stage| {
@@ -229,7 +228,7 @@ impl TextJob {
         }
         let old = TextTokenizer::open(dir)?;
         let texts = || sources::texts(data, self.recipe.data_seed());
-        let longest = hub::read_config(dir)?.longest();
+        let longest = family::read_config::<TextModelConfig>(dir)?.longest();
         Ok(Transfer::new(data.new_tokens, [&old, tokenizer], longest, texts)?)
     }
 }
@@ -359,7 +358,7 @@ impl OnBackend for Prepare {
         let new = |device: &B::Device| Ok(TextModel::<B>::new(self.config, device)?);
         let on = device.clone();
         let read = |dir: &Path, model: &TextModel<B>| {
-            let (_, mut weights) = hub::read(dir)?;
+            let (_, mut weights) = family::read::<TextModelConfig>(dir)?;
             // Parts of other models have the stage's own vocabulary.
             let whole = self.start.as_ref().is_some_and(|start| start.dir == dir);
             if let Some(transfer) = self.transfer.as_ref().filter(|_| whole) {

@@ -2,13 +2,13 @@
 //! <https://arxiv.org/abs/2402.09151>; or those that a document has more of than others.
 
 use crate::{
-    examples::Example,
     metrics::is_unspaced,
     salience::Salience,
     tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{Size, Source};
 use kiln_datasets::{DataError, table::locate};
+use kiln_lm::examples::Example;
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;

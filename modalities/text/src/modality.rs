@@ -1,6 +1,8 @@
 //! Text among the modalities.
 
-use crate::{hub, job::TextJob, recipe::TextParts};
+use crate::{job::TextJob, recipe::TextParts};
+use kiln_hub::family;
+use kiln_lm::TextModelConfig;
 use kiln_train::{
     modality::{Job, Modality, ModelSummary},
     recipe::{RecipeText, schema},
@@ -29,11 +31,11 @@ impl Modality for TextModality {
     }
 
     fn owns(&self, model_type: &str) -> bool {
-        hub::model_types().any(|known| known == model_type)
+        family::model_types::<TextModelConfig>().any(|known| known == model_type)
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
-        let config = hub::read_config(dir).map_err(TaskError::from)?;
+        let config = family::read_config::<TextModelConfig>(dir).map_err(TaskError::from)?;
         let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let kind = match (&config.decoder, config.causal) {
             (Some(_), _) => "encoder and decoder",

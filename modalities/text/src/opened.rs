@@ -1,11 +1,9 @@
 //! A model directory opened as a whole: its tokenizer and its model, which belong together.
 
-use crate::{
-    TextModel,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::tokenizer::{TextTokenizer, TokenizerError};
 use kiln_core::Backend;
 use kiln_hub::ModelError;
+use kiln_lm::TextModel;
 use std::path::{Path, PathBuf};
 
 /// Why a model directory cannot be used.
@@ -58,11 +56,9 @@ pub fn open<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        TextModelConfig,
-        tokenizer::{Model, TokenizerSpec},
-    };
+    use crate::tokenizer::{Model, TokenizerSpec};
     use burn_flex::Flex;
+    use kiln_lm::TextModelConfig;
 
     #[test]
     fn a_model_knows_its_tokenizers_tokens() {

@@ -4,11 +4,9 @@
 
 mod text;
 
-use crate::{
-    examples::Example,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::tokenizer::{TextTokenizer, TokenizerError};
 use kiln_core::{Seed, Size, Source};
+use kiln_lm::examples::Example;
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;

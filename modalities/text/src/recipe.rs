@@ -1,17 +1,15 @@
 //! What a text recipe is made of.
 
 use crate::{
-    config::TextModelConfig,
-    generate::Generation,
     labelled::{LabelledData, LabelledSource, RetrievalSource, task_key},
     lexicon::Lexicon,
     order::Order,
     packing::{Held, Packing},
-    presets::Preset,
     tokenizer::TokenizerSpec,
     transfer::NewTokens,
 };
 use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
+use kiln_lm::{config::TextModelConfig, generate::Generation, presets::Preset};
 use kiln_objectives::Objective;
 use kiln_train::recipe::Parts;
 use schemars::JsonSchema;

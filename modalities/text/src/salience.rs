@@ -1,8 +1,8 @@
 //! Words that a document has more of than others, by TF-IDF, which masked training hides rather than
 //! others: LegalTurk Optimized BERT, <https://arxiv.org/abs/2407.00648>.
 
-use crate::examples::Example;
 use kiln_core::{Layout, Size};
+use kiln_lm::examples::Example;
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;

@@ -1,12 +1,14 @@
 //! The model of a stage: what it provides for its objective, and the heads that are trained.
 
 use crate::{
-    TextModelConfig,
-    config::{Format, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind},
     labelled::{Aim, LabelledTask},
     tokenizer::{Role, TextTokenizer, TokenizerError},
 };
 use kiln_core::{Lack, Need, Provide, check_bidirectional};
+use kiln_lm::{
+    TextModelConfig,
+    config::{Format, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind},
+};
 use kiln_nn::{Activation, TransformerConfig};
 use kiln_objectives::Objective;
 use kiln_train::task::TaskError;

@@ -1,17 +1,13 @@
 //! A stage of training on text, as the trainer sees it.
 
-use crate::{
-    TextModel, TextModelConfig,
-    data::Held,
-    embed,
-    examples::{Example, TextHostBatch, collate},
-    hub,
-    labelled::RankingWords,
-    tokenizer::TextTokenizer,
-};
+use crate::{data::Held, embed, labelled::RankingWords, tokenizer::TextTokenizer};
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
-use kiln_hub::adapter::Published;
+use kiln_hub::{adapter::Published, family};
+use kiln_lm::{
+    TextModel, TextModelConfig,
+    examples::{Example, TextHostBatch, collate},
+};
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
@@ -149,7 +145,7 @@ impl<B: AutodiffBackend> Task<B> for TextTask {
     }
 
     fn published(&self) -> Result<Option<Published>, TaskError> {
-        Ok(hub::published(&self.config)?)
+        Ok(family::published(&self.config)?)
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {

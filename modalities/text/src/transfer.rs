@@ -4,14 +4,13 @@
 //! BIOptimus, <https://arxiv.org/abs/2308.08625>, takes them in their contexts.
 
 use crate::{
-    TextModel,
-    batch::HostText,
     sources::{Counter, StageDataError, Texts},
     tokenizer::{Encoding, Role, TextTokenizer},
 };
 use kiln_core::Backend;
 use kiln_datasets::DataError;
 use kiln_hub::{Weight, Weights};
+use kiln_lm::{TextModel, batch::HostText};
 use kiln_train::{progress::Progress, task::TaskError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
@@ -316,9 +315,10 @@ fn scale(vector: &mut [f32], to: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TextModelConfig, TokenizerSpec, tokenizer::Model};
+    use crate::{TokenizerSpec, tokenizer::Model};
     use burn_flex::Flex;
     use kiln_datasets::Document;
+    use kiln_lm::TextModelConfig;
 
     const TEXT: &str = "she sells sea shells by the sea shore; the shells she sells are sea shells";
 

@@ -46,7 +46,7 @@ impl SeriesJob {
             ModelSpec::Parts(config) => ("parts", Ok(config.as_ref().clone())),
             ModelSpec::Directory(name) => {
                 let dir = start.insert(resolve(name)?);
-                ("directory", Ok(hub::read_config(dir).map_err(boxed)?))
+                ("directory", Ok(kiln_hub::family::read_config(dir).map_err(boxed)?))
             }
             ModelSpec::Language(spec) => {
                 let dir = start.insert(resolve(&spec.directory)?);

@@ -1,7 +1,8 @@
 //! Language models as backbones of series models.
 
-use crate::{SeriesModelConfig, hub, recipe::LanguageSpec};
-use kiln_hub::{ModelDir, ModelError, Weights};
+use crate::{SeriesModelConfig, recipe::LanguageSpec};
+use kiln_hub::{ModelDir, ModelError, Weights, family};
+use kiln_lm::TextModelConfig;
 use kiln_nn::{BackboneConfig, TransformerConfig};
 use std::path::Path;
 
@@ -11,7 +12,7 @@ impl LanguageSpec {
     /// # Errors
     /// When the directory cannot be read or holds something else.
     pub(crate) fn config(&self, dir: &Path) -> Result<SeriesModelConfig, ModelError> {
-        let language = kiln_text::hub::read_config(dir)?;
+        let language = family::read_config::<TextModelConfig>(dir)?;
         let layers = self.layers.unwrap_or(language.backbone.layers).min(language.backbone.layers);
         let backbone = TransformerConfig { layers, ..language.backbone };
         Ok(SeriesModelConfig {
@@ -30,10 +31,10 @@ impl LanguageSpec {
 /// When it cannot be read.
 pub(crate) fn start(dir: &Path, config: &SeriesModelConfig) -> Result<Weights, ModelError> {
     let found = ModelDir::open(dir)?;
-    if !kiln_text::hub::model_types().any(|known| known == found.model_type()) {
-        return Ok(hub::read(dir)?.1);
+    if !family::model_types::<TextModelConfig>().any(|known| known == found.model_type()) {
+        return Ok(family::read::<SeriesModelConfig>(dir)?.1);
     }
-    let (_, mut weights) = kiln_text::hub::read(dir)?;
+    let (_, mut weights) = family::read::<TextModelConfig>(dir)?;
     let layers = match &config.backbone {
         BackboneConfig::Transformer(transformer) => transformer.layers,
         BackboneConfig::Mixer(_) => 0,
@@ -52,7 +53,7 @@ mod tests {
     use crate::SeriesModel;
     use burn_flex::Flex;
     use kiln_hub::Mode;
-    use kiln_text::{TextModel, TextModelConfig};
+    use kiln_lm::TextModel;
 
     #[test]
     fn blocks_are_taken_over_and_nothing_else() {

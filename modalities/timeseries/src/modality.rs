@@ -1,6 +1,7 @@
 //! Time series among the modalities.
 
-use crate::{hub, job::SeriesJob, recipe::SeriesParts};
+use crate::{SeriesModelConfig, job::SeriesJob, recipe::SeriesParts};
+use kiln_hub::family;
 use kiln_train::{
     modality::{Job, Modality, ModelSummary},
     recipe::{RecipeText, schema},
@@ -29,11 +30,11 @@ impl Modality for TimeSeries {
     }
 
     fn owns(&self, model_type: &str) -> bool {
-        hub::MODEL_TYPES.contains(&model_type)
+        family::model_types::<SeriesModelConfig>().any(|known| known == model_type)
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
-        let config = hub::read_config(dir).map_err(TaskError::from)?;
+        let config = family::read_config::<SeriesModelConfig>(dir).map_err(TaskError::from)?;
         let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let mut facts = vec![
             ("context".into(), format!("{} rows", config.context)),

@@ -1,12 +1,12 @@
 //! A stage of training on series, as the trainer sees it.
 
 use crate::{
-    SeriesHostBatch, SeriesModel, SeriesModelConfig, hub, job,
+    SeriesHostBatch, SeriesModel, SeriesModelConfig, job,
     windows::{Window, collate},
 };
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
-use kiln_hub::adapter::Published;
+use kiln_hub::{adapter::Published, family};
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use ndarray::Axis;
@@ -123,12 +123,12 @@ impl<B: AutodiffBackend> Task<B> for SeriesTask {
         model: &<SeriesModel<B> as AutodiffModule<B>>::InnerModule,
         dir: &Path,
     ) -> Result<(), TaskError> {
-        hub::save_model(model, &self.config, dir)?;
+        family::save::<B::InnerBackend, _>(dir, &self.config, model)?;
         Ok(())
     }
 
     fn published(&self) -> Result<Option<Published>, TaskError> {
-        Ok(hub::published(&self.config)?)
+        Ok(family::published(&self.config)?)
     }
 
     fn depth(&self, parameter: &str) -> Option<(usize, usize)> {

@@ -12,10 +12,8 @@ use kiln_datasets::{
     vectors::{Passage, VectorFormat, VectorWriter, Vectors},
 };
 use kiln_hub::AtomicFile;
-use kiln_text::{
-    config::Pooling,
-    embed::{self, EmbedError, Passages, Prompt, Request, search},
-};
+use kiln_lm::config::Pooling;
+use kiln_text::embed::{self, EmbedError, Passages, Prompt, Request, search};
 use kiln_train::{interrupt::Interrupt, recipe::Device, task::TaskError};
 use std::{
     io::Write,

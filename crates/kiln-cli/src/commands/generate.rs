@@ -6,10 +6,8 @@ use crate::{
     failure::{Failure, Result},
     modalities,
 };
-use kiln_text::{
-    author::{self, Chat, Request},
-    generate::{Beam, Choice, Generation, Sampling},
-};
+use kiln_lm::generate::{Beam, Choice, Generation, Sampling};
+use kiln_text::author::{self, Chat, Request};
 use std::{
     io::{IsTerminal, Read, Write},
     path::Path,
@@ -21,7 +19,7 @@ pub fn run(args: &Generate, out: &mut dyn Write) -> Result<()> {
     let request = Request {
         prompts: prompts(args)?,
         chat: args.chat.then(|| Chat { system: args.system.clone() }),
-        generation: Generation { most: args.most, choice: choice(args), cache: true },
+        generation: Generation { max_new_tokens: args.most, choice: choice(args), cache: true },
         stop: args.stop.clone(),
         seed: args.seed,
         int8: args.int8,

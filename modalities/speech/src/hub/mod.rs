@@ -12,153 +12,74 @@ use crate::{
 };
 use kiln_core::Backend;
 use kiln_hub::{
-    HubError, Mode, ModelDir, ModelError, NameMap, Weight, Weights, adapter::Published,
+    ModelDir, ModelError, Weight, Weights,
+    family::{self, PublishedConfig, Row},
 };
+use kiln_nn::ConfigError;
 use preprocessor::Preprocessor;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The `model_type` of models that no published family can express.
-pub const KILN: &str = "kiln-speech";
+impl PublishedConfig for SpeechModelConfig {
+    type Format = Format;
+    type Extras = Extras;
 
-/// The `model_type`s that [`SpeechModel::load`] reads.
-pub const MODEL_TYPES: [&str; 2] = [wav2vec2::MODEL_TYPE, KILN];
+    const OWN: [&'static str; 2] = ["kiln-speech", "SpeechModel"];
+    const OWN_FORMAT: Format = Format::KilnSpeech;
+    const FAMILIES: &'static [Row<Self>] = &[Row {
+        format: Format::Wav2Vec2,
+        model_types: &["wav2vec2"],
+        family: &wav2vec2::Wav2Vec2,
+    }];
 
-impl<B: Backend> SpeechModel<B> {
-    /// Reads a model directory.
-    ///
-    /// # Errors
-    /// When it cannot be read, has options that are not supported, or weights that do not fit.
-    pub fn load(dir: &Path, device: &B::Device) -> Result<Self, ModelError> {
-        let (config, weights) = read(dir)?;
-        let mut model = Self::new(config, device).map_err(ModelError::in_file(dir, CONFIG))?;
-        kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
-        kiln_hub::adapter::attach(dir, &mut model, device)?;
-        Ok(model)
+    fn format(&mut self) -> &mut Option<Format> {
+        &mut self.format
     }
 
-    /// Writes a model directory, which must exist.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
-        let (format, json) = config_json(self.config());
-        let mut config = self.config().clone();
-        config.format = Some(format);
-        let weights = names(&config)?.to_theirs(kiln_hub::collect::<B, _>(self)?)?;
-        ModelDir::write(dir, &json, &weights)?;
-        Ok(Preprocessor::of(&config).write(dir)?)
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
     }
-}
 
-/// The name of a model's configuration.
-pub(crate) const CONFIG: &str = kiln_hub::model_dir::CONFIG;
+    fn extras(&self) -> Extras {
+        Extras { gradient_scale: self.frontend.gradient_scale }
+    }
 
-/// Reads the configuration of a model directory.
-///
-/// # Errors
-/// When it cannot be read or has options that are not supported.
-pub fn read_config(dir: &Path) -> Result<SpeechModelConfig, ModelError> {
-    config_of(&ModelDir::open(dir)?)
-}
+    fn with_extras(mut self, extras: Extras) -> Self {
+        self.frontend.gradient_scale = extras.gradient_scale;
+        self
+    }
 
-/// Reads configuration and weights, the latter in our names: for starting weights that need not
-/// match in full, see [`kiln_hub::apply`] and [`Mode::Lenient`].
-///
-/// # Errors
-/// When it cannot be read or has options that are not supported.
-pub fn read(dir: &Path) -> Result<(SpeechModelConfig, Weights), ModelError> {
-    let model_dir = ModelDir::open(dir)?;
-    let config = config_of(&model_dir)?;
-    let mut weights = names(&config)?.to_ours(model_dir.weights()?)?;
-    // Models that were never masked come without a mask.
-    let mask = || Weight::zeros(&[config.width]);
-    weights.tensors.entry("frontend.mask".into()).or_insert_with(mask);
-    Ok((config, weights))
-}
-
-/// The `config.json` of a model, and the format that it is in.
-pub fn config_json(config: &SpeechModelConfig) -> (Format, Value) {
-    if config.format != Some(Format::KilnSpeech)
-        && let Some(mut json) = wav2vec2::to_json(config)
-    {
-        if let (Some(object), true) = (json.as_object_mut(), config.frontend.gradient_scale != 1.0)
-        {
-            // The family has no key for it.
-            object
-                .insert("kiln".into(), json!({ "gradient_scale": config.frontend.gradient_scale }));
+    fn read_files(&mut self, dir: &ModelDir) -> Result<(), ModelError> {
+        if let Some(preprocessor) = dir.extra::<Preprocessor>(preprocessor::FILE)? {
+            let wrong = ModelError::in_file(&dir.path, preprocessor::FILE);
+            self.audio = preprocessor.audio(self.audio).map_err(wrong)?;
         }
-        return (Format::Wav2Vec2, json);
+        Ok(())
     }
-    let config = SpeechModelConfig { format: None, ..config.clone() };
-    (
-        Format::KilnSpeech,
-        json!({ "model_type": KILN, "architectures": ["SpeechModel"], "model": config }),
-    )
-}
 
-/// How the published family of a model would hold it; `None` where none can.
-///
-/// # Errors
-/// When the family's names are wrong.
-pub fn published(config: &SpeechModelConfig) -> Result<Option<Published>, HubError> {
-    let (format, _) = config_json(config);
-    if format == Format::KilnSpeech {
-        return Ok(None);
+    fn write_files(&self, dir: &Path) -> kiln_hub::Result<()> {
+        Preprocessor::of(self).write(dir)
     }
-    let config = SpeechModelConfig { format: Some(format), ..config.clone() };
-    Ok(Some(Published { names: names(&config)?, task_type: None, decoder_heads: None }))
-}
 
-fn config_of(dir: &ModelDir) -> Result<SpeechModelConfig, ModelError> {
-    let mut config = match dir.model_type() {
-        wav2vec2::MODEL_TYPE => {
-            let theirs = dir.parse_config()?;
-            let ours =
-                wav2vec2::to_ours(&theirs).map_err(ModelError::in_file(&dir.path, CONFIG))?;
-            let Extended { kiln } = dir.parse_config()?;
-            let mut ours = SpeechModelConfig { format: Some(Format::Wav2Vec2), ..ours };
-            ours.frontend.gradient_scale = kiln.gradient_scale;
-            ours
-        }
-        KILN => {
-            let own: Own = dir.parse_config()?;
-            SpeechModelConfig { format: Some(Format::KilnSpeech), ..own.model }
-        }
-        found => {
-            let mut expected = MODEL_TYPES.join(" or ");
-            if found == whisper::config::MODEL_TYPE {
-                expected += "; Whisper is read from Rust alone (`kiln_speech::whisper`), no command uses it yet";
-            }
-            let found = found.to_owned();
-            return Err(ModelError::ModelType { path: dir.path.clone(), found, expected });
-        }
-    };
-    if let Some(preprocessor) = dir.extra::<Preprocessor>(preprocessor::FILE)? {
-        let wrong = ModelError::in_file(&dir.path, preprocessor::FILE);
-        config.audio = preprocessor.audio(config.audio).map_err(wrong)?;
+    /// Models that were never masked come without a mask.
+    fn complete(&mut self, weights: &mut Weights) {
+        let mask = || Weight::zeros(&[self.width]);
+        weights.tensors.entry("frontend.mask".into()).or_insert_with(mask);
     }
-    config.validate().map_err(ModelError::in_file(&dir.path, CONFIG))?;
-    Ok(config)
+
+    fn elsewhere(model_type: &str) -> &'static str {
+        if model_type == whisper::config::MODEL_TYPE {
+            "; Whisper is read from Rust alone (`kiln_speech::whisper`), no command uses it yet"
+        } else {
+            ""
+        }
+    }
 }
 
-/// Our own `config.json`.
-#[derive(Deserialize)]
-struct Own {
-    model: SpeechModelConfig,
-}
-
-/// The part of a family's `config.json` that is ours.
-#[derive(Deserialize)]
-struct Extended {
-    #[serde(default)]
-    kiln: Extras,
-}
-
-#[derive(Deserialize)]
+/// What the family has no key for.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Extras {
+pub struct Extras {
     gradient_scale: f64,
 }
 
@@ -168,10 +89,21 @@ impl Default for Extras {
     }
 }
 
-fn names(config: &SpeechModelConfig) -> Result<NameMap, HubError> {
-    match config.format {
-        Some(Format::Wav2Vec2) => NameMap::new(&wav2vec2::rules(config)),
-        Some(Format::KilnSpeech) | None => Ok(NameMap::default()),
+impl<B: Backend> SpeechModel<B> {
+    /// Reads a model directory.
+    ///
+    /// # Errors
+    /// When it cannot be read, has options that are not supported, or weights that do not fit.
+    pub fn load(dir: &Path, device: &B::Device) -> Result<Self, ModelError> {
+        Ok(family::load(dir, device, |config| Self::new(config, device))?.0)
+    }
+
+    /// Writes a model directory, which must exist.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        family::save::<B, _>(dir, self.config(), self)
     }
 }
 
@@ -185,6 +117,7 @@ mod tests {
         quantiser::QuantiserConfig,
     };
     use burn_flex::Flex;
+    use serde_json::{Value, json};
 
     /// Writes and reads a model; its `config.json` and what was read of it.
     fn there_and_back(config: SpeechModelConfig) -> (Value, SpeechModelConfig) {
@@ -232,7 +165,7 @@ mod tests {
             StemConfig::LogMel(MelStemConfig { channels: 16, ..MelStemConfig::default() });
         for config in [units, mel] {
             let (json, read) = there_and_back(config.clone());
-            assert_eq!(json["model_type"], KILN);
+            assert_eq!(json["model_type"], "kiln-speech");
             assert_eq!(read, SpeechModelConfig { format: Some(Format::KilnSpeech), ..config });
         }
     }
@@ -242,7 +175,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = |json: &str| {
             std::fs::write(dir.path().join("config.json"), json).unwrap();
-            read_config(dir.path()).unwrap_err().to_string()
+            family::read_config::<SpeechModelConfig>(dir.path()).unwrap_err().to_string()
         };
         let message = error(r#"{"model_type": "bert"}"#);
         assert!(message.contains("`bert`; expected wav2vec2 or kiln-speech"), "{message}");

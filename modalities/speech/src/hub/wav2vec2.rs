@@ -1,13 +1,13 @@
 //! wav2vec 2.0, <https://arxiv.org/abs/2006.11477>, as transformers stores it.
 
 use crate::{
-    config::{AudioConfig, AugmentConfig, CtcConfig, CtcReduction, Format, SpeechModelConfig},
+    config::{AudioConfig, AugmentConfig, CtcConfig, CtcReduction, SpeechModelConfig},
     frontend::{FrontendConfig, StemConfig},
     quantiser::QuantiserConfig,
 };
 use kiln_hub::{
     Rule,
-    family::{class, family_json},
+    family::{Family, known_class},
 };
 use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionalConvConfig, TransformerConfig,
@@ -15,10 +15,6 @@ use kiln_nn::{
 };
 use kiln_objectives::{Spans, Wav2vec2Contrastive};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-/// Its `model_type`.
-pub const MODEL_TYPE: &str = "wav2vec2";
 
 const MODEL: &str = "Wav2Vec2Model";
 const CTC: &str = "Wav2Vec2ForCTC";
@@ -190,170 +186,169 @@ impl Wav2Vec2Config {
     }
 }
 
-/// Their configuration as ours.
-///
-/// # Errors
-/// When an option is not supported.
-pub fn to_ours(theirs: &Wav2Vec2Config) -> Result<SpeechModelConfig, ConfigError> {
-    let class = class(&theirs.architectures, MODEL);
-    if ![MODEL, CTC, PRETRAINING].contains(&class) {
-        let expected = format!("{MODEL}, {CTC} or {PRETRAINING}");
-        return Err(ConfigError::new("architectures", class, expected));
-    }
-    if theirs.add_adapter {
-        return Err(ConfigError::new("add_adapter", true, "false"));
-    }
-    if let Some(width) = theirs.adapter_attn_dim {
-        return Err(ConfigError::new("adapter_attn_dim", width, "null"));
-    }
-    let wave = theirs.wave()?;
-    let activation = wave.activation;
-    Ok(SpeechModelConfig {
-        // As the published ones were trained; `preprocessor_config.json` has the last word.
-        audio: AudioConfig {
-            padding_mask: wave.norm == WaveNormKind::Layer,
-            ..AudioConfig::default()
-        },
-        frontend: FrontendConfig {
-            stem: StemConfig::Wave(wave),
-            positions: PositionalConvConfig {
-                kernel: theirs.num_conv_pos_embeddings,
-                groups: theirs.num_conv_pos_embedding_groups,
-                activation,
+/// The family.
+#[derive(Debug)]
+pub struct Wav2Vec2;
+
+impl Family for Wav2Vec2 {
+    type Ours = SpeechModelConfig;
+    type Theirs = Wav2Vec2Config;
+
+    fn to_ours(&self, theirs: &Wav2Vec2Config) -> Result<SpeechModelConfig, ConfigError> {
+        let class = known_class(&theirs.architectures, &[MODEL, CTC, PRETRAINING])?;
+        if theirs.add_adapter {
+            return Err(ConfigError::new("add_adapter", true, "false"));
+        }
+        if let Some(width) = theirs.adapter_attn_dim {
+            return Err(ConfigError::new("adapter_attn_dim", width, "null"));
+        }
+        let wave = theirs.wave()?;
+        let activation = wave.activation;
+        Ok(SpeechModelConfig {
+            // As the published ones were trained; `preprocessor_config.json` has the last word.
+            audio: AudioConfig {
+                padding_mask: wave.norm == WaveNormKind::Layer,
+                ..AudioConfig::default()
             },
-            gradient_scale: 1.0,
-            feature_dropout: theirs.feat_proj_dropout,
-            dropout: theirs.hidden_dropout,
-        },
-        width: theirs.hidden_size,
-        backbone: TransformerConfig {
-            layers: theirs.num_hidden_layers,
-            heads: theirs.num_attention_heads,
-            hidden: Some(theirs.intermediate_size),
-            activation: activation_named("hidden_act", &theirs.hidden_act)?,
-            norm: NormConfig { epsilon: theirs.layer_norm_eps, ..NormConfig::default() },
-            pre_norm: theirs.do_stable_layer_norm,
-            final_norm: theirs.do_stable_layer_norm,
-            attention_dropout: theirs.attention_dropout,
-            hidden_dropout: theirs.activation_dropout,
-            residual_dropout: theirs.hidden_dropout,
-            layer_drop: theirs.layerdrop,
-            ..TransformerConfig::default()
-        },
-        causal: false,
-        ctc: if class == CTC { Some(theirs.ctc()?) } else { None },
-        quantiser: (class == PRETRAINING).then_some(QuantiserConfig {
-            groups: theirs.num_codevector_groups,
-            entries: theirs.num_codevectors_per_group,
-            width: theirs.codevector_dim,
-            projection: theirs.proj_codevector_dim,
-            dropout: theirs.feat_quantizer_dropout,
-        }),
-        token: None,
-        augment: theirs.augment(),
-        format: None,
-    })
-}
-
-/// Our configuration as theirs; `None` where they cannot express it.
-pub fn to_json(ours: &SpeechModelConfig) -> Option<Value> {
-    let StemConfig::Wave(wave) = &ours.frontend.stem else { return None };
-    let backbone = &ours.backbone;
-    let plain = ours.token.is_none()
-        && !ours.causal
-        && !(ours.ctc.is_some() && ours.quantiser.is_some())
-        && backbone.is_plain()
-        && backbone.pre_norm == backbone.final_norm
-        && backbone.norm == NormConfig { epsilon: backbone.norm.epsilon, ..NormConfig::default() }
-        && backbone.norm.kind == NormKind::Layer
-        && backbone.bias
-        && backbone.attention_bias == AttentionBias::All
-        && backbone.residual_dropout == ours.frontend.dropout
-        && wave.activation == ours.frontend.positions.activation;
-    if !plain {
-        return None;
+            frontend: FrontendConfig {
+                stem: StemConfig::Wave(wave),
+                positions: PositionalConvConfig {
+                    kernel: theirs.num_conv_pos_embeddings,
+                    groups: theirs.num_conv_pos_embedding_groups,
+                    activation,
+                },
+                gradient_scale: 1.0,
+                feature_dropout: theirs.feat_proj_dropout,
+                dropout: theirs.hidden_dropout,
+            },
+            width: theirs.hidden_size,
+            backbone: TransformerConfig {
+                layers: theirs.num_hidden_layers,
+                heads: theirs.num_attention_heads,
+                hidden: Some(theirs.intermediate_size),
+                activation: activation_named("hidden_act", &theirs.hidden_act)?,
+                norm: NormConfig { epsilon: theirs.layer_norm_eps, ..NormConfig::default() },
+                pre_norm: theirs.do_stable_layer_norm,
+                final_norm: theirs.do_stable_layer_norm,
+                attention_dropout: theirs.attention_dropout,
+                hidden_dropout: theirs.activation_dropout,
+                residual_dropout: theirs.hidden_dropout,
+                layer_drop: theirs.layerdrop,
+                ..TransformerConfig::default()
+            },
+            causal: false,
+            ctc: if class == CTC { Some(theirs.ctc()?) } else { None },
+            quantiser: (class == PRETRAINING).then_some(QuantiserConfig {
+                groups: theirs.num_codevector_groups,
+                entries: theirs.num_codevectors_per_group,
+                width: theirs.codevector_dim,
+                projection: theirs.proj_codevector_dim,
+                dropout: theirs.feat_quantizer_dropout,
+            }),
+            token: None,
+            augment: theirs.augment(),
+            format: None,
+        })
     }
-    let class = match (&ours.ctc, &ours.quantiser) {
-        (Some(_), _) => CTC,
-        (None, Some(_)) => PRETRAINING,
-        (None, None) => MODEL,
-    };
-    let default = Wav2Vec2Config::default();
-    let ctc = ours.ctc.unwrap_or(CtcConfig {
-        vocabulary: default.vocab_size,
-        dropout: default.final_dropout,
-        reduction: CtcReduction::Sum,
-        zero_infinity: false,
-        ..CtcConfig::default()
-    });
-    let quantiser = ours.quantiser.unwrap_or_default();
-    // Without any probability they would leave out the mask and its weights.
-    let used = ours.augment.filter(AugmentConfig::is_used);
-    let augment = used.unwrap_or_default();
-    let each = |value: fn(&WaveLayerConfig) -> usize| wave.layers.iter().map(value).collect();
-    let theirs = Wav2Vec2Config {
-        vocab_size: ctc.vocabulary,
-        hidden_size: ours.width,
-        num_hidden_layers: backbone.layers,
-        num_attention_heads: backbone.heads,
-        intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
-        hidden_act: activation_name(backbone.activation).into(),
-        hidden_dropout: backbone.residual_dropout,
-        activation_dropout: backbone.hidden_dropout,
-        attention_dropout: backbone.attention_dropout,
-        feat_proj_dropout: ours.frontend.feature_dropout,
-        feat_quantizer_dropout: quantiser.dropout,
-        final_dropout: ctc.dropout,
-        layerdrop: backbone.layer_drop,
-        layer_norm_eps: backbone.norm.epsilon,
-        feat_extract_norm: match wave.norm {
-            WaveNormKind::Group => "group",
-            WaveNormKind::Layer => "layer",
-        }
-        .into(),
-        feat_extract_activation: activation_name(wave.activation).into(),
-        conv_dim: each(|layer| layer.channels),
-        conv_stride: each(|layer| layer.stride),
-        conv_kernel: each(|layer| layer.kernel),
-        conv_bias: wave.bias,
-        num_conv_pos_embeddings: ours.frontend.positions.kernel,
-        num_conv_pos_embedding_groups: ours.frontend.positions.groups,
-        do_stable_layer_norm: backbone.pre_norm,
-        apply_spec_augment: used.is_some(),
-        mask_time_prob: augment.time.probability,
-        mask_time_length: augment.time.length,
-        mask_time_min_masks: augment.time.least,
-        mask_feature_prob: augment.features.probability,
-        mask_feature_length: augment.features.length,
-        mask_feature_min_masks: augment.features.least,
-        num_codevectors_per_group: quantiser.entries,
-        num_codevector_groups: quantiser.groups,
-        codevector_dim: quantiser.width,
-        proj_codevector_dim: quantiser.projection,
-        ctc_loss_reduction: match ctc.reduction {
-            CtcReduction::Mean => "mean",
-            CtcReduction::Sum => "sum",
-        }
-        .into(),
-        ctc_zero_infinity: ctc.zero_infinity,
-        pad_token_id: ctc.blank,
-        ..default
-    };
-    family_json(MODEL_TYPE, class, &theirs)
-}
 
-/// Their names and ours.
-pub fn rules(config: &SpeechModelConfig) -> Vec<Rule> {
-    debug_assert_eq!(config.format, Some(Format::Wav2Vec2));
-    // The bare model has no name in front; heads never have.
-    let bare = config.ctc.is_none() && config.quantiser.is_none();
-    let within = Rule::Regex {
-        load: Some((r"^wav2vec2\.", "")),
-        save: if bare { None } else { Some((WITHIN, "wav2vec2.$1")) },
-    };
-    let norm = if config.backbone.pre_norm { "backbone.norm." } else { "frontend.norm." };
-    let norm = Rule::Prefix { theirs: "encoder.layer_norm.", ours: norm };
-    [Rule::OldNames, within, norm].iter().chain(NAMES).copied().collect()
+    fn to_theirs(&self, ours: &SpeechModelConfig) -> Option<(String, Wav2Vec2Config)> {
+        let StemConfig::Wave(wave) = &ours.frontend.stem else { return None };
+        let backbone = &ours.backbone;
+        let plain = ours.token.is_none()
+            && !ours.causal
+            && !(ours.ctc.is_some() && ours.quantiser.is_some())
+            && backbone.is_plain()
+            && backbone.pre_norm == backbone.final_norm
+            && backbone.norm
+                == NormConfig { epsilon: backbone.norm.epsilon, ..NormConfig::default() }
+            && backbone.norm.kind == NormKind::Layer
+            && backbone.bias
+            && backbone.attention_bias == AttentionBias::All
+            && backbone.residual_dropout == ours.frontend.dropout
+            && wave.activation == ours.frontend.positions.activation;
+        if !plain {
+            return None;
+        }
+        let class = match (&ours.ctc, &ours.quantiser) {
+            (Some(_), _) => CTC,
+            (None, Some(_)) => PRETRAINING,
+            (None, None) => MODEL,
+        };
+        let default = Wav2Vec2Config::default();
+        let ctc = ours.ctc.unwrap_or(CtcConfig {
+            vocabulary: default.vocab_size,
+            dropout: default.final_dropout,
+            reduction: CtcReduction::Sum,
+            zero_infinity: false,
+            ..CtcConfig::default()
+        });
+        let quantiser = ours.quantiser.unwrap_or_default();
+        // Without any probability they would leave out the mask and its weights.
+        let used = ours.augment.filter(AugmentConfig::is_used);
+        let augment = used.unwrap_or_default();
+        let each = |value: fn(&WaveLayerConfig) -> usize| wave.layers.iter().map(value).collect();
+        let theirs = Wav2Vec2Config {
+            vocab_size: ctc.vocabulary,
+            hidden_size: ours.width,
+            num_hidden_layers: backbone.layers,
+            num_attention_heads: backbone.heads,
+            intermediate_size: backbone.hidden.unwrap_or(4 * ours.width),
+            hidden_act: activation_name(backbone.activation).into(),
+            hidden_dropout: backbone.residual_dropout,
+            activation_dropout: backbone.hidden_dropout,
+            attention_dropout: backbone.attention_dropout,
+            feat_proj_dropout: ours.frontend.feature_dropout,
+            feat_quantizer_dropout: quantiser.dropout,
+            final_dropout: ctc.dropout,
+            layerdrop: backbone.layer_drop,
+            layer_norm_eps: backbone.norm.epsilon,
+            feat_extract_norm: match wave.norm {
+                WaveNormKind::Group => "group",
+                WaveNormKind::Layer => "layer",
+            }
+            .into(),
+            feat_extract_activation: activation_name(wave.activation).into(),
+            conv_dim: each(|layer| layer.channels),
+            conv_stride: each(|layer| layer.stride),
+            conv_kernel: each(|layer| layer.kernel),
+            conv_bias: wave.bias,
+            num_conv_pos_embeddings: ours.frontend.positions.kernel,
+            num_conv_pos_embedding_groups: ours.frontend.positions.groups,
+            do_stable_layer_norm: backbone.pre_norm,
+            apply_spec_augment: used.is_some(),
+            mask_time_prob: augment.time.probability,
+            mask_time_length: augment.time.length,
+            mask_time_min_masks: augment.time.least,
+            mask_feature_prob: augment.features.probability,
+            mask_feature_length: augment.features.length,
+            mask_feature_min_masks: augment.features.least,
+            num_codevectors_per_group: quantiser.entries,
+            num_codevector_groups: quantiser.groups,
+            codevector_dim: quantiser.width,
+            proj_codevector_dim: quantiser.projection,
+            ctc_loss_reduction: match ctc.reduction {
+                CtcReduction::Mean => "mean",
+                CtcReduction::Sum => "sum",
+            }
+            .into(),
+            ctc_zero_infinity: ctc.zero_infinity,
+            pad_token_id: ctc.blank,
+            ..default
+        };
+        Some((class.into(), theirs))
+    }
+
+    fn rules(&self, config: &SpeechModelConfig) -> Vec<Rule> {
+        // The bare model has no name in front; heads never have.
+        let bare = config.ctc.is_none() && config.quantiser.is_none();
+        let within = Rule::Regex {
+            load: Some((r"^wav2vec2\.", "")),
+            save: if bare { None } else { Some((WITHIN, "wav2vec2.$1")) },
+        };
+        let norm = if config.backbone.pre_norm { "backbone.norm." } else { "frontend.norm." };
+        let norm = Rule::Prefix { theirs: "encoder.layer_norm.", ours: norm };
+        [Rule::OldNames, within, norm].iter().chain(NAMES).copied().collect()
+    }
 }
 
 const WITHIN: &str = r"^(feature_extractor|feature_projection|encoder|masked_spec_embed)";
@@ -411,7 +406,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        let refused = |theirs: Wav2Vec2Config| to_ours(&theirs).unwrap_err().key;
+        let refused = |theirs: Wav2Vec2Config| Wav2Vec2.to_ours(&theirs).unwrap_err().key;
         let default = Wav2Vec2Config::default;
         let architectures = Some(vec!["Wav2Vec2ForXVector".to_owned()]);
         assert_eq!(refused(Wav2Vec2Config { architectures, ..default() }), "architectures");
@@ -424,7 +419,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_the_base_model() {
-        let ours = to_ours(&Wav2Vec2Config::default()).unwrap();
+        let ours = Wav2Vec2.to_ours(&Wav2Vec2Config::default()).unwrap();
         let base = crate::Preset::Wav2Vec2Base.config();
         let spelt = SpeechModelConfig {
             backbone: TransformerConfig { hidden: Some(3072), ..base.backbone.clone() },

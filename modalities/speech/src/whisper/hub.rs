@@ -4,14 +4,12 @@ use super::{
     Whisper,
     config::{CLASS, MODEL_TYPE, WhisperConfig},
 };
-use crate::{
-    hub::{CONFIG, preprocessor},
-    log_mel::LogMelConfig,
-};
+use crate::{hub::preprocessor, log_mel::LogMelConfig};
 use kiln_core::Backend;
 use kiln_hub::{
-    HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weights, family::family_json,
-    model_dir::write_json,
+    HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weights,
+    family::family_json,
+    model_dir::{CONFIG, write_json},
 };
 use kiln_nn::ConfigError;
 use serde_json::json;
@@ -94,8 +92,8 @@ const NAMES: &[Rule] = &[
         load: Some((r"^encoder\.embed_positions\.weight$", "encoder.positions")),
         save: Some((r"^encoder\.positions$", "encoder.embed_positions.weight")),
     },
-    Rule::Prefix { theirs: "decoder.embed_tokens.", ours: "decoder.embedding." },
-    Rule::Prefix { theirs: "decoder.embed_positions.", ours: "decoder.position_embedding." },
+    Rule::Prefix { theirs: "decoder.embed_tokens.", ours: "decoder.embedding.words." },
+    Rule::Prefix { theirs: "decoder.embed_positions.", ours: "decoder.embedding.positions." },
     Rule::Segments { theirs: "self_attn", ours: "attention" },
     Rule::Segments { theirs: "self_attn_layer_norm", ours: "attention_norm" },
     Rule::Segments { theirs: "encoder_attn", ours: "across.attention" },

@@ -1,5 +1,5 @@
 //! Whisper, <https://arxiv.org/abs/2212.04356>: an encoder over log-mel spectrograms and a decoder
-//! that writes the transcript, token by token.
+//! that generates the transcript with greedy decoding, sampling or beam search and a KV cache.
 
 pub mod config;
 mod hub;
@@ -8,13 +8,19 @@ pub use hub::read;
 
 use crate::frontend::MelStem;
 use burn::{
-    module::{Initializer, Module, Param},
+    module::{Module, Param},
     tensor::{Int, Tensor, TensorData},
 };
 use config::WhisperConfig;
-use kiln_core::{Backend, Tokens};
+use kiln_core::{Backend, Seed, Tokens};
 use kiln_kernels::{CrossEntropyOptions, linear_cross_entropy, linear_tied};
-use kiln_nn::{ConfigError, Dropout, Embedding, EmbeddingConfig, Transformer, sinusoid_halves};
+use kiln_lm::{
+    Text, TextEmbedding,
+    config::EmbeddingConfig,
+    generate::{Decoder, Generation, GenerationError, Prompts, Verdict, generate},
+    model::decoder_states,
+};
+use kiln_nn::{Cache, ConfigError, Dropout, Transformer, sinusoid_halves};
 
 /// Whisper.
 #[derive(Module, Debug)]
@@ -42,13 +48,10 @@ pub struct WhisperEncoder<B: Backend> {
 /// From the encoder's tokens and the transcript so far to its next token.
 #[derive(Module, Debug)]
 pub struct WhisperDecoder<B: Backend> {
-    /// A vector for each token of the vocabulary; the output layer is tied to it.
-    pub embedding: Embedding<B>,
-    /// A vector for each place in the transcript.
-    pub position_embedding: Embedding<B>,
-    /// Over the transcript, and across to the encoder's tokens.
+    /// Token and position embeddings; the output layer is tied to the former.
+    pub embedding: TextEmbedding<B>,
+    /// Over the transcript, with cross-attention to the encoder's tokens.
     pub transformer: Transformer<B>,
-    dropout: Dropout,
 }
 
 impl<B: Backend> Whisper<B> {
@@ -61,23 +64,23 @@ impl<B: Backend> Whisper<B> {
         let width = config.d_model;
         let positions = config.max_source_positions;
         let sines = TensorData::new(sinusoid_halves(positions, width), [positions, width]);
-        let embedding = |vocabulary| EmbeddingConfig::new(vocabulary, width).init(device);
-        let dropout = Dropout::new(config.dropout);
+        let decoder = config.decoder()?;
+        let embedding = EmbeddingConfig {
+            positions: config.max_target_positions,
+            dropout: config.dropout,
+            ..EmbeddingConfig::default()
+        };
+        let sizes = [config.vocab_size, width];
         Ok(Self {
             encoder: WhisperEncoder {
                 stem: MelStem::new(config.num_mel_bins, width, device),
                 positions: Param::from_data(sines, device).set_require_grad(false),
                 transformer: config.encoder()?.init(width, device),
-                dropout: dropout.clone(),
+                dropout: Dropout::new(config.dropout),
             },
             decoder: WhisperDecoder {
-                embedding: embedding(config.vocab_size),
-                position_embedding: Embedding {
-                    weight: Initializer::Normal { mean: 0.0, std: 0.02 }
-                        .init([config.max_target_positions, width], device),
-                },
-                transformer: config.decoder()?.init_across(width, device),
-                dropout,
+                embedding: TextEmbedding::new(&embedding, sizes, decoder.norm, device),
+                transformer: decoder.init_across(width, device),
             },
             config,
         })
@@ -102,8 +105,12 @@ impl<B: Backend> Whisper<B> {
     /// # Panics
     /// When there are more tokens than target positions.
     pub fn decode(&self, tokens: Tensor<B, 2, Int>, memory: &Tokens<B>) -> Tensor<B, 3> {
-        let x = self.decoder.forward(tokens, memory);
-        linear_tied(x, self.decoder.embedding.weight.val(), None)
+        self.logits(self.decoder.forward(&Text::new(tokens), memory, None))
+    }
+
+    /// The output layer, tied to the embedding.
+    fn logits(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        linear_tied(x, self.decoder.embedding.words.weight.val(), None)
     }
 
     /// The mean cross-entropy of `labels`, `[batch, tokens]`, each the token that should follow the
@@ -114,14 +121,14 @@ impl<B: Backend> Whisper<B> {
         tokens: Tensor<B, 2, Int>,
         labels: Tensor<B, 2, Int>,
     ) -> Tensor<B, 1> {
-        let x = self.decoder.forward(tokens, &self.encode(mel));
+        let x = self.decoder.forward(&Text::new(tokens), &self.encode(mel), None);
         let [batch, count, width] = x.dims();
         let rows = batch * count;
         let counted = labels.clone().not_equal_elem(IGNORED).int().sum().float().clamp_min(1.0);
         let options = CrossEntropyOptions { ignore_index: Some(IGNORED), ..Default::default() };
         let losses = linear_cross_entropy(
             x.reshape([rows, width]),
-            self.decoder.embedding.weight.val(),
+            self.decoder.embedding.words.weight.val(),
             true,
             None,
             labels.reshape([rows]),
@@ -130,35 +137,74 @@ impl<B: Backend> Whisper<B> {
         losses.sum() / counted
     }
 
-    /// Transcribes greedily: after `prompt`, which stands in front of every transcript, the best
-    /// token each time, until the end token or `most` tokens. Prompt and end are left out.
-    pub fn transcribe(&self, mel: Tensor<B, 3>, prompt: &[u32], most: usize) -> Vec<Vec<u32>> {
-        let [batch, _, _] = mel.dims();
-        let device = mel.device();
-        let memory = self.encode(mel);
-        let mut texts = vec![prompt.to_vec(); batch];
-        let mut done = vec![false; batch];
-        let room = self.config.max_target_positions.saturating_sub(prompt.len()).min(most);
-        for step in 0..room {
-            if prompt.is_empty() || done.iter().all(|done| *done) {
-                break;
-            }
-            let length = prompt.len() + step;
-            let tokens: Vec<i64> = texts.iter().flatten().map(|token| i64::from(*token)).collect();
-            let tokens =
-                Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, [batch, length]), &device);
-            let scores = self.decode(tokens, &memory).narrow(1, length - 1, 1);
-            let best: Vec<u32> = scores.argmax(2).into_data().iter::<u32>().collect();
-            for ((text, done), token) in texts.iter_mut().zip(&mut done).zip(best) {
-                *done |= token == self.config.eos_token_id;
-                text.push(if *done { self.config.eos_token_id } else { token });
-            }
+    /// Transcribes greedily, see [`Self::generate`].
+    pub fn transcribe(
+        &self,
+        mel: Tensor<B, 3>,
+        prompt: &[u32],
+        max_new_tokens: usize,
+    ) -> Vec<Vec<u32>> {
+        let greedy = Generation { max_new_tokens, ..Generation::default() };
+        self.generated(mel, prompt, greedy, Seed::new(0))
+    }
+
+    /// Transcribes with greedy decoding, sampling or beam search: what follows `prompt`, which stands
+    /// in front of every transcript. Prompt and end are left out.
+    ///
+    /// # Errors
+    /// When a setting is out of range.
+    pub fn generate(
+        &self,
+        mel: Tensor<B, 3>,
+        prompt: &[u32],
+        generation: &Generation,
+        seed: Seed,
+    ) -> Result<Vec<Vec<u32>>, GenerationError> {
+        generation.choice.validate()?;
+        Ok(self.generated(mel, prompt, generation.clone(), seed))
+    }
+
+    fn generated(
+        &self,
+        mel: Tensor<B, 3>,
+        prompt: &[u32],
+        mut generation: Generation,
+        seed: Seed,
+    ) -> Vec<Vec<u32>> {
+        let ([batch, _, _], device) = (mel.dims(), mel.device());
+        if prompt.is_empty() {
+            return vec![Vec::new(); batch];
         }
-        let end = self.config.eos_token_id;
-        let written = |text: Vec<u32>| {
-            text.into_iter().skip(prompt.len()).take_while(|token| *token != end).collect()
-        };
-        texts.into_iter().map(written).collect()
+        let room = self.config.max_target_positions.saturating_sub(prompt.len());
+        generation.max_new_tokens = generation.max_new_tokens.min(room);
+        let (ids, memory) = (vec![prompt.to_vec(); batch], Some(self.encode(mel)));
+        let prompts = Prompts { pad: vec![0; batch], ids, memory };
+        generate(self, prompts, &generation, seed, &device, |_, _| Verdict::GoOn)
+    }
+}
+
+impl<B: Backend> Decoder<B> for Whisper<B> {
+    fn vocabulary(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    fn max_length(&self) -> Option<usize> {
+        Some(self.config.max_target_positions)
+    }
+
+    fn eos(&self) -> Option<u32> {
+        Some(self.config.eos_token_id)
+    }
+
+    fn next_logits(
+        &self,
+        text: &Text<B>,
+        memory: Option<&Tokens<B>>,
+        cache: Option<&mut Cache<B>>,
+    ) -> Option<Tensor<B, 3>> {
+        let x = self.decoder.forward(text, memory?, cache);
+        let [_, tokens, _] = x.dims();
+        Some(self.logits(x.narrow(1, tokens - 1, 1)))
     }
 }
 
@@ -176,11 +222,13 @@ impl<B: Backend> WhisperEncoder<B> {
 
 impl<B: Backend> WhisperDecoder<B> {
     /// `[batch, tokens]` to `[batch, tokens, width]`.
-    fn forward(&self, tokens: Tensor<B, 2, Int>, memory: &Tokens<B>) -> Tensor<B, 3> {
-        let [_, count] = tokens.dims();
-        let x = self.embedding.forward(tokens);
-        let x = self.dropout.forward(x + self.position_embedding.first(count));
-        self.transformer.forward_across(Tokens::new(x), memory, true).values
+    fn forward(
+        &self,
+        text: &Text<B>,
+        memory: &Tokens<B>,
+        cache: Option<&mut Cache<B>>,
+    ) -> Tensor<B, 3> {
+        decoder_states(&self.transformer, &self.embedding, text, memory, cache).values
     }
 }
 
@@ -188,6 +236,7 @@ impl<B: Backend> WhisperDecoder<B> {
 mod tests {
     use super::*;
     use burn_flex::Flex;
+    use kiln_lm::generate::{Beam, Choice, Sampling};
 
     fn tiny() -> WhisperConfig {
         WhisperConfig {
@@ -230,6 +279,31 @@ mod tests {
     }
 
     #[test]
+    fn a_kv_cache_changes_nothing() {
+        let device = Default::default();
+        let config = WhisperConfig { max_target_positions: 12, ..tiny() };
+        let mut model = Whisper::<Flex>::new(config, &device).unwrap();
+        // Larger embeddings have opinions.
+        let words = &mut model.decoder.embedding.words.weight;
+        *words = words.clone().map(|x| x.mul_scalar(40.0));
+        let mel = Tensor::random([3, 20, 6], burn::tensor::Distribution::Default, &device);
+        let run = |choice: Choice, cache: bool| {
+            let generation = Generation { max_new_tokens: 9, choice, cache };
+            model.generate(mel.clone(), &[1, 3], &generation, Seed::new(7)).unwrap()
+        };
+        let beam = |width| Choice::Beam(Beam { width, ..Beam::default() });
+        for choice in [Choice::Greedy, beam(3), Choice::Sample(Sampling::default())] {
+            assert_eq!(run(choice.clone(), true), run(choice, false));
+        }
+        let greedy = run(Choice::Greedy, true);
+        assert_eq!(greedy, model.transcribe(mel.clone(), &[1, 3], 9));
+        assert_eq!(greedy, run(beam(1), true));
+        assert!(greedy.iter().any(|text| text.len() > 2), "{greedy:?}");
+        let none = Generation { choice: beam(0), ..Generation::default() };
+        assert!(model.generate(mel, &[1, 3], &none, Seed::new(7)).is_err());
+    }
+
+    #[test]
     fn positions_are_fixed() {
         type A = burn::backend::Autodiff<Flex>;
         let device = Default::default();
@@ -238,6 +312,6 @@ mod tests {
         let loss = model.loss(Tensor::ones([1, 20, 6], &device), ids.clone(), ids);
         let gradients = loss.backward();
         assert!(model.encoder.positions.val().grad(&gradients).is_none());
-        assert!(model.decoder.position_embedding.weight.val().grad(&gradients).is_some());
+        assert!(model.decoder.embedding.positions.unwrap().weight.val().grad(&gradients).is_some());
     }
 }

@@ -9,14 +9,13 @@ use burn_flex::Flex;
 use kiln_core::{Backend, Corruption, Quantize as _, Seed};
 use kiln_hub::{
     Mode, ModelDir, Weight, Weights,
+    family::read,
     testing::{Gradients, Inputs, each_fixture, python_reads, same_weights},
 };
 use kiln_objectives::wav2vec2_contrastive::{Candidates, contrastive_loss, diversity};
 use kiln_speech::{
-    SpeechBatch, SpeechModel, SpeechModelConfig,
-    batch::Labels,
-    config::CtcReduction,
-    hub::{read, wav2vec2::Wav2Vec2Config},
+    SpeechBatch, SpeechModel, SpeechModelConfig, batch::Labels, config::CtcReduction,
+    hub::wav2vec2::Wav2Vec2Config,
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -139,7 +138,7 @@ fn gradients(dir: &Path, failures: &mut Vec<String>) {
     if !dir.join("grads.safetensors").exists() {
         return;
     }
-    let (config, weights) = read(dir).unwrap();
+    let (config, weights) = read::<SpeechModelConfig>(dir).unwrap();
     let mut model = SpeechModel::<A>::new(still(config), &Default::default()).unwrap();
     kiln_hub::apply::<A, _>(&mut model, &weights, Mode::Strict).unwrap();
     let loss = run(dir, &model).remove("loss").unwrap();
@@ -148,7 +147,7 @@ fn gradients(dir: &Path, failures: &mut Vec<String>) {
 }
 
 fn in_our_names(dir: &Path, theirs: &Weights) -> BTreeMap<String, Weight> {
-    let mut ours = read(with_weights(dir, theirs).path()).unwrap().1.tensors;
+    let mut ours = read::<SpeechModelConfig>(with_weights(dir, theirs).path()).unwrap().1.tensors;
     if theirs.names().all(|name| !name.ends_with("masked_spec_embed")) {
         ours.remove("frontend.mask");
     }

@@ -5,11 +5,11 @@
 //! `0_Transformer`, a pooling, and any of dense layers, norms and a normalisation to length one.
 
 use super::EmbedError;
-use crate::config::Pooling;
 use kiln_hub::{
     HubError,
     model_dir::{CONFIG, read_json, write_json},
 };
+use kiln_lm::config::Pooling;
 use kiln_nn::Activation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

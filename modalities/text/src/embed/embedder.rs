@@ -5,14 +5,7 @@ use super::{
     directory::{DenseSpec, Directory, Module as Part},
     reader::Reader,
 };
-use crate::{
-    batch::{HostText, Text},
-    config::Pooling,
-    head::pool,
-    model::TextModel,
-    opened,
-    tokenizer::TextTokenizer,
-};
+use crate::{opened, tokenizer::TextTokenizer};
 use burn::{
     module::Module,
     tensor::{Bool, Tensor, TensorData},
@@ -21,6 +14,12 @@ use kiln_core::{Backend, Tokens};
 use kiln_datasets::vectors::Vectors;
 use kiln_hub::{Mode, Weights};
 use kiln_kernels::activate;
+use kiln_lm::{
+    batch::{HostText, Text},
+    config::Pooling,
+    head::pool,
+    model::TextModel,
+};
 use kiln_nn::{Linear, LinearConfig, Norm, NormConfig};
 use std::path::Path;
 

@@ -17,12 +17,13 @@ pub use passages::Passages;
 pub use rerank::Reranker;
 pub use stream::{Summary, embed};
 
-use crate::{config::Pooling, opened::OpenError, tokenizer::TokenizerError};
+use crate::{opened::OpenError, tokenizer::TokenizerError};
 use kiln_datasets::{
     DataError,
     vectors::{Passage, Vectors},
 };
 use kiln_hub::HubError;
+use kiln_lm::config::Pooling;
 use kiln_train::recipe::Device;
 use std::{ops::ControlFlow, path::PathBuf};
 

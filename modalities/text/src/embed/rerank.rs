@@ -4,14 +4,13 @@
 
 use super::EmbedError;
 use crate::{
-    TextModel,
     labelled::{Encoder, RankingWords},
     metrics::rank,
     opened,
-    predict::Said,
     tokenizer::TextTokenizer,
 };
 use kiln_core::Backend;
+use kiln_lm::{TextModel, predict::Prediction};
 use std::{path::Path, sync::Arc};
 
 /// Tokens of query and text at most, where the model has no limit of its own.
@@ -94,9 +93,13 @@ impl<B: Backend> Reranker<B> {
         let read = pairs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         match &self.words {
             Some((_, ids)) => {
-                model.prefers(&read, *ids, &self.device, watch).ok_or(EmbedError::NoRanking)
+                model.log_odds(&read, *ids, &self.device, watch).ok_or(EmbedError::NoRanking)
             }
-            None => Ok(model.say(&read, &self.device, watch).iter().map(Said::number).collect()),
+            None => Ok(model
+                .predict(&read, &self.device, watch)
+                .iter()
+                .map(Prediction::number)
+                .collect()),
         }
     }
 

@@ -1,7 +1,7 @@
 use super::*;
-use crate::{TextModel, TextModelConfig, batch::HostText};
 use burn_flex::Flex;
 use kiln_datasets::{Documents, documents::Split};
+use kiln_lm::{TextModel, TextModelConfig, batch::HostText};
 use kiln_nn::TransformerConfig;
 use serde_json::json;
 use std::{fs, path::Path};

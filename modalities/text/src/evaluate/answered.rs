@@ -1,11 +1,11 @@
 //! How well a decoder answers: how likely it finds right answers, and what it writes itself.
 
 use super::{Subject, baseline::most_frequent, written::WRITTEN};
-use crate::{
+use kiln_core::{Backend, LossMean, SourceTarget};
+use kiln_lm::{
     examples::Example,
     generate::{Generation, Verdict},
 };
-use kiln_core::{Backend, LossMean, SourceTarget};
 use kiln_objectives::Reward;
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
@@ -49,7 +49,7 @@ impl<B: Backend> Subject<'_, B> {
     /// The likeliest answers, with their ends.
     fn say_answers(&self, asked: &[SourceTarget]) -> Result<Vec<Vec<u32>>, TaskError> {
         let longest = asked.iter().map(|one| one.target.len()).max().unwrap_or(0);
-        let generation = Generation { most: longest + LONGER, ..Generation::default() };
+        let generation = Generation { max_new_tokens: longest + LONGER, ..Generation::default() };
         let progress = Progress::new(&self.evaluation.name, asked.len(), "answers");
         let mut said = Vec::with_capacity(asked.len());
         for asked in asked.chunks(WRITTEN) {
@@ -57,7 +57,7 @@ impl<B: Backend> Subject<'_, B> {
             let go_on = |_, _| Verdict::GoOn;
             let written = self.model.generate(&read, &generation, self.seed, self.device, go_on)?;
             for mut ids in written {
-                if ids.len() < generation.most {
+                if ids.len() < generation.max_new_tokens {
                     ids.extend(self.model.config().special.eos);
                 }
                 said.push(ids);

@@ -3,12 +3,12 @@
 use super::Subject;
 use crate::{
     data::{self, StageData},
-    examples::Example,
     metrics::Surprise,
     ngram::Ngrams,
     recipe::LanguageEvaluation,
 };
 use kiln_core::{Backend, LossMean, Size};
+use kiln_lm::examples::Example;
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Sequences of a batch.
@@ -42,7 +42,7 @@ impl<B: Backend> Subject<'_, B> {
         if config.decoder.is_some() {
             return self.spans(&data, &kept);
         }
-        if config.writes_on() {
+        if config.generates() {
             self.next(&data, &kept)
         } else {
             self.hidden(&data, &kept, settings.hidden)

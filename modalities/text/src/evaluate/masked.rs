@@ -2,15 +2,13 @@
 //! <https://arxiv.org/abs/1910.14659>, where one token is hidden at a time; here a share of all.
 
 use super::{Subject, language::BATCH};
-use crate::{
-    data::StageData,
-    examples::{Example, TextBatch, collate},
-};
+use crate::data::StageData;
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
     AttentionPattern, Backend, Encode as _, Language as _, LossMean, PredictTokens as _, Rng,
     StepContext,
 };
+use kiln_lm::examples::{Example, TextBatch, collate};
 use kiln_objectives::{Denoising, Masked, Objective};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 

@@ -14,13 +14,13 @@ mod task;
 mod written;
 
 use crate::{
-    TextModel,
     labelled::task_key,
     opened,
     recipe::{EvaluationKind, TextEvaluation, TextParts},
     tokenizer::TextTokenizer,
 };
 use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_lm::TextModel;
 use kiln_nn::quantised;
 use kiln_train::{
     dispatch::{self, OnBackend},

@@ -1,11 +1,9 @@
 //! Whether shuffled segments are put back in their order.
 
 use super::Subject;
-use crate::{
-    data::encode, examples::Label, labelled::LabelledTask, metrics::kendall, pointer::assigned,
-    predict::Said,
-};
+use crate::{data::encode, labelled::LabelledTask, metrics::kendall};
 use kiln_core::Backend;
+use kiln_lm::{examples::Label, pointer::assigned, predict::Prediction};
 use kiln_train::{results::ResultRow, task::TaskError};
 
 impl<B: Backend> Subject<'_, B> {
@@ -15,7 +13,7 @@ impl<B: Backend> Subject<'_, B> {
         let examples = encode(task, &task.rows.test, self.tokenizer)?;
         let (mut model, mut seen, mut any) = (Agreed::default(), Agreed::default(), 0.0);
         for (example, said) in examples.iter().zip(self.said(&examples)) {
-            let (Some(Label::Order(segments)), Said::Tokens(scores)) = (&example.label, said)
+            let (Some(Label::Order(segments)), Prediction::Tokens(scores)) = (&example.label, said)
             else {
                 continue;
             };

@@ -2,13 +2,13 @@
 
 use super::Subject;
 use crate::{
-    TextModel, TextModelConfig,
     labelled::{Encoder, Row},
     metrics::{Confusion, LogisticProbe, NeighbourProbe, ProbeConfig},
     recipe::ProbeEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labelled, Labels};
+use kiln_lm::{TextModel, TextModelConfig};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 

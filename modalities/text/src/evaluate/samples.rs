@@ -1,8 +1,9 @@
 //! Texts that a model goes on with.
 
 use super::Subject;
-use crate::{generate::Verdict, recipe::SampleEvaluation};
+use crate::recipe::SampleEvaluation;
 use kiln_core::Backend;
+use kiln_lm::generate::Verdict;
 use kiln_train::{
     results::{Section, SectionBody},
     task::TaskError,

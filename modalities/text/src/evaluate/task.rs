@@ -5,19 +5,17 @@ use super::{
     baseline::{NaiveBayes, most_frequent, overlap},
 };
 use crate::{
-    config::TaskKind,
     data::encode,
-    examples::Example,
     labelled::{Aim, LabelledTask, Row, Rows},
     metrics::{
         AnswerScore, Average, Confusion, Counts, MetricError, MultiLabel, TagScores, highest,
         pearson, score_answer, spearman, top_k_accuracy,
     },
-    predict::Said,
     recipe::TaskEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
+use kiln_lm::{config::TaskKind, examples::Example, predict::Prediction};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -98,9 +96,9 @@ impl<B: Backend> Subject<'_, B> {
     }
 
     /// What the model says of texts.
-    pub(super) fn said(&self, examples: &[Example]) -> Vec<Said> {
+    pub(super) fn said(&self, examples: &[Example]) -> Vec<Prediction> {
         let progress = Progress::new(&self.evaluation.name, examples.len(), "texts");
-        let found = self.model.say(examples, self.device, |count| progress.advance(count));
+        let found = self.model.predict(examples, self.device, |count| progress.advance(count));
         progress.finish();
         found
     }
@@ -111,7 +109,7 @@ impl<B: Backend> Subject<'_, B> {
         &self,
         rows: &Rows,
         labels: &Labels,
-        found: &[Said],
+        found: &[Prediction],
     ) -> Result<Vec<ResultRow>, TaskError> {
         let train: Vec<(String, usize)> =
             rows.train.iter().filter_map(|row| classed(row, labels)).collect();
@@ -168,7 +166,7 @@ impl<B: Backend> Subject<'_, B> {
         rows: &Rows,
         labels: &Labels,
         count: usize,
-        found: &[Said],
+        found: &[Prediction],
     ) -> Result<Vec<ResultRow>, TaskError> {
         let told = |row: &Row| match row.labelled() {
             Some((_, _, Label::Classes(names))) => {
@@ -203,7 +201,7 @@ impl<B: Backend> Subject<'_, B> {
     }
 
     /// A number of each text: whether the order is right.
-    fn numbers(&self, rows: &Rows, found: &[Said]) -> Result<Vec<ResultRow>, TaskError> {
+    fn numbers(&self, rows: &Rows, found: &[Prediction]) -> Result<Vec<ResultRow>, TaskError> {
         let model = found.iter().map(|said| f64::from(said.number()));
         self.order("regression", rows, &model.collect::<Vec<_>>())
     }
@@ -272,7 +270,7 @@ impl<B: Backend> Subject<'_, B> {
         for ((row, said), firsts) in test.iter().zip(self.said(&examples)).zip(&firsts) {
             let truth = to_bio(&row.tags);
             let tag = |first: &Option<usize>| match (&said, first) {
-                (Said::Tokens(scores), Some(first)) if *first < scores.nrows() => {
+                (Prediction::Tokens(scores), Some(first)) if *first < scores.nrows() => {
                     let best = highest(scores.row(*first).iter().copied());
                     labels.name(best).unwrap_or(outside)
                 }
@@ -325,7 +323,7 @@ impl<B: Backend> Subject<'_, B> {
             pieces.iter().map(|(_, piece)| piece.example.clone()).collect();
         let mut best: Vec<(f32, &str)> = vec![(f32::MIN, ""); questions.len()];
         for (said, (number, piece)) in self.said(&examples).iter().zip(&pieces) {
-            let Said::Tokens(scores) = said else { continue };
+            let Prediction::Tokens(scores) = said else { continue };
             if let Some((score, first, last)) = span(scores, &piece.bytes)
                 && score > best[*number].0
             {
@@ -369,10 +367,10 @@ fn classed(row: &Row, labels: &Labels) -> Option<(String, usize)> {
     Some((text, labels.id(name)?))
 }
 
-fn scores(said: &Said) -> &[f32] {
+fn scores(said: &Prediction) -> &[f32] {
     match said {
-        Said::Text(scores) => scores,
-        Said::Tokens(_) => &[],
+        Prediction::Text(scores) => scores,
+        Prediction::Tokens(_) => &[],
     }
 }
 

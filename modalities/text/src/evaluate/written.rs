@@ -2,12 +2,12 @@
 
 use super::Subject;
 use crate::{
-    generate::Verdict,
     labelled::LabelledTask,
     metrics::{Bleu, BleuTokens, Chrf, exact_match, is_unspaced, rouge_l},
     recipe::TaskEvaluation,
 };
 use kiln_core::Backend;
+use kiln_lm::generate::Verdict;
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Texts that are written together.

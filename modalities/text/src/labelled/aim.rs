@@ -1,8 +1,8 @@
 //! What is to be learnt of labelled rows.
 
 use super::Row;
-use crate::config::TaskKind;
 use kiln_datasets::labelled::{Label, Labels, to_bio};
+use kiln_lm::config::TaskKind;
 use kiln_objectives::Objective;
 
 /// What a model learns of labelled rows.

@@ -6,8 +6,9 @@ use super::{
     EncodeError, Encoder,
     encode::{grade, graded},
 };
-use crate::{examples::Example, tokenizer::TextTokenizer};
+use crate::tokenizer::TextTokenizer;
 use kiln_datasets::labelled::Labelled;
+use kiln_lm::examples::Example;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

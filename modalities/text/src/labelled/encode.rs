@@ -1,14 +1,14 @@
 //! From rows to examples.
 
 use super::{Aim, ChatError, ChatTemplate, LabelledData, Row, pieces::Piece, room::Tokens};
-use crate::{
-    config::TaskKind,
-    examples::{Example, IGNORED, Label},
-    tokenizer::{Role as Token, TextTokenizer, TokenizerError},
-};
+use crate::tokenizer::{Role as Token, TextTokenizer, TokenizerError};
 use kiln_datasets::{
     DataError,
     labelled::{Label as Told, Labels, Message, Question, Role, to_bio},
+};
+use kiln_lm::{
+    config::TaskKind,
+    examples::{Example, IGNORED, Label},
 };
 use std::{ops::Range, sync::Arc};
 

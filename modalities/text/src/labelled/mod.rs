@@ -1,7 +1,7 @@
 //! Labelled text: from files to what a model is fine-tuned on.
 //!
 //! [`LabelledData`] says where it is, [`Row`]s are what the readers give, an [`Encoder`] makes
-//! [`Example`](crate::examples::Example)s of them, and [`Aim`] says which head learns them.
+//! [`Example`](kiln_lm::examples::Example)s of them, and [`Aim`] says which head learns them.
 
 mod aim;
 mod chat;

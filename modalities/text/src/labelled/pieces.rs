@@ -1,7 +1,8 @@
 //! Texts in as many pieces as they need: words to be tagged, and contexts of questions.
 
 use super::{encode::Encoder, room::Tokens};
-use crate::{examples::Example, metrics::is_unspaced, tokenizer::TokenizerError};
+use crate::{metrics::is_unspaced, tokenizer::TokenizerError};
+use kiln_lm::examples::Example;
 use std::ops::Range;
 
 /// A part of a context behind its question, and where its tokens stand in the context.

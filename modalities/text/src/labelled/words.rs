@@ -2,14 +2,12 @@
 //! encoder-decoder reads a query with a text, and writes one of two words.
 
 use super::{Row, encode::Encoder};
-use crate::{
-    examples::Example,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::tokenizer::{TextTokenizer, TokenizerError};
 use kiln_hub::{
     HubError,
     model_dir::{read_json, write_json},
 };
+use kiln_lm::examples::Example;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

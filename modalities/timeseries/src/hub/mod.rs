@@ -19,127 +19,69 @@ use crate::{
 };
 use kiln_core::Backend;
 use kiln_hub::{
-    HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weight, Weights, adapter::Published,
-    model_dir::CONFIG,
+    ModelError,
+    family::{self, PublishedConfig, Row},
 };
+use kiln_nn::ConfigError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::path::Path;
 
-/// The `model_type` of models that no published family can express.
-pub const KILN: &str = "kiln-timeseries";
+impl PublishedConfig for SeriesModelConfig {
+    type Format = Format;
+    type Extras = Extras;
 
-/// The `model_type`s that [`load_model`] reads.
-pub const MODEL_TYPES: [&str; 4] =
-    [patchtst::MODEL_TYPE, patchtsmixer::MODEL_TYPE, tinytimemixer::MODEL_TYPE, KILN];
-
-/// Reads a model directory.
-///
-/// # Errors
-/// When it cannot be read, has options that are not supported, or weights that do not fit.
-pub fn load_model<B: Backend>(
-    dir: &Path,
-    device: &B::Device,
-) -> Result<(SeriesModel<B>, SeriesModelConfig), ModelError> {
-    let (config, weights) = read(dir)?;
-    let mut model =
-        SeriesModel::new(config.clone(), device).map_err(ModelError::in_file(dir, CONFIG))?;
-    kiln_hub::apply::<B, _>(&mut model, &weights, Mode::Strict)?;
-    kiln_hub::adapter::attach(dir, &mut model, device)?;
-    Ok((model, config))
-}
-
-/// Reads the configuration of a model directory.
-///
-/// # Errors
-/// When it cannot be read or has options that are not supported.
-pub fn read_config(dir: &Path) -> Result<SeriesModelConfig, ModelError> {
-    config_of(&ModelDir::open(dir)?)
-}
-
-/// Reads configuration and weights, the latter in our names: for starting weights that need not
-/// match in full, see [`kiln_hub::apply`] and [`Mode::Lenient`].
-///
-/// # Errors
-/// When it cannot be read or has options that are not supported.
-pub fn read(dir: &Path) -> Result<(SeriesModelConfig, Weights), ModelError> {
-    let model_dir = ModelDir::open(dir)?;
-    let config = config_of(&model_dir)?;
-    let weights = names(&config)?.to_ours(counters_in(model_dir.weights()?))?;
-    Ok((config, weights))
-}
-
-/// Writes a model directory, which must exist.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn save_model<B: Backend>(
-    model: &SeriesModel<B>,
-    config: &SeriesModelConfig,
-    dir: &Path,
-) -> Result<(), ModelError> {
-    let (format, json) = config_json(config);
-    let config = SeriesModelConfig { format: Some(format), ..config.clone() };
-    let weights = names(&config)?.to_theirs(kiln_hub::collect::<B, _>(model)?)?;
-    Ok(ModelDir::write(dir, &json, &counters_out(weights, format))?)
-}
-
-/// The `config.json` of a model, and the format that it is in.
-pub fn config_json(config: &SeriesModelConfig) -> (Format, Value) {
-    let extras = Extras {
-        missing: config.scaler.missing,
-        units: config.units,
-        raw_values: config
-            .forecast
-            .as_ref()
-            .and_then(|forecast| forecast.reconcile.as_ref())
-            .is_none_or(|reconcile| reconcile.raw_values),
-    };
-    let families: [(Format, ToJson); 3] = [
-        (Format::PatchTst, patchtst::to_json),
-        (Format::TinyTimeMixer, tinytimemixer::to_json),
-        (Format::PatchTsMixer, patchtsmixer::to_json),
+    const OWN: [&'static str; 2] = ["kiln-timeseries", "SeriesModel"];
+    const OWN_FORMAT: Format = Format::KilnTimeseries;
+    const FAMILIES: &'static [Row<Self>] = &[
+        Row { format: Format::PatchTst, model_types: &["patchtst"], family: &patchtst::PatchTst },
+        Row {
+            format: Format::TinyTimeMixer,
+            model_types: &["tinytimemixer"],
+            family: &tinytimemixer::TinyTimeMixer,
+        },
+        Row {
+            format: Format::PatchTsMixer,
+            model_types: &["patchtsmixer"],
+            family: &patchtsmixer::PatchTsMixer,
+        },
     ];
-    for (format, to_json) in families {
-        let other = config.format.is_some_and(|asked| asked != format);
-        // None of them has tokens of all channels.
-        if other || config.frontend.joint {
-            continue;
-        }
-        if let Some(mut json) = to_json(config) {
-            if let (Some(object), true) = (json.as_object_mut(), extras != Extras::default()) {
-                object.insert("kiln".into(), json!(extras));
-            }
-            return (format, json);
+
+    fn format(&mut self) -> &mut Option<Format> {
+        &mut self.format
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
+    fn extras(&self) -> Extras {
+        let reconcile = self.forecast.as_ref().and_then(|forecast| forecast.reconcile.as_ref());
+        Extras {
+            missing: self.scaler.missing,
+            units: self.units,
+            raw_values: reconcile.is_none_or(|reconcile| reconcile.raw_values),
         }
     }
-    let config = SeriesModelConfig { format: None, ..config.clone() };
-    (
-        Format::KilnTimeseries,
-        json!({ "model_type": KILN, "architectures": ["SeriesModel"], "model": config }),
-    )
-}
 
-/// How the published family of a model would hold it; `None` where none can.
-///
-/// # Errors
-/// When the family's names are wrong.
-pub fn published(config: &SeriesModelConfig) -> Result<Option<Published>, HubError> {
-    let (format, _) = config_json(config);
-    if format == Format::KilnTimeseries {
-        return Ok(None);
+    fn with_extras(mut self, extras: Extras) -> Self {
+        self.scaler.missing = extras.missing;
+        self.units = extras.units;
+        if let Some(reconcile) = self.forecast.as_mut().and_then(|head| head.reconcile.as_mut()) {
+            reconcile.raw_values = extras.raw_values;
+        }
+        self
     }
-    let config = SeriesModelConfig { format: Some(format), ..config.clone() };
-    Ok(Some(Published { names: names(&config)?, task_type: None, decoder_heads: None }))
-}
 
-/// Writes our configuration as a family's, where that can express it.
-type ToJson = fn(&SeriesModelConfig) -> Option<Value>;
+    /// None of the families has tokens of all channels.
+    fn is_expressed_by(&self, _read: Self) -> bool {
+        !self.frontend.joint
+    }
+}
 
 /// What families cannot say, kept beside what they can; absent where all is as they have it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Extras {
+pub struct Extras {
     missing: MissingFill,
     units: Units,
     raw_values: bool,
@@ -151,106 +93,30 @@ impl Default for Extras {
     }
 }
 
-fn config_of(dir: &ModelDir) -> Result<SeriesModelConfig, ModelError> {
-    let wrong = ModelError::in_file(&dir.path, CONFIG);
-    let (format, config) = match dir.model_type() {
-        patchtst::MODEL_TYPE => {
-            (Format::PatchTst, patchtst::to_ours(&dir.parse_config()?).map_err(wrong)?)
-        }
-        patchtsmixer::MODEL_TYPE => {
-            (Format::PatchTsMixer, patchtsmixer::to_ours(&dir.parse_config()?).map_err(wrong)?)
-        }
-        tinytimemixer::MODEL_TYPE => {
-            (Format::TinyTimeMixer, tinytimemixer::to_ours(&dir.parse_config()?).map_err(wrong)?)
-        }
-        KILN => {
-            let own: Own = dir.parse_config()?;
-            own.model.validate().map_err(wrong)?;
-            return Ok(SeriesModelConfig { format: Some(Format::KilnTimeseries), ..own.model });
-        }
-        found => {
-            let (found, expected) = (found.to_owned(), MODEL_TYPES.join(" or "));
-            return Err(ModelError::ModelType { path: dir.path.clone(), found, expected });
-        }
-    };
-    let Extended { kiln } = dir.parse_config()?;
-    let mut config = SeriesModelConfig { format: Some(format), ..config };
-    config.scaler.missing = kiln.missing;
-    config.units = kiln.units;
-    if let Some(reconcile) = config.forecast.as_mut().and_then(|head| head.reconcile.as_mut()) {
-        reconcile.raw_values = kiln.raw_values;
-    }
-    config.validate().map_err(ModelError::in_file(&dir.path, CONFIG))?;
-    Ok(config)
+/// Reads a model directory.
+///
+/// # Errors
+/// When it cannot be read, has options that are not supported, or weights that do not fit.
+pub fn load_model<B: Backend>(
+    dir: &Path,
+    device: &B::Device,
+) -> Result<(SeriesModel<B>, SeriesModelConfig), ModelError> {
+    family::load(dir, device, |config| SeriesModel::new(config, device))
 }
-
-/// Our own `config.json`.
-#[derive(Deserialize)]
-struct Own {
-    model: SeriesModelConfig,
-}
-
-/// The part of a family's `config.json` that is ours.
-#[derive(Deserialize)]
-struct Extended {
-    #[serde(default)]
-    kiln: Extras,
-}
-
-fn names(config: &SeriesModelConfig) -> Result<NameMap, HubError> {
-    let rules: Vec<Rule> = match config.format {
-        Some(Format::PatchTst) => patchtst::rules(config),
-        Some(Format::PatchTsMixer) => patchtsmixer::rules(config),
-        Some(Format::TinyTimeMixer) => tinytimemixer::rules(config),
-        Some(Format::KilnTimeseries) | None => Vec::new(),
-    };
-    NameMap::new(&rules)
-}
-
-/// Batch norm's counters, 64-bit scalars in the file, are floats `[1]` in our modules.
-fn counters_in(mut weights: Weights) -> Weights {
-    let counters: Vec<String> =
-        weights.passthrough.keys().filter(|name| name.ends_with(COUNTER)).cloned().collect();
-    for name in counters {
-        if let Some(raw) = weights.passthrough.remove(&name)
-            && let Some(Ok(bytes)) = raw.bytes.get(..8).map(<[u8; 8]>::try_from)
-        {
-            let value = i64::from_le_bytes(bytes) as f32;
-            weights.tensors.insert(name, Weight { shape: vec![1], values: vec![value] });
-        }
-    }
-    weights
-}
-
-fn counters_out(mut weights: Weights, format: Format) -> Weights {
-    if format == Format::KilnTimeseries {
-        return weights;
-    }
-    let counters: Vec<String> =
-        weights.tensors.keys().filter(|name| name.ends_with(COUNTER)).cloned().collect();
-    for name in counters {
-        if let Some(value) =
-            weights.tensors.remove(&name).and_then(|weight| weight.values.first().copied())
-        {
-            weights.insert_i64(name, value as i64);
-        }
-    }
-    weights
-}
-
-const COUNTER: &str = ".num_batches_tracked";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{head::ForecastConfig, presets::Preset};
     use burn_flex::Flex;
+    use kiln_hub::ModelDir;
+    use serde_json::Value;
 
     /// Writes and reads a model; its `config.json` and what was read of it.
     fn there_and_back(config: SeriesModelConfig) -> (Value, SeriesModelConfig) {
         let dir = tempfile::tempdir().unwrap();
         let model = SeriesModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        save_model(&model, &config, dir.path()).unwrap();
+        family::save::<Flex, _>(dir.path(), &config, &model).unwrap();
         let (again, read) = load_model::<Flex>(dir.path(), &Default::default()).unwrap();
         assert_eq!(
             kiln_hub::collect::<Flex, _>(&model).unwrap(),
@@ -280,7 +146,7 @@ mod tests {
         let forecast = Some(ForecastConfig { quantiles: vec![0.1, 0.9], ..Default::default() });
         let config = SeriesModelConfig { forecast, ..Preset::TinyTimeMixer1m.config() };
         let (json, read) = there_and_back(config.clone());
-        assert_eq!(json["model_type"], KILN);
+        assert_eq!(json["model_type"], "kiln-timeseries");
         assert_eq!(read, SeriesModelConfig { format: Some(Format::KilnTimeseries), ..config });
     }
 
@@ -289,7 +155,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = |json: &str| {
             std::fs::write(dir.path().join("config.json"), json).unwrap();
-            read_config(dir.path()).unwrap_err().to_string()
+            family::read_config::<SeriesModelConfig>(dir.path()).unwrap_err().to_string()
         };
         let message = error(r#"{"model_type": "bert"}"#);
         assert!(message.contains("`bert`") && message.contains("patchtst"), "{message}");

@@ -4,7 +4,7 @@ use super::{
     mixer_names::layer_rules,
     spelling::{
         distribution, distribution_name, mixes_channels, mode, norm, norm_name, plain_norm,
-        positions, positions_name, scaler, scaling, sorted, whole_numbers,
+        positions, positions_name, scaler, scaling, sorted,
     },
 };
 use crate::{
@@ -15,14 +15,11 @@ use crate::{
 };
 use kiln_hub::{
     Rule,
-    family::{class, family_json},
+    family::{Family, known_class},
 };
 use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-/// Its `model_type`.
-pub const MODEL_TYPE: &str = "patchtsmixer";
 
 const PREDICTION: &str = "PatchTSMixerForPrediction";
 const PRETRAINING: &str = "PatchTSMixerForPretraining";
@@ -54,6 +51,7 @@ pub struct PatchTsMixerConfig {
     pub scaling: Value,
     pub loss: Option<String>,
     pub norm_eps: f64,
+    #[serde(serialize_with = "crate::hub::spelling::whole")]
     pub mask_value: f64,
     pub head_dropout: f64,
     pub distribution_output: String,
@@ -99,146 +97,143 @@ impl Default for PatchTsMixerConfig {
     }
 }
 
-/// Their configuration as ours.
-///
-/// # Errors
-/// When an option is not supported.
-pub fn to_ours(theirs: &PatchTsMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
-    let pretraining = match class(&theirs.architectures, PREDICTION) {
-        PREDICTION => false,
-        PRETRAINING => true,
-        other => {
-            let expected = format!("{PREDICTION} or {PRETRAINING}");
-            return Err(ConfigError::new("architectures", other, expected));
-        }
-    };
-    let loss = match theirs.loss.as_deref() {
-        Some("mse") => PointLoss::Mse,
-        _ if pretraining => PointLoss::Mse,
-        Some("nll") => PointLoss::Nll { distribution: distribution(&theirs.distribution_output)? },
-        other => return Err(ConfigError::new("loss", other.unwrap_or("null"), "mse or nll")),
-    };
-    let frontend = FrontendConfig {
-        patch: theirs.patch_length,
-        stride: Some(theirs.patch_stride),
-        positions: positions(theirs.use_positional_encoding, &theirs.positional_encoding_type)?,
-        mask_value: theirs.mask_value,
-        ..Default::default()
-    };
-    Ok(SeriesModelConfig {
-        context: theirs.context_length,
-        horizon: theirs.prediction_length,
-        channels: Some(theirs.num_input_channels),
-        width: theirs.d_model,
-        scaler: scaler(
-            &theirs.scaling,
-            ScalerKind::Std,
-            theirs.minimum_scale,
-            &theirs.default_scale,
-        )?,
-        backbone: BackboneConfig::Mixer(MixerConfig {
-            layers: theirs.num_layers,
-            adaptive_levels: 0,
-            expansion: theirs.expansion_factor,
-            norm: norm(&theirs.norm_mlp, theirs.norm_eps),
-            activation: Activation::Gelu,
-            gated: theirs.gated_attn,
-            channel_mixing: mixes_channels("mode", &theirs.mode)?,
-            attention_heads: if theirs.self_attn { theirs.self_attn_heads } else { 0 },
-            mix_single_token: frontend.patches(theirs.context_length) == 1,
-            dropout: theirs.dropout,
-        }),
-        frontend,
-        forecast: (!pretraining).then(|| ForecastConfig {
-            dropout: theirs.head_dropout,
-            targets: sorted(&theirs.prediction_channel_indices),
-            ..Default::default()
-        }),
-        token: pretraining.then_some(TokenHeadConfig { dropout: theirs.head_dropout }),
-        loss,
-        ..Default::default()
-    })
-}
+/// The family.
+#[derive(Debug)]
+pub struct PatchTsMixer;
 
-/// Our configuration as theirs; `None` where they cannot express it.
-pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
-    let BackboneConfig::Mixer(mixer) = &ours.backbone else { return None };
-    let frontend = &ours.frontend;
-    let (architecture, head_dropout, targets) = match (&ours.forecast, &ours.token) {
-        (Some(head), None) => {
-            let plain = ForecastConfig {
-                dropout: head.dropout,
-                targets: head.targets.clone(),
-                ..Default::default()
-            };
-            if plain != *head {
-                return None;
+impl Family for PatchTsMixer {
+    type Ours = SeriesModelConfig;
+    type Theirs = PatchTsMixerConfig;
+
+    fn to_ours(&self, theirs: &PatchTsMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
+        let known = [PREDICTION, PRETRAINING];
+        let pretraining = known_class(&theirs.architectures, &known)? == PRETRAINING;
+        let loss = match theirs.loss.as_deref() {
+            Some("mse") => PointLoss::Mse,
+            _ if pretraining => PointLoss::Mse,
+            Some("nll") => {
+                PointLoss::Nll { distribution: distribution(&theirs.distribution_output)? }
             }
-            (PREDICTION, head.dropout, head.targets.clone())
-        }
-        (None, Some(head)) => (PRETRAINING, head.dropout, None),
-        _ => return None,
-    };
-    let plain_frontend = FrontendConfig {
-        patch: frontend.patch,
-        stride: frontend.stride,
-        positions: frontend.positions,
-        mask_value: frontend.mask_value,
-        ..Default::default()
-    };
-    let plain = *frontend == plain_frontend
-        && ours.decoder.is_none()
-        && ours.labels.is_empty()
-        && mixer.mix_single_token == (ours.patches() == 1)
-        && mixer.adaptive_levels == 0
-        && mixer.activation == Activation::Gelu
-        && plain_norm(&mixer.norm)
-        && matches!(ours.loss, PointLoss::Mse | PointLoss::Nll { .. });
-    if !plain {
-        return None;
+            other => return Err(ConfigError::new("loss", other.unwrap_or("null"), "mse or nll")),
+        };
+        let frontend = FrontendConfig {
+            patch: theirs.patch_length,
+            stride: Some(theirs.patch_stride),
+            positions: positions(theirs.use_positional_encoding, &theirs.positional_encoding_type)?,
+            mask_value: theirs.mask_value,
+            ..Default::default()
+        };
+        Ok(SeriesModelConfig {
+            context: theirs.context_length,
+            horizon: theirs.prediction_length,
+            channels: Some(theirs.num_input_channels),
+            width: theirs.d_model,
+            scaler: scaler(
+                &theirs.scaling,
+                ScalerKind::Std,
+                theirs.minimum_scale,
+                &theirs.default_scale,
+            )?,
+            backbone: BackboneConfig::Mixer(MixerConfig {
+                layers: theirs.num_layers,
+                adaptive_levels: 0,
+                expansion: theirs.expansion_factor,
+                norm: norm(&theirs.norm_mlp, theirs.norm_eps),
+                activation: Activation::Gelu,
+                gated: theirs.gated_attn,
+                channel_mixing: mixes_channels("mode", &theirs.mode)?,
+                attention_heads: if theirs.self_attn { theirs.self_attn_heads } else { 0 },
+                mix_single_token: frontend.patches(theirs.context_length) == 1,
+                dropout: theirs.dropout,
+            }),
+            frontend,
+            forecast: (!pretraining).then(|| ForecastConfig {
+                dropout: theirs.head_dropout,
+                targets: sorted(&theirs.prediction_channel_indices),
+                ..Default::default()
+            }),
+            token: pretraining.then_some(TokenHeadConfig { dropout: theirs.head_dropout }),
+            loss,
+            ..Default::default()
+        })
     }
-    let theirs = PatchTsMixerConfig {
-        context_length: ours.context,
-        patch_length: frontend.patch,
-        num_input_channels: ours.built_channels(),
-        patch_stride: frontend.stride(),
-        d_model: ours.width,
-        expansion_factor: mixer.expansion,
-        num_layers: mixer.layers,
-        dropout: mixer.dropout,
-        mode: mode(mixer.channel_mixing),
-        gated_attn: mixer.gated,
-        norm_mlp: norm_name(&mixer.norm),
-        self_attn: mixer.attention_heads > 0,
-        self_attn_heads: mixer.attention_heads.max(1),
-        use_positional_encoding: frontend.positions != Positions::None,
-        positional_encoding_type: positions_name(frontend.positions),
-        scaling: scaling(&ours.scaler)?,
-        loss: Some(if ours.loss.distribution().is_some() { "nll" } else { "mse" }.into()),
-        norm_eps: mixer.norm.epsilon,
-        mask_value: frontend.mask_value,
-        head_dropout,
-        distribution_output: distribution_name(ours.loss.distribution()).into(),
-        prediction_length: ours.horizon,
-        prediction_channel_indices: targets,
-        ..Default::default()
-    };
-    let mut json = family_json(MODEL_TYPE, architecture, &theirs)?;
-    whole_numbers(&mut json, &["mask_value"])?;
-    Some(json)
-}
 
-/// Their names and ours.
-pub fn rules(config: &SeriesModelConfig) -> Vec<Rule> {
-    let norm = match &config.backbone {
-        BackboneConfig::Mixer(mixer) => mixer.norm.kind,
-        BackboneConfig::Transformer(_) => NormKind::Layer,
-    };
-    let head = if config.loss.distribution().is_some() { HEAD_DISTRIBUTION } else { HEAD };
-    let mut rules = vec![head];
-    rules.extend(NAMES);
-    rules.extend(layer_rules(norm));
-    rules
+    fn to_theirs(&self, ours: &SeriesModelConfig) -> Option<(String, PatchTsMixerConfig)> {
+        let BackboneConfig::Mixer(mixer) = &ours.backbone else { return None };
+        let frontend = &ours.frontend;
+        let (architecture, head_dropout, targets) = match (&ours.forecast, &ours.token) {
+            (Some(head), None) => {
+                let plain = ForecastConfig {
+                    dropout: head.dropout,
+                    targets: head.targets.clone(),
+                    ..Default::default()
+                };
+                if plain != *head {
+                    return None;
+                }
+                (PREDICTION, head.dropout, head.targets.clone())
+            }
+            (None, Some(head)) => (PRETRAINING, head.dropout, None),
+            _ => return None,
+        };
+        let plain_frontend = FrontendConfig {
+            patch: frontend.patch,
+            stride: frontend.stride,
+            positions: frontend.positions,
+            mask_value: frontend.mask_value,
+            ..Default::default()
+        };
+        let plain = *frontend == plain_frontend
+            && ours.decoder.is_none()
+            && ours.labels.is_empty()
+            && mixer.mix_single_token == (ours.patches() == 1)
+            && mixer.adaptive_levels == 0
+            && mixer.activation == Activation::Gelu
+            && plain_norm(&mixer.norm)
+            && matches!(ours.loss, PointLoss::Mse | PointLoss::Nll { .. });
+        if !plain || frontend.mask_value.fract() != 0.0 {
+            return None;
+        }
+        let theirs = PatchTsMixerConfig {
+            context_length: ours.context,
+            patch_length: frontend.patch,
+            num_input_channels: ours.built_channels(),
+            patch_stride: frontend.stride(),
+            d_model: ours.width,
+            expansion_factor: mixer.expansion,
+            num_layers: mixer.layers,
+            dropout: mixer.dropout,
+            mode: mode(mixer.channel_mixing),
+            gated_attn: mixer.gated,
+            norm_mlp: norm_name(&mixer.norm),
+            self_attn: mixer.attention_heads > 0,
+            self_attn_heads: mixer.attention_heads.max(1),
+            use_positional_encoding: frontend.positions != Positions::None,
+            positional_encoding_type: positions_name(frontend.positions),
+            scaling: scaling(&ours.scaler)?,
+            loss: Some(if ours.loss.distribution().is_some() { "nll" } else { "mse" }.into()),
+            norm_eps: mixer.norm.epsilon,
+            mask_value: frontend.mask_value,
+            head_dropout,
+            distribution_output: distribution_name(ours.loss.distribution()).into(),
+            prediction_length: ours.horizon,
+            prediction_channel_indices: targets,
+            ..Default::default()
+        };
+        Some((architecture.into(), theirs))
+    }
+
+    fn rules(&self, config: &SeriesModelConfig) -> Vec<Rule> {
+        let norm = match &config.backbone {
+            BackboneConfig::Mixer(mixer) => mixer.norm.kind,
+            BackboneConfig::Transformer(_) => NormKind::Layer,
+        };
+        let head = if config.loss.distribution().is_some() { HEAD_DISTRIBUTION } else { HEAD };
+        let mut rules = vec![head];
+        rules.extend(NAMES);
+        rules.extend(layer_rules(norm));
+        rules
+    }
 }
 
 pub(super) const HEAD: Rule =
@@ -266,18 +261,19 @@ mod tests {
         presets::Preset,
         scaler::{MissingFill, ScalerConfig},
     };
+    use kiln_hub::family::AnyFamily as _;
 
     #[test]
     fn our_preset_goes_there_and_back() {
         let ours = Preset::PatchTsMixer.config();
-        let back = to_ours(&serde_json::from_value(to_json(&ours).unwrap()).unwrap()).unwrap();
+        let back = PatchTsMixer.read(&PatchTsMixer.write("patchtsmixer", &ours).unwrap()).unwrap();
         let scaler = ScalerConfig { missing: MissingFill::Raw, ..ours.scaler };
         assert_eq!(back, SeriesModelConfig { channels: Some(1), scaler, ..ours });
     }
 
     #[test]
     fn what_is_not_supported_is_named() {
-        let refused = |theirs: PatchTsMixerConfig| to_ours(&theirs).unwrap_err().key;
+        let refused = |theirs: PatchTsMixerConfig| PatchTsMixer.to_ours(&theirs).unwrap_err().key;
         let default = PatchTsMixerConfig::default;
         assert_eq!(refused(PatchTsMixerConfig { mode: "flatten".into(), ..default() }), "mode");
         let distribution_output = "poisson".into();
@@ -288,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_it_cannot_express_is_not_written() {
-        assert!(to_json(&Preset::TinyTimeMixer1m.config()).is_none());
-        assert!(to_json(&Preset::PatchTst.config()).is_none());
+        assert!(PatchTsMixer.write("patchtsmixer", &Preset::TinyTimeMixer1m.config()).is_none());
+        assert!(PatchTsMixer.write("patchtsmixer", &Preset::PatchTst.config()).is_none());
     }
 }

@@ -1,8 +1,6 @@
 //! PatchTST, <https://arxiv.org/abs/2211.14730>, as transformers stores it.
 
-use super::spelling::{
-    distribution, distribution_name, plain_norm, scaler, scaling, whole_numbers,
-};
+use super::spelling::{distribution, distribution_name, plain_norm, scaler, scaling};
 use crate::{
     config::SeriesModelConfig,
     frontend::{FrontendConfig, Positions},
@@ -11,7 +9,7 @@ use crate::{
 };
 use kiln_hub::{
     Rule,
-    family::{class, family_json},
+    family::{Family, known_class},
 };
 use kiln_nn::{
     AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
@@ -19,9 +17,6 @@ use kiln_nn::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-/// Its `model_type`.
-pub const MODEL_TYPE: &str = "patchtst";
 
 const PREDICTION: &str = "PatchTSTForPrediction";
 const PRETRAINING: &str = "PatchTSTForPretraining";
@@ -65,6 +60,7 @@ pub struct PatchTstConfig {
     pub use_cls_token: bool,
     pub share_projection: bool,
     pub scaling: Value,
+    #[serde(serialize_with = "crate::hub::spelling::whole")]
     pub mask_value: f64,
     #[serde(alias = "pooling")]
     pub pooling_type: Option<String>,
@@ -115,191 +111,198 @@ impl Default for PatchTstConfig {
     }
 }
 
-/// Their configuration as ours.
-///
-/// # Errors
-/// When an option is not supported.
-pub fn to_ours(theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError> {
-    let pretraining = match class(&theirs.architectures, PREDICTION) {
-        PREDICTION => false,
-        PRETRAINING => true,
-        other => {
-            let expected = format!("{PREDICTION} or {PRETRAINING}");
-            return Err(ConfigError::new("architectures", other, expected));
-        }
-    };
-    let kind = match theirs.norm_type.as_str() {
-        "batchnorm" => NormKind::Batch,
-        "layernorm" => NormKind::Layer,
-        other => return Err(ConfigError::new("norm_type", other, "batchnorm or layernorm")),
-    };
-    let positions = match theirs.positional_encoding_type.as_str() {
-        "sincos" => Positions::Sincos,
-        "random" => Positions::Learned,
-        other => {
-            return Err(ConfigError::new("positional_encoding_type", other, "sincos or random"));
-        }
-    };
-    let pooling = match theirs.pooling_type.as_deref() {
-        _ if theirs.use_cls_token => Pooling::Class,
-        None => Pooling::Flatten,
-        Some("mean") => Pooling::Mean,
-        Some("max") => Pooling::Max,
-        Some(other) => return Err(ConfigError::new("pooling_type", other, "mean, max or null")),
-    };
-    let loss = match theirs.loss.as_deref() {
-        Some("mse") => PointLoss::Mse,
-        Some("nll") => PointLoss::Nll { distribution: distribution(&theirs.distribution_output)? },
-        // While pretraining the loss is always the squared error.
-        _ if pretraining => PointLoss::Mse,
-        other => return Err(ConfigError::new("loss", other.unwrap_or("null"), "mse or nll")),
-    };
-    Ok(SeriesModelConfig {
-        context: theirs.context_length,
-        horizon: theirs.prediction_length,
-        channels: Some(theirs.num_input_channels),
-        width: theirs.d_model,
-        scaler: scaler(
-            &theirs.scaling,
-            ScalerKind::Mean,
-            theirs.minimum_scale,
-            &theirs.default_scale,
-        )?,
-        frontend: FrontendConfig {
-            patch: theirs.patch_length,
-            stride: Some(theirs.patch_stride),
-            positions,
-            shared_embedding: theirs.share_embedding,
-            class_token: theirs.use_cls_token,
-            dropout: theirs.positional_dropout,
-            mask_value: theirs.mask_value,
-            ..Default::default()
-        },
-        backbone: BackboneConfig::Transformer(TransformerConfig {
-            layers: theirs.num_hidden_layers,
-            heads: theirs.num_attention_heads,
-            hidden: Some(theirs.ffn_dim),
-            activation: activation_named("activation_function", &theirs.activation_function)?,
-            norm: NormConfig { epsilon: theirs.norm_eps, ..NormConfig::new(kind) },
-            pre_norm: theirs.pre_norm,
-            final_norm: false,
-            channel_attention: theirs.channel_attention,
-            bias: theirs.bias,
-            attention_dropout: theirs.attention_dropout,
-            hidden_dropout: theirs.ff_dropout,
-            residual_dropout: theirs.path_dropout,
-            ..Default::default()
-        }),
-        forecast: (!pretraining).then(|| ForecastConfig {
-            pooling,
-            shared: theirs.share_projection,
-            dropout: theirs.head_dropout,
-            ..Default::default()
-        }),
-        token: pretraining.then_some(TokenHeadConfig { dropout: theirs.head_dropout }),
-        loss: if pretraining { PointLoss::Mse } else { loss },
-        ..Default::default()
-    })
-}
+/// The family.
+#[derive(Debug)]
+pub struct PatchTst;
 
-/// Our configuration as theirs; `None` where they cannot express it.
-pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
-    let BackboneConfig::Transformer(transformer) = &ours.backbone else { return None };
-    let frontend = &ours.frontend;
-    let positional_encoding_type = match frontend.positions {
-        Positions::None => return None,
-        Positions::Sincos => "sincos",
-        Positions::Learned => "random",
-    };
-    let (architecture, head_dropout, pooling, shared) = match (&ours.forecast, &ours.token) {
-        (Some(head), None) => {
-            let plain = ForecastConfig {
-                pooling: head.pooling,
-                shared: head.shared,
-                dropout: head.dropout,
-                ..Default::default()
-            };
-            let class = head.pooling == Pooling::Class;
-            if plain != *head || class != frontend.class_token {
-                return None;
+impl Family for PatchTst {
+    type Ours = SeriesModelConfig;
+    type Theirs = PatchTstConfig;
+
+    fn to_ours(&self, theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError> {
+        let known = [PREDICTION, PRETRAINING];
+        let pretraining = known_class(&theirs.architectures, &known)? == PRETRAINING;
+        let kind = match theirs.norm_type.as_str() {
+            "batchnorm" => NormKind::Batch,
+            "layernorm" => NormKind::Layer,
+            other => return Err(ConfigError::new("norm_type", other, "batchnorm or layernorm")),
+        };
+        let positions = match theirs.positional_encoding_type.as_str() {
+            "sincos" => Positions::Sincos,
+            "random" => Positions::Learned,
+            other => {
+                return Err(ConfigError::new(
+                    "positional_encoding_type",
+                    other,
+                    "sincos or random",
+                ));
             }
-            (PREDICTION, head.dropout, head.pooling, head.shared)
-        }
-        (None, Some(head)) => (PRETRAINING, head.dropout, Pooling::Mean, true),
-        _ => return None,
-    };
-    let plain_frontend =
-        frontend.registers == 0 && frontend.resolutions == 0 && frontend.norm.is_none();
-    let plain = plain_frontend
-        && ours.decoder.is_none()
-        && ours.labels.is_empty()
-        && !ours.causal
-        && !transformer.final_norm
-        && transformer.is_plain()
-        && transformer.attention_bias == AttentionBias::All
-        && transformer.layer_drop == 0.0
-        && plain_norm(&transformer.norm)
-        && matches!(ours.loss, PointLoss::Mse | PointLoss::Nll { .. });
-    if !plain {
-        return None;
+        };
+        let pooling = match theirs.pooling_type.as_deref() {
+            _ if theirs.use_cls_token => Pooling::Class,
+            None => Pooling::Flatten,
+            Some("mean") => Pooling::Mean,
+            Some("max") => Pooling::Max,
+            Some(other) => {
+                return Err(ConfigError::new("pooling_type", other, "mean, max or null"));
+            }
+        };
+        let loss = match theirs.loss.as_deref() {
+            Some("mse") => PointLoss::Mse,
+            Some("nll") => {
+                PointLoss::Nll { distribution: distribution(&theirs.distribution_output)? }
+            }
+            // While pretraining the loss is always the squared error.
+            _ if pretraining => PointLoss::Mse,
+            other => return Err(ConfigError::new("loss", other.unwrap_or("null"), "mse or nll")),
+        };
+        Ok(SeriesModelConfig {
+            context: theirs.context_length,
+            horizon: theirs.prediction_length,
+            channels: Some(theirs.num_input_channels),
+            width: theirs.d_model,
+            scaler: scaler(
+                &theirs.scaling,
+                ScalerKind::Mean,
+                theirs.minimum_scale,
+                &theirs.default_scale,
+            )?,
+            frontend: FrontendConfig {
+                patch: theirs.patch_length,
+                stride: Some(theirs.patch_stride),
+                positions,
+                shared_embedding: theirs.share_embedding,
+                class_token: theirs.use_cls_token,
+                dropout: theirs.positional_dropout,
+                mask_value: theirs.mask_value,
+                ..Default::default()
+            },
+            backbone: BackboneConfig::Transformer(TransformerConfig {
+                layers: theirs.num_hidden_layers,
+                heads: theirs.num_attention_heads,
+                hidden: Some(theirs.ffn_dim),
+                activation: activation_named("activation_function", &theirs.activation_function)?,
+                norm: NormConfig { epsilon: theirs.norm_eps, ..NormConfig::new(kind) },
+                pre_norm: theirs.pre_norm,
+                final_norm: false,
+                channel_attention: theirs.channel_attention,
+                bias: theirs.bias,
+                attention_dropout: theirs.attention_dropout,
+                hidden_dropout: theirs.ff_dropout,
+                residual_dropout: theirs.path_dropout,
+                ..Default::default()
+            }),
+            forecast: (!pretraining).then(|| ForecastConfig {
+                pooling,
+                shared: theirs.share_projection,
+                dropout: theirs.head_dropout,
+                ..Default::default()
+            }),
+            token: pretraining.then_some(TokenHeadConfig { dropout: theirs.head_dropout }),
+            loss: if pretraining { PointLoss::Mse } else { loss },
+            ..Default::default()
+        })
     }
-    let theirs = PatchTstConfig {
-        num_input_channels: ours.built_channels(),
-        context_length: ours.context,
-        distribution_output: distribution_name(ours.loss.distribution()).into(),
-        loss: Some(if ours.loss.distribution().is_some() { "nll" } else { "mse" }.into()),
-        patch_length: frontend.patch,
-        patch_stride: frontend.stride(),
-        num_hidden_layers: transformer.layers,
-        d_model: ours.width,
-        num_attention_heads: transformer.heads,
-        share_embedding: frontend.shared_embedding,
-        channel_attention: transformer.channel_attention,
-        ffn_dim: transformer.hidden.unwrap_or(4 * ours.width),
-        norm_type: if transformer.norm.kind == NormKind::Batch { "batchnorm" } else { "layernorm" }
-            .into(),
-        norm_eps: transformer.norm.epsilon,
-        attention_dropout: transformer.attention_dropout,
-        positional_dropout: frontend.dropout,
-        path_dropout: transformer.residual_dropout,
-        ff_dropout: transformer.hidden_dropout,
-        bias: transformer.bias,
-        activation_function: activation_name(transformer.activation).into(),
-        pre_norm: transformer.pre_norm,
-        positional_encoding_type: positional_encoding_type.into(),
-        use_cls_token: frontend.class_token,
-        share_projection: shared,
-        scaling: scaling(&ours.scaler)?,
-        mask_value: frontend.mask_value,
-        pooling_type: match pooling {
-            Pooling::Flatten => None,
-            Pooling::Mean | Pooling::Class => Some("mean".into()),
-            Pooling::Max => Some("max".into()),
-        },
-        head_dropout,
-        prediction_length: ours.horizon,
-        ..Default::default()
-    };
-    let mut json = family_json(MODEL_TYPE, architecture, &theirs)?;
-    whole_numbers(&mut json, &["mask_value"])?;
-    Some(json)
-}
 
-/// Their names and ours.
-pub fn rules(config: &SeriesModelConfig) -> Vec<Rule> {
-    let batch = matches!(
-        &config.backbone,
-        BackboneConfig::Transformer(transformer) if transformer.norm.kind == NormKind::Batch
-    );
-    let shared = config.forecast.as_ref().is_none_or(|head| head.shared);
-    let head = match (config.loss.distribution().is_some(), shared) {
-        (false, true) => HEAD_SHARED,
-        (true, true) => HEAD_SHARED_DISTRIBUTION,
-        (false, false) => HEAD_EACH,
-        (true, false) => HEAD_EACH_DISTRIBUTION,
-    };
-    let norms = if batch { BATCH } else { LAYER };
-    [head].iter().chain(norms).chain(NAMES).copied().collect()
+    fn to_theirs(&self, ours: &SeriesModelConfig) -> Option<(String, PatchTstConfig)> {
+        let BackboneConfig::Transformer(transformer) = &ours.backbone else { return None };
+        let frontend = &ours.frontend;
+        let positional_encoding_type = match frontend.positions {
+            Positions::None => return None,
+            Positions::Sincos => "sincos",
+            Positions::Learned => "random",
+        };
+        let (architecture, head_dropout, pooling, shared) = match (&ours.forecast, &ours.token) {
+            (Some(head), None) => {
+                let plain = ForecastConfig {
+                    pooling: head.pooling,
+                    shared: head.shared,
+                    dropout: head.dropout,
+                    ..Default::default()
+                };
+                let class = head.pooling == Pooling::Class;
+                if plain != *head || class != frontend.class_token {
+                    return None;
+                }
+                (PREDICTION, head.dropout, head.pooling, head.shared)
+            }
+            (None, Some(head)) => (PRETRAINING, head.dropout, Pooling::Mean, true),
+            _ => return None,
+        };
+        let plain_frontend =
+            frontend.registers == 0 && frontend.resolutions == 0 && frontend.norm.is_none();
+        let plain = plain_frontend
+            && ours.decoder.is_none()
+            && ours.labels.is_empty()
+            && !ours.causal
+            && !transformer.final_norm
+            && transformer.is_plain()
+            && transformer.attention_bias == AttentionBias::All
+            && transformer.layer_drop == 0.0
+            && plain_norm(&transformer.norm)
+            && matches!(ours.loss, PointLoss::Mse | PointLoss::Nll { .. });
+        if !plain || frontend.mask_value.fract() != 0.0 {
+            return None;
+        }
+        let theirs = PatchTstConfig {
+            num_input_channels: ours.built_channels(),
+            context_length: ours.context,
+            distribution_output: distribution_name(ours.loss.distribution()).into(),
+            loss: Some(if ours.loss.distribution().is_some() { "nll" } else { "mse" }.into()),
+            patch_length: frontend.patch,
+            patch_stride: frontend.stride(),
+            num_hidden_layers: transformer.layers,
+            d_model: ours.width,
+            num_attention_heads: transformer.heads,
+            share_embedding: frontend.shared_embedding,
+            channel_attention: transformer.channel_attention,
+            ffn_dim: transformer.hidden.unwrap_or(4 * ours.width),
+            norm_type: if transformer.norm.kind == NormKind::Batch {
+                "batchnorm"
+            } else {
+                "layernorm"
+            }
+            .into(),
+            norm_eps: transformer.norm.epsilon,
+            attention_dropout: transformer.attention_dropout,
+            positional_dropout: frontend.dropout,
+            path_dropout: transformer.residual_dropout,
+            ff_dropout: transformer.hidden_dropout,
+            bias: transformer.bias,
+            activation_function: activation_name(transformer.activation).into(),
+            pre_norm: transformer.pre_norm,
+            positional_encoding_type: positional_encoding_type.into(),
+            use_cls_token: frontend.class_token,
+            share_projection: shared,
+            scaling: scaling(&ours.scaler)?,
+            mask_value: frontend.mask_value,
+            pooling_type: match pooling {
+                Pooling::Flatten => None,
+                Pooling::Mean | Pooling::Class => Some("mean".into()),
+                Pooling::Max => Some("max".into()),
+            },
+            head_dropout,
+            prediction_length: ours.horizon,
+            ..Default::default()
+        };
+        Some((architecture.into(), theirs))
+    }
+
+    fn rules(&self, config: &SeriesModelConfig) -> Vec<Rule> {
+        let batch = matches!(
+            &config.backbone,
+            BackboneConfig::Transformer(transformer) if transformer.norm.kind == NormKind::Batch
+        );
+        let shared = config.forecast.as_ref().is_none_or(|head| head.shared);
+        let head = match (config.loss.distribution().is_some(), shared) {
+            (false, true) => HEAD_SHARED,
+            (true, true) => HEAD_SHARED_DISTRIBUTION,
+            (false, false) => HEAD_EACH,
+            (true, false) => HEAD_EACH_DISTRIBUTION,
+        };
+        let norms = if batch { BATCH } else { LAYER };
+        [head].iter().chain(norms).chain(NAMES).copied().collect()
+    }
 }
 
 const HEAD_SHARED: Rule =
@@ -359,14 +362,15 @@ mod tests {
         presets::Preset,
         scaler::{MissingFill, ScalerConfig},
     };
+    use kiln_hub::family::AnyFamily as _;
 
     #[test]
     fn our_preset_goes_there_and_back() {
         let ours = Preset::PatchTst.config();
-        let json = to_json(&ours).unwrap();
+        let json = PatchTst.write("patchtst", &ours).unwrap();
         assert_eq!(json["norm_type"], "batchnorm");
         assert!(json["mask_value"].is_i64());
-        let back = to_ours(&serde_json::from_value(json).unwrap()).unwrap();
+        let back = PatchTst.read(&json).unwrap();
         let ours = SeriesModelConfig {
             channels: Some(1),
             scaler: ScalerConfig { missing: MissingFill::Raw, ..ours.scaler },
@@ -379,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        let refused = |theirs: PatchTstConfig| to_ours(&theirs).unwrap_err().key;
+        let refused = |theirs: PatchTstConfig| PatchTst.to_ours(&theirs).unwrap_err().key;
         let default = PatchTstConfig::default;
         let architectures = Some(vec!["PatchTSTForRegression".to_owned()]);
         assert_eq!(refused(PatchTstConfig { architectures, ..default() }), "architectures");
@@ -392,7 +396,7 @@ mod tests {
     #[test]
     fn what_it_cannot_express_is_not_written() {
         let ours = SeriesModelConfig { causal: true, ..Preset::PatchTst.config() };
-        assert!(to_json(&ours).is_none());
-        assert!(to_json(&Preset::Tiny.config()).is_none());
+        assert!(PatchTst.write("patchtst", &ours).is_none());
+        assert!(PatchTst.write("patchtst", &Preset::Tiny.config()).is_none());
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     scaler::{MissingFill, ScalerConfig, ScalerKind},
 };
 use kiln_nn::{ConfigError, NormConfig, NormKind};
+use serde::Serializer;
 use serde_json::{Value, json};
 
 /// A norm that families know: layer or batch norm with the usual momentum.
@@ -122,15 +123,7 @@ pub(super) fn sorted(channels: &Option<Vec<usize>>) -> Option<Vec<usize>> {
     })
 }
 
-/// Writes keys that they type as integers as such; `None` where the value is none.
-pub(super) fn whole_numbers(json: &mut Value, keys: &[&str]) -> Option<()> {
-    for key in keys {
-        let value = json.get_mut(*key)?;
-        let number = value.as_f64()?;
-        if number.fract() != 0.0 {
-            return None;
-        }
-        *value = json!(number as i64);
-    }
-    Some(())
+/// Writes a key that they type as an integer.
+pub(super) fn whole<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(*value as i64)
 }

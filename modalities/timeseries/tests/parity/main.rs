@@ -15,13 +15,14 @@ use inputs::batch;
 use kiln_core::Backend;
 use kiln_hub::{
     Weight, Weights,
+    family::read,
     testing::{Gradients, Inputs, compare, each_fixture, tensor, values},
 };
 use kiln_nn::{BackboneConfig, NormConfig};
 use kiln_timeseries::{
     SeriesBatch, SeriesModel, SeriesModelConfig,
     head::{ForecastConfig, loss::Units},
-    hub::{load_model, read},
+    hub::load_model,
 };
 use round_trip::round_trip;
 use std::{collections::BTreeMap, path::Path};
@@ -159,7 +160,7 @@ fn gradients(dir: &Path, failures: &mut Vec<String>) {
         return;
     }
     // Evaluation mode with gradients: no dropout, batch norm by its running statistics.
-    let (config, weights) = read(dir).unwrap();
+    let (config, weights) = read::<SeriesModelConfig>(dir).unwrap();
     let mut model = SeriesModel::<A>::new(still(config), &Default::default()).unwrap();
     kiln_hub::apply::<A, _>(&mut model, &weights, kiln_hub::Mode::Strict).unwrap();
     let loss = run(&model, &Inputs::read(dir)).remove("loss").unwrap().1;
@@ -172,7 +173,7 @@ fn in_our_names(dir: &Path, theirs: &Weights) -> BTreeMap<String, Weight> {
     let temporary = tempfile::tempdir().unwrap();
     std::fs::copy(dir.join("config.json"), temporary.path().join("config.json")).unwrap();
     theirs.write(&temporary.path().join("model.safetensors")).unwrap();
-    read(temporary.path()).unwrap().1.tensors
+    read::<SeriesModelConfig>(temporary.path()).unwrap().1.tensors
 }
 
 /// A configuration without anything that is only for training.

@@ -3,9 +3,10 @@
 use burn_flex::Flex;
 use kiln_hub::{
     ModelDir,
+    family::save,
     testing::{python_reads, same_weights},
 };
-use kiln_timeseries::hub::{load_model, save_model};
+use kiln_timeseries::hub::load_model;
 use serde_json::Value;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use std::path::Path;
 pub fn round_trip(dir: &Path, failures: &mut Vec<String>) {
     let (model, config) = load_model::<Flex>(dir, &Default::default()).unwrap();
     let copy = tempfile::tempdir().unwrap();
-    save_model(&model, &config, copy.path()).unwrap();
+    save::<Flex, _>(copy.path(), &config, &model).unwrap();
     same_weights(dir, copy.path(), str::to_owned, failures);
     let written = ModelDir::open(copy.path()).unwrap().config;
     let original = ModelDir::open(dir).unwrap().config;

@@ -51,6 +51,7 @@ pub struct TinyTimeMixerConfig {
     pub prediction_filter_length: Option<usize>,
     pub quantile: f64,
     pub huber_delta: f64,
+    #[serde(serialize_with = "crate::hub::spelling::whole")]
     pub mask_value: f64,
     pub register_tokens: usize,
     pub enable_base_norm_always: bool,

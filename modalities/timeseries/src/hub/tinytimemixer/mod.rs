@@ -4,11 +4,10 @@ mod config;
 mod names;
 
 pub use config::TinyTimeMixerConfig;
-pub use names::rules;
 
 use super::spelling::{
     distribution, distribution_name, mixes_channels, mode, norm, norm_name, plain_norm, positions,
-    positions_name, scaler, scaling, sorted, whole_numbers,
+    positions_name, scaler, scaling, sorted,
 };
 use crate::{
     config::{DecoderConfig, SeriesModelConfig},
@@ -16,22 +15,18 @@ use crate::{
     head::{ForecastConfig, loss::PointLoss, reconcile::ReconcileConfig},
     scaler::ScalerKind,
 };
-use kiln_hub::family::{class, family_json};
+use kiln_hub::{
+    Rule,
+    family::{Family, known_class},
+};
 use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormConfig};
-use serde_json::Value;
-
-/// Its `model_type`.
-pub const MODEL_TYPE: &str = "tinytimemixer";
 
 const PREDICTION: &str = "TinyTimeMixerForPrediction";
 
 impl TinyTimeMixerConfig {
     /// Names the first option that is not supported.
     fn refuse(&self) -> Result<(), ConfigError> {
-        let architecture = class(&self.architectures, PREDICTION);
-        if architecture != PREDICTION {
-            return Err(ConfigError::new("architectures", architecture, PREDICTION));
-        }
+        known_class(&self.architectures, &[PREDICTION])?;
         if self.patch_length != self.patch_stride {
             let expected = format!("the patch length {}", self.patch_length);
             return Err(ConfigError::new("patch_stride", self.patch_stride, expected));
@@ -96,178 +91,192 @@ impl TinyTimeMixerConfig {
     }
 }
 
-/// Their configuration as ours.
-///
-/// # Errors
-/// When an option is not supported.
-pub fn to_ours(theirs: &TinyTimeMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
-    theirs.refuse()?;
-    let mixer = theirs.mixer()?;
-    let covariates = sorted(&theirs.exogenous_channel_indices).unwrap_or_default();
-    let targets = sorted(&theirs.prediction_channel_indices).or_else(|| {
-        let rest = (0..theirs.num_input_channels).filter(|channel| !covariates.contains(channel));
-        (!covariates.is_empty()).then(|| rest.collect())
-    });
-    let decoder = theirs.use_decoder.then(|| -> Result<_, ConfigError> {
-        Ok(DecoderConfig {
-            width: theirs.decoder_d_model,
-            raw_residual: theirs.decoder_raw_residual,
-            backbone: BackboneConfig::Mixer(MixerConfig {
-                layers: theirs.decoder_num_layers,
-                adaptive_levels: theirs.decoder_adaptive_patching_levels,
-                channel_mixing: mixes_channels("decoder_mode", &theirs.decoder_mode)?,
+/// The family.
+#[derive(Debug)]
+pub struct TinyTimeMixer;
+
+impl Family for TinyTimeMixer {
+    type Ours = SeriesModelConfig;
+    type Theirs = TinyTimeMixerConfig;
+
+    fn to_ours(&self, theirs: &TinyTimeMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
+        theirs.refuse()?;
+        let mixer = theirs.mixer()?;
+        let covariates = sorted(&theirs.exogenous_channel_indices).unwrap_or_default();
+        let targets = sorted(&theirs.prediction_channel_indices).or_else(|| {
+            let rest =
+                (0..theirs.num_input_channels).filter(|channel| !covariates.contains(channel));
+            (!covariates.is_empty()).then(|| rest.collect())
+        });
+        let decoder = theirs.use_decoder.then(|| -> Result<_, ConfigError> {
+            Ok(DecoderConfig {
+                width: theirs.decoder_d_model,
+                raw_residual: theirs.decoder_raw_residual,
+                backbone: BackboneConfig::Mixer(MixerConfig {
+                    layers: theirs.decoder_num_layers,
+                    adaptive_levels: theirs.decoder_adaptive_patching_levels,
+                    channel_mixing: mixes_channels("decoder_mode", &theirs.decoder_mode)?,
+                    dropout: theirs.head_dropout,
+                    ..mixer.clone()
+                }),
+            })
+        });
+        let reconcile = theirs.enable_forecast_channel_mixing.then(|| ReconcileConfig {
+            covariates,
+            context: theirs.fcm_context_length,
+            gated: theirs.fcm_gated_attn,
+            mixer: theirs.fcm_use_mixer.then(|| MixerConfig {
+                layers: theirs.fcm_mix_layers,
+                adaptive_levels: 0,
+                gated: theirs.fcm_gated_attn,
+                channel_mixing: false,
                 dropout: theirs.head_dropout,
                 ..mixer.clone()
             }),
-        })
-    });
-    let reconcile = theirs.enable_forecast_channel_mixing.then(|| ReconcileConfig {
-        covariates,
-        context: theirs.fcm_context_length,
-        gated: theirs.fcm_gated_attn,
-        mixer: theirs.fcm_use_mixer.then(|| MixerConfig {
-            layers: theirs.fcm_mix_layers,
-            adaptive_levels: 0,
-            gated: theirs.fcm_gated_attn,
-            channel_mixing: false,
-            dropout: theirs.head_dropout,
-            ..mixer.clone()
-        }),
-        prepend_past: theirs.fcm_prepend_past,
-        skip_past: theirs.fcm_prepend_past_offset.unwrap_or(0),
-        raw_values: true,
-    });
-    let norm = NormConfig { epsilon: theirs.norm_eps, ..NormConfig::default() };
-    Ok(SeriesModelConfig {
-        context: theirs.masked_context_length.unwrap_or(theirs.context_length),
-        horizon: theirs.prediction_length,
-        channels: Some(theirs.num_input_channels),
-        width: theirs.d_model,
-        scaler: scaler(
-            &theirs.scaling,
-            ScalerKind::Std,
-            theirs.minimum_scale,
-            &theirs.default_scale,
-        )?,
-        frontend: FrontendConfig {
-            patch: theirs.patch_length,
-            positions: positions(theirs.use_positional_encoding, &theirs.positional_encoding_type)?,
-            registers: theirs.register_tokens,
-            resolutions: if theirs.resolution_prefix_tuning {
-                theirs.frequency_token_vocab_size
-            } else {
-                0
+            prepend_past: theirs.fcm_prepend_past,
+            skip_past: theirs.fcm_prepend_past_offset.unwrap_or(0),
+            raw_values: true,
+        });
+        let norm = NormConfig { epsilon: theirs.norm_eps, ..NormConfig::default() };
+        Ok(SeriesModelConfig {
+            context: theirs.masked_context_length.unwrap_or(theirs.context_length),
+            horizon: theirs.prediction_length,
+            channels: Some(theirs.num_input_channels),
+            width: theirs.d_model,
+            scaler: scaler(
+                &theirs.scaling,
+                ScalerKind::Std,
+                theirs.minimum_scale,
+                &theirs.default_scale,
+            )?,
+            frontend: FrontendConfig {
+                patch: theirs.patch_length,
+                positions: positions(
+                    theirs.use_positional_encoding,
+                    &theirs.positional_encoding_type,
+                )?,
+                registers: theirs.register_tokens,
+                resolutions: if theirs.resolution_prefix_tuning {
+                    theirs.frequency_token_vocab_size
+                } else {
+                    0
+                },
+                norm: theirs.enable_base_norm_always.then_some(norm),
+                mask_value: theirs.mask_value,
+                ..Default::default()
             },
-            norm: theirs.enable_base_norm_always.then_some(norm),
-            mask_value: theirs.mask_value,
+            backbone: BackboneConfig::Mixer(mixer),
+            decoder: decoder.transpose()?,
+            forecast: Some(ForecastConfig {
+                dropout: theirs.head_dropout,
+                keep: theirs.prediction_filter_length,
+                targets,
+                reconcile,
+                ..Default::default()
+            }),
+            loss: theirs.loss()?,
             ..Default::default()
-        },
-        backbone: BackboneConfig::Mixer(mixer),
-        decoder: decoder.transpose()?,
-        forecast: Some(ForecastConfig {
-            dropout: theirs.head_dropout,
-            keep: theirs.prediction_filter_length,
-            targets,
-            reconcile,
-            ..Default::default()
-        }),
-        loss: theirs.loss()?,
-        ..Default::default()
-    })
-}
+        })
+    }
 
-/// Our configuration as theirs; `None` where they cannot express it.
-pub fn to_json(ours: &SeriesModelConfig) -> Option<Value> {
-    let (BackboneConfig::Mixer(mixer), Some(head)) = (&ours.backbone, &ours.forecast) else {
-        return None;
-    };
-    let frontend = &ours.frontend;
-    let base = NormConfig { epsilon: mixer.norm.epsilon, ..NormConfig::default() };
-    let plain_frontend = FrontendConfig {
-        patch: frontend.patch,
-        stride: frontend.stride.filter(|stride| *stride == frontend.patch),
-        positions: frontend.positions,
-        registers: frontend.registers,
-        resolutions: frontend.resolutions,
-        norm: frontend.norm.map(|_| base),
-        mask_value: frontend.mask_value,
-        ..Default::default()
-    };
-    let plain_head = ForecastConfig {
-        dropout: head.dropout,
-        keep: head.keep,
-        targets: head.targets.clone(),
-        reconcile: head.reconcile.clone(),
-        ..Default::default()
-    };
-    let plain = *frontend == plain_frontend
-        && *head == plain_head
-        && ours.token.is_none()
-        && ours.labels.is_empty()
-        && mixer.activation == Activation::Gelu
-        && !mixer.mix_single_token
-        && plain_norm(&mixer.norm)
-        && !(head.keep.is_some() && ours.loss.distribution().is_some());
-    if !plain {
-        return None;
-    }
-    let mut theirs = TinyTimeMixerConfig {
-        context_length: ours.context,
-        patch_length: frontend.patch,
-        num_input_channels: ours.built_channels(),
-        prediction_length: ours.horizon,
-        patch_stride: frontend.patch,
-        prediction_channel_indices: head.targets.clone(),
-        d_model: ours.width,
-        expansion_factor: mixer.expansion,
-        num_layers: mixer.layers,
-        dropout: mixer.dropout,
-        mode: mode(mixer.channel_mixing),
-        gated_attn: mixer.gated,
-        norm_mlp: norm_name(&mixer.norm),
-        self_attn: mixer.attention_heads > 0,
-        self_attn_heads: mixer.attention_heads.max(1),
-        use_positional_encoding: frontend.positions != Positions::None,
-        positional_encoding_type: positions_name(frontend.positions),
-        scaling: scaling(&ours.scaler)?,
-        norm_eps: mixer.norm.epsilon,
-        adaptive_patching_levels: mixer.adaptive_levels,
-        resolution_prefix_tuning: frontend.resolutions > 0,
-        frequency_token_vocab_size: if frontend.resolutions > 0 { frontend.resolutions } else { 5 },
-        head_dropout: head.dropout,
-        distribution_output: distribution_name(ours.loss.distribution()).into(),
-        use_decoder: ours.decoder.is_some(),
-        prediction_filter_length: head.keep,
-        mask_value: frontend.mask_value,
-        register_tokens: frontend.registers,
-        enable_base_norm_always: frontend.norm.is_some(),
-        ..Default::default()
-    };
-    theirs.loss = Some(
-        match ours.loss {
-            PointLoss::Mse => "mse",
-            PointLoss::Mae => "mae",
-            PointLoss::Huber { delta } => {
-                theirs.huber_delta = delta;
-                "huber"
-            }
-            PointLoss::Quantile { level } => {
-                theirs.quantile = level;
-                "pinball"
-            }
-            PointLoss::Nll { .. } => "nll",
+    fn to_theirs(&self, ours: &SeriesModelConfig) -> Option<(String, TinyTimeMixerConfig)> {
+        let (BackboneConfig::Mixer(mixer), Some(head)) = (&ours.backbone, &ours.forecast) else {
+            return None;
+        };
+        let frontend = &ours.frontend;
+        let base = NormConfig { epsilon: mixer.norm.epsilon, ..NormConfig::default() };
+        let plain_frontend = FrontendConfig {
+            patch: frontend.patch,
+            stride: frontend.stride.filter(|stride| *stride == frontend.patch),
+            positions: frontend.positions,
+            registers: frontend.registers,
+            resolutions: frontend.resolutions,
+            norm: frontend.norm.map(|_| base),
+            mask_value: frontend.mask_value,
+            ..Default::default()
+        };
+        let plain_head = ForecastConfig {
+            dropout: head.dropout,
+            keep: head.keep,
+            targets: head.targets.clone(),
+            reconcile: head.reconcile.clone(),
+            ..Default::default()
+        };
+        let plain = *frontend == plain_frontend
+            && *head == plain_head
+            && ours.token.is_none()
+            && ours.labels.is_empty()
+            && mixer.activation == Activation::Gelu
+            && !mixer.mix_single_token
+            && plain_norm(&mixer.norm)
+            && !(head.keep.is_some() && ours.loss.distribution().is_some());
+        if !plain || frontend.mask_value.fract() != 0.0 {
+            return None;
         }
-        .into(),
-    );
-    if let Some(decoder) = &ours.decoder {
-        write_decoder(&mut theirs, decoder, mixer, head.dropout)?;
+        let mut theirs = TinyTimeMixerConfig {
+            context_length: ours.context,
+            patch_length: frontend.patch,
+            num_input_channels: ours.built_channels(),
+            prediction_length: ours.horizon,
+            patch_stride: frontend.patch,
+            prediction_channel_indices: head.targets.clone(),
+            d_model: ours.width,
+            expansion_factor: mixer.expansion,
+            num_layers: mixer.layers,
+            dropout: mixer.dropout,
+            mode: mode(mixer.channel_mixing),
+            gated_attn: mixer.gated,
+            norm_mlp: norm_name(&mixer.norm),
+            self_attn: mixer.attention_heads > 0,
+            self_attn_heads: mixer.attention_heads.max(1),
+            use_positional_encoding: frontend.positions != Positions::None,
+            positional_encoding_type: positions_name(frontend.positions),
+            scaling: scaling(&ours.scaler)?,
+            norm_eps: mixer.norm.epsilon,
+            adaptive_patching_levels: mixer.adaptive_levels,
+            resolution_prefix_tuning: frontend.resolutions > 0,
+            frequency_token_vocab_size: if frontend.resolutions > 0 {
+                frontend.resolutions
+            } else {
+                5
+            },
+            head_dropout: head.dropout,
+            distribution_output: distribution_name(ours.loss.distribution()).into(),
+            use_decoder: ours.decoder.is_some(),
+            prediction_filter_length: head.keep,
+            mask_value: frontend.mask_value,
+            register_tokens: frontend.registers,
+            enable_base_norm_always: frontend.norm.is_some(),
+            ..Default::default()
+        };
+        theirs.loss = Some(
+            match ours.loss {
+                PointLoss::Mse => "mse",
+                PointLoss::Mae => "mae",
+                PointLoss::Huber { delta } => {
+                    theirs.huber_delta = delta;
+                    "huber"
+                }
+                PointLoss::Quantile { level } => {
+                    theirs.quantile = level;
+                    "pinball"
+                }
+                PointLoss::Nll { .. } => "nll",
+            }
+            .into(),
+        );
+        if let Some(decoder) = &ours.decoder {
+            write_decoder(&mut theirs, decoder, mixer, head.dropout)?;
+        }
+        if let Some(reconcile) = &head.reconcile {
+            write_reconcile(&mut theirs, reconcile, mixer, head.dropout)?;
+        }
+        Some((PREDICTION.into(), theirs))
     }
-    if let Some(reconcile) = &head.reconcile {
-        write_reconcile(&mut theirs, reconcile, mixer, head.dropout)?;
+
+    fn rules(&self, config: &SeriesModelConfig) -> Vec<Rule> {
+        names::rules(config)
     }
-    let mut json = family_json(MODEL_TYPE, PREDICTION, &theirs)?;
-    whole_numbers(&mut json, &["mask_value"])?;
-    Some(json)
 }
 
 /// Their decoder differs from the encoder in few things only.
@@ -337,10 +346,11 @@ mod tests {
         presets::Preset,
         scaler::{MissingFill, ScalerConfig},
     };
+    use kiln_hub::family::AnyFamily as _;
     use serde_json::json;
 
     fn back(ours: &SeriesModelConfig) -> SeriesModelConfig {
-        to_ours(&serde_json::from_value(to_json(ours).unwrap()).unwrap()).unwrap()
+        TinyTimeMixer.read(&TinyTimeMixer.write("tinytimemixer", ours).unwrap()).unwrap()
     }
 
     #[test]
@@ -369,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        let refused = |theirs: TinyTimeMixerConfig| to_ours(&theirs).unwrap_err();
+        let refused = |theirs: TinyTimeMixerConfig| TinyTimeMixer.to_ours(&theirs).unwrap_err();
         let default = TinyTimeMixerConfig::default;
         let error = refused(TinyTimeMixerConfig { multi_quantile_head: true, ..default() });
         assert_eq!(

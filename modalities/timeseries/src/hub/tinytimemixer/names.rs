@@ -11,7 +11,7 @@ use kiln_hub::Rule;
 use kiln_nn::{BackboneConfig, NormKind};
 
 /// Their names and ours.
-pub fn rules(config: &SeriesModelConfig) -> Vec<Rule> {
+pub(super) fn rules(config: &SeriesModelConfig) -> Vec<Rule> {
     let mixer = |backbone: &BackboneConfig| match backbone {
         BackboneConfig::Mixer(mixer) => (mixer.adaptive_levels > 0, mixer.norm.kind),
         BackboneConfig::Transformer(_) => (false, NormKind::Layer),

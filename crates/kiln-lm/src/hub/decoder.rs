@@ -1,0 +1,137 @@
+//! What the published decoders have in common: special ids, classes and heads.
+
+use super::task;
+use crate::config::{
+    LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig, TextModelConfig,
+};
+use kiln_hub::{Rule, family::known_class};
+use kiln_nn::ConfigError;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// The names of a decoder's classes: bare, with a language-model head, with a head for texts.
+pub(super) type Classes = [&'static str; 3];
+
+/// The keys of `config.json` that decoders share; a head for texts reads the last token and has no
+/// bias.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct DecoderKeys {
+    #[serde(skip_serializing)]
+    architectures: Option<Vec<String>>,
+    tie_word_embeddings: bool,
+    pad_token_id: Option<u32>,
+    bos_token_id: Option<u32>,
+    /// One, or several.
+    eos_token_id: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id2label: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label2id: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem_type: Option<String>,
+    #[serde(skip_serializing)]
+    num_labels: Option<usize>,
+}
+
+impl DecoderKeys {
+    /// A family's defaults.
+    pub(super) fn new(tied: bool, pad: Option<u32>, bos: Option<u32>, eos: Option<u32>) -> Self {
+        Self {
+            tie_word_embeddings: tied,
+            pad_token_id: pad,
+            bos_token_id: bos,
+            eos_token_id: eos.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The keys of our configuration and its class; `None` where no published decoder has such a
+    /// head.
+    pub(super) fn of(ours: &TextModelConfig, [bare, lm, texts]: Classes) -> Option<(String, Self)> {
+        let SpecialIds { pad, bos, eos, .. } = ours.special;
+        let keys = Self::new(ours.language.is_none_or(|head| head.tied), pad, bos, eos);
+        let (class, keys) = match (&ours.language, &ours.task) {
+            (Some(_), None) => (lm, keys),
+            (None, None) => (bare, keys),
+            (None, Some(task)) if !task.kind.is_of_tokens() => {
+                let keys = Self {
+                    id2label: Some(task::id2label(task)),
+                    label2id: Some(task::label2id(task)),
+                    problem_type: task::problem_type(task.kind).map(Into::into),
+                    ..keys
+                };
+                (texts, keys)
+            }
+            _ => return None,
+        };
+        Some((class.into(), keys))
+    }
+
+    /// A configuration with the special ids and the head that the keys say.
+    pub(super) fn on(
+        &self,
+        classes: Classes,
+        ours: TextModelConfig,
+    ) -> Result<TextModelConfig, ConfigError> {
+        let [_, lm, texts] = classes;
+        let class = known_class(&self.architectures, &classes)?;
+        let (labels, names) = task::names(self.id2label.as_ref(), self.num_labels);
+        let kind = task::of_texts(self.problem_type.as_deref(), labels);
+        let head = TaskHeadConfig { bias: false, ..TaskHeadConfig::new(kind, names) };
+        let eos = self.eos_token_id.as_u64().or_else(|| self.eos_token_id.get(0)?.as_u64());
+        Ok(TextModelConfig {
+            causal: true,
+            language: (class == lm).then_some(LanguageHeadConfig {
+                tied: self.tie_word_embeddings,
+                ..LanguageHeadConfig::default()
+            }),
+            task: (class == texts).then_some(head),
+            pooler: (class == texts).then(PoolerConfig::of_last),
+            special: SpecialIds {
+                pad: self.pad_token_id,
+                bos: self.bos_token_id,
+                eos: eos.and_then(|id| id.try_into().ok()),
+                ..SpecialIds::default()
+            },
+            ..ours
+        })
+    }
+}
+
+/// Parses a `config.json` whose missing keys are the family's defaults, those of [`DecoderKeys`]
+/// among them.
+pub(super) fn parse<T: Default + Serialize + DeserializeOwned>(
+    json: &Value,
+) -> serde_json::Result<T> {
+    let mut all = serde_json::to_value(T::default())?;
+    if let (Some(all), Some(given)) = (all.as_object_mut(), json.as_object()) {
+        all.extend(given.clone());
+    }
+    serde_json::from_value(all)
+}
+
+/// What a decoder's language-model head is called; a tied one has no weights of its own.
+pub(super) fn language_rule(ours: &TextModelConfig) -> Rule {
+    if ours.language.is_some_and(|head| head.tied) {
+        Rule::Ignored { theirs: r"^lm_head\.weight$" }
+    } else {
+        Rule::Prefix { theirs: "lm_head.", ours: "language.output." }
+    }
+}
+
+/// Names of a decoder's heads.
+pub(super) fn head_rules(ours: &TextModelConfig) -> [Rule; 2] {
+    [language_rule(ours), Rule::Prefix { theirs: "score.", ours: "task.output." }]
+}
+
+/// The model within a class with a head: `load` is taken off, and with a head what `save` matches
+/// is put inside.
+pub(super) fn inner_rule(
+    ours: &TextModelConfig,
+    load: &'static str,
+    save: (&'static str, &'static str),
+) -> Rule {
+    let headed = ours.language.is_some() || ours.task.is_some();
+    Rule::Regex { load: Some((load, "")), save: headed.then_some(save) }
+}

@@ -1,0 +1,228 @@
+//! Falcon: <https://arxiv.org/abs/2311.16867>.
+
+use super::{
+    decoder::{self, Classes, DecoderKeys, head_rules, inner_rule},
+    rope::RopeKeys,
+};
+use crate::config::{EmbeddingConfig, TextModelConfig};
+use kiln_hub::{
+    Rule,
+    family::{Family, refuse},
+};
+use kiln_nn::{
+    AttentionBias, ConfigError, NormConfig, PositionConfig, TransformerConfig, activation_name,
+    activation_named,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Its `config.json`, with its names; keys that do not matter here are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Config {
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    /// Told by the newer architecture only; `multi_query` is of one head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_kv_heads: Option<usize>,
+    new_decoder_architecture: bool,
+    multi_query: bool,
+    parallel_attn: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_ln_in_parallel_attn: Option<usize>,
+    ffn_hidden_size: Option<usize>,
+    activation: String,
+    bias: bool,
+    alibi: bool,
+    max_position_embeddings: usize,
+    layer_norm_epsilon: f64,
+    hidden_dropout: f64,
+    attention_dropout: f64,
+    #[serde(flatten)]
+    rope: RopeKeys,
+    #[serde(flatten)]
+    keys: DecoderKeys,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vocab_size: 65_024,
+            hidden_size: 4544,
+            num_hidden_layers: 32,
+            num_attention_heads: 71,
+            num_kv_heads: None,
+            new_decoder_architecture: false,
+            multi_query: true,
+            parallel_attn: true,
+            num_ln_in_parallel_attn: None,
+            ffn_hidden_size: None,
+            activation: "gelu".into(),
+            bias: false,
+            alibi: false,
+            max_position_embeddings: 2048,
+            layer_norm_epsilon: 1e-5,
+            hidden_dropout: 0.0,
+            attention_dropout: 0.0,
+            rope: RopeKeys::default(),
+            keys: DecoderKeys::new(true, None, Some(11), Some(11)),
+        }
+    }
+}
+
+impl Config {
+    /// Heads of keys and values.
+    fn kv_heads(&self) -> Result<usize, ConfigError> {
+        let (heads, told) = (self.num_attention_heads, self.num_kv_heads);
+        match (self.new_decoder_architecture, self.multi_query) {
+            (true, _) => Ok(told.unwrap_or(heads)),
+            (false, true) => Ok(1),
+            (false, false) => match told.filter(|told| *told != heads) {
+                Some(told) => {
+                    let expected = format!("{heads}, unless `new_decoder_architecture`");
+                    Err(ConfigError::new("num_kv_heads", told, expected))
+                }
+                None => Ok(heads),
+            },
+        }
+    }
+
+    /// Whether attention and the feed-forward beside it read through one norm.
+    fn shared_norm(&self) -> Result<bool, ConfigError> {
+        let new = self.new_decoder_architecture;
+        match self.num_ln_in_parallel_attn {
+            _ if !self.parallel_attn => Ok(false),
+            None => Ok(!new),
+            Some(1) => Ok(true),
+            Some(2) if new => Ok(false),
+            Some(norms) => {
+                let expected = if new { "1 or 2" } else { "1, unless `new_decoder_architecture`" };
+                Err(ConfigError::new("num_ln_in_parallel_attn", norms, expected))
+            }
+        }
+    }
+}
+
+/// The family.
+pub(super) struct Falcon;
+
+const CLASSES: Classes = ["FalconModel", "FalconForCausalLM", "FalconForSequenceClassification"];
+
+impl Family for Falcon {
+    type Ours = TextModelConfig;
+    type Theirs = Config;
+
+    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
+        decoder::parse(json)
+    }
+
+    fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
+        let new = theirs.new_decoder_architecture;
+        refuse(&[
+            // Theirs is divided by the root of a head's features, in bfloat16.
+            ("alibi", !theirs.alibi, "false"),
+            ("parallel_attn", theirs.parallel_attn || !new, "true with `new_decoder_architecture`"),
+        ])?;
+        let heads = theirs.num_attention_heads;
+        let rotary = theirs.rope.rotary(theirs.max_position_embeddings)?;
+        let ours = TextModelConfig {
+            vocabulary: theirs.vocab_size,
+            width: theirs.hidden_size,
+            embedding: EmbeddingConfig { positions: 0, ..EmbeddingConfig::default() },
+            backbone: TransformerConfig {
+                layers: theirs.num_hidden_layers,
+                heads,
+                kv_heads: Some(theirs.kv_heads()?).filter(|shared| *shared != heads),
+                hidden: theirs.ffn_hidden_size,
+                activation: activation_named("activation", &theirs.activation)?,
+                bias: theirs.bias,
+                attention_bias: if theirs.bias { AttentionBias::All } else { AttentionBias::None },
+                norm: NormConfig { epsilon: theirs.layer_norm_epsilon, ..NormConfig::default() },
+                final_norm: true,
+                parallel: theirs.parallel_attn,
+                shared_norm: theirs.shared_norm()?,
+                positions: Some(PositionConfig::Rotary(rotary)),
+                // As the key says; `transformers` drops none of turned attention.
+                attention_dropout: theirs.attention_dropout,
+                residual_dropout: theirs.hidden_dropout,
+                ..TransformerConfig::default()
+            },
+            ..TextModelConfig::default()
+        };
+        theirs.keys.on(CLASSES, ours)
+    }
+
+    fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {
+        let (class, keys) = DecoderKeys::of(ours, CLASSES)?;
+        let backbone = &ours.backbone;
+        let Some(PositionConfig::Rotary(rotary)) = &backbone.positions else { return None };
+        let (rope, longest) = RopeKeys::of(rotary);
+        let default = Config::default();
+        let kv_heads = backbone.kv_heads.unwrap_or(backbone.heads);
+        let multi_query = kv_heads == 1 && backbone.heads > 1;
+        let two_norms = backbone.parallel && !backbone.shared_norm;
+        // The older architecture where it suffices.
+        let new = two_norms || kv_heads != backbone.heads && !multi_query;
+        let theirs = Config {
+            vocab_size: ours.vocabulary,
+            hidden_size: ours.width,
+            num_hidden_layers: backbone.layers,
+            num_attention_heads: backbone.heads,
+            num_kv_heads: new.then_some(kv_heads),
+            new_decoder_architecture: new,
+            multi_query,
+            parallel_attn: backbone.parallel,
+            num_ln_in_parallel_attn: new.then_some(if two_norms { 2 } else { 1 }),
+            ffn_hidden_size: backbone.hidden,
+            activation: activation_name(backbone.activation).into(),
+            bias: backbone.bias,
+            max_position_embeddings: longest.unwrap_or(default.max_position_embeddings),
+            layer_norm_epsilon: backbone.norm.epsilon,
+            hidden_dropout: backbone.residual_dropout,
+            attention_dropout: backbone.attention_dropout,
+            rope,
+            keys,
+            ..default
+        };
+        Some((class, theirs))
+    }
+
+    fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
+        let backbone = &ours.backbone;
+        let groups = backbone.kv_heads.unwrap_or(backbone.heads).max(1);
+        let mut rules = vec![
+            Rule::Ignored { theirs: r"(^|\.)rotary_emb\.inv_freq$" },
+            // One group, where all queries share a key; one for each head, where none does.
+            Rule::Grouped {
+                theirs: "self_attention.query_key_value",
+                ours: &["attention.query", "attention.key", "attention.value"],
+                groups,
+                first: backbone.heads / groups,
+            },
+            inner_rule(
+                ours,
+                r"^transformer\.",
+                (r"^(word_embeddings|h|ln_f)\.", "transformer.$1."),
+            ),
+        ];
+        rules.extend(head_rules(ours));
+        let [attention_norm, feed_forward_norm] = if backbone.parallel && !backbone.shared_norm {
+            ["ln_attn", "ln_mlp"]
+        } else {
+            ["input_layernorm", "post_attention_layernorm"]
+        };
+        rules.extend([
+            Rule::Prefix { theirs: "word_embeddings.", ours: "embedding.words." },
+            Rule::Prefix { theirs: "ln_f.", ours: "backbone.norm." },
+            Rule::Prefix { theirs: "h.", ours: "backbone.layers." },
+            Rule::Segments { theirs: attention_norm, ours: "attention_norm" },
+            Rule::Segments { theirs: feed_forward_norm, ours: "feed_forward_norm" },
+            Rule::Segments { theirs: "self_attention.dense", ours: "attention.output" },
+            Rule::Segments { theirs: "mlp.dense_h_to_4h", ours: "feed_forward.hidden" },
+            Rule::Segments { theirs: "mlp.dense_4h_to_h", ours: "feed_forward.output" },
+        ]);
+        rules
+    }
+}

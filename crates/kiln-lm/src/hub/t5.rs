@@ -1,0 +1,304 @@
+//! T5: <https://arxiv.org/abs/1910.10683>, with either feed-forward.
+
+use super::decoder::language_rule;
+use crate::config::{EmbeddingConfig, LanguageHeadConfig, SpecialIds, TextModelConfig};
+use kiln_hub::{
+    Rule,
+    family::{Family, class, refuse},
+};
+use kiln_nn::{
+    AttentionBias, ConfigError, NormConfig, NormKind, PositionConfig, RelativeConfig,
+    TransformerConfig, activation_name, activation_named,
+};
+use serde::{Deserialize, Serialize};
+
+/// The family.
+pub(super) struct T5;
+
+/// Its `config.json`, with its names; keys that do not matter here are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Config {
+    #[serde(skip_serializing)]
+    model_type: String,
+    #[serde(skip_serializing)]
+    architectures: Option<Vec<String>>,
+    vocab_size: usize,
+    d_model: usize,
+    d_kv: usize,
+    d_ff: usize,
+    num_layers: usize,
+    num_decoder_layers: Option<usize>,
+    num_heads: usize,
+    relative_attention_num_buckets: usize,
+    relative_attention_max_distance: usize,
+    dropout_rate: f64,
+    layer_norm_epsilon: f64,
+    feed_forward_proj: String,
+    is_encoder_decoder: bool,
+    tie_word_embeddings: bool,
+    pad_token_id: Option<u32>,
+    eos_token_id: Option<u32>,
+    decoder_start_token_id: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            model_type: "t5".into(),
+            architectures: None,
+            vocab_size: 32_128,
+            d_model: 512,
+            d_kv: 64,
+            d_ff: 2048,
+            num_layers: 6,
+            num_decoder_layers: None,
+            num_heads: 8,
+            relative_attention_num_buckets: 32,
+            relative_attention_max_distance: 128,
+            dropout_rate: 0.1,
+            layer_norm_epsilon: 1e-6,
+            feed_forward_proj: "relu".into(),
+            is_encoder_decoder: true,
+            tie_word_embeddings: true,
+            pad_token_id: Some(0),
+            eos_token_id: Some(1),
+            decoder_start_token_id: Some(0),
+        }
+    }
+}
+
+const GENERATION: &str = "T5ForConditionalGeneration";
+/// The encoder by itself: EncT5, <https://arxiv.org/abs/2110.08426>.
+const ENCODER: &str = "T5EncoderModel";
+
+impl Family for T5 {
+    type Ours = TextModelConfig;
+    type Theirs = Config;
+
+    fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
+        refuse(&[(
+            "model_type",
+            theirs.model_type != "umt5",
+            "t5 or mt5: umT5 has positions a layer",
+        )])?;
+        let class = class(&theirs.architectures, GENERATION);
+        let alone = [ENCODER, "MT5EncoderModel"].contains(&class);
+        if !alone && ![GENERATION, "MT5ForConditionalGeneration"].contains(&class) {
+            let expected = format!("{GENERATION} or {ENCODER}");
+            return Err(ConfigError::new("architectures", class, expected));
+        }
+        refuse(&[("is_encoder_decoder", alone || theirs.is_encoder_decoder, "true")])?;
+        // Version 1.1 writes `gated-gelu` and means the tangent's approximation.
+        let (gated, name) = match theirs.feed_forward_proj.strip_prefix("gated-") {
+            Some("gelu") => (true, "gelu_new"),
+            Some(name) => (true, name),
+            None => (false, &theirs.feed_forward_proj[..]),
+        };
+        let blocks = TransformerConfig {
+            layers: theirs.num_layers,
+            heads: theirs.num_heads,
+            head_width: Some(theirs.d_kv),
+            attention_scale: Some(1.0),
+            hidden: Some(theirs.d_ff),
+            activation: activation_named("feed_forward_proj", name)?,
+            gated,
+            bias: false,
+            attention_bias: AttentionBias::None,
+            norm: NormConfig {
+                epsilon: theirs.layer_norm_epsilon,
+                ..NormConfig::new(NormKind::Rms)
+            },
+            final_norm: true,
+            positions: Some(PositionConfig::Relative(RelativeConfig {
+                buckets: theirs.relative_attention_num_buckets,
+                distance: theirs.relative_attention_max_distance,
+            })),
+            attention_dropout: theirs.dropout_rate,
+            hidden_dropout: theirs.dropout_rate,
+            residual_dropout: theirs.dropout_rate,
+            ..TransformerConfig::default()
+        };
+        let layers = theirs.num_decoder_layers.unwrap_or(theirs.num_layers);
+        let scale =
+            if theirs.tie_word_embeddings { (theirs.d_model as f64).powf(-0.5) } else { 1.0 };
+        Ok(TextModelConfig {
+            vocabulary: theirs.vocab_size,
+            width: theirs.d_model,
+            embedding: EmbeddingConfig {
+                positions: 0,
+                dropout: theirs.dropout_rate,
+                ..EmbeddingConfig::default()
+            },
+            decoder: (!alone).then(|| TransformerConfig { layers, ..blocks.clone() }),
+            backbone: blocks,
+            causal: false,
+            language: (!alone).then(|| LanguageHeadConfig {
+                tied: theirs.tie_word_embeddings,
+                scale,
+                ..LanguageHeadConfig::default()
+            }),
+            special: SpecialIds {
+                pad: theirs.pad_token_id,
+                eos: theirs.eos_token_id,
+                decoder_start: theirs.decoder_start_token_id,
+                ..SpecialIds::default()
+            },
+            initial_deviation: Some(0.05),
+            ..TextModelConfig::default()
+        })
+    }
+
+    fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {
+        let (backbone, decoder) = (&ours.backbone, ours.decoder.as_ref());
+        let Some(PositionConfig::Relative(relative)) = &backbone.positions else { return None };
+        let name = match activation_name(backbone.activation) {
+            "gelu_pytorch_tanh" if backbone.gated => "gelu",
+            "gelu_pytorch_tanh" => "gelu_new",
+            other => other,
+        };
+        let theirs = Config {
+            vocab_size: ours.vocabulary,
+            d_model: ours.width,
+            d_kv: backbone.head_width?,
+            d_ff: backbone.hidden.unwrap_or(4 * ours.width),
+            num_layers: backbone.layers,
+            num_decoder_layers: decoder.map(|decoder| decoder.layers),
+            is_encoder_decoder: decoder.is_some(),
+            num_heads: backbone.heads,
+            relative_attention_num_buckets: relative.buckets,
+            relative_attention_max_distance: relative.distance,
+            dropout_rate: ours.embedding.dropout,
+            layer_norm_epsilon: backbone.norm.epsilon,
+            feed_forward_proj: if backbone.gated { format!("gated-{name}") } else { name.into() },
+            tie_word_embeddings: ours.language.is_none_or(|head| head.tied),
+            pad_token_id: ours.special.pad,
+            eos_token_id: ours.special.eos,
+            decoder_start_token_id: ours.special.decoder_start,
+            ..Config::default()
+        };
+        match (decoder, &ours.language) {
+            (Some(_), Some(_)) => Some((GENERATION.into(), theirs)),
+            (None, None) => Some((ENCODER.into(), theirs)),
+            _ => None,
+        }
+    }
+
+    fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
+        let head = language_rule(ours);
+        let hidden = if ours.backbone.gated {
+            [
+                Rule::Segments { theirs: "DenseReluDense.wi_0", ours: "feed_forward.hidden" },
+                Rule::Segments { theirs: "DenseReluDense.wi_1", ours: "feed_forward.gate" },
+            ]
+        } else {
+            let plain = Rule::Segments { theirs: "DenseReluDense.wi", ours: "feed_forward.hidden" };
+            [plain, Rule::OldNames]
+        };
+        let mut rules = vec![
+            Rule::Ignored { theirs: r"^(encoder|decoder)\.embed_tokens\.weight$" },
+            // In the first versions cross-attention had a table too, which nothing read.
+            Rule::Ignored { theirs: r"EncDecAttention\.relative_attention_bias" },
+            head,
+            Rule::Prefix { theirs: "shared.", ours: "embedding.words." },
+            Rule::Regex {
+                load: Some((
+                    r"^(encoder|decoder)\.block\.0\.layer\.0\.SelfAttention\.relative_attention_bias\.",
+                    "$1.relative.",
+                )),
+                save: Some((
+                    r"^(encoder|decoder)\.relative\.",
+                    "$1.block.0.layer.0.SelfAttention.relative_attention_bias.",
+                )),
+            },
+            Rule::Regex {
+                load: Some((
+                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.0\.layer_norm\.",
+                    "$1.layers.$2.attention_norm.",
+                )),
+                save: Some((
+                    r"^(encoder|decoder)\.layers\.(\d+)\.attention_norm\.",
+                    "$1.block.$2.layer.0.layer_norm.",
+                )),
+            },
+            Rule::Regex {
+                load: Some((
+                    r"^decoder\.block\.(\d+)\.layer\.1\.layer_norm\.",
+                    "decoder.layers.$1.across.norm.",
+                )),
+                save: Some((
+                    r"^decoder\.layers\.(\d+)\.across\.norm\.",
+                    "decoder.block.$1.layer.1.layer_norm.",
+                )),
+            },
+            Rule::Regex {
+                load: Some((
+                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.[12]\.layer_norm\.",
+                    "$1.layers.$2.feed_forward_norm.",
+                )),
+                save: Some((
+                    r"^encoder\.layers\.(\d+)\.feed_forward_norm\.",
+                    "encoder.block.$1.layer.1.layer_norm.",
+                )),
+            },
+            Rule::Regex {
+                load: None,
+                save: Some((
+                    r"^decoder\.layers\.(\d+)\.feed_forward_norm\.",
+                    "decoder.block.$1.layer.2.layer_norm.",
+                )),
+            },
+            Rule::Regex {
+                load: Some((
+                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.0\.SelfAttention\.",
+                    "$1.layers.$2.attention.",
+                )),
+                save: Some((
+                    r"^(encoder|decoder)\.layers\.(\d+)\.attention\.",
+                    "$1.block.$2.layer.0.SelfAttention.",
+                )),
+            },
+            Rule::Regex {
+                load: Some((
+                    r"^decoder\.block\.(\d+)\.layer\.1\.EncDecAttention\.",
+                    "decoder.layers.$1.across.attention.",
+                )),
+                save: Some((
+                    r"^decoder\.layers\.(\d+)\.across\.attention\.",
+                    "decoder.block.$1.layer.1.EncDecAttention.",
+                )),
+            },
+            Rule::Regex {
+                load: Some((
+                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.[12]\.DenseReluDense\.",
+                    "$1.layers.$2.DenseReluDense.",
+                )),
+                save: Some((
+                    r"^encoder\.layers\.(\d+)\.DenseReluDense\.",
+                    "encoder.block.$1.layer.1.DenseReluDense.",
+                )),
+            },
+            Rule::Regex {
+                load: None,
+                save: Some((
+                    r"^decoder\.layers\.(\d+)\.DenseReluDense\.",
+                    "decoder.block.$1.layer.2.DenseReluDense.",
+                )),
+            },
+        ];
+        rules.extend(hidden);
+        rules.extend([
+            Rule::Segments { theirs: "DenseReluDense.wo", ours: "feed_forward.output" },
+            Rule::Segments { theirs: "attention.q", ours: "attention.query" },
+            Rule::Segments { theirs: "attention.k", ours: "attention.key" },
+            Rule::Segments { theirs: "attention.v", ours: "attention.value" },
+            Rule::Segments { theirs: "attention.o", ours: "attention.output" },
+            Rule::Regex {
+                load: Some((r"^(encoder|decoder)\.final_layer_norm\.", "$1.norm.")),
+                save: Some((r"^(encoder|decoder)\.norm\.", "$1.final_layer_norm.")),
+            },
+            Rule::Prefix { theirs: "encoder.", ours: "backbone." },
+        ]);
+        rules
+    }
+}
