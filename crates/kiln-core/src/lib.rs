@@ -14,28 +14,22 @@
 //! - Objectives (`kiln-objectives`) make of a model and a batch a [`Loss`] with its vital [`Sign`]s.
 //! - [`Seed`] derives every random number of a run from one.
 //! - [`pattern`] chooses parameters and modules by name.
-//! - [`bootstrap()`] says how sure a corpus's number is.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod bootstrap;
 mod loss;
-mod mixture;
 mod objective;
 pub mod pattern;
-mod seed;
-mod source;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 mod tokens;
 
-pub use bootstrap::{Interval, bootstrap, bootstrap_mean};
+#[cfg(feature = "testing")]
+pub use kiln_host::testing;
+pub use kiln_host::{
+    Mixture, MixtureError, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source,
+};
 pub use kiln_kernels::{AutodiffBackend, Backend};
 pub use loss::{Loss, LossMean, Sign, SignValue, TaskLoss};
-pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
 pub use objective::{
     Arrangement, Disguise, Layout, Rewrite, Shown, StepContext, Teacher, TokenModel, View,
 };
-pub use seed::{Rng, Seed};
-pub use source::{Sampler, Size, Source};
 pub use tokens::{Quantised, Targets, Tokens};

@@ -5,15 +5,13 @@ use crate::{
     batch::Collator,
     data::{Item, Recordings, collate},
     decode::{FrameTimes, greedy},
-    hub,
-    metrics::ErrorRates,
-    recogniser,
-    transcript::Normalisation,
+    hub, recogniser,
     vocabulary::Vocabulary,
 };
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
+use kiln_metrics::error_rate::{ErrorRates, Normalisation};
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};

@@ -5,12 +5,12 @@ use crate::{
     embed::{EmbedError, Watch},
     examples::Example,
     labelled::{Encoder, Words},
-    metrics::highest,
     opened,
     predict::Said,
 };
 use kiln_core::AutodiffBackend;
 use kiln_datasets::{labelled::entities, vectors::Passage};
+use kiln_metrics::classification::argmax;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -309,7 +309,7 @@ fn mentions(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Said]) 
         let Said::Tokens(scores) = said else { continue };
         for (place, first) in &piece.words {
             let row = scores.outer_iter().nth(*first);
-            let best = row.map_or(0, |row| highest(row.iter().copied()));
+            let best = row.map_or(0, |row| argmax(row.iter().copied()));
             words.push(place.clone());
             tags.push(head.name(best));
         }

@@ -4,11 +4,11 @@ use crate::{
     generate::{Generation, Verdict},
     labelled::ChatTemplate,
     opened,
-    tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_datasets::labelled::{Message, Role};
 use kiln_nn::quantised;
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,

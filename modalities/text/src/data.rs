@@ -1,18 +1,20 @@
 //! From documents to what a stage trains on.
 
 use crate::{
-    cache::{CacheSpec, TokenCache},
+    data_error::StageDataError,
+    documents::{Counter, cache_dir, documents, size},
     examples::Example,
     labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
     lexicon::{Terms, WithTerms},
     order::Ordered,
-    packing::{Packed, PackedSource, PackingError},
     recipe::{TextData, TextSource, Validation, Windows},
     salience::Salience,
-    sources::{Counter, StageDataError, cache_dir, documents, size},
-    tokenizer::TextTokenizer,
 };
 use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
+use kiln_tokenize::{
+    CacheSpec, PackedSource, TextTokenizer, TokenCache,
+    packing::{Packed, PackingError},
+};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
@@ -310,13 +312,14 @@ fn example(packed: Packed, special: &[u32]) -> Example {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        TextModel, TextModelConfig,
-        packing::{Borders, Held, Packing},
-        tokenizer::{Model, TokenizerSpec},
-    };
+    use crate::{TextModel, TextModelConfig};
     use burn_flex::Flex;
     use kiln_datasets::{Documents, documents::Before};
+    use kiln_tokenize::{
+        Packing, TokenizerSpec,
+        packing::{Borders, Held},
+        tokenizer::Model,
+    };
 
     /// Of metadata before a document nothing is learnt, and two views of documents keep the same.
     #[test]

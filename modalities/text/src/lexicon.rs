@@ -1,14 +1,11 @@
 //! Words of a field, which masked training hides rather than others: Chinese MentalBERT,
 //! <https://arxiv.org/abs/2402.09151>; or those that a document has more of than others.
 
-use crate::{
-    examples::Example,
-    metrics::is_unspaced,
-    salience::Salience,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::{examples::Example, salience::Salience};
 use kiln_core::{Size, Source};
 use kiln_datasets::{DataError, table::locate};
+use kiln_metrics::words::is_unspaced;
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
@@ -153,8 +150,8 @@ impl Source for WithTerms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
     use kiln_datasets::Document;
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 
     #[test]
     fn words_are_found_as_a_whole_and_terms_within_text() {

@@ -4,11 +4,9 @@
 
 mod text;
 
-use crate::{
-    examples::Example,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::examples::Example;
 use kiln_core::{Seed, Size, Source};
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
@@ -224,10 +222,8 @@ impl Source for Ordered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        data::Listed,
-        tokenizer::{Model, TokenizerSpec},
-    };
+    use crate::data::Listed;
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
     use std::sync::Arc;
 
     fn bytes() -> TextTokenizer {

@@ -7,10 +7,10 @@ use crate::{
     },
     labelled::{Aim, LabelledTask},
     recipe::TextData,
-    tokenizer::{Role, TextTokenizer, TokenizerError},
 };
 use kiln_nn::{Activation, TransformerConfig};
 use kiln_objectives::{Graded, Objective, Offer, Offers, both_sides, offer};
+use kiln_tokenize::{Role, TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::TaskError;
 
 /// With the heads that an objective trains.

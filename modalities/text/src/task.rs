@@ -6,13 +6,13 @@ use crate::{
     embed,
     examples::{Example, TextHostBatch, collate},
     hub,
-    labelled::RankingWords,
-    tokenizer::TextTokenizer,
+    recipe::RankingWords,
 };
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::{Objective, Validation};
+use kiln_tokenize::TextTokenizer;
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
 

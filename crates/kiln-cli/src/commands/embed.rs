@@ -11,7 +11,8 @@ use kiln_datasets::{
     documents::Split,
     vectors::{Passage, VectorFormat, VectorWriter, Vectors},
 };
-use kiln_hub::AtomicFile;
+use kiln_host::AtomicFile;
+use kiln_hub::HubError;
 use kiln_text::{
     config::Pooling,
     embed::{self, EmbedError, Passages, Prompt, Request, search},
@@ -225,7 +226,7 @@ impl Sink<'_> {
                 let writer = match writer {
                     Some(writer) => writer,
                     None => {
-                        let file = AtomicFile::create(path)?;
+                        let file = AtomicFile::create(path).map_err(HubError::from)?;
                         writer.insert(VectorWriter::new(*format, vectors.width, file, path)?)
                     }
                 };

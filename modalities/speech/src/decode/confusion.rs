@@ -2,7 +2,7 @@
 //! <https://arxiv.org/abs/cs/0010012>, from the N best readings.
 
 use super::Decoded;
-use crate::metrics::{Edit, align};
+use kiln_metrics::error_rate::{Edit, align};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -8,11 +8,8 @@ use super::{
     prefixes::Memory,
     words,
 };
-use crate::{
-    Result, SpeechError,
-    ngram::{NgramModel, State, WordId},
-    vocabulary::Vocabulary,
-};
+use crate::{Result, SpeechError, vocabulary::Vocabulary};
+use kiln_metrics::ngram::{NgramError, NgramModel, State, WordId};
 use kiln_nn::ConfigError;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -166,7 +163,7 @@ impl Decoder {
                 tokens.extend(self.vocabulary.tokens().iter().map(|token| model.id(token)));
                 if tokens.iter().all(|id| *id == WordId::UNKNOWN) {
                     let cause = "it has none of the vocabulary's tokens".into();
-                    return Err(SpeechError::Ngram { cause });
+                    return Err(NgramError::Model { cause }.into());
                 }
             }
         }

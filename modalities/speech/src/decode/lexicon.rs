@@ -1,6 +1,6 @@
 //! Words by their letters: a trie, for words that are allowed or that a language model knows.
 
-use crate::ngram::WordId;
+use kiln_metrics::ngram::WordId;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// A place in a [`WordTrie`]: what of a word has been read.
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn words_and_their_starts() {
-        let model = crate::ngram::KneserNey::default().train(["to tea ten"]).unwrap().model;
+        let model = kiln_metrics::ngram::KneserNey::default().train(["to tea ten"]).unwrap().model;
         let words = ["tea", "to", "ten", "te\u{302}", "to"];
         let trie = WordTrie::new(words.map(|word| (word, model.id(word))));
         let walk = |text: &str| trie.walk(Place::START, &text.chars().collect::<Vec<_>>());

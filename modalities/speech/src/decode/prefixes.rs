@@ -1,7 +1,7 @@
 //! The prefixes of a beam search: a tree of tokens in which a prefix is a number.
 
 use super::lexicon::Place;
-use crate::ngram::State;
+use kiln_metrics::ngram::State;
 
 /// Stands for no prefix.
 pub(super) const NONE: u32 = u32::MAX;

@@ -1,15 +1,12 @@
-//! Transcripts: what was said and when, how their text is normalised, and the files they become.
+//! Transcripts: words with times, and the files they become.
 //!
-//! - [`Normalisation`] brings transcripts into one spelling, for training and for metrics.
 //! - [`Transcript`] holds words with times; [`Segments`] cuts it into subtitles.
 //! - [`Format`] writes text, JSON, SubRip and WebVTT.
 
 mod format;
-mod normalise;
 mod segment;
 
 pub use format::{Format, json, plain_text, srt, vtt};
-pub use normalise::{Case, Marks, Normalisation, UnicodeForm};
 pub use segment::{Segment, Segments};
 
 use serde::{Deserialize, Serialize};

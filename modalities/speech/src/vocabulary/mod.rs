@@ -3,7 +3,7 @@
 //! The blank of CTC is the padding token, words are divided by `|`, as in Hugging Face's
 //! `Wav2Vec2CTCTokenizer`, whose files are read and written ([`Vocabulary::read`]).
 //!
-//! Transcripts are given in NFC, already normalised ([`crate::transcript::Normalisation`]).
+//! Transcripts are given in NFC, already normalised ([`kiln_metrics::error_rate::Normalisation`]).
 
 mod build;
 mod files;

@@ -11,7 +11,6 @@ use crate::{
     head::pool,
     model::TextModel,
     opened,
-    tokenizer::TextTokenizer,
 };
 use burn::{
     module::Module,
@@ -22,6 +21,7 @@ use kiln_datasets::vectors::Vectors;
 use kiln_hub::{Mode, Weights};
 use kiln_kernels::activate;
 use kiln_nn::{Linear, LinearConfig, Norm, NormConfig};
+use kiln_tokenize::TextTokenizer;
 use std::path::Path;
 
 /// Below it, a vector's length is taken for this: nothing can be made of no direction.

@@ -17,12 +17,13 @@ pub use passages::Passages;
 pub use rerank::Reranker;
 pub use stream::{Summary, embed};
 
-use crate::{config::Pooling, opened::OpenError, tokenizer::TokenizerError};
+use crate::{config::Pooling, opened::OpenError};
 use kiln_datasets::{
     DataError,
     vectors::{Passage, Vectors},
 };
 use kiln_hub::HubError;
+use kiln_tokenize::tokenizer::TokenizerError;
 use kiln_train::recipe::Device;
 use std::{ops::ControlFlow, path::PathBuf};
 

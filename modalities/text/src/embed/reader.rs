@@ -1,7 +1,10 @@
 //! Texts to the ids that a model reads: prompt, special tokens, no more than it has positions for.
 
 use super::EmbedError;
-use crate::tokenizer::{Encoded, IdEncoder, TextTokenizer, TokenizerError};
+use kiln_tokenize::{
+    TextTokenizer,
+    tokenizer::{Encoded, IdEncoder, TokenizerError},
+};
 use rayon::prelude::*;
 
 /// Bytes for a token, more than texts have: of a long text no more than this is encoded where that

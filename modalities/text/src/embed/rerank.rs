@@ -3,15 +3,10 @@
 //! <https://arxiv.org/abs/2003.06713>.
 
 use super::EmbedError;
-use crate::{
-    TextModel,
-    labelled::{Encoder, RankingWords},
-    metrics::rank,
-    opened,
-    predict::Said,
-    tokenizer::TextTokenizer,
-};
+use crate::{TextModel, labelled::Encoder, opened, predict::Said, recipe::RankingWords};
 use kiln_core::Backend;
+use kiln_metrics::ranking::rank;
+use kiln_tokenize::TextTokenizer;
 use std::{path::Path, sync::Arc};
 
 /// Tokens of query and text at most, where the model has no limit of its own.

@@ -10,7 +10,8 @@ use kiln_datasets::{
     Documents,
     vectors::{Passage, VectorFormat, VectorWriter, Vectors, read_parquet},
 };
-use kiln_hub::{AtomicFile, HubError};
+use kiln_host::AtomicFile;
+use kiln_hub::HubError;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -327,12 +328,12 @@ impl Index {
 
     fn write(&self, path: &Path, manifest: &Manifest) -> Result<(), EmbedError> {
         let format = VectorFormat::Parquet { texts: true };
-        let file = AtomicFile::create(path)?;
+        let file = AtomicFile::create(path).map_err(HubError::from)?;
         let mut writer = VectorWriter::new(format, self.vectors.width, file, path)?;
         writer.write(&self.passages, &self.vectors)?;
         let note = serde_json::to_string(manifest)
             .map_err(|error| EmbedError::Device(error.to_string()))?;
-        writer.finish(&[(NOTE.to_owned(), note)])?.commit()?;
+        writer.finish(&[(NOTE.to_owned(), note)])?.commit().map_err(HubError::from)?;
         Ok(())
     }
 }

@@ -2,13 +2,12 @@
 
 use super::{Subject, retrieval::mean};
 use crate::{
-    bm25::Bm25,
     embed::Reranker,
     examples::Example,
     labelled::{LabelledTask, Row, Rows},
-    metrics::{Gain, Ranked, rank},
 };
 use kiln_core::{Backend, LossMean};
+use kiln_metrics::ranking::{Bm25, Gain, Ranked, rank};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
 //! What one would try before a neural network.
 
-use crate::metrics::{highest, segments};
+use kiln_metrics::{classification::argmax, words::segments};
 use std::collections::{BTreeMap, HashMap};
 
 /// Words of a text, and single characters of scripts without spaces, in small letters.
@@ -42,7 +42,7 @@ impl NaiveBayes {
 
     /// The likeliest class of a text.
     pub fn predict(&self, text: &str) -> usize {
-        highest(self.scores(text))
+        argmax(self.scores(text))
     }
 
     /// The log-likelihood of a text with each class, but for what they have in common.

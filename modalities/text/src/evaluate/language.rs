@@ -4,11 +4,10 @@ use super::Subject;
 use crate::{
     data::{self, StageData},
     examples::Example,
-    metrics::Surprise,
-    ngram::Ngrams,
     recipe::LanguageEvaluation,
 };
 use kiln_core::{Backend, LossMean, Size};
+use kiln_metrics::{ngram::DirichletNgrams, perplexity::Perplexity};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Sequences of a batch.
@@ -82,19 +81,19 @@ impl<B: Backend> Subject<'_, B> {
         };
         let guesses = [("unigram", guess(1)), ("trigram", guess(3))];
         let mean = self.mean_of(&nats)?;
-        let row = |metric: &str, of: &dyn Fn(&Surprise) -> Option<f64>| {
+        let row = |metric: &str, of: &dyn Fn(&Perplexity) -> Option<f64>| {
             let of = |mean: f64| {
                 let tokens = nats.count() as u64;
                 let nats = mean * tokens as f64;
-                of(&Surprise { nats, tokens, bytes }).unwrap_or(f64::NAN)
+                of(&Perplexity { nats, tokens, bytes }).unwrap_or(f64::NAN)
             };
             let guesses = guesses.map(|(name, mean)| (name, of(mean)));
             self.row("language", "validation", metric, of(mean), &guesses)
         };
         Ok(vec![
-            row("cross-entropy", &Surprise::cross_entropy),
-            row("perplexity", &Surprise::perplexity),
-            row("bits-per-byte", &Surprise::bits_per_byte),
+            row("cross-entropy", &Perplexity::cross_entropy),
+            row("perplexity", &Perplexity::perplexity),
+            row("bits-per-byte", &Perplexity::bits_per_byte),
         ])
     }
 
@@ -103,12 +102,12 @@ impl<B: Backend> Subject<'_, B> {
         &self,
         data: &StageData,
         mut of: impl FnMut(Example) -> Vec<Vec<u32>>,
-    ) -> Result<Ngrams, TaskError> {
+    ) -> Result<DirichletNgrams, TaskError> {
         let counted = match data.train.size() {
             Size::Known(size) => size.min(COUNTED),
             Size::Endless => COUNTED.min(2000),
         };
-        let mut ngrams = Ngrams::new(self.model.config().vocabulary);
+        let mut ngrams = DirichletNgrams::new(self.model.config().vocabulary);
         for index in 0..counted {
             of(data.train.example(index)?).iter().for_each(|ids| ngrams.count(ids));
         }

@@ -14,14 +14,12 @@ mod task;
 mod written;
 
 use crate::{
-    TextModel,
-    labelled::task_key,
-    opened,
-    recipe::{EvaluationKind, TextEvaluation, TextParts},
-    tokenizer::TextTokenizer,
+    TextModel, opened,
+    recipe::{EvaluationKind, TextEvaluation, TextParts, task_key},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed};
 use kiln_nn::quantised;
+use kiln_tokenize::TextTokenizer;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Recipe,

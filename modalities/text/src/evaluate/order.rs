@@ -2,10 +2,10 @@
 
 use super::Subject;
 use crate::{
-    data::encode, examples::Label, labelled::LabelledTask, metrics::kendall, pointer::assigned,
-    predict::Said,
+    data::encode, examples::Label, labelled::LabelledTask, pointer::assigned, predict::Said,
 };
 use kiln_core::Backend;
+use kiln_metrics::correlation::kendall;
 use kiln_train::{results::ResultRow, task::TaskError};
 
 impl<B: Backend> Subject<'_, B> {

@@ -4,11 +4,14 @@ use super::Subject;
 use crate::{
     TextModel, TextModelConfig,
     labelled::{Encoder, Row},
-    metrics::{Confusion, LogisticProbe, NeighbourProbe, ProbeConfig},
     recipe::ProbeEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labelled, Labels};
+use kiln_metrics::{
+    classification::Confusion,
+    probe::{LogisticProbe, NeighbourProbe, ProbeConfig},
+};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 

@@ -3,13 +3,12 @@
 
 use super::Subject;
 use crate::{
-    bm25::Bm25,
     embed::{EmbedError, Embedder, Prompt, Request, Reranker, search::best},
-    metrics::{Gain, Ranked, rank},
     recipe::RetrievalEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Passage, Retrieval};
+use kiln_metrics::ranking::{Bm25, Gain, Ranked, rank};
 use kiln_train::{progress::Progress, results::Evaluation, task::TaskError};
 use rand::seq::index::sample;
 use std::{collections::BTreeMap, ops::ControlFlow};

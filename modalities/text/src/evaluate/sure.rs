@@ -1,8 +1,8 @@
 //! How sure numbers are that are means over examples.
 
 use super::Subject;
-use crate::metrics::bootstrap_mean;
 use kiln_core::Backend;
+use kiln_metrics::bootstrap_mean;
 use kiln_train::{
     report::table::number,
     results::{Section, SectionBody},

@@ -9,15 +9,18 @@ use crate::{
     data::encode,
     examples::Example,
     labelled::{Aim, LabelledTask, Row, Rows},
-    metrics::{
-        AnswerScore, Average, Confusion, Counts, MetricError, MultiLabel, TagScores, highest,
-        pearson, score_answer, spearman, top_k_accuracy,
-    },
     predict::Said,
     recipe::TaskEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
+use kiln_metrics::{
+    MetricError,
+    classification::{Average, Confusion, Counts, MultiLabel, argmax, top_k_accuracy},
+    correlation::{pearson, spearman},
+    qa::{AnswerScore, score_answer},
+    tagging::TagScores,
+};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -142,7 +145,7 @@ impl<B: Backend> Subject<'_, B> {
         } else {
             None
         };
-        let model = of(found.iter().map(|said| highest(scores(said).iter().copied())).collect())?;
+        let model = of(found.iter().map(|said| argmax(scores(said).iter().copied())).collect())?;
         let bayes = of(test.iter().map(|(text, _)| bayes.predict(text)).collect())?;
         let same = of(vec![frequent; truth.len()])?;
         let measure = |name: &str, value: &dyn Fn(&Confusion) -> Option<f64>| {
@@ -273,7 +276,7 @@ impl<B: Backend> Subject<'_, B> {
             let truth = to_bio(&row.tags);
             let tag = |first: &Option<usize>| match (&said, first) {
                 (Said::Tokens(scores), Some(first)) if *first < scores.nrows() => {
-                    let best = highest(scores.row(*first).iter().copied());
+                    let best = argmax(scores.row(*first).iter().copied());
                     labels.name(best).unwrap_or(outside)
                 }
                 _ => outside,

@@ -1,13 +1,13 @@
 //! Texts that an encoder-decoder writes, beside those that are wanted.
 
 use super::Subject;
-use crate::{
-    generate::Verdict,
-    labelled::LabelledTask,
-    metrics::{Bleu, BleuTokens, Chrf, exact_match, is_unspaced, rouge_l},
-    recipe::TaskEvaluation,
-};
+use crate::{generate::Verdict, labelled::LabelledTask, recipe::TaskEvaluation};
 use kiln_core::Backend;
+use kiln_metrics::{
+    generation::{Bleu, BleuTokens, Chrf, rouge_l},
+    qa::exact_match,
+    words::is_unspaced,
+};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Texts that are written together.

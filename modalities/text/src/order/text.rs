@@ -1,6 +1,6 @@
 //! How hard a text is, by its letters and words.
 
-use crate::metrics::segments;
+use kiln_metrics::words::segments;
 use miniz_oxide::deflate::compress_to_vec;
 use unicode_segmentation::UnicodeSegmentation as _;
 
