@@ -249,7 +249,7 @@ fn part(
             let all = packed.len();
             let kept = ((all as f64 * share).round() as u64).max(u64::from(share > 0.0));
             if kept >= all {
-                return Err(PackingError::Held { held: kept, documents: all }.into());
+                return Err(PackingError::NoTraining { held: kept, documents: all }.into());
             }
             let held = read(&packed, all - kept)?;
             Ok((training(packed, all - kept), held))
@@ -304,8 +304,8 @@ impl Source for Sequences {
 fn example(packed: Packed, special: &[u32]) -> Example {
     let documents = packed.segments().iter().map(|segment| segment.start as u32).collect();
     let mut fixed: Vec<bool> = packed.ids.iter().map(|id| special.contains(id)).collect();
-    fixed.iter_mut().zip(&packed.counted).for_each(|(fixed, counted)| *fixed |= !counted);
-    let Packed { ids, begins: starts, counted, .. } = packed;
+    fixed.iter_mut().zip(&packed.loss_mask).for_each(|(fixed, counted)| *fixed |= !counted);
+    let Packed { ids, word_starts: starts, loss_mask: counted, .. } = packed;
     Example { ids, fixed, starts, counted, documents, ..Example::default() }
 }
 
@@ -317,7 +317,7 @@ mod tests {
     use kiln_datasets::{Documents, documents::Before};
     use kiln_tokenize::{
         Packing, TokenizerSpec,
-        packing::{Borders, Held},
+        packing::{Borders, ValidationSplit},
         tokenizer::Model,
     };
 
@@ -335,7 +335,7 @@ mod tests {
                 .map(TextSource::Documents)
                 .to_vec(),
             packing: Packing { length: 7, borders: Borders::End, cross: false },
-            validation: Validation::Documents(Held::Documents(3)),
+            validation: Validation::Documents(ValidationSplit::Documents(3)),
             ..TextData::default()
         };
         let tokenizer = TokenizerSpec::new(Model::Bytes {}).train([], &mut |_| {}).unwrap();

@@ -1,4 +1,4 @@
-//! What a model says of new text: scores of its head, and vectors.
+//! Inference on new text: predictions of a task head, and embedding vectors.
 
 use crate::{
     TextModel,
@@ -12,18 +12,17 @@ use ndarray::{Array2, Axis, s};
 /// Tokens of a batch, with its padding.
 const BATCH: usize = 8192;
 
-/// What a model says of a text.
+/// Prediction of a task head for a text, before any softmax.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
-    /// A number for each output of its head; its vector where it has none.
+pub enum Prediction {
+    /// Logits of a whole text, `[outputs]`; its vector where the model has no head.
     Text(Vec<f32>),
-    /// A number for each output of its head and each token, `[tokens, outputs]`; where it points,
-    /// for each place and each segment, `[segments, places]`.
+    /// Logits per token, `[tokens, outputs]`; of a pointer head, `[segments, places]`.
     Tokens(Array2<f32>),
 }
 
-impl Said {
-    /// The first number that is said of the text; zero where none is.
+impl Prediction {
+    /// The first output for the text; zero where there is none.
     pub fn number(&self) -> f32 {
         match self {
             Self::Text(numbers) => numbers.first().copied().unwrap_or(0.0),
@@ -33,14 +32,14 @@ impl Said {
 }
 
 impl<B: Backend> TextModel<B> {
-    /// What the head for the texts' task says of each, before any softmax, in their order; `watch`
-    /// hears how many are done.
-    pub fn say(
+    /// Predictions of the head for the texts' task, in their order; `watch` is told how many are
+    /// done.
+    pub fn predict(
         &self,
         texts: &[Example],
         device: &B::Device,
         watch: impl FnMut(usize),
-    ) -> Vec<Said> {
+    ) -> Vec<Prediction> {
         self.each(texts, device, watch, |tokens, batch| {
             let task = batch.host.task.as_deref();
             let of_segments = match &batch.host.labels {
@@ -62,18 +61,18 @@ impl<B: Backend> TextModel<B> {
                 let all = all.unwrap_or_default();
                 let row =
                     |(scores, [rows, columns]): (ndarray::ArrayView2<'_, f32>, [usize; 2])| {
-                        Said::Tokens(scores.slice(s![..rows, ..columns]).to_owned())
+                        Prediction::Tokens(scores.slice(s![..rows, ..columns]).to_owned())
                     };
                 return all.axis_iter(Axis(0)).zip(sizes).map(row).collect();
             }
             let scores = self.task_of_texts(task, tokens).unwrap_or_else(|| self.pooled(tokens));
-            rows(scores).into_iter().map(Said::Text).collect()
+            rows(scores).into_iter().map(Prediction::Text).collect()
         })
     }
 
-    /// How much likelier an encoder-decoder begins with the first of two ids than with the second,
-    /// having read each text: the logarithm of their odds. `None` where it does not write.
-    pub fn prefers(
+    /// Log-odds that the decoder of an encoder-decoder begins with the first of two ids rather than the
+    /// second, for each text as input. `None` without a decoder.
+    pub fn log_odds(
         &self,
         texts: &[Example],
         [first, second]: [u32; 2],
@@ -98,7 +97,7 @@ impl<B: Backend> TextModel<B> {
         Some(found)
     }
 
-    /// One vector of each text, in their order.
+    /// Pooled embedding vectors of texts, in their order.
     pub fn vectors(
         &self,
         texts: &[Example],
@@ -108,7 +107,7 @@ impl<B: Backend> TextModel<B> {
         self.each(texts, device, watch, |tokens, _| rows(self.pooled(tokens)))
     }
 
-    /// Reads texts in batches of similar length, and puts what is made of them in their order.
+    /// Runs `make` over batches of texts of similar length, and puts the results in order.
     fn each<T: Clone>(
         &self,
         texts: &[Example],
@@ -137,7 +136,7 @@ impl<B: Backend> TextModel<B> {
         found.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// The mean loss of the tokens of texts that count, each from those before it, in nats.
+    /// Next-token loss: mean cross-entropy over the loss mask of texts, in nats.
     pub fn next_token_loss(&self, texts: &[Example], device: &B::Device) -> Loss<B> {
         let host = collate(texts, &self.config().special);
         let batch = host.upload::<B>(&self.config().embedding, device);
@@ -171,16 +170,16 @@ mod tests {
             let config = TextModelConfig { causal: false, task, ..TextModelConfig::default() };
             let model = TextModel::<Flex>::new(config, &device).unwrap();
             let mut done = 0;
-            let together = model.say(&texts, &device, |count| done += count);
+            let together = model.predict(&texts, &device, |count| done += count);
             assert_eq!((together.len(), done), (4, 4));
-            for (text, said) in texts.iter().zip(&together) {
-                let alone = model.say(std::slice::from_ref(text), &device, |_| {});
-                match (said, &alone[0]) {
-                    (Said::Text(one), Said::Text(other)) => {
+            for (text, prediction) in texts.iter().zip(&together) {
+                let alone = model.predict(std::slice::from_ref(text), &device, |_| {});
+                match (prediction, &alone[0]) {
+                    (Prediction::Text(one), Prediction::Text(other)) => {
                         assert_eq!(one.len(), 3);
                         assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-5));
                     }
-                    (Said::Tokens(one), Said::Tokens(other)) => {
+                    (Prediction::Tokens(one), Prediction::Tokens(other)) => {
                         assert_eq!(one.dim(), (text.ids.len(), 2));
                         assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-5));
                     }

@@ -2,8 +2,8 @@
 //! written in their order.
 
 use super::{
-    CacheError, CacheSpec, DOCUMENTS, META, Meta, Result, SAID, SourceFile, TOKENS, VERSION, WORDS,
-    io_error,
+    CacheError, CacheSpec, DOCUMENTS, META, Meta, PREFIXES, Result, SourceFile, TOKENS, VERSION,
+    WORDS, io_error,
 };
 use crate::tokenizer::{Encoded, IdEncoder, Progress, TextTokenizer, TokenizerError};
 use kiln_datasets::{Document, documents::DocumentReader};
@@ -32,8 +32,8 @@ pub(super) fn build(
     let beside = beside.map_err(io_error("write", parent))?;
     let dir = beside.path();
     let width = if tokenizer.vocabulary() <= 1 << 16 { 2 } else { 4 };
-    let said = !spec.documents.before.is_empty();
-    let mut writer = Writer::create(dir, width, spec.words, said)?;
+    let prefixes = !spec.documents.before.is_empty();
+    let mut writer = Writer::create(dir, width, spec.words, prefixes)?;
     let tally = fill(&mut writer, spec.documents.read()?, tokenizer, progress)?;
     let (documents, tokens) = writer.finish()?;
     if tokens == 0 {
@@ -46,7 +46,7 @@ pub(super) fn build(
         documents,
         tokens,
         words: spec.words,
-        said,
+        prefixes,
         tally,
         sources,
     };
@@ -131,8 +131,8 @@ struct Batch {
 struct Ended {
     /// Where it ends in the batch's ids.
     end: usize,
-    /// How many of its ids are said before it.
-    said: usize,
+    /// How many of its ids are its prefix.
+    prefix: usize,
     /// Whether it goes on from the one before.
     continues: bool,
 }
@@ -149,13 +149,13 @@ fn encode<'a>(
     let mut encoded = Encoded::default();
     let mut documents = Vec::with_capacity(batch.len());
     for document in batch {
-        // By itself, so that a document has the same ids whatever is said before it.
+        // By itself, so that a document has the same ids whatever its prefix.
         let begin = encoded.ids.len();
-        let (before, text) = document.text.split_at_checked(document.said).unwrap_or_default();
-        encoder.encode(before, &mut encoded)?;
-        let said = encoded.ids.len() - begin;
+        let (prefix, text) = document.text.split_at_checked(document.said).unwrap_or_default();
+        encoder.encode(prefix, &mut encoded)?;
+        let prefix = encoded.ids.len() - begin;
         encoder.encode(text, &mut encoded)?;
-        documents.push(Ended { end: encoded.ids.len(), said, continues: document.continues });
+        documents.push(Ended { end: encoded.ids.len(), prefix, continues: document.continues });
     }
     lock().push(encoder);
     Ok(Batch { encoded, documents })
@@ -166,7 +166,7 @@ struct Writer {
     tokens: Stream,
     documents: Stream,
     words: Option<Stream>,
-    said: Option<Stream>,
+    prefixes: Option<Stream>,
     width: usize,
     /// Tokens so far, and documents that have begun.
     count: u64,
@@ -176,12 +176,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn create(dir: &Path, width: usize, words: bool, said: bool) -> Result<Self> {
+    fn create(dir: &Path, width: usize, words: bool, prefixes: bool) -> Result<Self> {
         Ok(Self {
             tokens: Stream::create(dir, TOKENS)?,
             documents: Stream::create(dir, DOCUMENTS)?,
             words: if words { Some(Stream::create(dir, WORDS)?) } else { None },
-            said: if said { Some(Stream::create(dir, SAID)?) } else { None },
+            prefixes: if prefixes { Some(Stream::create(dir, PREFIXES)?) } else { None },
             width,
             count: 0,
             begun: 0,
@@ -191,11 +191,11 @@ impl Writer {
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
         let mut from = 0;
-        for Ended { end, said, continues } in &batch.documents {
+        for Ended { end, prefix, continues } in &batch.documents {
             if !continues {
                 self.documents.write(&(self.count + from as u64).to_le_bytes())?;
-                if let Some(stream) = &mut self.said {
-                    stream.write(&(*said as u32).to_le_bytes())?;
+                if let Some(stream) = &mut self.prefixes {
+                    stream.write(&(*prefix as u32).to_le_bytes())?;
                 }
                 self.begun += 1;
             }
@@ -209,7 +209,7 @@ impl Writer {
         self.tokens.write(&bytes)?;
         if let Some(words) = &mut self.words {
             bytes.clear();
-            for (at, begins) in (self.count..).zip(&batch.encoded.begins) {
+            for (at, begins) in (self.count..).zip(&batch.encoded.word_starts) {
                 self.bits |= u8::from(*begins) << (at % 8);
                 if at % 8 == 7 {
                     bytes.push(std::mem::take(&mut self.bits));
@@ -229,7 +229,7 @@ impl Writer {
         {
             words.write(&[self.bits])?;
         }
-        let streams = [Some(self.tokens), Some(self.documents), self.words, self.said];
+        let streams = [Some(self.tokens), Some(self.documents), self.words, self.prefixes];
         for stream in streams.into_iter().flatten() {
             stream.finish()?;
         }

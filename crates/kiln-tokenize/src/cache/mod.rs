@@ -1,4 +1,4 @@
-//! Tokens of a corpus, encoded once and mapped into memory.
+//! Token cache: the ids of a corpus, encoded once and memory-mapped.
 //!
 //! A cache is a folder, named by what it was made of: the tokenizer, the files with their sizes and
 //! times, and how they are read. In it:
@@ -7,7 +7,7 @@
 //! tokens.bin      the ids of all documents, u16 where the vocabulary allows, else u32
 //! documents.bin   where each document begins, u64 in tokens, and the end of the last
 //! words.bin       a bit a token, from the lowest: whether it begins a word; where asked for
-//! said.bin        how many of each document's tokens are said before it, u32; where anything is
+//! prefixes.bin    how many of each document's tokens are its prefix, u32; where there are any
 //! meta.json       counts, and what it was made of
 //! ```
 //!
@@ -30,12 +30,12 @@ use std::{
 };
 
 /// The layout above; another one is another cache.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const TOKENS: &str = "tokens.bin";
 const DOCUMENTS: &str = "documents.bin";
 const WORDS: &str = "words.bin";
-const SAID: &str = "said.bin";
+const PREFIXES: &str = "prefixes.bin";
 const META: &str = "meta.json";
 
 /// Why a cache cannot be built or read.
@@ -59,7 +59,7 @@ pub enum CacheError {
         source: io::Error,
     },
     /// A cache that is not what its own description says.
-    #[error("{} is damaged: {reason}; delete the folder to build it anew", path.display())]
+    #[error("{} is damaged: {reason}; delete the folder to build it again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -99,8 +99,8 @@ pub struct Meta {
     pub tokens: u64,
     /// Whether there is `words.bin`.
     pub words: bool,
-    /// Whether there is `said.bin`.
-    pub said: bool,
+    /// Whether there is `prefixes.bin`.
+    pub prefixes: bool,
     /// What was read.
     pub tally: Tally,
     /// The files, with what tells whether they have changed.
@@ -119,7 +119,7 @@ pub struct SourceFile {
     pub modified: u64,
 }
 
-/// The tokens of a corpus.
+/// Memory-mapped token ids of a corpus.
 #[derive(Debug)]
 pub struct TokenCache {
     dir: PathBuf,
@@ -127,7 +127,7 @@ pub struct TokenCache {
     tokens: Mmap,
     documents: Mmap,
     words: Option<Mmap>,
-    said: Option<Mmap>,
+    prefixes: Option<Mmap>,
 }
 
 impl TokenCache {
@@ -185,8 +185,9 @@ impl TokenCache {
             map(DOCUMENTS, meta.documents.checked_add(1).and_then(|n| n.checked_mul(8)))?;
         let words =
             if meta.words { Some(map(WORDS, Some(meta.tokens.div_ceil(8)))?) } else { None };
-        let said = if meta.said { Some(map(SAID, meta.documents.checked_mul(4))?) } else { None };
-        Ok(Self { dir: dir.to_owned(), meta, tokens, documents, words, said })
+        let prefixes =
+            if meta.prefixes { Some(map(PREFIXES, meta.documents.checked_mul(4))?) } else { None };
+        Ok(Self { dir: dir.to_owned(), meta, tokens, documents, words, prefixes })
     }
 
     /// Where it is.
@@ -251,10 +252,10 @@ impl TokenCache {
     }
 
     /// Appends whether the tokens of a range begin a word; nothing where the cache does not know.
-    pub fn append_begins(&self, range: Range<u64>, begins: &mut Vec<bool>) {
+    pub fn append_word_starts(&self, range: Range<u64>, word_starts: &mut Vec<bool>) {
         let Some(words) = &self.words else { return };
         let bit = |at: usize| words.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);
-        begins.extend(self.within(range).map(bit));
+        word_starts.extend(self.within(range).map(bit));
     }
 
     /// Whether it is known which tokens begin a word.
@@ -262,18 +263,18 @@ impl TokenCache {
         self.words.is_some()
     }
 
-    /// How many of a document's tokens, its first, are said before it: read, but not learnt.
-    pub fn said(&self, document: u64) -> u64 {
-        let found = self.said.as_ref().and_then(|said| {
+    /// The length of a document's prefix in tokens: metadata conditioning, outside of the loss mask.
+    pub fn prefix_len(&self, document: u64) -> u64 {
+        let found = self.prefixes.as_ref().and_then(|prefixes| {
             let at = usize::try_from(document).ok()?.checked_mul(4)?;
-            said.get(at..)?.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes)))
+            prefixes.get(at..)?.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes)))
         });
         found.unwrap_or(0)
     }
 
-    /// Whether anything is said before documents.
-    pub fn has_said(&self) -> bool {
-        self.said.is_some()
+    /// Whether documents have prefixes.
+    pub fn has_prefixes(&self) -> bool {
+        self.prefixes.is_some()
     }
 
     fn within(&self, range: Range<u64>) -> Range<usize> {

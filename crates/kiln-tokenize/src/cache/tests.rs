@@ -47,7 +47,7 @@ fn documents_come_back_as_ids() {
         assert_eq!(cache.tokens(0..u64::MAX), all);
         assert_eq!(cache.tokens(3..7), all[3..7]);
         let mut found = Vec::new();
-        cache.append_begins(0..cache.len(), &mut found);
+        cache.append_word_starts(0..cache.len(), &mut found);
         assert_eq!(found, begins);
         assert_eq!(cache.document(3), [0; 0], "there is no such document");
         assert_eq!(cache.document(u64::MAX), [0; 0]);

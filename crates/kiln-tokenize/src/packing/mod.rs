@@ -1,4 +1,4 @@
-//! Sequences of a fixed length from the tokens of a corpus.
+//! Sequence packing: training sequences of a fixed length from the tokens of a corpus.
 
 use crate::{
     cache::TokenCache,
@@ -9,13 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
 
-/// How documents become sequences.
+/// How documents are packed into sequences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Packing {
     /// Tokens of a sequence.
     pub length: usize,
-    /// What stands around a document.
+    /// Special tokens around a document.
     pub borders: Borders,
     /// Whether a sequence goes on with the next document where one ends. If not, the last sequence
     /// of a document is shorter than the others.
@@ -28,7 +28,7 @@ impl Default for Packing {
     }
 }
 
-/// What stands around a document.
+/// Special tokens around a document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Borders {
@@ -40,24 +40,24 @@ pub enum Borders {
     Around,
 }
 
-/// Which documents are kept for validation.
+/// Validation split: which documents are held out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Held {
+pub enum ValidationSplit {
     /// A share of them, 0 to below 1; at least one where it is above 0.
     Share(f64),
     /// So many.
     Documents(u64),
 }
 
-impl Default for Held {
+impl Default for ValidationSplit {
     fn default() -> Self {
         Self::Share(0.01)
     }
 }
 
-impl Held {
-    /// Splits documents into those to train on and those to validate with, each in order. The same
+impl ValidationSplit {
+    /// Splits documents into training and validation, each in order. The same
     /// seed gives the same split.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Held {
             Self::Share(share) => return Err(PackingError::Share(share)),
         };
         if held >= documents {
-            return Err(PackingError::Held { held, documents });
+            return Err(PackingError::NoTraining { held, documents });
         }
         let seed = seed.part("held out");
         let mut order: Vec<u64> = (0..documents).collect();
@@ -122,7 +122,7 @@ pub enum PackingError {
          train on: keep less (`data.validation`), or read a file as many documents (`split` of \
          `documents`: \"lines\" or \"blank-lines\")"
     )]
-    Held {
+    NoTraining {
         /// To be held out.
         held: u64,
         /// All.
@@ -138,32 +138,31 @@ pub enum PackingError {
     },
 }
 
-/// A sequence of tokens.
+/// A packed sequence of tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
     /// The ids, `[tokens]`: as many as asked for, or fewer at the end of a document.
     pub ids: Vec<u32>,
     /// Where documents begin in it. The first token may go on from a document before.
-    pub starts: Vec<usize>,
+    pub document_starts: Vec<usize>,
     /// Whether each token begins a word; empty where the cache does not know. Tokens around a
     /// document do.
-    pub begins: Vec<bool>,
-    /// Whether each token is of a document or its borders, not said before one; empty where nothing
-    /// is said.
-    pub counted: Vec<bool>,
+    pub word_starts: Vec<bool>,
+    /// Loss mask, `[tokens]`: false in the prefix of a document; empty where there are no prefixes.
+    pub loss_mask: Vec<bool>,
 }
 
 impl Packed {
-    /// The stretches of one document each, which attention need not look beyond.
+    /// Document segments: ranges of tokens of one document each, for attention within documents.
     pub fn segments(&self) -> Vec<Range<usize>> {
-        let begins = self.starts.iter().copied().filter(|start| *start > 0);
+        let begins = self.document_starts.iter().copied().filter(|start| *start > 0);
         let begins: Vec<usize> = [0].into_iter().chain(begins).collect();
         let ends = begins.iter().copied().skip(1).chain([self.ids.len()]);
         begins.iter().copied().zip(ends).map(|(begin, end)| begin..end).collect()
     }
 }
 
-/// Packed sequences, in the order of their documents.
+/// A source of packed sequences, in the order of their documents.
 #[derive(Clone, Debug)]
 pub struct PackedSource {
     cache: Arc<TokenCache>,
@@ -241,7 +240,7 @@ impl PackedSource {
         let words = self.cache.has_words();
         let special = |id: Option<u32>, packed: &mut Packed| {
             packed.ids.extend(id);
-            packed.begins.extend(id.filter(|_| words).map(|_| true));
+            packed.word_starts.extend(id.filter(|_| words).map(|_| true));
         };
         if part.start < before {
             special(self.begin, packed);
@@ -249,13 +248,13 @@ impl PackedSource {
         let inside = |at: u64| start + at.saturating_sub(before).min(size);
         let range = inside(part.start)..inside(part.end);
         self.cache.append(range.clone(), &mut packed.ids);
-        self.cache.append_begins(range, &mut packed.begins);
+        self.cache.append_word_starts(range, &mut packed.word_starts);
         if part.end > before + size {
             special(Some(self.end), packed);
         }
-        if self.cache.has_said() {
-            let said = before..before + self.cache.said(document);
-            packed.counted.extend(part.map(|at| !said.contains(&at)));
+        if self.cache.has_prefixes() {
+            let prefix = before..before + self.cache.prefix_len(document);
+            packed.loss_mask.extend(part.map(|at| !prefix.contains(&at)));
         }
     }
 
@@ -275,7 +274,7 @@ impl PackedSource {
             && *start < to
         {
             if *start >= from {
-                packed.starts.push((start - from) as usize);
+                packed.document_starts.push((start - from) as usize);
             }
             let part = from.saturating_sub(*start)..to.min(*end) - start;
             self.append(*document, part, &mut packed);
@@ -294,7 +293,7 @@ impl PackedSource {
         let (length, piece) = (self.packing.length as u64, index - first);
         let mut packed = Packed::default();
         if piece == 0 {
-            packed.starts.push(0);
+            packed.document_starts.push(0);
         }
         let range = self.cache.range(*document);
         match self.begin {
@@ -306,18 +305,18 @@ impl PackedSource {
                 let from = range.start + piece * (length - 2);
                 let part = from..(from + length - 2).min(range.end);
                 packed.ids.push(begin);
-                packed.begins.push(true);
+                packed.word_starts.push(true);
                 self.cache.append(part.clone(), &mut packed.ids);
-                self.cache.append_begins(part.clone(), &mut packed.begins);
+                self.cache.append_word_starts(part.clone(), &mut packed.word_starts);
                 packed.ids.push(self.end);
-                packed.begins.push(true);
+                packed.word_starts.push(true);
                 if !self.cache.has_words() {
-                    packed.begins.clear();
+                    packed.word_starts.clear();
                 }
-                if self.cache.has_said() {
-                    let said = range.start + self.cache.said(*document);
-                    let inside = part.map(|at| at >= said);
-                    packed.counted.extend([true].into_iter().chain(inside).chain([true]));
+                if self.cache.has_prefixes() {
+                    let own = range.start + self.cache.prefix_len(*document);
+                    let inside = part.map(|at| at >= own);
+                    packed.loss_mask.extend([true].into_iter().chain(inside).chain([true]));
                 }
             }
         }

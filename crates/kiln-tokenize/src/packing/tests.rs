@@ -37,7 +37,7 @@ fn texts(source: &PackedSource) -> Vec<String> {
     let tokenizer = TokenizerSpec::new(Model::Bytes {}).train([], &mut |_| {}).unwrap();
     let text = |index| {
         let packed = source.example(index).unwrap();
-        assert_eq!(packed.ids.len(), packed.begins.len());
+        assert_eq!(packed.ids.len(), packed.word_starts.len());
         tokenizer.decode(&packed.ids, false).unwrap().replace("<|endoftext|>", "|")
     };
     (0..source.len()).map(text).collect()
@@ -59,24 +59,27 @@ fn sequences_by_hand() {
     expect(packing(4, Borders::Around, false), &["|ab|", "|cd|", "|e|", "|fg|", "|hi|", "|jk|"]);
     let source = source(text, &packing(9, Borders::End, true)).unwrap();
     let packed = source.example(0).unwrap();
-    assert_eq!((packed.starts.as_slice(), packed.segments()), (&[0, 6][..], vec![0..6, 6..9]));
-    assert_eq!(packed.begins, [true, false, false, false, false, true, true, false, true]);
+    assert_eq!(
+        (packed.document_starts.as_slice(), packed.segments()),
+        (&[0, 6][..], vec![0..6, 6..9])
+    );
+    assert_eq!(packed.word_starts, [true, false, false, false, false, true, true, false, true]);
     let later = self::source(text, &packing(4, Borders::End, true)).unwrap();
     assert_eq!(later.example(1).unwrap().segments(), [0..2, 2..4]);
-    assert_eq!(later.example(2).unwrap().starts, [1]);
+    assert_eq!(later.example(2).unwrap().document_starts, [1]);
     assert!(later.example(3).unwrap_err().to_string().contains("there are 3 sequences"));
 }
 
-/// What is said before a document is in its sequences, but does not count.
+/// The prefix of a document is in its sequences, but not in the loss mask.
 #[test]
-fn what_is_said_before_does_not_count() {
+fn prefixes_are_outside_the_loss_mask() {
     let text = "{\"text\":\"abc\",\"by\":\"X\"}\n{\"text\":\"de\"}\n";
     let before = vec![Before::Text("{by}:".to_owned())];
     let expect = |packing: Packing, expected: &[(&str, &str)]| {
         let documents = Documents { before: before.clone(), ..Documents::default() };
         let source = of_file("a.jsonl", text, documents, &packing).unwrap();
         let counted = |index| {
-            let counted = source.example(index).unwrap().counted;
+            let counted = source.example(index).unwrap().loss_mask;
             counted.iter().map(|counted| if *counted { '+' } else { '-' }).collect::<String>()
         };
         let counted: Vec<String> = (0..source.len()).map(counted).collect();
@@ -92,7 +95,7 @@ fn what_is_said_before_does_not_count() {
     let pieces = [("|X:|", "+--+"), ("|ab|", "++++"), ("|c|", "+++"), ("|de|", "++++")];
     expect(packing(4, Borders::Around, false), &pieces);
     let plain = source("abc", &packing(2, Borders::End, true)).unwrap();
-    assert_eq!(plain.example(0).unwrap().counted, [false; 0]);
+    assert_eq!(plain.example(0).unwrap().loss_mask, [false; 0]);
 }
 
 #[test]
@@ -105,18 +108,18 @@ fn mistakes_are_named() {
 
 #[test]
 fn documents_are_held_out_by_seed() {
-    let (training, held) = Held::Share(0.1).split(100, Seed::new(1)).unwrap();
+    let (training, held) = ValidationSplit::Share(0.1).split(100, Seed::new(1)).unwrap();
     assert_eq!((training.len(), held.len()), (90, 10));
     let mut all = [training, held.clone()].concat();
     all.sort_unstable();
     assert_eq!(all, (0..100).collect::<Vec<_>>());
-    assert_eq!(Held::Documents(10).split(100, Seed::new(1)).unwrap().1, held);
-    assert_ne!(Held::Documents(10).split(100, Seed::new(2)).unwrap().1, held);
-    assert_eq!(Held::Share(0.001).split(100, Seed::new(1)).unwrap().1.len(), 1);
-    assert_eq!(Held::Share(0.0).split(100, Seed::new(1)).unwrap().1.len(), 0);
-    let text = Held::Documents(3).split(3, Seed::new(1)).unwrap_err().to_string();
+    assert_eq!(ValidationSplit::Documents(10).split(100, Seed::new(1)).unwrap().1, held);
+    assert_ne!(ValidationSplit::Documents(10).split(100, Seed::new(2)).unwrap().1, held);
+    assert_eq!(ValidationSplit::Share(0.001).split(100, Seed::new(1)).unwrap().1.len(), 1);
+    assert_eq!(ValidationSplit::Share(0.0).split(100, Seed::new(1)).unwrap().1.len(), 0);
+    let text = ValidationSplit::Documents(3).split(3, Seed::new(1)).unwrap_err().to_string();
     assert!(text.starts_with("3 of 3 documents") && text.contains("`split`"), "{text}");
-    assert!(Held::Share(1.5).split(3, Seed::new(1)).is_err());
+    assert!(ValidationSplit::Share(1.5).split(3, Seed::new(1)).is_err());
 }
 
 proptest! {

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 1 << 17;
 const LONGEST: usize = 64;
 
 /// The bit of a remembered id that says that its token begins a word.
-const BEGINS: u32 = 1 << 31;
+const WORD_START: u32 = 1 << 31;
 
 /// Ids of text, and which of them begin a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// Whether the token begins a word, for each id, as the tokenizer divides text into words; empty
     /// where that is not asked for.
-    pub begins: Vec<bool>,
+    pub word_starts: Vec<bool>,
 }
 
 /// Encodes text after text into ids without special tokens, as the tokenizer does. What it has met
@@ -94,9 +94,9 @@ impl<'a> IdEncoder<'a> {
     fn recall(&self, piece: &str, into: &mut Encoded) -> bool {
         let Some((start, end)) = self.known.get(piece) else { return false };
         let ids = self.ids.get(*start as usize..*end as usize).unwrap_or_default();
-        into.ids.extend(ids.iter().map(|id| id & !BEGINS));
+        into.ids.extend(ids.iter().map(|id| id & !WORD_START));
         if self.words {
-            into.begins.extend(ids.iter().map(|id| id & BEGINS != 0));
+            into.word_starts.extend(ids.iter().map(|id| id & WORD_START != 0));
         }
         true
     }
@@ -108,8 +108,8 @@ impl<'a> IdEncoder<'a> {
         }
         let start = self.ids.len();
         self.ids.extend(encoded.ids.iter().skip(before));
-        let new = self.ids.iter_mut().skip(start).zip(encoded.begins.iter().skip(before));
-        new.filter(|(_, begins)| **begins).for_each(|(id, _)| *id |= BEGINS);
+        let new = self.ids.iter_mut().skip(start).zip(encoded.word_starts.iter().skip(before));
+        new.filter(|(_, begins)| **begins).for_each(|(id, _)| *id |= WORD_START);
         self.known.insert(piece.into(), (start as u32, self.ids.len() as u32));
     }
 
@@ -138,7 +138,7 @@ impl<'a> IdEncoder<'a> {
             let before = into.ids.len();
             merges.append(&self.spelt, model, &mut self.parts, &mut into.ids)?;
             if self.words {
-                into.begins.extend((before..into.ids.len()).map(|at| at == before));
+                into.word_starts.extend((before..into.ids.len()).map(|at| at == before));
             }
         }
         Ok(true)
@@ -155,7 +155,7 @@ impl<'a> IdEncoder<'a> {
         let encoded = tokenizer.encode(text, false).map_err(encoding)?;
         into.ids.extend(encoded.get_ids());
         let mut last = None;
-        into.begins.extend(encoded.get_word_ids().iter().map(|word| {
+        into.word_starts.extend(encoded.get_word_ids().iter().map(|word| {
             let begins = word.is_none() || *word != last;
             last = *word;
             begins

@@ -260,9 +260,9 @@ fn classes_of_characters_are_those_of_the_tokenizer() {
     IdEncoder::new(tokenizer, true).encode(&text, &mut encoded).unwrap();
     let whole = tokenizer.encode(&text, false).unwrap();
     let words = whole.get_word_ids();
-    let begins: Vec<bool> =
+    let word_starts: Vec<bool> =
         (0..words.len()).map(|at| at == 0 || words[at] != words[at - 1]).collect();
-    assert!(encoded == Encoded { ids: whole.get_ids().to_vec(), begins });
+    assert!(encoded == Encoded { ids: whole.get_ids().to_vec(), word_starts });
 }
 
 proptest! {
@@ -280,7 +280,7 @@ proptest! {
             for text in &texts {
                 let whole = tokenizer.encode(text, false).unwrap();
                 let words = whole.get_word_ids();
-                let begins: Vec<bool> = (0..words.len())
+                let word_starts: Vec<bool> = (0..words.len())
                     .map(|at| at == 0 || words[at].is_none() || words[at] != words[at - 1])
                     .collect();
                 for _ in 0..2 {
@@ -289,8 +289,8 @@ proptest! {
                     prop_assert_eq!(&encoded.ids, whole.get_ids(), "{:?} {:?}", tokenizer.cut, text);
                     let mut ids = Encoded::default();
                     bare.encode(text, &mut ids).unwrap();
-                    prop_assert_eq!(&ids, &Encoded { ids: encoded.ids.clone(), begins: vec![] });
-                    prop_assert_eq!(&encoded.begins, &begins, "{:?} {:?}", tokenizer.cut, text);
+                    prop_assert_eq!(&ids, &Encoded { ids: encoded.ids.clone(), word_starts: vec![] });
+                    prop_assert_eq!(&encoded.word_starts, &word_starts, "{:?} {:?}", tokenizer.cut, text);
                 }
             }
         }

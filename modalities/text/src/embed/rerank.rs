@@ -3,7 +3,7 @@
 //! <https://arxiv.org/abs/2003.06713>.
 
 use super::EmbedError;
-use crate::{TextModel, labelled::Encoder, opened, predict::Said, recipe::RankingWords};
+use crate::{TextModel, labelled::Encoder, opened, predict::Prediction, recipe::RankingWords};
 use kiln_core::Backend;
 use kiln_metrics::ranking::rank;
 use kiln_tokenize::TextTokenizer;
@@ -89,9 +89,13 @@ impl<B: Backend> Reranker<B> {
         let read = pairs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         match &self.words {
             Some((_, ids)) => {
-                model.prefers(&read, *ids, &self.device, watch).ok_or(EmbedError::NoRanking)
+                model.log_odds(&read, *ids, &self.device, watch).ok_or(EmbedError::NoRanking)
             }
-            None => Ok(model.say(&read, &self.device, watch).iter().map(Said::number).collect()),
+            None => Ok(model
+                .predict(&read, &self.device, watch)
+                .iter()
+                .map(Prediction::number)
+                .collect()),
         }
     }
 

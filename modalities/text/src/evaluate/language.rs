@@ -1,4 +1,4 @@
-//! How well a model knows a text: a decoder what comes next, others what is hidden or taken out.
+//! Language-modelling evaluation: next-token, masked or span-denoising cross-entropy.
 
 use super::Subject;
 use crate::{
@@ -12,11 +12,12 @@ use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Sequences of a batch.
 pub(super) const BATCH: usize = 16;
-/// Training sequences that n-grams are counted in, at most.
+/// Training sequences for the n-gram baselines, at most.
 const COUNTED: u64 = 20_000;
 
 impl<B: Backend> Subject<'_, B> {
-    /// How well the text kept for validation is known, in the model's own way.
+    /// Cross-entropy of the validation text: next tokens of a decoder, masked tokens of an encoder,
+    /// denoised spans of an encoder-decoder.
     pub(super) fn language(
         &self,
         settings: &LanguageEvaluation,
@@ -39,12 +40,12 @@ impl<B: Backend> Subject<'_, B> {
         }
         let config = self.model.config();
         if config.decoder.is_some() {
-            return self.spans(&data, &kept);
+            return self.span_denoising(&data, &kept);
         }
         if config.writes_on() {
-            self.next(&data, &kept)
+            self.next_token(&data, &kept)
         } else {
-            self.hidden(&data, &kept, settings.hidden)
+            self.masked(&data, &kept, settings.mask_ratio)
         }
     }
 
@@ -57,8 +58,8 @@ impl<B: Backend> Subject<'_, B> {
         })
     }
 
-    /// What comes next: cross-entropy, perplexity and bits a byte.
-    fn next(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
+    /// Next-token prediction: cross-entropy, perplexity and bits per byte; the baselines are n-grams.
+    fn next_token(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
         let (mut nats, mut bytes) = (LossMean::default(), 0u64);
         for examples in kept.chunks(BATCH) {
@@ -74,7 +75,7 @@ impl<B: Backend> Subject<'_, B> {
             progress.advance(examples.len());
         }
         progress.finish();
-        let ngrams = self.counted(data, |example| vec![example.ids])?;
+        let ngrams = self.train_ngrams(data, |example| vec![example.ids])?;
         let guess = |order| {
             let kept = kept.iter().map(|one| (&one.ids[..], &one.counted[..]));
             ngrams.nats(kept, order)
@@ -97,18 +98,18 @@ impl<B: Backend> Subject<'_, B> {
         ])
     }
 
-    /// N-grams of what is made of training sequences.
-    pub(super) fn counted(
+    /// N-gram models of ids that `of` makes of training sequences.
+    pub(super) fn train_ngrams(
         &self,
         data: &StageData,
         mut of: impl FnMut(Example) -> Vec<Vec<u32>>,
     ) -> Result<DirichletNgrams, TaskError> {
-        let counted = match data.train.size() {
+        let limit = match data.train.size() {
             Size::Known(size) => size.min(COUNTED),
             Size::Endless => COUNTED.min(2000),
         };
         let mut ngrams = DirichletNgrams::new(self.model.config().vocabulary);
-        for index in 0..counted {
+        for index in 0..limit {
             of(data.train.example(index)?).iter().for_each(|ids| ngrams.count(ids));
         }
         Ok(ngrams)

@@ -1,4 +1,4 @@
-//! What is measured of a finished model.
+//! Evaluations of a finished model.
 
 use super::labelled::{LabelledSource, RetrievalSource};
 use crate::generate::Generation;
@@ -6,7 +6,7 @@ use kiln_datasets::labelled::Holdout;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a finished model is measured.
+/// An evaluation of a finished model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextEvaluation {
@@ -19,30 +19,28 @@ pub struct TextEvaluation {
     pub int8: bool,
 }
 
-/// What is measured.
+/// The kinds of evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvaluationKind {
-    /// How well a model knows the text kept for validation. A decoder, what comes next:
-    /// cross-entropy in nats a token, perplexity, and bits a byte. An encoder, tokens that are
-    /// hidden: cross-entropy, pseudo-perplexity, and how many it tells right. An encoder-decoder,
-    /// spans that are taken out: cross-entropy and perplexity.
+    /// Language modelling on the validation text. Next tokens of a decoder: cross-entropy in nats a
+    /// token, perplexity, and bits per byte. Masked tokens of an encoder: cross-entropy,
+    /// pseudo-perplexity and accuracy. Denoised spans of an encoder-decoder: cross-entropy and
+    /// perplexity.
     Language(LanguageEvaluation),
-    /// Texts that a decoder goes on with, for the report.
+    /// Generated text samples of a decoder, for the report.
     Samples(SampleEvaluation),
-    /// How well the model does what the labelled examples of the last stage ask for, by the measures
-    /// of each task, on its test examples.
+    /// The labelled tasks of the last stage, by the metrics of each, on their test examples.
     Task(TaskEvaluation),
-    /// How much of some labels a linear classifier, and the nearest neighbours, find in the vectors
-    /// that the model makes of texts, beside those of the same model with random weights.
+    /// Probing: how well a linear classifier and k nearest neighbours predict labels from frozen
+    /// embeddings, beside those of the same model with random weights.
     Probe(ProbeEvaluation),
-    /// Whether the documents that answer a query come first, as judged: by the vectors that the
-    /// model makes of both, or, where it is a cross-encoder (`reranked`), of the first by BM25 in its
-    /// own order.
+    /// Retrieval (nDCG, MRR, recall, MAP): documents ranked by embeddings, or, where the model is a
+    /// cross-encoder (`reranked`), the best of BM25 reranked by it.
     Retrieval(RetrievalEvaluation),
 }
 
-/// A measure of rankings.
+/// Retrieval evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrievalEvaluation {
@@ -60,7 +58,7 @@ fn hundred() -> usize {
     100
 }
 
-/// A measure of what a model was fine-tuned for.
+/// Task evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskEvaluation {
@@ -69,7 +67,7 @@ pub struct TaskEvaluation {
     pub task: Option<String>,
     /// Test examples at most.
     pub limit: usize,
-    /// How an encoder-decoder writes.
+    /// How an encoder-decoder generates.
     pub generation: Generation,
 }
 
@@ -79,7 +77,7 @@ impl Default for TaskEvaluation {
     }
 }
 
-/// A measure of the vectors that a model makes of texts.
+/// Probing of embeddings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeEvaluation {
@@ -101,7 +99,7 @@ fn probed() -> usize {
     128
 }
 
-/// A measure of a language model.
+/// Language-modelling evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LanguageEvaluation {
@@ -110,23 +108,23 @@ pub struct LanguageEvaluation {
     /// The number of the source, from 0, whose text is measured; of all sources if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<usize>,
-    /// The share of tokens that is hidden from an encoder, above 0 and below 1; the same ones for
+    /// The share of tokens that is masked for an encoder, above 0 and below 1; the same ones for
     /// each model.
-    pub hidden: f64,
+    pub mask_ratio: f64,
 }
 
 impl Default for LanguageEvaluation {
     fn default() -> Self {
-        Self { limit: 1000, source: None, hidden: 0.15 }
+        Self { limit: 1000, source: None, mask_ratio: 0.15 }
     }
 }
 
-/// Texts for the report.
+/// Text samples for the report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SampleEvaluation {
-    /// What the model goes on with.
+    /// The prompts.
     pub prompts: Vec<String>,
-    /// How.
+    /// How text is generated.
     pub generation: Generation,
 }

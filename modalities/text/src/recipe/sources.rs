@@ -1,7 +1,7 @@
 //! Where the texts of a recipe come from, and how they become sequences of ids.
 
 use kiln_datasets::{Documents, stories::Stories};
-use kiln_tokenize::{TokenizerSpec, packing::Held};
+use kiln_tokenize::{TokenizerSpec, packing::ValidationSplit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,14 +60,14 @@ pub enum Windows {
 #[serde(rename_all = "kebab-case")]
 pub enum Validation {
     /// Documents, drawn by the recipe's seed.
-    Documents(Held),
+    Documents(ValidationSplit),
     /// The last share of the tokens, 0 to below 1: where there are few documents.
     Tail(f64),
 }
 
 impl Default for Validation {
     fn default() -> Self {
-        Self::Documents(Held::default())
+        Self::Documents(ValidationSplit::default())
     }
 }
 

@@ -1,4 +1,4 @@
-//! How sure numbers are that are means over examples.
+//! Bootstrap confidence intervals of metrics that are means over examples.
 
 use super::Subject;
 use kiln_core::Backend;
@@ -8,12 +8,12 @@ use kiln_train::{
     results::{Section, SectionBody},
 };
 
-/// How often the bootstrap draws.
+/// Bootstrap resamples.
 const DRAWS: usize = 1000;
 
 impl<B: Backend> Subject<'_, B> {
-    /// The intervals of means, for the report: what is measured, and its value of each example.
-    pub(super) fn sure(&self, measured: &[(String, Vec<f64>)]) -> Section {
+    /// A table of 95 % bootstrap confidence intervals: each metric with its value per example.
+    pub(super) fn bootstrap_ci(&self, measured: &[(String, Vec<f64>)]) -> Section {
         let row = |(metric, values): &(String, Vec<f64>)| {
             let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
             let interval = bootstrap_mean(values, DRAWS, 0.95, self.seed.part(metric));
@@ -22,10 +22,8 @@ impl<B: Backend> Subject<'_, B> {
             std::iter::once(metric.clone()).chain(numbers).collect()
         };
         Section {
-            title: format!("{}: how sure", self.evaluation.name),
-            caption: "Means over examples, and where they are in 95 of 100 such sets of examples \
-                      (bootstrap)."
-                .into(),
+            title: format!("{}: confidence intervals", self.evaluation.name),
+            caption: "Means over examples with their 95 % bootstrap confidence intervals.".into(),
             body: SectionBody::Table {
                 head: ["measure", "mean", "from", "to"].map(Into::into).into(),
                 rows: measured.iter().map(row).collect(),

@@ -1,4 +1,4 @@
-//! Texts that an encoder-decoder writes, beside those that are wanted.
+//! Sequence-to-sequence evaluation: generated texts against references.
 
 use super::Subject;
 use crate::{generate::Verdict, labelled::LabelledTask, recipe::TaskEvaluation};
@@ -10,13 +10,12 @@ use kiln_metrics::{
 };
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
-/// Texts that are written together.
-pub(super) const WRITTEN: usize = 16;
+/// Prompts of a generation batch.
+pub(super) const GENERATION_BATCH: usize = 16;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Translations and answers: BLEU, chrF, ROUGE-L, and how often all is right, beside the source
-    /// as it is.
-    pub(super) fn written(
+    /// BLEU, chrF, ROUGE-L and exact match of generated texts; the baseline copies the source.
+    pub(super) fn seq2seq(
         &self,
         task: &LabelledTask<'_>,
         settings: &TaskEvaluation,
@@ -26,19 +25,19 @@ impl<B: Backend> Subject<'_, B> {
             .test
             .iter()
             .filter_map(|row| {
-                let (read, written) = row.read_and_written()?;
-                Some((read.into_owned(), written.to_owned()))
+                let (source, target) = row.read_and_written()?;
+                Some((source.into_owned(), target.to_owned()))
             })
             .collect();
         let (encoder, data) = (task.encoder(self.tokenizer), task.data);
         let progress = Progress::new(&self.evaluation.name, pairs.len(), "texts");
         let chinese = pairs.iter().any(|(_, text)| text.chars().any(is_unspaced));
         let tokens = if chinese { BleuTokens::Chinese } else { BleuTokens::default() };
-        let (mut model, mut copied) = (Written::new(tokens), Written::new(tokens));
-        for pairs in pairs.chunks(WRITTEN) {
+        let (mut model, mut copied) = (TextScores::new(tokens), TextScores::new(tokens));
+        for pairs in pairs.chunks(GENERATION_BATCH) {
             let mut prompts = Vec::with_capacity(pairs.len());
-            for (read, _) in pairs {
-                prompts.push(encoder.text(&format!("{}{read}", data.prefix), None)?.ids);
+            for (source, _) in pairs {
+                prompts.push(encoder.text(&format!("{}{source}", data.prefix), None)?.ids);
             }
             let found = self.model.generate(
                 &prompts,
@@ -47,15 +46,15 @@ impl<B: Backend> Subject<'_, B> {
                 self.device,
                 |_, _| Verdict::GoOn,
             )?;
-            for (ids, (read, reference)) in found.iter().zip(pairs) {
+            for (ids, (source, reference)) in found.iter().zip(pairs) {
                 let text = self.tokenizer.decode(ids, true)?;
                 model.add(text.trim(), reference);
-                copied.add(read.trim(), reference);
+                copied.add(source.trim(), reference);
             }
             progress.advance(pairs.len());
         }
         progress.finish();
-        let row = |metric: &str, of: fn(&Written) -> f64| {
+        let row = |metric: &str, of: fn(&TextScores) -> f64| {
             self.row("writing", "test", metric, of(&model), &[("source", of(&copied))])
         };
         Ok(vec![
@@ -67,8 +66,8 @@ impl<B: Backend> Subject<'_, B> {
     }
 }
 
-/// How good written texts are.
-struct Written {
+/// Scores of generated texts, summed.
+struct TextScores {
     bleu: Bleu,
     chrf: Chrf,
     rouge: f64,
@@ -76,7 +75,7 @@ struct Written {
     texts: f64,
 }
 
-impl Written {
+impl TextScores {
     fn new(tokens: BleuTokens) -> Self {
         let (bleu, chrf) = (Bleu::new(tokens), Chrf::default());
         Self { bleu, chrf, rouge: 0.0, exact: 0.0, texts: 0.0 }

@@ -1,4 +1,4 @@
-//! Which texts belong together, and which are likelier.
+//! Similarity, reranking and preference evaluation.
 
 use super::{Subject, retrieval::mean};
 use crate::{
@@ -11,13 +11,13 @@ use kiln_metrics::ranking::{Bm25, Gain, Ranked, rank};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use std::collections::HashMap;
 
-/// How far down a ranking is looked.
+/// Rank cut-off.
 const TOP: usize = 10;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Likeness: the order of graded pairs; otherwise whether the other half is found among those of
-    /// all, and among what is unlike them.
-    pub(super) fn alike(
+    /// Semantic similarity: correlation with the scores of pairs; without scores, retrieval of each
+    /// text's other half among those of all and the hard negatives.
+    pub(super) fn similarity(
         &self,
         rows: &Rows,
         examples: &[Example],
@@ -36,12 +36,12 @@ impl<B: Backend> Subject<'_, B> {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         if examples.iter().all(|example| example.label.is_some()) {
             let cosines = anchors.iter().zip(&others).map(|(a, b)| f64::from(dot(a, b)));
-            return self.order("similarity", rows, &cosines.collect::<Vec<_>>());
+            return self.correlation("similarity", rows, &cosines.collect::<Vec<_>>());
         }
         let halves: Vec<(&str, Vec<&str>)> = rows.test.iter().filter_map(Row::halves).collect();
         let own = halves.iter().filter_map(|(_, others)| others.first().copied());
-        let unlike = halves.iter().flat_map(|(_, others)| others.iter().skip(1).copied());
-        let texts: Vec<&str> = own.chain(unlike).collect();
+        let negatives = halves.iter().flat_map(|(_, others)| others.iter().skip(1).copied());
+        let texts: Vec<&str> = own.chain(negatives).collect();
         let mut copies: HashMap<&str, usize> = HashMap::new();
         texts.iter().for_each(|text| *copies.entry(text).or_default() += 1);
         let by_words = Bm25::new(texts.iter().copied());
@@ -67,8 +67,8 @@ impl<B: Backend> Subject<'_, B> {
         ])
     }
 
-    /// Candidates of a query: whether the one that answers it is said to be the most relevant.
-    pub(super) fn candidates(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
+    /// Reranking: accuracy and MRR of the relevant candidate of each query.
+    pub(super) fn reranking(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
         let rows = &task.rows;
         let in_words = task.ranks_in_words().then(|| task.data.ranking.clone());
         let encoder = task.encoder(self.tokenizer);
@@ -77,7 +77,7 @@ impl<B: Backend> Subject<'_, B> {
         let progress = Progress::new(&self.evaluation.name, pairs.len(), "pairs");
         let scores = reranker.scores(&pairs, |more| progress.advance(more))?;
         progress.finish();
-        let mut said = scores.into_iter();
+        let mut left = scores.into_iter();
         // Words of a query and of what is looked through, whichever of both there are several of.
         let words = Bm25::new(rows.test.iter().flat_map(|row| match row {
             Row::Queries(row) => vec![&row.anchor[..]],
@@ -86,7 +86,7 @@ impl<B: Backend> Subject<'_, B> {
         let (mut model, mut by_words, mut chance, mut place) = (Vec::new(), Vec::new(), 0.0, 0);
         for row in &rows.test {
             let Some((text, others)) = row.halves() else { continue };
-            let scores: Vec<f32> = said.by_ref().take(others.len()).collect();
+            let scores: Vec<f32> = left.by_ref().take(others.len()).collect();
             let shared: Vec<f32> = if let Row::Queries(_) = row {
                 place += 1;
                 others.iter().map(|query| words.scores(query)[place - 1]).collect()
@@ -116,8 +116,8 @@ impl<B: Backend> Subject<'_, B> {
         ])
     }
 
-    /// Whether texts are the likelier the better they are graded: by their mean loss a token.
-    pub(super) fn graded(
+    /// Correlation of the log-likelihood of texts, a mean over tokens, with their scores.
+    pub(super) fn scored_likelihood(
         &self,
         rows: &Rows,
         examples: &[Example],
@@ -132,22 +132,23 @@ impl<B: Backend> Subject<'_, B> {
         });
         let likely: Vec<f64> = likely.collect();
         progress.finish();
-        self.order("likelihood", rows, &likely)
+        self.correlation("likelihood", rows, &likely)
     }
 
-    /// How often the better answer is the likelier one, beside the shorter one.
-    pub(super) fn preferred(&self, examples: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
+    /// Preference accuracy: how often the chosen answer is more likely than the rejected one; the
+    /// baseline prefers the shorter one.
+    pub(super) fn preference(&self, examples: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, examples.len(), "pairs");
         let (mut right, mut shorter) = (0.0, 0.0);
         for example in examples {
             let Some(other) = example.others.first() else { continue };
-            let [better, worse] = [example, other].map(|one| {
+            let [chosen, rejected] = [example, other].map(|one| {
                 let alone = Example { others: Vec::new(), ..one.clone() };
                 let mut nats = LossMean::default();
                 nats.add(&self.model.next_token_loss(&[alone], self.device));
                 nats.sum()
             });
-            right += f64::from(u8::from(better < worse));
+            right += f64::from(u8::from(chosen < rejected));
             shorter += f64::from(u8::from(example.ids.len() < other.ids.len()));
             progress.advance(1);
         }
