@@ -1,6 +1,6 @@
-//! Entity-level F1 of tagging (NER, chunking): entities with the right borders and type, Tjong Kim Sang and Buchholz 2000,
-//! <https://aclanthology.org/W00-0726>. Numbers agree with seqeval's default mode and `conlleval`:
-//! an `I-` that continues nothing begins an entity.
+//! Entity-level F1 of tagging (NER, chunking): entities with the right borders and type, Tjong Kim
+//! Sang and Buchholz 2000, <https://aclanthology.org/W00-0726>. Numbers agree with seqeval's
+//! default mode and `conlleval`: an `I-` that continues nothing begins an entity.
 
 use crate::{
     classification::{Average, Counts, Scores, average},

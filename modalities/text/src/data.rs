@@ -5,7 +5,7 @@ use crate::{
     documents::{Counter, cache_dir, documents, size},
     examples::Example,
     labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
-    lexicon::{Terms, WithTerms},
+    lexicon::{LexiconSource, LexiconTerms},
     order::Ordered,
     recipe::{TextData, TextSource, Validation, Windows},
     salience::Salience,
@@ -150,10 +150,10 @@ fn open_in(
     let Some(lexicon) = &data.lexicon else {
         return Ok(StageData { train, shuffle, validation: held(validation), tokenizer });
     };
-    let terms = Terms::new(&lexicon.read()?, &tokenizer)?;
+    let terms = LexiconTerms::new(&lexicon.read()?, &tokenizer)?;
     let salience = lexicon.salient.map(|share| Salience::count(&train, share)).transpose()?;
-    let with = WithTerms { source: train, terms, salience };
-    let validation = held(validation.into_iter().map(|held| with.told(held)).collect());
+    let with = LexiconSource { source: train, terms, salience };
+    let validation = held(validation.into_iter().map(|held| with.marked(held)).collect());
     Ok(StageData { train: Arc::new(with), shuffle, validation, tokenizer })
 }
 

@@ -70,8 +70,8 @@ impl<B: Backend> TextModel<B> {
         })
     }
 
-    /// Log-odds that the decoder of an encoder-decoder begins with the first of two ids rather than the
-    /// second, for each text as input. `None` without a decoder.
+    /// Log-odds that the decoder of an encoder-decoder begins with the first of two ids rather than
+    /// the second, for each text as input. `None` without a decoder.
     pub fn log_odds(
         &self,
         texts: &[Example],

@@ -92,8 +92,8 @@ impl Confusion {
     }
 }
 
-/// Top-k accuracy: the share of rows whose class is among the `k` with the highest scores; of equal scores the
-/// lower class counts as higher. `None` without rows.
+/// Top-k accuracy: the share of rows whose class is among the `k` with the highest scores; of equal
+/// scores the lower class counts as higher. `None` without rows.
 ///
 /// Scores are `[rows, classes]`; a score that is not a number is below all others.
 ///

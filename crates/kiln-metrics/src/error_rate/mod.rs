@@ -11,7 +11,7 @@ use kiln_host::Seed;
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::AddAssign};
 
-/// How often the bootstrap draws.
+/// Bootstrap resamples.
 const DRAWS: usize = 1000;
 
 /// Edit counts: substitutions, deletions and insertions from references to hypotheses.
@@ -68,12 +68,12 @@ impl AddAssign for ErrorCount {
     }
 }
 
-/// One transcript beside what was said.
+/// A hypothesis transcript with its reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Utterance {
-    /// What was said, normalised.
+    /// The reference, normalised.
     pub reference: String,
-    /// What was recognised, normalised.
+    /// The hypothesis, normalised.
     pub hypothesis: String,
     /// Errors in words.
     pub words: ErrorCount,
@@ -94,10 +94,10 @@ impl Utterance {
     }
 }
 
-/// Error rates of a corpus: all errors over all words, so that long transcripts weigh more.
+/// Corpus error rates (WER, CER): all errors over all words, so that long transcripts weigh more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorRates {
-    /// What both sides went through.
+    /// The normalisation of both sides.
     pub normalisation: Normalisation,
     /// In the order in which they were added.
     pub utterances: Vec<Utterance>,
@@ -145,8 +145,7 @@ impl ErrorRates {
         self.characters().rate()
     }
 
-    /// Where the word error rate would lie in 95 of 100 corpora like this one; `None` without
-    /// words. Utterances are taken for independent: those of one speaker are less so.
+    /// 95 % bootstrap confidence interval of the word error rate; `None` without words. Utterances are taken for independent: those of one speaker are less so.
     pub fn wer_interval(&self, seed: Seed) -> Option<Interval> {
         let counts: Vec<_> = self.utterances.iter().map(|utterance| utterance.words).collect();
         bootstrap(&counts, |drawn| sum(drawn.copied()).rate(), DRAWS, 0.95, seed)

@@ -6,7 +6,7 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
-/// How transcripts are normalised, before training and before they are compared.
+/// Text normalisation settings, for training and for scoring.
 ///
 /// Its [`Display`](fmt::Display) names every setting, so that an error rate can be printed beside
 /// what it was measured on.
@@ -88,7 +88,7 @@ impl Normalisation {
         }
     }
 
-    /// The text in this spelling. Applying it twice changes nothing more.
+    /// The normalised text. Applying it twice changes nothing more.
     pub fn apply(&self, text: &str) -> String {
         let text = self.form(text);
         let text = self.form(&match self.case {

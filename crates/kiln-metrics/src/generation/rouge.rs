@@ -1,6 +1,6 @@
 //! ROUGE-L, Lin 2004, <https://aclanthology.org/W04-1013>: the longest words in common, in order.
-//! English numbers agree with the `rouge-score` package without stemming; words of other scripts are
-//! kept, and characters of those without spaces are words.
+//! English numbers agree with the `rouge-score` package without stemming; words of other scripts
+//! are kept, and characters of those without spaces are words.
 
 use crate::words::segments;
 use serde::{Deserialize, Serialize};

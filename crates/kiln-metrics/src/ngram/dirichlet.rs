@@ -7,8 +7,8 @@ const CONTEXT: usize = 2;
 /// Pseudo-counts that the shorter context adds to those of a longer one.
 const PRIOR: f64 = 4.0;
 
-/// Unigram, bigram and trigram model of token ids. Each order is smoothed towards the one below by a
-/// Dirichlet prior (MacKay and Peto, 1995), and the lowest towards the uniform distribution.
+/// Unigram, bigram and trigram model of token ids. Each order is smoothed towards the one below by
+/// a Dirichlet prior (MacKay and Peto, 1995), and the lowest towards the uniform distribution.
 #[derive(Debug)]
 pub struct DirichletNgrams {
     vocabulary: usize,
@@ -49,7 +49,7 @@ impl DirichletNgrams {
         }
     }
 
-    /// Negative log-likelihood of the token at a place of a sequence, in nats, by a context of at most
+    /// Negative log-likelihood of the token at a place of a sequence, in nats, given at most
     /// `order - 1` tokens before it.
     pub fn nats_at(&self, ids: &[u32], at: usize, order: usize) -> f64 {
         let from = at - order.saturating_sub(1).min(at).min(CONTEXT);

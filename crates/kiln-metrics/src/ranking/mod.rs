@@ -1,5 +1,5 @@
-//! Ranking metrics: nDCG, MRR, recall and MAP, with BM25 as the baseline. Conventions are those of trec_eval,
-//! <https://github.com/usnistgov/trec_eval>, but that equal scores keep their order.
+//! Ranking metrics: nDCG, MRR, recall and MAP, with BM25 as the baseline. Conventions are those of
+//! trec_eval, <https://github.com/usnistgov/trec_eval>, but that equal scores keep their order.
 
 mod bm25;
 
@@ -28,8 +28,8 @@ impl Gain {
     }
 }
 
-/// Descending argsort: the indices of scores from the highest to the lowest; equal ones in their order, what is not a
-/// number last.
+/// Descending argsort: the indices of scores from the highest to the lowest; equal ones in their
+/// order, what is not a number last.
 pub fn rank(scores: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     // A sum with zero has no sign of zero, which `total_cmp` would see.
@@ -69,7 +69,8 @@ impl Ranked {
         (best > 0.0).then(|| dcg(&self.grades) / best)
     }
 
-    /// Reciprocal rank: one over the rank of the first relevant document; 0 where it is not among the first `k`.
+    /// Reciprocal rank: one over the rank of the first relevant document; 0 where it is not among
+    /// the first `k`.
     pub fn reciprocal_rank(&self, k: usize) -> Option<f64> {
         let first = self.grades.iter().take(k).position(|grade| *grade > 0);
         self.known().map(|_| first.map_or(0.0, |place| 1.0 / (place + 1) as f64))
@@ -81,8 +82,8 @@ impl Ranked {
         self.known().map(|known| found as f64 / known)
     }
 
-    /// Average precision: the mean, over all relevant documents, of the precision at their rank; 0 for those not among
-    /// the first `k`.
+    /// Average precision: the mean, over all relevant documents, of the precision at their rank; 0
+    /// for those not among the first `k`.
     pub fn average_precision(&self, k: usize) -> Option<f64> {
         let (mut found, mut sum) = (0.0, 0.0);
         for (place, grade) in self.grades.iter().take(k).enumerate() {

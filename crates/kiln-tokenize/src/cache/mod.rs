@@ -74,16 +74,16 @@ pub enum CacheError {
 /// A result of caches.
 pub type Result<T> = std::result::Result<T, CacheError>;
 
-/// What a cache is made of.
+/// Specification of a token cache.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CacheSpec {
     /// The documents. What they keep beside their text is not cached.
     pub documents: Documents,
-    /// Whether it is kept which tokens begin a word: masking whole words needs it.
+    /// Whether word starts are cached: whole-word masking needs them.
     pub words: bool,
 }
 
-/// What `meta.json` says.
+/// Metadata of a cache, `meta.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Meta {
@@ -251,19 +251,19 @@ impl TokenCache {
         }
     }
 
-    /// Appends whether the tokens of a range begin a word; nothing where the cache does not know.
+    /// Appends the word starts of a range of tokens; nothing where they are not cached.
     pub fn append_word_starts(&self, range: Range<u64>, word_starts: &mut Vec<bool>) {
         let Some(words) = &self.words else { return };
         let bit = |at: usize| words.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);
         word_starts.extend(self.within(range).map(bit));
     }
 
-    /// Whether it is known which tokens begin a word.
+    /// Whether word starts are cached.
     pub fn has_words(&self) -> bool {
         self.words.is_some()
     }
 
-    /// The length of a document's prefix in tokens: metadata conditioning, outside of the loss mask.
+    /// The length of a document's prefix in tokens (metadata conditioning); the loss leaves it out.
     pub fn prefix_len(&self, document: u64) -> u64 {
         let found = self.prefixes.as_ref().and_then(|prefixes| {
             let at = usize::try_from(document).ok()?.checked_mul(4)?;
@@ -294,7 +294,7 @@ fn sources(documents: &Documents) -> Result<Vec<SourceFile>> {
     documents.files()?.into_iter().map(|(path, _)| source(path)).collect()
 }
 
-/// What tells a cache from all others.
+/// The fingerprint of a cache: the name of its folder.
 fn fingerprint(spec: &CacheSpec, tokenizer: &TextTokenizer, sources: &[SourceFile]) -> String {
     let documents = Documents { metadata: Vec::new(), paths: Vec::new(), ..spec.documents.clone() };
     let made_of =

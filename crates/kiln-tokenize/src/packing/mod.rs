@@ -17,8 +17,8 @@ pub struct Packing {
     pub length: usize,
     /// Special tokens around a document.
     pub borders: Borders,
-    /// Whether a sequence goes on with the next document where one ends. If not, the last sequence
-    /// of a document is shorter than the others.
+    /// Whether sequences cross document boundaries. If not, the last sequence of a document is
+    /// shorter than the others.
     pub cross: bool,
 }
 
@@ -57,8 +57,8 @@ impl Default for ValidationSplit {
 }
 
 impl ValidationSplit {
-    /// Splits documents into training and validation, each in order. The same
-    /// seed gives the same split.
+    /// Splits documents into training and validation, each in order. The same seed gives the same
+    /// split.
     ///
     /// # Errors
     /// When nothing would be left to train on.
@@ -145,8 +145,7 @@ pub struct Packed {
     pub ids: Vec<u32>,
     /// Where documents begin in it. The first token may go on from a document before.
     pub document_starts: Vec<usize>,
-    /// Whether each token begins a word; empty where the cache does not know. Tokens around a
-    /// document do.
+    /// Word starts, `[tokens]`; empty where they are not cached. Tokens around a document are some.
     pub word_starts: Vec<bool>,
     /// Loss mask, `[tokens]`: false in the prefix of a document; empty where there are no prefixes.
     pub loss_mask: Vec<bool>,

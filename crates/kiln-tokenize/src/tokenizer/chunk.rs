@@ -1,4 +1,5 @@
-//! Where text can be cut so that its pieces, encoded one by one, give what the whole would.
+//! Safe cuts: where text can be split so that its chunks, encoded one by one, give the ids of the
+//! whole.
 //!
 //! Most tokenizers begin a new word at white space. Where that is known of one, words can be looked
 //! up that were met before, which is many times faster than to go through regular expressions,
@@ -7,7 +8,8 @@
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
-/// What GPT-4, Llama 3 and Qwen 2 split words by. Their line breaks stick to what is before them.
+/// Pre-tokenizer patterns of GPT-4, Llama 3 and Qwen 2. Their line breaks stick to what is before
+/// them.
 const SPLITS: [&str; 2] = [
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -24,7 +26,8 @@ pub(super) enum Cut {
     White,
     /// There, words being those of GPT-2.
     Bytes,
-    /// Before spaces, which begin words; so do line breaks, which are words, and what is behind them.
+    /// Before spaces, which begin words; so do line breaks, which are words, and what is behind
+    /// them.
     Lines,
     /// Before white space, and on both sides of Chinese characters.
     Chinese,

@@ -1,4 +1,4 @@
-//! Much text to ids, fast.
+//! Fast encoding of much text to token ids, with a cache of chunks.
 
 use super::{
     Result, TextTokenizer,
@@ -18,18 +18,18 @@ const LONGEST: usize = 64;
 /// The bit of a remembered id that says that its token begins a word.
 const WORD_START: u32 = 1 << 31;
 
-/// Ids of text, and which of them begin a word.
+/// Token ids of text with their word starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// The ids.
     pub ids: Vec<u32>,
-    /// Whether the token begins a word, for each id, as the tokenizer divides text into words; empty
-    /// where that is not asked for.
+    /// Whether the token begins a word, for each id, as the tokenizer divides text into words;
+    /// empty where that is not asked for.
     pub word_starts: Vec<bool>,
 }
 
-/// Encodes text after text into ids without special tokens, as the tokenizer does. What it has met
-/// before, it remembers; give each thread its own.
+/// Fast encoder of text to ids without special tokens, identical to the tokenizer. It caches the
+/// chunks it has met; give each thread its own.
 #[derive(Debug)]
 pub struct IdEncoder<'a> {
     tokenizer: &'a TextTokenizer,
@@ -48,7 +48,7 @@ pub struct IdEncoder<'a> {
 }
 
 impl<'a> IdEncoder<'a> {
-    /// An encoder that has met nothing yet; with `words` it says which tokens begin a word.
+    /// An encoder with an empty cache; with `words` it also gives word starts.
     pub fn new(tokenizer: &'a TextTokenizer, words: bool) -> Self {
         let added = tokenizer.inner().get_added_tokens_decoder();
         let added: Vec<String> = added.into_values().map(|token| token.content).collect();

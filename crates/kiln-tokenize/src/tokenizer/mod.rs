@@ -1,4 +1,4 @@
-//! Tokenizers of text, as Hugging Face's `tokenizers` has them.
+//! Tokenizers, built on Hugging Face's `tokenizers`.
 //!
 //! [`TextTokenizer`] is one with its special tokens by [`Role`]; [`TokenizerSpec`] says which to
 //! train; [`IdEncoder`] encodes much text fast.
@@ -37,13 +37,13 @@ const SPECIAL: &str = "special_tokens_map.json";
 /// Where newer models keep a long chat template.
 const TEMPLATE: &str = "chat_template.jinja";
 
-/// Text to ids and back.
+/// Tokenizer: text to ids and back, with special tokens and chat template.
 #[derive(Clone, Debug)]
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     special: SpecialTokens,
     chat_template: Option<String>,
-    /// What else `tokenizer_config.json` says: kept, so that what was read is written again.
+    /// The rest of `tokenizer_config.json`, kept for writing it again.
     config: Map<String, Value>,
     cut: Cut,
     merges: Option<Arc<Merges>>,
@@ -128,13 +128,13 @@ impl TextTokenizer {
         Ok(())
     }
 
-    /// How many ids there are: one more than the highest.
+    /// The vocabulary size: one more than the highest id.
     pub fn vocabulary(&self) -> usize {
         let highest = self.tokenizer.get_vocab(true).into_values().max();
         highest.map_or(0, |id| id as usize + 1)
     }
 
-    /// The tokenizer that does the work.
+    /// The underlying `tokenizers` tokenizer.
     pub fn inner(&self) -> &Tokenizer {
         &self.tokenizer
     }
@@ -153,12 +153,12 @@ impl TextTokenizer {
         token.map(|token| token.id).ok_or(TokenizerError::NoSpecial { role, purpose })
     }
 
-    /// What a text begins with, if anything: `bos`, or else `cls`.
+    /// The id of the begin token, if any: `bos`, or else `cls`.
     pub fn begin(&self) -> Option<u32> {
         self.either(Role::Bos, Role::Cls)
     }
 
-    /// What a text ends with, if anything: `eos`, or else `sep`.
+    /// The id of the end token, if any: `eos`, or else `sep`.
     pub fn end(&self) -> Option<u32> {
         self.either(Role::Eos, Role::Sep)
     }
@@ -168,12 +168,12 @@ impl TextTokenizer {
         token.map(|token| token.id)
     }
 
-    /// The Jinja template of conversations, where the model has one.
+    /// The chat template (Jinja), where the model has one.
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
     }
 
-    /// The same tokenizer with this template of conversations.
+    /// The same tokenizer with this chat template.
     pub fn with_chat_template(&self, template: &str) -> Self {
         Self { chat_template: Some(template.to_owned()), ..self.clone() }
     }
@@ -183,8 +183,8 @@ impl TextTokenizer {
         &self.fingerprint
     }
 
-    /// Encodes a text: ids, offsets in bytes, words. With `add_special`, the special tokens that the
-    /// model expects around it are added.
+    /// Encodes a text: ids, offsets in bytes, words. With `add_special`, the special tokens that
+    /// the model expects around it are added.
     ///
     /// # Errors
     /// When the tokenizer has no unknown token and needs one.

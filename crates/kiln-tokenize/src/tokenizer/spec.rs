@@ -9,20 +9,20 @@ use std::collections::BTreeMap;
 /// A pattern that any one character matches, line breaks too, in all of the engines that read it.
 pub(super) const CHARACTER: &str = r"[\s\S]";
 
-/// A tokenizer to train.
+/// Training configuration of a tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenizerSpec {
-    /// How words are cut into tokens.
+    /// The tokenization model.
     pub model: Model,
     /// Special tokens by role, in place of the model's own; an empty text leaves one out.
     pub special: BTreeMap<Role, String>,
     /// More special tokens.
     pub additional: Vec<String>,
-    /// So many sentinels, `<extra_id_0>` and on: what stands for spans that are taken out of a text
-    /// and written anew.
+    /// The number of sentinels, `<extra_id_0>` and on: tokens for spans that are taken out of a text
+    /// and written again.
     pub sentinels: usize,
-    /// How often two tokens must stand side by side to become one.
+    /// Minimum frequency of a pair to be merged.
     pub min_count: u64,
     /// Which special tokens stand around a text; as is usual of its kind if absent: both, and of
     /// bytes none.
@@ -58,17 +58,17 @@ impl Default for TokenizerSpec {
     }
 }
 
-/// How words are cut into tokens.
+/// The tokenization model: BPE, WordPiece, unigram, characters or bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Model {
-    /// Byte-pair encoding of bytes, as in GPT-2: nothing is unknown. Radford et al., 2019.
+    /// Byte-level BPE, as in GPT-2: nothing is unknown. Radford et al., 2019.
     ByteBpe {
         /// Tokens, with the special ones.
         #[serde(default = "vocabulary")]
         vocabulary: usize,
     },
-    /// Byte-pair encoding of characters; `▁` stands for a space.
+    /// BPE (byte-pair encoding) of characters; `▁` stands for a space.
     /// <https://arxiv.org/abs/1508.07909>
     Bpe {
         /// Tokens, with the special ones.
@@ -85,7 +85,7 @@ pub enum Model {
         #[serde(default)]
         lowercase: bool,
     },
-    /// A unigram language model of pieces; `▁` stands for a space.
+    /// Unigram language model of subwords; `▁` stands for a space.
     /// <https://arxiv.org/abs/1804.10959>
     Unigram {
         /// Tokens, with the special ones.

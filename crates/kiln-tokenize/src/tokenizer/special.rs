@@ -7,25 +7,25 @@ use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, path::Path};
 use tokenizers::Tokenizer;
 
-/// What a special token stands for.
+/// The role of a special token.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Fills sequences up.
+    /// Padding.
     Pad,
-    /// What the vocabulary lacks.
+    /// The unknown token.
     Unk,
-    /// Begins a text, of decoders.
+    /// Beginning of sequence, of decoders.
     Bos,
-    /// Ends a text, of decoders.
+    /// End of sequence, of decoders.
     Eos,
-    /// Begins a text, of encoders; its state stands for all of it.
+    /// Classification token: begins a text of encoders and stands for all of it.
     Cls,
-    /// Ends a text, of encoders.
+    /// Separator: ends a text of encoders.
     Sep,
-    /// Hides a token.
+    /// The mask token.
     Mask,
 }
 
@@ -166,7 +166,7 @@ impl SpecialTokens {
     }
 }
 
-/// What stands for the span of this number that was taken out of a text, as in T5.
+/// The sentinel of a span number, as in T5.
 pub(super) fn sentinel(number: usize) -> String {
     format!("<extra_id_{number}>")
 }

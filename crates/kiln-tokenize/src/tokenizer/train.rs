@@ -29,7 +29,7 @@ const WORD: usize = 256;
 /// SentencePiece's default.
 const COVERAGE: f64 = 0.9995;
 
-/// What is being done, and how far it is.
+/// Progress of tokenizer training or encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// What: `reading`, `learning`, `encoding`.

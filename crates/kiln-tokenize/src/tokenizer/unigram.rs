@@ -1,4 +1,4 @@
-//! Learning a unigram model of pieces, <https://arxiv.org/abs/1804.10959>.
+//! Training of the unigram language model, <https://arxiv.org/abs/1804.10959>.
 
 use super::{Result, Role, TokenizerError, error::failed, spec::Surroundings};
 use kiln_datasets::guarded;

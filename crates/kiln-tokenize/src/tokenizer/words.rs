@@ -25,8 +25,8 @@ pub(super) fn line_words(text: &str) -> Option<Vec<&str>> {
     Some(words)
 }
 
-/// Words as GPT-2 divides text into them: single white space, then a text of plain characters, as words; `None` where a character is of
-/// another kind. What they are is `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+`.
+/// Words as GPT-2 divides text into them; `None` where a character is of another kind. What they are
+/// is `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+`.
 pub(super) fn words(text: &str) -> Option<Vec<&str>> {
     let mut words = Vec::new();
     let (mut begin, mut last) = (0, None);

@@ -1,9 +1,9 @@
-//! Words by their letters: a trie, for words that are allowed or that a language model knows.
+//! A trie of words by their letters: the lexicon of a decoder, or the words of a language model.
 
 use kiln_metrics::ngram::WordId;
 use unicode_normalization::UnicodeNormalization as _;
 
-/// A place in a [`WordTrie`]: what of a word has been read.
+/// A node of a [`WordTrie`]: the letters of a word so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
@@ -14,7 +14,7 @@ impl Place {
     pub(super) const LOST: Self = Self(u32::MAX);
 }
 
-/// Words by their letters.
+/// A trie of words.
 #[derive(Clone, Debug)]
 pub(super) struct WordTrie {
     nodes: Vec<Node>,

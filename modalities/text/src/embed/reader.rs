@@ -1,4 +1,4 @@
-//! Texts to the ids that a model reads: prompt, special tokens, no more than it has positions for.
+//! Encoding of texts for embedding: prompt, special tokens, truncation.
 
 use super::EmbedError;
 use kiln_tokenize::{
@@ -14,7 +14,7 @@ const BYTES: usize = 48;
 /// Texts that a thread encodes one after the other.
 const RUN: usize = 256;
 
-/// Makes ids of texts.
+/// Encodes texts with prompt and special tokens.
 pub(super) struct Reader<'a> {
     tokenizer: &'a TextTokenizer,
     /// Special tokens before a text and behind it.
@@ -26,11 +26,11 @@ pub(super) struct Reader<'a> {
     longest: usize,
 }
 
-/// A text's ids.
+/// The ids of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
     pub ids: Vec<u32>,
-    /// Whether there would have been more.
+    /// Whether the text was truncated.
     pub truncated: bool,
 }
 

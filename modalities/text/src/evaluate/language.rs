@@ -58,7 +58,8 @@ impl<B: Backend> Subject<'_, B> {
         })
     }
 
-    /// Next-token prediction: cross-entropy, perplexity and bits per byte; the baselines are n-grams.
+    /// Next-token prediction: cross-entropy, perplexity and bits per byte; the baselines are
+    /// n-grams.
     fn next_token(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
         let (mut nats, mut bytes) = (LossMean::default(), 0u64);

@@ -19,8 +19,8 @@ use ndarray::Array2;
 const NEIGHBOURS: usize = 10;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Accuracy of a linear and a k-NN probe on held-out texts; the baselines are the same model with
-    /// random weights, and the most frequent class.
+    /// Accuracy of a linear and a k-NN probe on held-out texts; the baselines are the same model
+    /// with random weights, and the most frequent class.
     pub(super) fn probe(&self, settings: &ProbeEvaluation) -> Result<Vec<ResultRow>, TaskError> {
         let name = &self.evaluation.name;
         let seed = self.seed.part("probe");

@@ -1,4 +1,5 @@
-//! Generative question answering: likelihood of right answers, exact match and F1 of generated ones.
+//! Generative question answering: likelihood of right answers, exact match and F1 of generated
+//! ones.
 
 use super::{Subject, baseline::most_frequent, seq2seq::GENERATION_BATCH};
 use crate::{

@@ -25,8 +25,8 @@ type Order = Vec<usize>;
 type Measure = fn(&Ranked) -> Option<f64>;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Retrieval metrics of a bi-encoder, or of BM25's best reranked by a cross-encoder; the baselines
-    /// are BM25 and a random order.
+    /// Retrieval metrics of a bi-encoder, or of BM25's best reranked by a cross-encoder; the
+    /// baselines are BM25 and a random order.
     pub(super) fn retrieval(
         &self,
         settings: &RetrievalEvaluation,

@@ -213,7 +213,8 @@ impl<B: Backend> Subject<'_, B> {
         self.correlation("regression", rows, &model.collect::<Vec<_>>())
     }
 
-    /// Spearman's and Pearson's correlation of scores with predictions; word overlap is the baseline.
+    /// Spearman's and Pearson's correlation of scores with predictions; word overlap is the
+    /// baseline.
     pub(super) fn correlation(
         &self,
         task: &str,

@@ -1,11 +1,11 @@
-//! Where the texts of a recipe come from, and how they become sequences of ids.
+//! Text sources of a recipe: documents, tokenizer, sampling and validation.
 
 use kiln_datasets::{Documents, stories::Stories};
 use kiln_tokenize::{TokenizerSpec, packing::ValidationSplit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A tokenizer.
+/// The tokenizer of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenizerSource {
@@ -14,18 +14,18 @@ pub enum TokenizerSource {
     /// Trained on the sources, of the documents that are trained on and those kept for validation,
     /// where the stage does not start from a model that has one.
     Train(TokenizerSpec),
-    /// Trained on the sources also where the model that the stage starts from has one: the model gets
-    /// another vocabulary, see `data.new_tokens`.
+    /// Trained on the sources also where the model that the stage starts from has one: the model
+    /// gets another vocabulary, see `data.new_tokens`.
     Retrain(TokenizerSpec),
 }
 
-/// Documents.
+/// A source of documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TextSource {
     /// Of files.
     Documents(Documents),
-    /// Small English stories that come with Kiln, told anew by the recipe's seed.
+    /// Small English stories that come with Kiln, told by the recipe's seed.
     Stories(Stories),
     /// The same in Chinese.
     ChineseStories(Stories),
@@ -34,7 +34,7 @@ pub enum TextSource {
     StoryFacts(Stories),
 }
 
-/// Weights of the sources from a step on.
+/// A phase of mixture weights, from a step on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightPhase {
@@ -44,18 +44,18 @@ pub struct WeightPhase {
     pub weights: Vec<f64>,
 }
 
-/// Which sequences an epoch has.
+/// Window sampling: which sequences an epoch has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Windows {
-    /// The text cut into sequences, each once, in an order drawn anew each epoch.
+    /// The text cut into sequences, each once, in an order drawn again each epoch.
     #[default]
     Cut,
     /// Sequences that begin anywhere, drawn without end: for little text, so that each is another.
     Anywhere,
 }
 
-/// What is kept for validation.
+/// The validation split.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Validation {
@@ -71,7 +71,7 @@ impl Default for Validation {
     }
 }
 
-/// How tokens that the starting model does not know get their vectors.
+/// Initialisation of the embeddings of new tokens, where the vocabulary changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NewTokens {
