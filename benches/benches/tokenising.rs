@@ -8,7 +8,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln_core::{Seed, Source as _};
 use kiln_datasets::{Documents, documents::Split, stories::Stories};
-use kiln_text::{
+use kiln_tokenize::{
     CacheSpec, PackedSource, Packing, TextTokenizer, TokenCache, TokenizerSpec, tokenizer::Model,
 };
 use std::{hint::black_box, path::Path, sync::Arc};

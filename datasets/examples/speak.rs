@@ -1,11 +1,11 @@
 //! Writes generated utterances as WAV files and prints what they say:
 //! `cargo run -p kiln-datasets --example speak -- FOLDER [COUNT [digits]]`.
 
-use kiln_core::{Seed, Source as _};
 use kiln_datasets::{
     DataError,
     speech::{Sentences, Spoken},
 };
+use kiln_host::{Seed, Source as _};
 use std::path::PathBuf;
 
 fn main() -> kiln_datasets::Result<()> {

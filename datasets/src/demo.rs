@@ -2,7 +2,7 @@
 
 use crate::generate::draw::Draw as _;
 use chrono::{Datelike as _, Days, NaiveDate};
-use kiln_core::Seed;
+use kiln_host::Seed;
 use std::fmt::Write as _;
 
 /// Rows of [`demo_sales`].

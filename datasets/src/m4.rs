@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_real_weekly_files() {
-        let Some(dir) = kiln_core::testing::data("timeseries/m4") else { return };
+        let Some(dir) = kiln_host::testing::data("timeseries/m4") else { return };
         let (train, test) = (dir.join("Weekly-train.csv"), dir.join("Weekly-test.csv"));
         let pairs = read_pair(&train, &test, Frequency::WEEKLY).unwrap();
         assert_eq!(pairs.len(), 359);

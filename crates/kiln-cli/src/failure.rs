@@ -1,16 +1,18 @@
 //! What went wrong, rendered, and the exit code that says whose it is.
 
 use kiln_datasets::DataError;
+use kiln_host::FileError;
 use kiln_hub::{HubError, ModelError};
 use kiln_lm::generate::GenerationError;
 use kiln_speech::{SpeechError, transcribe::TranscribeError};
 use kiln_text::{
     annotate::AnnotateError, embed::EmbedError, evaluate::TooLong, labelled::ChatError,
-    opened::OpenError, tokenizer::TokenizerError,
+    opened::OpenError,
 };
 use kiln_timeseries::{
     data::StageDataError, forecast::RequestError, forecaster::ForecastError, measure::MeasureError,
 };
+use kiln_tokenize::tokenizer::TokenizerError;
 use kiln_train::{changes::Refusal, recipe::RecipeError, task::TaskSourceError};
 use miette::{Diagnostic, MietteHandlerOpts, Report};
 use std::{
@@ -164,6 +166,12 @@ impl From<HubError> for Failure {
     }
 }
 
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::io(error.action, &error.path, error.source)
+    }
+}
+
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         Self::of(None, Box::new(error), USER)
@@ -185,7 +193,7 @@ impl From<SpeechError> for Failure {
 impl From<TokenizerError> for Failure {
     fn from(error: TokenizerError) -> Self {
         match error {
-            TokenizerError::Hub(error) => error.into(),
+            TokenizerError::File(error) => error.into(),
             TokenizerError::Data(error) => error.into(),
             other => Self::of(None, Box::new(other), USER),
         }
@@ -281,7 +289,7 @@ fn is_users(error: &(dyn StdError + 'static)) -> bool {
             return is_users(error.as_ref());
         }
         let speech = error.is::<SpeechError>() || error.is::<kiln_speech::data::StageDataError>();
-        let text = error.is::<kiln_text::sources::StageDataError>()
+        let text = error.is::<kiln_text::data_error::StageDataError>()
             || error.is::<TokenizerError>()
             || error.is::<GenerationError>()
             || error.is::<AnnotateError>()

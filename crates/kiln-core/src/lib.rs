@@ -15,26 +15,18 @@
 //!   [`Diagnostic`]s. What one asks for is a [`Need`], which the plan of a model [`Provide`]s.
 //! - [`Seed`] derives every random number of a run from one.
 //! - [`pattern`] chooses parameters and modules by name.
-//! - [`bootstrap()`] says how sure a corpus's number is.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod bootstrap;
 mod capabilities;
 mod corruption;
 mod layout;
 mod loss;
-mod mixture;
 mod need;
 pub mod pattern;
-mod seed;
-mod source;
 mod step;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 mod tokens;
 
-pub use bootstrap::{Interval, bootstrap, bootstrap_mean};
 pub use capabilities::{
     BottleneckDecode, Capabilities, Completions, Denoise, Discriminate, EmbedGroups, Encode,
     EncodePermuted, HiddenStates, Labelled, Language, Model, PredictTokens, PredictValue,
@@ -43,12 +35,14 @@ pub use capabilities::{
 pub use corruption::{
     AttentionPattern, Corruption, DecoderInput, PermutedSequence, RandomReplacement, SourceTarget,
 };
+#[cfg(feature = "testing")]
+pub use kiln_host::testing;
+pub use kiln_host::{
+    Mixture, MixtureError, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source,
+};
 pub use kiln_kernels::{AutodiffBackend, Backend};
 pub use layout::Layout;
 pub use loss::{Diagnostic, DiagnosticValue, Loss, LossMean, TaskLoss};
-pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
 pub use need::{Lack, Need, Provide, check_bidirectional};
-pub use seed::{Rng, Seed};
-pub use source::{Sampler, Size, Source};
 pub use step::{StepContext, Teacher};
 pub use tokens::{Quantized, TokenTargets, Tokens, members_of_groups};

@@ -1,6 +1,7 @@
 //! What can go wrong with a model directory.
 
 use crate::module::LoadReport;
+use kiln_host::FileError;
 use std::path::{Path, PathBuf};
 
 /// Kiln-hub's result.
@@ -210,6 +211,12 @@ pub enum HubError {
         /// The status or what was missing.
         cause: String,
     },
+}
+
+impl From<FileError> for HubError {
+    fn from(FileError { action, path, source }: FileError) -> Self {
+        Self::Io { action, path, source }
+    }
 }
 
 impl HubError {

@@ -14,7 +14,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod adapter;
-mod atomic;
 pub mod download;
 mod error;
 pub mod family;
@@ -29,7 +28,6 @@ mod safetensors_file;
 pub mod testing;
 pub mod weights;
 
-pub use atomic::{AtomicFile, LEFTOVER, write_atomic};
 pub use download::{Hub, HubId};
 pub use error::{HubError, Result};
 pub use layout::Part;

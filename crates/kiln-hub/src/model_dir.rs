@@ -5,8 +5,8 @@ use crate::{
     adapter::{Peft, is_peft},
     safetensors_file,
     weights::{Index, PYTORCH, SAFETENSORS, SAFETENSORS_INDEX},
-    write_atomic,
 };
+use kiln_host::write_atomic;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -130,7 +130,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| HubError::Config { path: path.to_path_buf(), cause: error.to_string() })?;
     text.push('\n');
-    write_atomic(path, |out| out.write_all(text.as_bytes()))
+    Ok(write_atomic(path, |out| out.write_all(text.as_bytes()))?)
 }
 
 /// Finds a model: a run (its directory, or its name under `runs_dir`), a model directory, or a

@@ -5,8 +5,9 @@
 //! SHA-256 over names, types, shapes and bytes, so that a flipped bit anywhere is noticed; other
 //! readers ignore it.
 
-use crate::{HubError, Raw, Result, Weight, Weights, write_atomic};
+use crate::{HubError, Raw, Result, Weight, Weights};
 use half::{bf16, f16};
+use kiln_host::write_atomic;
 use safetensors::{
     Dtype,
     tensor::{Metadata, TensorInfo},
@@ -144,11 +145,11 @@ pub(crate) fn write(weights: &Weights, path: &Path) -> Result<()> {
     header.append(&mut tensors);
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    write_atomic(path, |out| {
+    Ok(write_atomic(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         entries.iter().try_for_each(|(_, _, _, bytes)| out.write_all(bytes))
-    })
+    })?)
 }
 
 /// A digest of what a file holds, whatever the order of its tensors.

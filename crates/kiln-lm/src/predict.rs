@@ -179,9 +179,9 @@ mod tests {
             let mut done = 0;
             let together = model.predict(&texts, &device, |count| done += count);
             assert_eq!((together.len(), done), (4, 4));
-            for (text, said) in texts.iter().zip(&together) {
+            for (text, prediction) in texts.iter().zip(&together) {
                 let alone = model.predict(std::slice::from_ref(text), &device, |_| {});
-                match (said, &alone[0]) {
+                match (prediction, &alone[0]) {
                     (Prediction::Text(one), Prediction::Text(other)) => {
                         assert_eq!(one.len(), 3);
                         assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-5));

@@ -6,7 +6,7 @@
 //! where a crash came before the new one was in its place.
 
 use crate::{Error, Result};
-use kiln_hub::{HubError, LEFTOVER};
+use kiln_host::{LEFTOVER, write_atomic};
 use std::{
     fs::{self, File},
     io::Read as _,
@@ -39,10 +39,8 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 
 /// Replaces a file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    kiln_hub::write_atomic(path, |out| out.write_all(bytes)).map_err(|error| match error {
-        HubError::Io { action, path, source } => Error::Io { action, path, source },
-        other => other.into(),
-    })
+    let written = write_atomic(path, |out| out.write_all(bytes));
+    written.map_err(|error| io(error.action, &error.path)(error.source))
 }
 
 /// Replaces a directory by what `fill` puts into an empty one.
@@ -225,7 +223,7 @@ mod tests {
     #[test]
     fn the_names_of_half_written_files_are_known() {
         let dir = tempfile::tempdir().unwrap();
-        let file = kiln_hub::AtomicFile::create(&dir.path().join("a.json")).unwrap();
+        let file = kiln_host::AtomicFile::create(&dir.path().join("a.json")).unwrap();
         let entry = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap();
         assert!(is_leftover(entry.file_name().to_str().unwrap()));
         drop(file);

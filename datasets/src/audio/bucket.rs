@@ -1,7 +1,7 @@
 //! Batches of recordings of similar length, so that little of a batch is padding.
 
 use crate::{DataError, Result};
-use kiln_core::Seed;
+use kiln_host::Seed;
 use rand::seq::SliceRandom as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use super::{AudioReader, Location, Utterance, Waveform, stream};
 use crate::{DataError, Result, table::read::unreadable};
-use kiln_core::{Size, Source};
+use kiln_host::{Size, Source};
 use rayon::prelude::*;
 use std::{
     fs::File,

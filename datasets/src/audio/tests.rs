@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{DataError, generate::draw::Draw as _};
-use kiln_core::Seed;
+use kiln_host::Seed;
 use proptest::prelude::*;
 use std::{f32::consts::TAU, io::Cursor, path::Path};
 

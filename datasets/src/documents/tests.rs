@@ -221,7 +221,7 @@ fn a_recipe_says_which() {
 
 #[test]
 fn real_documents() {
-    let Some(path) = kiln_core::testing::data("text") else { return };
+    let Some(path) = kiln_host::testing::data("text") else { return };
     let spec = Documents {
         field: "text_a".into(),
         metadata: vec!["label".into()],

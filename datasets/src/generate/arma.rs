@@ -1,7 +1,7 @@
 //! Noise and autoregressions: white, heavy-tailed, ARMA, near unit root, GARCH.
 
 use super::draw::{Draw, standardize};
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// Noise of about unit variance, of a kind drawn at random.
 pub(crate) fn noise(rng: &mut Rng, length: usize) -> Vec<f32> {
@@ -128,7 +128,7 @@ pub(crate) fn generate(rng: &mut Rng, length: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn arma_is_stable_whatever_is_drawn() {

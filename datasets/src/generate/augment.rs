@@ -2,7 +2,7 @@
 
 use super::draw::Draw;
 use crate::{Frequency, Series};
-use kiln_core::Rng;
+use kiln_host::Rng;
 use ndarray::{Array2, s};
 
 /// How several rows become one.
@@ -97,7 +97,7 @@ pub(super) fn flip(rng: &mut Rng, values: &mut [f32], sign: f64, time: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
     use ndarray::array;
 
     #[test]

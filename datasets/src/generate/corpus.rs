@@ -8,7 +8,7 @@ use super::{
     weights::{FamilyWeights, ResolutionWeights},
 };
 use crate::{DataError, Frequency, Result, Series};
-use kiln_core::{Rng, Seed};
+use kiln_host::{Rng, Seed};
 use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Draws that every generator needs.
 
-use kiln_core::Rng;
+use kiln_host::Rng;
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, StandardNormal};
 
@@ -93,7 +93,7 @@ pub(crate) fn standardize(values: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn weights_are_probabilities() {

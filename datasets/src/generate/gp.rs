@@ -9,7 +9,7 @@
 
 use super::{calendar::cycles, draw::Draw};
 use crate::Frequency;
-use kiln_core::Rng;
+use kiln_host::Rng;
 use rand_distr::{Distribution as _, Gamma};
 use std::f64::consts::TAU;
 
@@ -184,7 +184,7 @@ fn add_sample(rng: &mut Rng, product: &Product, values: &mut [f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     /// The covariance at `lag` over many samples of a product of kernels.
     fn covariance(kernels: Vec<Kernel>, lag: usize) -> f64 {

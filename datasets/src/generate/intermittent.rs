@@ -2,7 +2,7 @@
 
 use super::{calendar, draw::Draw, profile::Profile, trend};
 use crate::Frequency;
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// Intermittent demand, or counts with a changing rate.
 pub(crate) fn generate(rng: &mut Rng, frequency: Frequency, length: usize) -> Vec<f32> {
@@ -51,7 +51,7 @@ fn demand(rng: &mut Rng, rate: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn demand_is_mostly_zero_and_never_negative() {

@@ -1,7 +1,7 @@
 //! Convex mixtures of series: TSMixup of Chronos (<https://arxiv.org/abs/2403.07815>).
 
 use super::draw::{Draw, standardize};
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// Mixes series of one length with weights from a flat Dirichlet distribution, each scaled to
 /// unit variance first.
@@ -23,7 +23,7 @@ pub(crate) fn mix(rng: &mut Rng, mut parts: Vec<Vec<f32>>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn mixtures_are_convex() {

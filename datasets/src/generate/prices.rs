@@ -8,7 +8,7 @@
 use super::{arma, draw::Draw};
 use crate::{DataError, Frequency, Result, Series};
 use chrono::NaiveDate;
-use kiln_core::Seed;
+use kiln_host::Seed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

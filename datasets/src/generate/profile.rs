@@ -1,7 +1,7 @@
 //! The shape of one cycle, and how it changes from one to the next.
 
 use super::draw::{Draw, standardize};
-use kiln_core::Rng;
+use kiln_host::Rng;
 use std::f32::consts::TAU;
 
 /// Places at which a shape is known; between them it is interpolated.
@@ -192,7 +192,7 @@ fn add_shape(rng: &mut Rng, strength: f32, knots: &mut [f32; KNOTS]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn shapes_are_standardized() {

@@ -1,7 +1,7 @@
 //! What happens to series: shifts, other variances, anomalies, outages, meters that saturate.
 
 use super::draw::{Draw, standardize};
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// Changes a series of about unit spread in one to three of these ways.
 pub(crate) fn disturb(rng: &mut Rng, values: &mut [f32]) {
@@ -103,7 +103,7 @@ pub(crate) fn quantise(values: &mut [f32], step: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn nothing_breaks() {

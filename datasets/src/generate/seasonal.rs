@@ -11,7 +11,7 @@ use super::{
     trend,
 };
 use crate::Frequency;
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// Rows of a window, in the units that all parts share: the profile's standard deviation.
 pub(crate) fn generate(rng: &mut Rng, frequency: Frequency, length: usize) -> Vec<f32> {
@@ -101,7 +101,7 @@ fn shape(rng: &mut Rng, values: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     /// The mean autocorrelation at `lag` of many hourly windows.
     fn autocorrelation(lag: usize) -> f32 {

@@ -5,7 +5,7 @@
 
 use super::{calendar::pace, draw::Draw};
 use crate::Frequency;
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// A trend that follows a curve: linear, exponential, damped, logistic, quadratic, or in pieces.
 pub(crate) fn curve(rng: &mut Rng, length: usize) -> Vec<f32> {
@@ -160,7 +160,7 @@ pub(crate) fn generate(rng: &mut Rng, frequency: Frequency, length: usize) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn a_reverting_level_forgets_at_its_pace() {

@@ -1,7 +1,7 @@
 //! A part of the examples that is held out of training.
 
 use crate::{DataError, Result};
-use kiln_core::Seed;
+use kiln_host::Seed;
 use rand::seq::index::sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -355,7 +355,7 @@ fn preferences() {
 }
 
 fn real(name: &str) -> Option<Files> {
-    kiln_core::testing::data(name).map(|path: PathBuf| Files::new([path]))
+    kiln_host::testing::data(name).map(|path: PathBuf| Files::new([path]))
 }
 
 /// Counts by `cut`, `sort` and `uniq`.

@@ -12,7 +12,7 @@ use crate::{
     audio::{self, Augmentation, Augmenter, Clip, Waveform},
     generate::draw::Draw as _,
 };
-use kiln_core::{Seed, Size, Source};
+use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{

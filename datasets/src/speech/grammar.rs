@@ -11,7 +11,7 @@ use crate::{
         read::{read_bytes, text_of},
     },
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -201,7 +201,7 @@ impl Grammar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
     use std::collections::HashSet;
 
     fn distinct(sentences: Sentences, draws: u64) -> usize {

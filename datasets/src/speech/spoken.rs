@@ -10,7 +10,7 @@ use crate::{
     audio::{Augmentation, Augmenter, Clip},
     generate::draw::Draw as _,
 };
-use kiln_core::{Seed, Size, Source};
+use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use super::{
     lexicon::{Lexicon, Shelf},
 };
 use crate::generate::draw::Draw as _;
-use kiln_core::Rng;
+use kiln_host::Rng;
 use std::collections::BTreeMap;
 
 /// A story in the making.

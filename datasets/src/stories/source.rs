@@ -9,7 +9,7 @@ use super::{
     template::{Grammar, read_grammar},
 };
 use crate::{DataError, Result, documents::Before, generate::draw::Draw as _};
-use kiln_core::{Seed, Size, Source};
+use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};

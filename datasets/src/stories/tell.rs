@@ -6,7 +6,7 @@ use super::{
     template::{Form, Grammar, Piece, Template, choose},
 };
 use crate::generate::draw::Draw as _;
-use kiln_core::Rng;
+use kiln_host::Rng;
 use std::{collections::BTreeSet, ops::Range};
 
 /// What a story is told in.

@@ -5,7 +5,7 @@ use super::{
     fault,
 };
 use crate::{DataError, Result, generate::draw::Draw as _};
-use kiln_core::Rng;
+use kiln_host::Rng;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -271,7 +271,7 @@ fn flipped_bits_of_parquet_do_not_panic() {
 
 #[test]
 fn real_hourly_data() {
-    let Some(path) = kiln_core::testing::data("timeseries/ETTh1.csv") else { return };
+    let Some(path) = kiln_host::testing::data("timeseries/ETTh1.csv") else { return };
     let series = &TableSpec::new(path).with_time("date").read().unwrap()[0];
     assert_eq!((series.len(), series.channels.len()), (17_420, 7));
     assert_eq!((series.frequency, series.channels[6].as_str()), (Frequency::HOURLY, "OT"));

@@ -4,12 +4,14 @@
 //! every three or four frames, blurred so that every seventh letter is misheard.
 
 use kiln_core::{Rng, Seed};
+use kiln_metrics::{
+    error_rate::{ErrorRates, Normalisation},
+    ngram::KneserNey,
+    real_time_factor::RealTimeFactor,
+};
 use kiln_speech::{
     Result,
     decode::{BeamConfig, Decoder, FrameTimes, LanguageWeights},
-    metrics::{ErrorRates, RealTimeFactor},
-    ngram::KneserNey,
-    transcript::Normalisation,
     vocabulary::{Specials, Vocabulary},
 };
 use ndarray::{Array2, ArrayView2};

@@ -1,6 +1,7 @@
 //! What can go wrong between speech and text.
 
 use kiln_hub::HubError;
+use kiln_metrics::ngram::NgramError;
 use kiln_nn::ConfigError;
 use std::path::{Path, PathBuf};
 
@@ -35,24 +36,9 @@ pub enum SpeechError {
         /// Its code points, `U+1EBF`.
         code: String,
     },
-    /// An ARPA file has a mistake.
-    #[error("{}, line {line}: expected {expected}, found {found}", path.display())]
-    Arpa {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What should stand there.
-        expected: String,
-        /// What stands there.
-        found: String,
-    },
-    /// An n-gram model cannot be trained or used.
-    #[error("n-gram model: {cause}")]
-    Ngram {
-        /// Why.
-        cause: String,
-    },
+    /// An n-gram model cannot be read, trained or used.
+    #[error(transparent)]
+    Ngram(#[from] NgramError),
     /// Log-probabilities have another width than the vocabulary.
     #[error("log-probabilities have {found} columns; the vocabulary has {expected} tokens")]
     Columns {

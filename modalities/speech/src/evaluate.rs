@@ -3,14 +3,16 @@
 use crate::{
     data::{Levels, Pool, choose},
     decode::{Decoded, Decoder},
-    metrics::{ErrorRates, RealTimeFactor},
     recipe::{SpeechEvaluation, SpeechParts},
     recogniser::Recogniser,
     search,
-    transcript::Normalisation,
 };
 use kiln_core::Seed;
 use kiln_datasets::audio::Clip;
+use kiln_metrics::{
+    error_rate::{ErrorRates, Normalisation},
+    real_time_factor::RealTimeFactor,
+};
 use kiln_train::{
     progress::Progress,
     recipe::Recipe,

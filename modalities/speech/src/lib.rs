@@ -6,9 +6,8 @@
 //!   prediction, by k-means; [`level`]: what is taken off spectrograms as voice and line;
 //!   [`distortion`]: what training does to them.
 //! - [`whisper`]: the encoder-decoder. [`hub`]: model directories of Hugging Face.
-//! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] normalises and writes text.
-//! - [`decode`] turns log-probabilities into words, [`ngram`] trains and reads language models.
-//! - [`metrics`] measures error rates.
+//! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] writes text.
+//! - [`decode`] turns log-probabilities into words.
 //! - [`recipe`] is what a speech recipe is made of, [`data`] reads its recordings, [`task`] trains
 //!   on them, [`recogniser`] is what comes of it, and [`self_training`] learns from that again;
 //!   [`search`] is the decoding that a recipe asks for.
@@ -29,10 +28,8 @@ pub mod hub;
 pub mod job;
 pub mod level;
 pub mod log_mel;
-pub mod metrics;
 pub mod modality;
 pub mod model;
-pub mod ngram;
 pub mod presets;
 mod provide;
 pub mod quantiser;

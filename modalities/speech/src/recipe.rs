@@ -7,13 +7,13 @@ use crate::{
     distortion::DistortionConfig,
     presets::Preset,
     quantiser::QuantiserConfig,
-    transcript::Normalisation,
     vocabulary::Units,
 };
 use kiln_datasets::{
     audio::{Augmentation, Bucketing, Manifest},
     speech::{Espeak, Spoken},
 };
+use kiln_metrics::error_rate::Normalisation;
 use kiln_nn::ConfigError;
 use kiln_objectives::Objective;
 use kiln_train::recipe::Parts;

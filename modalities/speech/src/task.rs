@@ -5,14 +5,14 @@ use crate::{
     batch::Collator,
     data::{Item, Recordings, collate},
     decode::{FrameTimes, greedy},
-    metrics::ErrorRates,
-    recogniser,
+    hub, recogniser,
     transcript::Normalisation,
     vocabulary::Vocabulary,
 };
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
 use kiln_hub::{adapter::Published, family};
+use kiln_metrics::error_rate::{ErrorRates, Normalisation};
 use kiln_objectives::{Objective, Validation};
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};

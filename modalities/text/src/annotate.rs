@@ -1,9 +1,8 @@
-//! What a model with a head for a task says of new texts: `kiln classify` and `kiln tag`.
+//! Text classification and token tagging with a fine-tuned model: `kiln classify` and `kiln tag`.
 
 use crate::{
     embed::{EmbedError, Watch},
     labelled::{Encoder, Words},
-    metrics::highest,
     opened,
 };
 use kiln_core::AutodiffBackend;
@@ -13,6 +12,7 @@ use kiln_lm::{
     examples::Example,
     predict::Prediction,
 };
+use kiln_metrics::classification::argmax;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -28,19 +28,19 @@ const BYTES: usize = 1 << 22;
 /// Tokens of a text at most, where the model has no limit of its own.
 const LONGEST: usize = 512;
 
-/// What is asked of a model.
+/// Whether texts are classified or tokens tagged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// What a text is: its class, its labels, a number.
+    /// Text classification or regression: its class, its labels, a number.
     Texts,
-    /// What the words of a text are.
+    /// Token tagging (NER, POS): a label for words.
     Words,
 }
 
-/// What is asked, and which of a model's heads is to answer.
+/// The question, and which of a model's heads answers it.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// What.
+    /// The question.
     pub question: Question,
     /// The task that the head was trained for; of the only one that fits if absent.
     pub task: Option<&'a str>,
@@ -73,11 +73,11 @@ pub enum AnnotateError {
     },
 }
 
-/// What a model says of a text.
+/// The answer for a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// The likeliest class, and how likely all are.
+    /// Classification: the most probable class, and the probabilities of all.
     Class {
         /// Its name.
         label: String,
@@ -86,26 +86,26 @@ pub enum Answer {
         /// Of all classes, the likeliest first.
         all: Vec<(String, f32)>,
     },
-    /// The labels that are likelier than not, and how likely all are.
+    /// Multi-label classification: labels above a probability of 0.5, and the probabilities of all.
     Labels {
         /// Their names, the likeliest first.
         labels: Vec<String>,
         /// Of all labels, the likeliest first.
         all: Vec<(String, f32)>,
     },
-    /// Numbers, in the order of the head's outputs.
+    /// Regression: numbers, in the order of the head's outputs.
     Numbers {
         /// The numbers.
         values: Vec<f32>,
     },
-    /// What is named in the text, in its order.
+    /// Tagging: the entities of the text, in its order.
     Mentions {
         /// The mentions.
         mentions: Vec<Mention>,
     },
 }
 
-/// Something named in a text.
+/// An entity mention, or a tagged word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mention {
     /// What it is.
@@ -118,8 +118,7 @@ pub struct Mention {
     pub end: usize,
 }
 
-/// A text to say something of, alone or with another: whether that follows from it, how alike they
-/// are.
+/// An input text, alone or as a pair: for entailment, similarity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The text.
@@ -131,10 +130,10 @@ pub struct Entry {
 /// Texts, one after the other.
 pub type Texts<'a> = dyn Iterator<Item = Result<Entry, EmbedError>> + 'a;
 
-/// Gets each text back with what is said of it.
+/// Gets each text back with what is predictions of it.
 pub type Take<'a> = dyn FnMut(&Entry, &Answer) -> Result<(), EmbedError> + 'a;
 
-/// What was looked at.
+/// How much was annotated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Texts.
@@ -143,7 +142,7 @@ pub struct Summary {
     pub truncated: usize,
 }
 
-/// Says of each text what a model directory was fine-tuned to say.
+/// Classifies or tags texts with a fine-tuned model directory.
 ///
 /// # Errors
 /// When the model cannot be read or has no such head, a text cannot be read, or someone asks to
@@ -159,7 +158,7 @@ pub fn annotate(
     dispatch::on(device, Work { model, asked, texts, take, watch })?
 }
 
-/// Work that waits for its backend.
+/// A job that waits for its backend.
 struct Work<'a, 'b> {
     model: &'a Path,
     asked: Asked<'a>,
@@ -194,10 +193,11 @@ impl OnBackend for Work<'_, '_> {
                 .collect::<Result<Vec<_>, _>>()?;
             let examples: Vec<Example> =
                 pieces.iter().flatten().map(|piece| piece.example.clone()).collect();
-            let mut said = model.predict(&examples, &device, |_| {}).into_iter();
+            let mut predictions = model.predict(&examples, &device, |_| {}).into_iter();
             for (entry, pieces) in together.iter().zip(&pieces) {
-                let said: Vec<Prediction> = said.by_ref().take(pieces.len()).collect();
-                take(entry, &answer(head, &entry.passage.text, pieces, &said))?;
+                let predictions: Vec<Prediction> =
+                    predictions.by_ref().take(pieces.len()).collect();
+                take(entry, &answer(head, &entry.passage.text, pieces, &predictions))?;
                 summary.texts += 1;
                 summary.truncated += usize::from(pieces.iter().any(|piece| piece.truncated));
                 if watch(1).is_break() {
@@ -276,14 +276,19 @@ fn pieces(encoder: &Encoder, entry: &Entry, question: Question) -> Result<Vec<Pi
     Ok(encoder.pieces(&words)?.into_iter().map(piece).collect())
 }
 
-fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Prediction]) -> Answer {
+fn answer(
+    head: &TaskHeadConfig,
+    text: &str,
+    pieces: &[Piece],
+    predictions: &[Prediction],
+) -> Answer {
     let ranked = |values: Vec<f32>| {
         let mut all: Vec<(String, f32)> =
             values.into_iter().enumerate().map(|(at, value)| (head.name(at), value)).collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
         all
     };
-    match said.first() {
+    match predictions.first() {
         Some(Prediction::Text(scores)) => match head.kind {
             TaskKind::Labels(_) => {
                 let all = ranked(scores.iter().map(|score| 1.0 / (1.0 + (-score).exp())).collect());
@@ -300,23 +305,23 @@ fn answer(head: &TaskHeadConfig, text: &str, pieces: &[Piece], said: &[Predictio
                 Answer::Class { label, probability, all }
             }
         },
-        _ => Answer::Mentions { mentions: mentions(head, text, pieces, said) },
+        _ => Answer::Mentions { mentions: mentions(head, text, pieces, predictions) },
     }
 }
 
-/// Entities of tags that begin and go on; where tags are plain, each word with its tag.
+/// Entities of BIO tags; where tags are plain, each word with its tag.
 fn mentions(
     head: &TaskHeadConfig,
     text: &str,
     pieces: &[Piece],
-    said: &[Prediction],
+    predictions: &[Prediction],
 ) -> Vec<Mention> {
     let (mut words, mut tags) = (Vec::new(), Vec::new());
-    for (piece, said) in pieces.iter().zip(said) {
-        let Prediction::Tokens(scores) = said else { continue };
+    for (piece, prediction) in pieces.iter().zip(predictions) {
+        let Prediction::Tokens(scores) = prediction else { continue };
         for (place, first) in &piece.words {
             let row = scores.outer_iter().nth(*first);
-            let best = row.map_or(0, |row| highest(row.iter().copied()));
+            let best = row.map_or(0, |row| argmax(row.iter().copied()));
             words.push(place.clone());
             tags.push(head.name(best));
         }
@@ -346,15 +351,16 @@ mod tests {
     fn scores_become_answers() {
         let names = vec!["bad".to_owned(), "good".to_owned()];
         let head = |kind| TaskHeadConfig::new(kind, names.clone());
-        let said = [Prediction::Text(vec![0.0, 3f32.ln()])];
+        let predictions = [Prediction::Text(vec![0.0, 3f32.ln()])];
         let Answer::Class { label, probability, all } =
-            answer(&head(TaskKind::Classes(2)), "x", &[], &said)
+            answer(&head(TaskKind::Classes(2)), "x", &[], &predictions)
         else {
             panic!("one class")
         };
         assert!(label == "good" && (probability - 0.75).abs() < 1e-6 && all.len() == 2);
-        let said = [Prediction::Text(vec![1.0, -1.0])];
-        let Answer::Labels { labels, .. } = answer(&head(TaskKind::Labels(2)), "x", &[], &said)
+        let predictions = [Prediction::Text(vec![1.0, -1.0])];
+        let Answer::Labels { labels, .. } =
+            answer(&head(TaskKind::Labels(2)), "x", &[], &predictions)
         else {
             panic!("labels")
         };
@@ -397,11 +403,11 @@ mod tests {
             truncated: false,
         };
         let pieces = [piece(&[(0..2, 1), (3..6, 2)]), piece(&[(7..15, 1), (16..21, 2)])];
-        let said = [
+        let predictions = [
             Prediction::Tokens(array![[9.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
             Prediction::Tokens(array![[9.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]),
         ];
-        let found = mentions(&head, text, &pieces, &said);
+        let found = mentions(&head, text, &pieces, &predictions);
         let expected =
             Mention { label: "PER".into(), text: "Ada Lovelace".into(), start: 3, end: 15 };
         assert_eq!(found, [expected]);

@@ -1,14 +1,11 @@
 //! Texts by a model directory: prompts in, text out, piece by piece.
 
-use crate::{
-    labelled::ChatTemplate,
-    opened,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::{labelled::ChatTemplate, opened};
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_datasets::labelled::{Message, Role};
 use kiln_lm::generate::{Generation, Verdict};
 use kiln_nn::quantised;
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,

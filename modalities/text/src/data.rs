@@ -1,18 +1,21 @@
 //! From documents to what a stage trains on.
 
 use crate::{
-    cache::{CacheSpec, TokenCache},
+    data_error::StageDataError,
+    documents::{Counter, cache_dir, documents, size},
     labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
-    lexicon::{Terms, WithTerms},
+    lexicon::{LexiconSource, LexiconTerms, Terms, WithTerms},
     order::Ordered,
-    packing::{Packed, PackedSource, PackingError},
     recipe::{TextData, TextSource, Validation, Windows},
     salience::Salience,
     sources::{Counter, StageDataError, cache_dir, documents, size},
-    tokenizer::TextTokenizer,
 };
 use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
 use kiln_lm::examples::Example;
+use kiln_tokenize::{
+    CacheSpec, PackedSource, TextTokenizer, TokenCache,
+    packing::{Packed, PackingError},
+};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
@@ -148,10 +151,10 @@ fn open_in(
     let Some(lexicon) = &data.lexicon else {
         return Ok(StageData { train, shuffle, validation: held(validation), tokenizer });
     };
-    let terms = Terms::new(&lexicon.read()?, &tokenizer)?;
+    let terms = LexiconTerms::new(&lexicon.read()?, &tokenizer)?;
     let salience = lexicon.salient.map(|share| Salience::count(&train, share)).transpose()?;
-    let with = WithTerms { source: train, terms, salience };
-    let validation = held(validation.into_iter().map(|held| with.told(held)).collect());
+    let with = LexiconSource { source: train, terms, salience };
+    let validation = held(validation.into_iter().map(|held| with.marked(held)).collect());
     Ok(StageData { train: Arc::new(with), shuffle, validation, tokenizer })
 }
 
@@ -247,7 +250,7 @@ fn part(
             let all = packed.len();
             let kept = ((all as f64 * share).round() as u64).max(u64::from(share > 0.0));
             if kept >= all {
-                return Err(PackingError::Held { held: kept, documents: all }.into());
+                return Err(PackingError::NoTraining { held: kept, documents: all }.into());
             }
             let held = read(&packed, all - kept)?;
             Ok((training(packed, all - kept), held))
@@ -303,21 +306,22 @@ fn example(packed: Packed, special: &[u32]) -> Example {
     let documents = packed.segments().iter().map(|segment| segment.start as u32).collect();
     let mut special_tokens_mask: Vec<bool> =
         packed.ids.iter().map(|id| special.contains(id)).collect();
-    special_tokens_mask.iter_mut().zip(&packed.counted).for_each(|(on, counted)| *on |= !counted);
-    let Packed { ids, begins: word_starts, counted: loss_mask, .. } = packed;
+    special_tokens_mask.iter_mut().zip(&packed.loss_mask).for_each(|(on, counted)| *on |= !counted);
+    let Packed { ids, word_starts, loss_mask, .. } = packed;
     Example { ids, special_tokens_mask, word_starts, loss_mask, documents, ..Example::default() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        packing::{Borders, Held, Packing},
-        tokenizer::{Model, TokenizerSpec},
-    };
     use burn_flex::Flex;
     use kiln_datasets::{Documents, documents::Before};
     use kiln_lm::{TextModel, TextModelConfig};
+    use kiln_tokenize::{
+        Packing, TokenizerSpec,
+        packing::{Borders, ValidationSplit},
+        tokenizer::Model,
+    };
 
     /// Of metadata before a document nothing is learnt, and two views of documents keep the same.
     #[test]
@@ -333,7 +337,7 @@ mod tests {
                 .map(TextSource::Documents)
                 .to_vec(),
             packing: Packing { length: 7, borders: Borders::End, cross: false },
-            validation: Validation::Documents(Held::Documents(3)),
+            validation: Validation::Documents(ValidationSplit::Documents(3)),
             ..TextData::default()
         };
         let tokenizer = TokenizerSpec::new(Model::Bytes {}).train([], &mut |_| {}).unwrap();

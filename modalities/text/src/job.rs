@@ -2,22 +2,24 @@
 
 use crate::{
     cost, data,
+    data_error::StageDataError,
     evaluate::{evaluate, fits},
     labelled::{Aim, LabelledTask, task_key},
+    opened::{has_tokenizer, open_tokenizer},
     recipe::{
-        EvaluationKind, LanguageEvaluation, ModelSpec, TaskEvaluation, TextData, TextParts,
-        TokenizerSource, Windows,
+        EvaluationKind, LanguageEvaluation, ModelSpec, NewTokens, TaskEvaluation, TextData,
+        TextParts, TokenizerSource, Windows, task_key,
     },
     sources::{self, StageDataError},
-    stage_model::{TextPlan, stage_config, with_heads},
+    stage_model::{TextPlan, offers, stage_config, with_heads},
     task::TextTask,
-    tokenizer::TextTokenizer,
     transfer::{NewTokens, Transfer},
 };
 use kiln_core::{AutodiffBackend, Need, Seed};
 use kiln_hub::family;
-use kiln_lm::{TextModel, TextModelConfig, config::SpecialIds};
+use kiln_lm::{TextModel, TextModelConfig, config::SpecialIds, hub};
 use kiln_objectives::Objective;
+use kiln_tokenize::TextTokenizer;
 use kiln_train::{
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
@@ -223,10 +225,10 @@ impl TextJob {
         dir: &Path,
         tokenizer: &TextTokenizer,
     ) -> Result<Option<Transfer>, TaskError> {
-        if !sources::has_tokenizer(dir) {
+        if !has_tokenizer(dir) {
             return Ok(None);
         }
-        let old = TextTokenizer::open(dir)?;
+        let old = open_tokenizer(dir)?;
         let texts = || sources::texts(data, self.recipe.data_seed());
         let longest = family::read_config::<TextModelConfig>(dir)?.longest();
         Ok(Transfer::new(data.new_tokens, [&old, tokenizer], longest, texts)?)
@@ -279,7 +281,7 @@ impl Job for TextJob {
                 Some(start) => Some(start.dir.as_path()),
                 None => self.directory.as_deref().filter(|_| before.is_none()),
             };
-            let dir = dir.filter(|dir| sources::has_tokenizer(dir));
+            let dir = dir.filter(|dir| has_tokenizer(dir));
             let config = self.planned_config(stage, &tasks, before.as_ref(), dir)?;
             // Only where gradients are recorded do parameters know whether they are trained.
             let model =

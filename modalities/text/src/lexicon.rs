@@ -1,21 +1,19 @@
-//! Words of a field, which masked training hides rather than others: Chinese MentalBERT,
-//! <https://arxiv.org/abs/2402.09151>; or those that a document has more of than others.
+//! Lexicon-guided masking: words of a domain that are masked more than others, as in Chinese
+//! MentalBERT, <https://arxiv.org/abs/2402.09151>, or the salient words of a document (TF-IDF).
 
-use crate::{
-    metrics::is_unspaced,
-    salience::Salience,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::salience::Salience;
 use kiln_core::{Size, Source};
 use kiln_datasets::{DataError, table::locate};
 use kiln_lm::examples::Example;
+use kiln_metrics::words::is_unspaced;
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::PathBuf};
 
-/// Words or terms of a field.
+/// A lexicon of domain words for masking.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lexicon {
@@ -63,14 +61,14 @@ impl Lexicon {
     }
 }
 
-/// Words as a tokenizer writes them.
+/// The words of a lexicon as token ids.
 #[derive(Debug, Default)]
-pub(crate) struct Terms {
+pub(crate) struct LexiconTerms {
     /// By their first id, the longest first; with whether they end where words do.
     by_first: FxHashMap<u32, Vec<(Vec<u32>, bool)>>,
 }
 
-impl Terms {
+impl LexiconTerms {
     /// How words stand at the beginning of a text, and within one.
     ///
     /// # Errors
@@ -92,9 +90,9 @@ impl Terms {
         Ok(terms)
     }
 
-    /// Where they stand among ids, of which `starts` begin words: the longest from left to right.
-    pub fn find(&self, ids: &[u32], starts: &[bool]) -> Vec<Range<usize>> {
-        let border = |at: usize| starts.get(at).copied().unwrap_or(true);
+    /// Spans of lexicon words in ids with their `word_starts`: longest match from left to right.
+    pub fn find(&self, ids: &[u32], word_starts: &[bool]) -> Vec<Range<usize>> {
+        let border = |at: usize| word_starts.get(at).copied().unwrap_or(true);
         let mut found = Vec::new();
         let mut at = 0;
         while let Some(id) = ids.get(at) {
@@ -113,17 +111,17 @@ impl Terms {
     }
 }
 
-/// A source whose examples know where the words of a lexicon stand.
-pub(crate) struct WithTerms {
+/// A source that marks lexicon spans in its examples.
+pub(crate) struct LexiconSource {
     pub source: TaskSource<Example>,
-    pub terms: Terms,
-    /// What says which words are each document's own.
+    pub terms: LexiconTerms,
+    /// TF-IDF salience, where it is asked for.
     pub salience: Option<Salience>,
 }
 
-impl WithTerms {
-    /// An example that knows.
-    pub fn told(&self, example: Example) -> Example {
+impl LexiconSource {
+    /// The example with its lexicon spans.
+    pub fn marked(&self, example: Example) -> Example {
         let mut terms = self.terms.find(&example.ids, &example.word_starts);
         let salient = self.salience.iter().flat_map(|salience| salience.find(&example));
         let apart = |one: &Range<usize>, other: &Range<usize>| {
@@ -137,7 +135,7 @@ impl WithTerms {
     }
 }
 
-impl Source for WithTerms {
+impl Source for LexiconSource {
     type Example = Example;
     type Error = TaskSourceError;
 
@@ -146,15 +144,15 @@ impl Source for WithTerms {
     }
 
     fn example(&self, index: u64) -> Result<Example, TaskSourceError> {
-        Ok(self.told(self.source.example(index)?))
+        Ok(self.marked(self.source.example(index)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
     use kiln_datasets::Document;
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 
     #[test]
     fn words_are_found_as_a_whole_and_terms_within_text() {
@@ -164,7 +162,7 @@ mod tests {
         let spec = TokenizerSpec::new(Model::WordPiece { vocabulary: 60, lowercase: false });
         let tokenizer = spec.train(documents, &mut |_| {}).unwrap();
         let words = ["sad".to_owned(), "难过".into()];
-        let terms = Terms::new(&words, &tokenizer).unwrap();
+        let terms = LexiconTerms::new(&words, &tokenizer).unwrap();
         let encoding = tokenizer.encode(text, false).unwrap();
         let of = encoding.get_word_ids();
         let starts: Vec<bool> = (0..of.len()).map(|at| at == 0 || of[at] != of[at - 1]).collect();

@@ -1,9 +1,12 @@
 //! A model directory opened as a whole: its tokenizer and its model, which belong together.
 
-use crate::tokenizer::{TextTokenizer, TokenizerError};
 use kiln_core::Backend;
-use kiln_hub::ModelError;
+use kiln_hub::{ModelDir, ModelError};
 use kiln_lm::TextModel;
+use kiln_tokenize::{
+    TextTokenizer,
+    tokenizer::{TOKENIZER_FILE, TokenizerError},
+};
 use std::path::{Path, PathBuf};
 
 /// Why a model directory cannot be used.
@@ -31,6 +34,19 @@ pub enum OpenError {
     },
 }
 
+/// Opens the tokenizer of a model directory, of an adapter that of its base, or a `tokenizer.json`.
+///
+/// # Errors
+/// When there is none, or it is damaged.
+pub(crate) fn open_tokenizer(path: &Path) -> Result<TextTokenizer, TokenizerError> {
+    TextTokenizer::open(&ModelDir::home(path, TOKENIZER_FILE))
+}
+
+/// Whether a model directory has a tokenizer.
+pub(crate) fn has_tokenizer(dir: &Path) -> bool {
+    ModelDir::home(dir, TOKENIZER_FILE).join(TOKENIZER_FILE).is_file()
+}
+
 /// The tokenizer and the model of a directory. A model may know more ids than its tokenizer gives,
 /// as published ones do, but not fewer.
 ///
@@ -42,7 +58,7 @@ pub fn open<B: Backend>(
 ) -> Result<(TextTokenizer, TextModel<B>), OpenError> {
     // The tokenizer is parsed while the weights are read.
     let (tokenizer, model) = rayon::join(
-        || TextTokenizer::open(dir).map(|tokenizer| (tokenizer.vocabulary(), tokenizer)),
+        || open_tokenizer(dir).map(|tokenizer| (tokenizer.vocabulary(), tokenizer)),
         || TextModel::load(dir, device),
     );
     let ((tokens, tokenizer), model) = (tokenizer?, model?);
@@ -56,9 +72,9 @@ pub fn open<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
     use burn_flex::Flex;
     use kiln_lm::TextModelConfig;
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 
     #[test]
     fn a_model_knows_its_tokenizers_tokens() {

@@ -1,12 +1,12 @@
-//! Easy sequences before hard ones: curricula by a measure of difficulty, after "Beyond Random
-//! Sampling" (2025), <https://arxiv.org/abs/2506.11300>, and competence-based pacing,
+//! Curriculum learning: easy sequences before hard ones, by a measure of difficulty, after "Beyond
+//! Random Sampling" (2025), <https://arxiv.org/abs/2506.11300>, and competence-based pacing,
 //! <https://arxiv.org/abs/1903.09848>.
 
 mod text;
 
-use crate::tokenizer::{TextTokenizer, TokenizerError};
 use kiln_core::{Seed, Size, Source};
 use kiln_lm::examples::Example;
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
@@ -14,13 +14,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// In which order sequences are seen.
+/// A curriculum: the order of training sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    /// What makes a sequence hard.
+    /// The difficulty measure of sequences.
     pub by: Difficulty,
-    /// How the order is walked through.
+    /// The pacing of a curriculum.
     #[serde(default)]
     pub pace: Pace,
     /// Whether hard ones come first.
@@ -28,7 +28,7 @@ pub struct Order {
     pub hard_first: bool,
 }
 
-/// What makes a sequence hard.
+/// The difficulty measure of sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Difficulty {
@@ -131,7 +131,7 @@ impl Difficulty {
     }
 }
 
-/// A source whose examples come in an order.
+/// A source whose examples are sorted by difficulty.
 pub(crate) struct Ordered {
     source: TaskSource<Example>,
     /// Indices from easy to hard, or the other way round.
@@ -222,10 +222,8 @@ impl Source for Ordered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        data::Listed,
-        tokenizer::{Model, TokenizerSpec},
-    };
+    use crate::data::Listed;
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
     use std::sync::Arc;
 
     fn bytes() -> TextTokenizer {

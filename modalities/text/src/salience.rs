@@ -1,5 +1,5 @@
-//! Words that a document has more of than others, by TF-IDF, which masked training hides rather than
-//! others: LegalTurk Optimized BERT, <https://arxiv.org/abs/2407.00648>.
+//! TF-IDF salience: the words that stand for a document, for masking them more than others, as in
+//! LegalTurk Optimized BERT, <https://arxiv.org/abs/2407.00648>.
 
 use kiln_core::{Layout, Size};
 use kiln_lm::examples::Example;
@@ -7,21 +7,21 @@ use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 
-/// Sequences that are looked at, at most.
+/// Sequences that document frequencies are counted in, at most.
 const LOOKED_AT: u64 = 20_000;
 
-/// In how many documents words stand.
+/// Document frequencies of words, for TF-IDF.
 #[derive(Debug, Default)]
 pub(crate) struct Salience {
-    /// The share of a document's words that is told of.
+    /// The share of a document's different words that is salient.
     share: f64,
     documents: f64,
-    /// By their ids.
+    /// The documents that hold a word, by its ids.
     holding: FxHashMap<Vec<u32>, f64>,
 }
 
 impl Salience {
-    /// Counts in the documents of a source, as they stand in its sequences.
+    /// Counts document frequencies in the sequences of a source.
     ///
     /// # Errors
     /// When a sequence cannot be read.
@@ -48,8 +48,8 @@ impl Salience {
         }
     }
 
-    /// Where the words stand that say most of their document: a share of its different words, by how
-    /// often it has them and how few others do.
+    /// Spans of the salient words of each document: the share of its different words with the
+    /// highest TF-IDF.
     pub fn find(&self, example: &Example) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         for words in documents(example) {

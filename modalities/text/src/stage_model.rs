@@ -2,15 +2,18 @@
 
 use crate::{
     labelled::{Aim, LabelledTask},
-    tokenizer::{Role, TextTokenizer, TokenizerError},
+    recipe::TextData,
 };
 use kiln_core::{Lack, Need, Provide, check_bidirectional};
 use kiln_lm::{
     TextModelConfig,
-    config::{Format, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind},
+    config::{
+        Format, LanguageHeadConfig, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
+    },
 };
 use kiln_nn::{Activation, TransformerConfig};
-use kiln_objectives::Objective;
+use kiln_objectives::{Graded, Objective, Offer, Offers, both_sides, offer};
+use kiln_tokenize::{Role, TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::TaskError;
 
 /// The plan of a text model: it has the heads that are needed, and no other.

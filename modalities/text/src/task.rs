@@ -1,14 +1,16 @@
 //! A stage of training on text, as the trainer sees it.
 
-use crate::{data::Held, embed, labelled::RankingWords, tokenizer::TextTokenizer};
+use crate::{data::Held, embed, labelled::RankingWords, recipe::RankingWords};
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
 use kiln_hub::{adapter::Published, family};
 use kiln_lm::{
     TextModel, TextModelConfig,
     examples::{Example, TextHostBatch, collate},
+    hub,
 };
 use kiln_objectives::{Objective, Validation};
+use kiln_tokenize::TextTokenizer;
 use kiln_train::task::{LOSS, Measure, Task, TaskError, TaskSource};
 use std::{path::Path, sync::Arc};
 

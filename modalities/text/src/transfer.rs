@@ -4,32 +4,21 @@
 //! BIOptimus, <https://arxiv.org/abs/2308.08625>, takes them in their contexts.
 
 use crate::{
+    data_error::StageDataError,
+    documents::Counter,
+    recipe::NewTokens,
     sources::{Counter, StageDataError, Texts},
-    tokenizer::{Encoding, Role, TextTokenizer},
 };
 use kiln_core::Backend;
 use kiln_datasets::DataError;
 use kiln_hub::{Weight, Weights};
 use kiln_lm::{TextModel, batch::HostText};
+use kiln_tokenize::{Role, TextTokenizer, tokenizer::Encoding};
 use kiln_train::{progress::Progress, task::TaskError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::Path};
-
-/// How tokens that the starting model does not know get their vectors.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum NewTokens {
-    /// At random, like those of a new model.
-    Random,
-    /// Each has the mean of the vectors of what the old tokenizer writes in its place.
-    #[default]
-    Pieces,
-    /// Each has the mean of what the old model's backbone makes of those pieces where they stand
-    /// in the texts, as long as a vector of the model is. For encoders.
-    Contexts,
-}
 
 /// Places of a new token that are looked at; more say little more.
 const PLACES: usize = 32;
@@ -315,10 +304,10 @@ fn scale(vector: &mut [f32], to: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TokenizerSpec, tokenizer::Model};
     use burn_flex::Flex;
     use kiln_datasets::Document;
     use kiln_lm::TextModelConfig;
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 
     const TEXT: &str = "she sells sea shells by the sea shore; the shells she sells are sea shells";
 

@@ -2,7 +2,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod baselines;
 pub mod batch;
 pub mod config;
 pub mod cost;
@@ -16,7 +15,6 @@ pub mod hub;
 pub mod job;
 mod language;
 pub mod measure;
-pub mod metrics;
 pub mod modality;
 pub mod model;
 pub mod model_forecaster;

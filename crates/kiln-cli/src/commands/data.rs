@@ -6,8 +6,9 @@ use crate::{
     failure::{Failure, Result},
 };
 use kiln_datasets::Documents;
-use kiln_speech::{ngram::KneserNey, transcript::Normalisation};
-use kiln_text::{Role, TokenizerSpec, tokenizer::Model};
+use kiln_metrics::{error_rate::Normalisation, ngram::KneserNey};
+use kiln_speech::SpeechError;
+use kiln_tokenize::{Role, TokenizerSpec, tokenizer::Model};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -90,8 +91,8 @@ fn ngram(args: &Ngram, out: &mut dyn Write) -> Result<()> {
     }
     let settings =
         KneserNey { order: usize::from(args.order), min_counts: args.min_counts.clone() };
-    let trained = settings.train(&sentences)?;
-    trained.model.write_arpa(&args.out)?;
+    let trained = settings.train(&sentences).map_err(SpeechError::from)?;
+    trained.model.write_arpa(&args.out).map_err(SpeechError::from)?;
     let counts: Vec<String> = trained.model.counts().iter().map(ToString::to_string).collect();
     writeln!(
         out,

@@ -140,7 +140,7 @@ fn writable(name: &'static str, dir: &Path) -> Finding {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     let existing = absolute.ancestors().find(|dir| dir.is_dir()).map(Path::to_path_buf);
     let probe = existing.unwrap_or_else(|| PathBuf::from(".")).join(".kiln-doctor");
-    let result = kiln_hub::write_atomic(&probe, |out| out.write_all(b"kiln"));
+    let result = kiln_host::write_atomic(&probe, |out| out.write_all(b"kiln"));
     let _ = fs::remove_file(&probe);
     let problem = result.err().map(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);

@@ -11,7 +11,8 @@ use kiln_datasets::{
     documents::Split,
     vectors::{Passage, VectorFormat, VectorWriter, Vectors},
 };
-use kiln_hub::AtomicFile;
+use kiln_host::AtomicFile;
+use kiln_hub::{AtomicFile, HubError};
 use kiln_lm::config::Pooling;
 use kiln_text::embed::{self, EmbedError, Passages, Prompt, Request, search};
 use kiln_train::{interrupt::Interrupt, recipe::Device, task::TaskError};
@@ -223,7 +224,7 @@ impl Sink<'_> {
                 let writer = match writer {
                     Some(writer) => writer,
                     None => {
-                        let file = AtomicFile::create(path)?;
+                        let file = AtomicFile::create(path).map_err(HubError::from)?;
                         writer.insert(VectorWriter::new(*format, vectors.width, file, path)?)
                     }
                 };

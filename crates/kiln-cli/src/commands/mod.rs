@@ -62,7 +62,7 @@ impl RecipeArgs {
 
 /// Writes a file that was asked for, in full or not at all.
 fn write_file(path: &Path, text: &str) -> Result<()> {
-    kiln_hub::write_atomic(path, |out| out.write_all(text.as_bytes())).map_err(Failure::from)
+    kiln_host::write_atomic(path, |out| out.write_all(text.as_bytes())).map_err(Failure::from)
 }
 
 /// Finds a model of text; of another one a message says that it `lacks` what was asked for.

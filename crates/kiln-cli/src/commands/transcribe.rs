@@ -7,10 +7,10 @@ use crate::{
     modalities, models,
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use kiln_metrics::ngram::NgramModel;
 use kiln_speech::{
-    Recogniser, SPEECH,
+    Recogniser, SPEECH, SpeechError,
     decode::{BeamConfig, Decoder, LanguageWeights},
-    ngram::NgramModel,
     transcribe::Transcriber,
     transcript::{Format, Segments},
 };
@@ -135,7 +135,7 @@ fn decoder(args: &Transcribe, recogniser: &Recogniser) -> Result<Decoder> {
             beta: args.beta.unwrap_or(defaults.beta),
             ..defaults
         };
-        let model = Arc::new(NgramModel::read_arpa(path)?);
+        let model = Arc::new(NgramModel::read_arpa(path).map_err(SpeechError::from)?);
         decoder = decoder.with_language_model(model, weights)?;
     }
     if let Some(path) = &args.lexicon {

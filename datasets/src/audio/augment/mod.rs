@@ -14,7 +14,7 @@ pub use telephone::Telephone;
 
 use super::{Waveform, resample::Resampler};
 use crate::{DataError, Result, generate::draw::Draw as _};
-use kiln_core::Rng;
+use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +205,7 @@ fn range(key: &str, [low, high]: [f32; 2], least: f32, most: f32) -> Result<()> 
 mod tests {
     use super::*;
     use crate::audio::tests::{level_at, sine};
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     fn apply(config: &Augmentation, wave: &Waveform, seed: u64) -> Waveform {
         let augmenter = config.load(wave.rate, vec![sine(180.0, 0.4, wave.rate, 3000)]).unwrap();

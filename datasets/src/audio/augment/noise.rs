@@ -2,7 +2,7 @@
 
 use super::{amplitude, range, share};
 use crate::{DataError, Result, audio::Waveform, generate::draw::Draw as _};
-use kiln_core::Rng;
+use kiln_host::Rng;
 use realfft::{RealFftPlanner, num_complex::Complex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,7 @@ fn cut(rng: &mut Rng, length: usize, recordings: &[Waveform]) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::audio::tests::{level_at, sine};
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn the_ratio_is_the_one_asked_for() {

@@ -5,7 +5,7 @@
 
 use super::{range, share};
 use crate::{Result, audio::Waveform, generate::draw::Draw as _};
-use kiln_core::Rng;
+use kiln_host::Rng;
 use realfft::RealFftPlanner;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,7 @@ fn convolve(samples: &mut [f32], response: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn convolution_is_the_sum_it_should_be() {

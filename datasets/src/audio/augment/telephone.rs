@@ -6,7 +6,7 @@ use crate::{
     audio::{Biquad, Waveform, filter::BUTTERWORTH_4, g711::Law},
     generate::draw::Draw as _,
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ fn band_pass(line: &mut Waveform) {
 mod tests {
     use super::*;
     use crate::audio::tests::{level_at, sine};
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn the_band_is_kept_and_the_rest_is_gone() {

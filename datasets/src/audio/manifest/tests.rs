@@ -1,6 +1,6 @@
 use super::*;
 use crate::audio::{AudioSource, Waveform, tests::sine};
-use kiln_core::{Size, Source as _};
+use kiln_host::{Size, Source as _};
 use std::fs;
 
 fn wav(seconds: f64) -> Vec<u8> {
@@ -165,7 +165,7 @@ fn shards() {
 
 #[test]
 fn the_real_digits() {
-    let Some(path) = kiln_core::testing::data("speech/fsdd") else { return };
+    let Some(path) = kiln_host::testing::data("speech/fsdd") else { return };
     let utterances = Manifest::Fsdd { path }.read().unwrap();
     let speakers: std::collections::BTreeSet<_> =
         utterances.iter().filter_map(|u| u.speaker.clone()).collect();

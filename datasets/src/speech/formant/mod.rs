@@ -15,7 +15,7 @@ use crate::{
     DataError, Result,
     audio::{AudioFault, Waveform},
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 use std::collections::HashMap;
 
 /// Says words whose pronunciation it knows.
@@ -80,7 +80,7 @@ impl Synthesizer {
 mod tests {
     use super::*;
     use crate::audio::tests::level_at;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     const MAN: Voice = Voice {
         pitch: 110.0,

@@ -5,7 +5,7 @@ use super::{
     phone::{PHONES, Target},
 };
 use crate::{audio::Biquad, generate::draw::Draw as _};
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// What controls the synthesis, each value once a millisecond.
 #[derive(Default)]

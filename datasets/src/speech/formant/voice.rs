@@ -1,7 +1,7 @@
 //! Who speaks.
 
 use crate::generate::draw::Draw as _;
-use kiln_core::Seed;
+use kiln_host::Seed;
 
 /// A speaker.
 #[derive(Clone, Copy, Debug, PartialEq)]

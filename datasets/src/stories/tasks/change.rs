@@ -6,7 +6,7 @@ use crate::stories::{
     event::{Entity, Event, Id, Role, Story},
     simulation::Simulation,
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 impl StorySource {
     /// Another of the same kind as `id`, who or which the story does not know; it is added.

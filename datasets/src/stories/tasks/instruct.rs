@@ -9,7 +9,7 @@ use crate::{
         tell::{Told, Tongue},
     },
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// A task with a right answer and, except where anything goes, a wrong one.
 struct Exercise {

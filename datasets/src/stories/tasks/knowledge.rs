@@ -8,7 +8,7 @@ use crate::{
         tell::is_setting,
     },
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -66,7 +66,7 @@ impl StorySource {
 #[cfg(test)]
 mod tests {
     use crate::stories::Stories;
-    use kiln_core::Seed;
+    use kiln_host::Seed;
 
     #[test]
     fn facts_are_said_by_their_sentences() {

@@ -18,7 +18,7 @@ use super::{
     source::StorySource,
     tell::{Teller, Told, Tongue},
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 impl StorySource {
     /// The generator of a task.

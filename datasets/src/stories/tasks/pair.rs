@@ -11,7 +11,7 @@ use crate::{
         template::Form,
     },
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 
 /// That the second text follows from the first.
 const FOLLOWS: &str = "entailment";

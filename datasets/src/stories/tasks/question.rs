@@ -10,7 +10,7 @@ use crate::{
         template::{Asking, Form, Piece, Template},
     },
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 use std::ops::Range;
 
 /// A question that may be asked: of which event, and how.

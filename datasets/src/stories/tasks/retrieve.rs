@@ -6,7 +6,7 @@ use crate::{
     labelled::{Passage, Relevance, Retrieval},
     stories::{StorySource, event::Story},
 };
-use kiln_core::Rng;
+use kiln_host::Rng;
 use std::collections::BTreeMap;
 
 impl StorySource {

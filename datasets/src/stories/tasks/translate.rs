@@ -16,7 +16,7 @@ use crate::{
         tell::{Told, is_setting},
     },
 };
-use kiln_core::Seed;
+use kiln_host::Seed;
 
 /// The name of the language that stories are translated into.
 pub const TAVI: &str = "tavi";

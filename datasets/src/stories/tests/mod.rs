@@ -3,7 +3,7 @@
 mod tasks;
 
 use super::{event::Entity as Thing, *};
-use kiln_core::Seed;
+use kiln_host::Seed;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 fn source() -> StorySource {

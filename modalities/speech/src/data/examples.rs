@@ -9,7 +9,6 @@ use crate::{
     level::{Hearing, Level},
     log_mel::LogMel,
     recipe::SpeechData,
-    transcript::Normalisation,
     vocabulary::Vocabulary,
 };
 use kiln_core::{Rng, Seed, Size, Source};
@@ -17,6 +16,7 @@ use kiln_datasets::{
     DataError,
     audio::{Augmenter, Bucketing, Waveform},
 };
+use kiln_metrics::error_rate::Normalisation;
 use kiln_train::task::{TaskError, TaskSourceError};
 use rand::{RngExt as _, seq::SliceRandom as _};
 use std::{

@@ -1,4 +1,4 @@
-//! The search itself: which prefixes live from frame to frame.
+//! The beam search: which prefixes survive from frame to frame.
 
 use super::{
     Decoder, Hypothesis, log_add,
@@ -8,7 +8,7 @@ use ndarray::ArrayView1;
 use rustc_hash::FxHashMap;
 use std::cmp::Ordering;
 
-/// Dead prefixes are forgotten when there are this many.
+/// The prefix tree is pruned when it has this many nodes.
 const DEAD: usize = 4096;
 
 /// A search in progress.
@@ -20,7 +20,7 @@ pub(super) struct Search<'d> {
     pub(super) active: Vec<Active>,
     /// How many prefixes there were after the last time that dead ones were forgotten.
     living: usize,
-    /// Room for what the next beam is chosen from.
+    /// Buffer of candidates for the next beam.
     candidates: Vec<Candidate>,
     /// The tokens tried in the frame at hand, best first.
     tokens: Vec<(u32, f64)>,
@@ -74,7 +74,7 @@ impl<'d> Search<'d> {
         }
     }
 
-    /// The readings that are alive, best first, texts that are the same taken together.
+    /// The hypotheses of the beam, best first; equal texts are merged.
     pub(super) fn finish(&self) -> Vec<Hypothesis> {
         let ended = |active: &Active| {
             let end = self.decoder.end(&self.prefixes.get(active.prefix).memory)?;
@@ -207,7 +207,7 @@ impl<'d> Search<'d> {
         }
     }
 
-    /// What a new prefix has to reach, before the language model is asked, to have a chance.
+    /// Pruning threshold of new prefixes, before the language model is applied.
     fn limit(&self) -> f64 {
         let score =
             |staying: &Candidate| log_add(staying.blank, staying.token) + staying.memory.language;

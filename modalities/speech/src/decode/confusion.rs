@@ -2,21 +2,21 @@
 //! <https://arxiv.org/abs/cs/0010012>, from the N best readings.
 
 use super::Decoded;
-use crate::metrics::{Edit, align};
+use kiln_metrics::error_rate::{Edit, align};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Slots in the order of time; one word, or none, was said in each.
+/// Confusion network: slots in the order of time, each with the candidates for one word or none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ConfusionNetwork {
     /// In the order of time.
     pub slots: Vec<Slot>,
 }
 
-/// What may have been said in one place.
+/// The candidates of one place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
-    /// When it starts, in s. A word that the best reading lacks is somewhere between its
+    /// When it starts, in s. A word that the best hypothesis lacks is somewhere between its
     /// neighbours.
     pub start: f64,
     /// When it ends, in s.
@@ -25,20 +25,20 @@ pub struct Slot {
     pub choices: Vec<Choice>,
 }
 
-/// A word and how probable it is.
+/// A candidate word with its posterior.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// `None` where nothing was said.
     pub word: Option<String>,
-    /// Of all readings.
+    /// Over all hypotheses.
     pub posterior: f64,
 }
 
 impl ConfusionNetwork {
-    /// The readings aligned to the best one, each weighing what [`Decoded::posteriors`] says.
+    /// Aligns the n-best hypotheses to the best one, weighted by [`Decoded::posteriors`].
     pub fn new(decoded: &Decoded, scale: f64) -> Self {
         let best: Vec<&str> = decoded.words.iter().map(|word| word.text.as_str()).collect();
-        // By place: the best reading's word `i` is at `(i, MAX)`, what others have before it at
+        // By place: the best hypothesis's word `i` is at `(i, MAX)`, what others have before it at
         // `(i, 0..)`.
         let mut places: BTreeMap<(usize, usize), BTreeMap<&str, f64>> = BTreeMap::new();
         for place in 0..best.len() {

@@ -1,4 +1,4 @@
-//! What a beam search is given: settings, language model, lexicon.
+//! Beam-search decoder: settings, language model, lexicon.
 
 use super::{
     Decoded, FrameTimes,
@@ -8,11 +8,8 @@ use super::{
     prefixes::Memory,
     words,
 };
-use crate::{
-    Result, SpeechError,
-    ngram::{NgramModel, State, WordId},
-    vocabulary::Vocabulary,
-};
+use crate::{Result, SpeechError, vocabulary::Vocabulary};
+use kiln_metrics::ngram::{NgramError, NgramModel, State, WordId};
 use kiln_nn::ConfigError;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -22,13 +19,13 @@ use serde::{Deserialize, Serialize};
 use std::{f64::consts::LN_10, sync::Arc};
 use unicode_normalization::UnicodeNormalization as _;
 
-/// How wide a beam search is.
+/// Beam-search settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BeamConfig {
     /// Prefixes kept from frame to frame.
     pub width: usize,
-    /// Readings given out, at most.
+    /// The size of the n-best list, at most.
     pub nbest: usize,
     /// Tokens tried in a frame, at most: the most probable ones.
     pub max_tokens: usize,
@@ -53,7 +50,7 @@ impl Default for BeamConfig {
     }
 }
 
-/// How much a language model counts beside the acoustic model: with natural logarithms,
+/// Shallow fusion weights of the language model: with natural logarithms,
 /// `acoustic + alpha * language + beta * units`, <https://arxiv.org/abs/1408.2873>.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -84,7 +81,7 @@ pub enum LanguageUnit {
     Token,
 }
 
-/// Beam search over prefixes, Hannun et al. 2014, <https://arxiv.org/abs/1408.2873>.
+/// Prefix beam search decoder, Hannun et al. 2014, <https://arxiv.org/abs/1408.2873>.
 ///
 /// A prefix's score is the probability of all CTC paths that lead to it, and what the language
 /// model says of its complete words. A decoder is made once and used from many threads.
@@ -166,7 +163,7 @@ impl Decoder {
                 tokens.extend(self.vocabulary.tokens().iter().map(|token| model.id(token)));
                 if tokens.iter().all(|id| *id == WordId::UNKNOWN) {
                     let cause = "it has none of the vocabulary's tokens".into();
-                    return Err(SpeechError::Ngram { cause });
+                    return Err(NgramError::Model { cause }.into());
                 }
             }
         }
@@ -200,7 +197,7 @@ impl Decoder {
     /// Decodes one utterance, `[frames, vocabulary]`.
     ///
     /// Kept to a lexicon, an utterance that ends within a word loses that part of a word, unless
-    /// another reading ends well.
+    /// another hypothesis ends well.
     ///
     /// # Errors
     /// When the columns are not the vocabulary's, or a number is no log-probability.
@@ -225,7 +222,7 @@ impl Decoder {
         utterances.par_iter().map(|log_probs| self.decode(*log_probs, times)).collect()
     }
 
-    /// What is remembered before the first token.
+    /// The initial state.
     pub(super) fn start(&self) -> Memory {
         let state = self.language.as_ref().map(|language| language.model.start());
         Memory { state, place: Place::START, language: 0.0 }
@@ -237,7 +234,7 @@ impl Decoder {
         self.language.as_ref().map_or(0.0, most)
     }
 
-    /// What is remembered after one more token; `None` where the lexicon forbids it.
+    /// The state after one more token; `None` where the lexicon forbids it.
     pub(super) fn extend(&self, memory: &Memory, token: u32) -> Option<Memory> {
         let mut next = *memory;
         if let Some(trie) = &self.trie {
@@ -256,7 +253,7 @@ impl Decoder {
         Some(next)
     }
 
-    /// What is remembered after the last token; `None` where a word has not ended.
+    /// The final state; `None` where a word has not ended.
     pub(super) fn end(&self, memory: &Memory) -> Option<Memory> {
         let mut next = *memory;
         if let Some(trie) = &self.trie {
@@ -288,7 +285,7 @@ impl Decoder {
         Some(())
     }
 
-    /// Makes the trie anew.
+    /// Builds the trie again.
     fn plant(&mut self) {
         let of_words = |l: &&Language| l.weights.unit == LanguageUnit::Word;
         let model = self.language.as_ref().filter(of_words).map(|language| &language.model);

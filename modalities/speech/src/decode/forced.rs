@@ -1,11 +1,11 @@
-//! Which frames a known label is heard in: the most probable CTC path with this label.
+//! Forced alignment: the most probable CTC path of a known label.
 
 use super::{TokenSpan, log_add};
 use crate::{Result, SpeechError};
 use ndarray::ArrayView2;
 
-/// What stands for a probability of zero, so that sums stay numbers.
-const IMPOSSIBLE: f64 = -1e6;
+/// Logarithm of a probability of zero, finite so that sums stay numbers.
+const LOG_ZERO: f64 = -1e6;
 
 /// Neighbouring equal tokens of a label, which need a blank between them: it fits into no fewer
 /// frames than its tokens and these together.
@@ -13,8 +13,8 @@ pub fn repeats(label: &[u32]) -> usize {
     label.windows(2).filter(|two| two[0] == two[1]).count()
 }
 
-/// Aligns a label without blanks to `[frames, vocabulary]` log-probabilities: one span a token, in
-/// order. Ids have to be columns.
+/// Forced alignment of a label without blanks to `[frames, vocabulary]` log-probabilities: one span
+/// a token, in order. Ids have to be columns.
 ///
 /// Takes a byte for each frame and twice each token: minutes at once, not hours.
 ///
@@ -37,7 +37,7 @@ pub fn force_align(
     let states = 2 * label.len() + 1;
     let token = |state: usize| if state % 2 == 1 { label[state / 2] } else { blank };
     let at = |frame: usize, state: usize| {
-        f64::from(log_probs[(frame, token(state) as usize)]).max(IMPOSSIBLE)
+        f64::from(log_probs[(frame, token(state) as usize)]).max(LOG_ZERO)
     };
     let mut scores = vec![f64::NEG_INFINITY; states];
     scores[0] = at(0, 0);
@@ -82,7 +82,7 @@ pub fn force_align(
     Ok(spans)
 }
 
-/// The logarithm of the probability of a label without blanks, all of its CTC paths together
+/// CTC log-likelihood of a label without blanks, over all of its paths
 /// (<https://www.cs.toronto.edu/~graves/icml_2006.pdf>); minus infinity where it needs more frames
 /// than there are. Ids have to be columns.
 pub fn log_probability(log_probs: ArrayView2<'_, f32>, label: &[u32], blank: u32) -> f64 {

@@ -1,10 +1,11 @@
-//! The best token of every frame, repeats collapsed, blanks left out.
+//! Greedy CTC decoding: the argmax of every frame, repeats collapsed, blanks removed.
 
 use super::{Decoded, FrameTimes, Hypothesis, TokenSpan, check, words};
 use crate::{Result, transcript::Word, vocabulary::Vocabulary};
 use ndarray::{ArrayView1, ArrayView2};
 
-/// Decodes `[frames, vocabulary]` log-probabilities. The score is that of the one path taken.
+/// Greedy decoding of `[frames, vocabulary]` log-probabilities. The score is that of the one path
+/// taken.
 ///
 /// # Errors
 /// When the columns are not the vocabulary's, or a number is no log-probability.
@@ -88,7 +89,7 @@ impl<'v> GreedyStream<'v> {
         self.vocabulary.decode(&ids)
     }
 
-    /// The last word, where there is one, and the whole reading.
+    /// The last word, where there is one, and the whole hypothesis.
     pub fn finish(self) -> (Option<Word>, Hypothesis) {
         let last = words(self.vocabulary, &self.spans, self.times).pop();
         let text = self.vocabulary.decode(&self.ids);

@@ -1,4 +1,4 @@
-//! Word lattices: the N best readings as a graph without cycles.
+//! Word lattices: the n-best hypotheses as an acyclic graph.
 
 use super::{Decoded, Decoder, FrameTimes, check, force_align, words};
 use crate::{Result, transcript::Word};
@@ -6,7 +6,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A graph whose paths from node 0 to the last node are the readings, and no others.
+/// Word lattice: its paths from node 0 to the last node are exactly the hypotheses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lattice {
     /// How many nodes there are.
@@ -22,20 +22,20 @@ pub struct LatticeArc {
     pub from: usize,
     /// The node it ends at.
     pub to: usize,
-    /// The word; `None` on the one arc of an empty reading.
+    /// The word; `None` on the one arc of an empty hypothesis.
     pub word: Option<String>,
-    /// When it starts in the best reading that has it, in s.
+    /// When it starts in the best hypothesis that has it, in s.
     pub start: f64,
     /// When it ends there, in s.
     pub end: f64,
-    /// The posterior of all readings that have it: those from a node sum to those to it, those
+    /// The posterior of all hypotheses that have it: those from a node sum to those to it, those
     /// from node 0 to one.
     pub posterior: f64,
 }
 
 impl Lattice {
-    /// The readings of an utterance, `[frames, vocabulary]`, each weighing what
-    /// [`Decoded::posteriors`] says.
+    /// The lattice of the hypotheses of an utterance, `[frames, vocabulary]`, weighted by
+    /// [`Decoded::posteriors`].
     ///
     /// # Errors
     /// When the log-probabilities are not those that were decoded.
@@ -56,7 +56,7 @@ impl Lattice {
         Ok(Self::of(readings))
     }
 
-    /// Readings in the order of their scores, with their posteriors.
+    /// Hypotheses in the order of their scores, with their posteriors.
     fn of(readings: Vec<(Vec<Word>, f64)>) -> Self {
         let mut tree = Tree { nodes: vec![BTreeMap::new()] };
         for (words, posterior) in readings {
@@ -66,7 +66,7 @@ impl Lattice {
     }
 }
 
-/// Readings by how they start. Node 0 is the root; what ends a reading leads to [`END`].
+/// Prefix tree of hypotheses. Node 0 is the root; what ends a hypothesis leads to [`END`].
 struct Tree {
     nodes: Vec<BTreeMap<(Option<String>, bool), Branch>>,
 }

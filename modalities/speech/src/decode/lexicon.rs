@@ -1,9 +1,9 @@
-//! Words by their letters: a trie, for words that are allowed or that a language model knows.
+//! A trie of words by their letters: the lexicon of a decoder, or the words of a language model.
 
-use crate::ngram::WordId;
+use kiln_metrics::ngram::WordId;
 use unicode_normalization::UnicodeNormalization as _;
 
-/// A place in a [`WordTrie`]: what of a word has been read.
+/// A node of a [`WordTrie`]: the letters of a word so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
@@ -14,7 +14,7 @@ impl Place {
     pub(super) const LOST: Self = Self(u32::MAX);
 }
 
-/// Words by their letters.
+/// A trie of words.
 #[derive(Clone, Debug)]
 pub(super) struct WordTrie {
     nodes: Vec<Node>,
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn words_and_their_starts() {
-        let model = crate::ngram::KneserNey::default().train(["to tea ten"]).unwrap().model;
+        let model = kiln_metrics::ngram::KneserNey::default().train(["to tea ten"]).unwrap().model;
         let words = ["tea", "to", "ten", "te\u{302}", "to"];
         let trie = WordTrie::new(words.map(|word| (word, model.id(word))));
         let walk = |text: &str| trie.walk(Place::START, &text.chars().collect::<Vec<_>>());

@@ -1,12 +1,11 @@
-//! From log-probabilities of tokens to words: CTC decoding.
+//! CTC decoding: from log-probabilities of tokens to words.
 //!
 //! Log-probabilities are natural logarithms, `[frames, vocabulary]`, as a log-softmax gives them.
 //!
-//! - [`greedy()`] takes the best token of every frame.
-//! - [`Decoder`] searches prefixes with a beam, helped by a language model and kept to a lexicon.
-//! - [`GreedyStream`] and [`BeamStream`] do the same as the frames come in.
-//! - [`ConfusionNetwork`] and [`Lattice`] hold what else may have been said, for models that read
-//!   more than the best transcript.
+//! - [`greedy()`] takes the argmax of every frame.
+//! - [`Decoder`]: prefix beam search, with a language model and a lexicon.
+//! - [`GreedyStream`] and [`BeamStream`]: the same, streaming.
+//! - [`ConfusionNetwork`] and [`Lattice`] hold alternatives to the best hypothesis.
 
 mod beam;
 mod confusion;
@@ -33,7 +32,7 @@ use crate::{
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
-/// When frames are.
+/// Frame times in a recording.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameTimes {
     /// When the first frame starts, in s.
@@ -54,7 +53,7 @@ impl FrameTimes {
     }
 }
 
-/// A token and the frames it is heard in.
+/// A token aligned to frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenSpan {
     /// Its id.
@@ -67,38 +66,38 @@ pub struct TokenSpan {
     pub log_probability: f32,
 }
 
-/// One reading of an utterance.
+/// A decoding hypothesis of an utterance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hypothesis {
     /// The label, without blanks. Where several labels have the same text, the best of them.
     pub ids: Vec<u32>,
     /// Its words, with spaces between them.
     pub text: String,
-    /// What hypotheses are compared by: `acoustic` and `language` together.
+    /// The total score: `acoustic` plus `language`.
     pub score: f64,
     /// The natural logarithm of the probability that CTC gives the text.
     pub acoustic: f64,
-    /// What language model and bonuses add, weighted.
+    /// Weighted score of the language model, bonuses included.
     pub language: f64,
 }
 
-/// What an utterance was decoded to.
+/// The result of decoding an utterance: the n-best list, and the best one's word times.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Decoded {
-    /// The best reading's words with their times.
+    /// The words of the best hypothesis, with their times.
     pub words: Vec<Word>,
-    /// The readings, best first, at least one.
+    /// The n-best hypotheses, best first, at least one.
     pub nbest: Vec<Hypothesis>,
 }
 
 impl Decoded {
-    /// The best reading's text.
+    /// The text of the best hypothesis.
     pub fn text(&self) -> &str {
         self.nbest.first().map_or("", |best| &best.text)
     }
 
-    /// The share of each reading among all of them, in their order. `scale` makes them more alike
-    /// where it is below 1.
+    /// Posterior probabilities of the n-best list, in its order: a softmax of the scores times
+    /// `scale`.
     pub fn posteriors(&self, scale: f64) -> Vec<f64> {
         let best = self.nbest.first().map_or(0.0, |best| best.score);
         let weight = |hypothesis: &Hypothesis| match hypothesis.score - best {
@@ -111,8 +110,8 @@ impl Decoded {
         weights.into_iter().map(|weight| weight / sum).collect()
     }
 
-    /// How sure the best reading is, 0 to 1: its share among the readings, or where there is no
-    /// other, the least confidence of its words.
+    /// Confidence of the best hypothesis, 0 to 1: its posterior, or where there is no other, the
+    /// least confidence of its words.
     pub fn confidence(&self) -> f64 {
         match &self.nbest[..] {
             [] => 0.0,
@@ -121,7 +120,7 @@ impl Decoded {
         }
     }
 
-    /// As a transcript, with the other readings where they are asked for.
+    /// As a transcript, with the other hypotheses where they are asked for.
     pub fn transcript(&self, alternatives: bool) -> Transcript {
         let others = self.nbest.iter().skip(1).filter(|_| alternatives);
         let other =

@@ -1,12 +1,12 @@
-//! The prefixes of a beam search: a tree of tokens in which a prefix is a number.
+//! The prefix tree of a beam search: prefixes are nodes, by number.
 
 use super::lexicon::Place;
-use crate::ngram::State;
+use kiln_metrics::ngram::State;
 
 /// Stands for no prefix.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// A label so far.
+/// A prefix: the label so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prefix {
     /// The label without its last token; [`NONE`] for the root.
@@ -17,20 +17,20 @@ pub(super) struct Prefix {
     sibling: u32,
     /// Which of the beam's hypotheses this is in the frame at hand; [`NONE`] where none.
     pub(super) slot: u32,
-    /// What language models and lexicon remember.
+    /// The state of language model and lexicon.
     pub(super) memory: Memory,
 }
 
-/// What language models and lexicon remember of a prefix.
+/// Decoder state of a prefix: of the language model and the lexicon.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     pub(super) state: Option<State>,
     pub(super) place: Place,
-    /// What they added to the score up to here.
+    /// The language-model score up to here.
     pub(super) language: f64,
 }
 
-/// The tree. Parents stand before their children; the root is first.
+/// The prefix tree. Parents stand before their children; the root is first.
 #[derive(Clone, Debug)]
 pub(super) struct Prefixes {
     nodes: Vec<Prefix>,

@@ -1,13 +1,13 @@
-//! Beam search as frames come in: words are given out as soon as no living prefix doubts them, or
-//! when they are old enough.
+//! Streaming beam search: words are emitted as soon as all prefixes of the beam agree on them, or
+//! after the look-ahead.
 
 use super::{Decoded, Decoder, FrameTimes, TokenSpan, beam::Search, check, force_align, words};
 use crate::{Result, SpeechError, transcript::Word};
 use ndarray::ArrayView2;
 
-/// A beam search over a recording whose end is not there yet.
+/// Streaming beam search over a recording whose end is not there yet.
 ///
-/// Without a look-ahead the words given out are those that [`Decoder::decode`] finds; they come
+/// Without a look-ahead the words emitted are those that [`Decoder::decode`] finds; they come
 /// when all prefixes agree on them, however late that is. With one, prefixes that contradict the
 /// best one about words older than it are given up, so that waiting and memory are bounded.
 #[derive(Clone, Debug)]
@@ -17,11 +17,11 @@ pub struct BeamStream<'d> {
     times: FrameTimes,
     /// In frames.
     look_ahead: Option<usize>,
-    /// The log-probabilities that the words not yet given out are heard in, row by row.
+    /// The log-probabilities that the words not yet emitted are heard in, row by row.
     window: Vec<f32>,
     /// Which frame the window starts with.
     first: usize,
-    /// When the last word given out ends, in s.
+    /// When the last word emitted ends, in s.
     until: f64,
 }
 
@@ -33,7 +33,7 @@ impl<'d> BeamStream<'d> {
         Self { decoder, search, times, look_ahead, window, first: 0, until: times.start }
     }
 
-    /// Takes the next frames, `[frames, vocabulary]`, and gives out the words that are certain.
+    /// Takes the next frames, `[frames, vocabulary]`, and emits the words that are certain.
     ///
     /// # Errors
     /// When the columns are not the vocabulary's, or a number is no log-probability; nothing is
@@ -47,12 +47,12 @@ impl<'d> BeamStream<'d> {
         self.give_out()
     }
 
-    /// What the best prefix says behind the words given out.
+    /// The best prefix behind the words emitted.
     pub fn partial(&self) -> String {
         self.decoder.vocabulary.decode(&self.best_label())
     }
 
-    /// The words not yet given out, and the readings of what they were heard in.
+    /// The words not yet emitted, and the hypotheses of their frames.
     ///
     /// # Errors
     /// Never for what [`BeamStream::push`] took.
@@ -152,7 +152,7 @@ impl<'d> BeamStream<'d> {
                 }
                 Ok(spans)
             }
-            // The words given out last took more frames than this reading would have left them.
+            // The words emitted last took more frames than this reading would have left them.
             Err(SpeechError::LabelTooLong { .. }) => Ok(self.spread(label)),
             Err(error) => Err(error),
         }

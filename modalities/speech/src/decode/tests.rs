@@ -1,8 +1,6 @@
 use super::*;
-use crate::{
-    ngram::{KneserNey, NgramModel},
-    vocabulary::Specials,
-};
+use crate::vocabulary::Specials;
+use kiln_metrics::ngram::{KneserNey, NgramModel};
 use ndarray::{Array2, Axis, array, s};
 use proptest::prelude::*;
 use std::{collections::HashMap, f64::consts::LN_10, sync::Arc};

@@ -1,15 +1,12 @@
-//! Transcripts: what was said and when, how their text is normalised, and the files they become.
+//! Transcripts: words with times, and the files they become.
 //!
-//! - [`Normalisation`] brings transcripts into one spelling, for training and for metrics.
 //! - [`Transcript`] holds words with times; [`Segments`] cuts it into subtitles.
 //! - [`Format`] writes text, JSON, SubRip and WebVTT.
 
 mod format;
-mod normalise;
 mod segment;
 
 pub use format::{Format, json, plain_text, srt, vtt};
-pub use normalise::{Case, Marks, Normalisation, UnicodeForm};
 pub use segment::{Segment, Segments};
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +24,7 @@ pub struct Word {
     pub confidence: f32,
 }
 
-/// Another reading of the whole recording.
+/// An alternative hypothesis of the whole recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
     /// Its words, with spaces between them.
@@ -36,12 +33,12 @@ pub struct Alternative {
     pub score: f64,
 }
 
-/// What was said in one recording.
+/// The transcript of one recording.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
     /// In the order of time.
     pub words: Vec<Word>,
-    /// Other readings, best first; empty where none were asked for.
+    /// Alternative hypotheses, best first; empty where none were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Alternative>,
 }
@@ -54,7 +51,7 @@ impl Transcript {
 
     /// Appends the transcript of what follows in the same recording, `offset` s after its start.
     ///
-    /// Alternatives are readings of a whole recording, so those of both parts are dropped.
+    /// Alternatives are hypotheses of a whole recording, so those of both parts are dropped.
     pub fn append(&mut self, later: Self, offset: f64) {
         self.alternatives.clear();
         self.words.extend(later.words.into_iter().map(|word| Word {

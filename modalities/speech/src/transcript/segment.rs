@@ -1,11 +1,11 @@
-//! Cutting a transcript into pieces that can be read as subtitles.
+//! Subtitle segmentation of transcripts.
 
 use super::{Transcript, Word, join};
 use kiln_nn::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How long a segment may be, and which pause ends one.
+/// Limits of subtitle segments.
 ///
 /// The defaults are those of broadcasters: two lines of 42 characters, 7 s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_segmentation::UnicodeSegmentation as _;
 
-/// What a token stands for.
+/// The units of a vocabulary.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Units {
@@ -19,11 +19,11 @@ pub enum Units {
     /// A letter with all its diacritics: an extended grapheme cluster,
     /// <https://unicode.org/reports/tr29/>.
     Graphemes,
-    /// A piece of a word, by byte-pair encoding, <https://arxiv.org/abs/1508.07909>.
+    /// A subword, by byte-pair encoding (BPE), <https://arxiv.org/abs/1508.07909>.
     Bpe(Bpe),
 }
 
-/// How many pieces of words.
+/// Byte-pair encoding settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bpe {

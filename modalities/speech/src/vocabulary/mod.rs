@@ -1,9 +1,9 @@
-//! The tokens of a CTC head: characters, graphemes or pieces of words.
+//! CTC vocabularies: characters, graphemes or subwords (BPE).
 //!
 //! The blank of CTC is the padding token, words are divided by `|`, as in Hugging Face's
 //! `Wav2Vec2CTCTokenizer`, whose files are read and written ([`Vocabulary::read`]).
 //!
-//! Transcripts are given in NFC, already normalised ([`crate::transcript::Normalisation`]).
+//! Transcripts are given in NFC, already normalised ([`kiln_metrics::error_rate::Normalisation`]).
 
 mod build;
 mod files;
@@ -17,14 +17,14 @@ use rustc_hash::FxHashMap;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_segmentation::UnicodeSegmentation as _;
 
-/// Tokens that stand for no sound.
+/// Special tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Specials {
     /// The blank of CTC, which is also the padding token.
     pub blank: String,
-    /// What unknown characters become.
+    /// The unknown token.
     pub unknown: Option<String>,
-    /// Between two words.
+    /// The word delimiter.
     pub delimiter: Option<String>,
     /// The start of a sentence; never predicted.
     pub start: Option<String>,
@@ -64,7 +64,7 @@ pub struct Vocabulary {
     pieces: Option<Pieces>,
 }
 
-/// A transcript as ids.
+/// An encoded transcript.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// The label, without blanks.
@@ -118,22 +118,22 @@ impl Vocabulary {
         self.ids.get(token).copied()
     }
 
-    /// The blank of CTC.
+    /// The id of the CTC blank.
     pub fn blank(&self) -> u32 {
         self.blank
     }
 
-    /// What unknown characters become.
+    /// The unknown token.
     pub fn unknown(&self) -> Option<u32> {
         self.unknown
     }
 
-    /// What stands between two words.
+    /// The id of the word delimiter.
     pub fn delimiter(&self) -> Option<u32> {
         self.delimiter
     }
 
-    /// The names of tokens that stand for no sound.
+    /// The special tokens by name.
     pub fn specials(&self) -> &Specials {
         &self.specials
     }
@@ -145,8 +145,8 @@ impl Vocabulary {
         id != self.blank && !silent(&self.specials.start) && !silent(&self.specials.end)
     }
 
-    /// A transcript as ids. Runs of white space are one delimiter; without a delimiter they are
-    /// left out.
+    /// Encodes a transcript as ids. Runs of white space are one delimiter; without a delimiter they
+    /// are left out.
     pub fn encode(&self, text: &str) -> Encoded {
         let text: String = text.nfc().collect();
         let mut encoded = Encoded::default();
@@ -162,7 +162,7 @@ impl Vocabulary {
         encoded
     }
 
-    /// A transcript as ids, where every character has to be known.
+    /// Encodes a transcript, where every character has to be known.
     ///
     /// # Errors
     /// For the first character that is not, with the name given to the transcript.
@@ -174,8 +174,8 @@ impl Vocabulary {
         Err(SpeechError::UnknownCharacter { transcript, character, code: code.join(" ") })
     }
 
-    /// Ids as a transcript; repeats are not collapsed. What is not part of a transcript is left
-    /// out, and so are ids beyond the vocabulary.
+    /// Decodes ids to a transcript; repeats are not collapsed. What is not part of a transcript is
+    /// left out, and so are ids beyond the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut text = String::new();
         for id in ids.iter().copied().filter(|id| self.is_written(*id)) {

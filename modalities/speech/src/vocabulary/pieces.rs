@@ -1,4 +1,4 @@
-//! Byte-pair encoding: how words are cut into pieces, <https://arxiv.org/abs/1508.07909>.
+//! Byte-pair encoding (BPE) of words into subwords, <https://arxiv.org/abs/1508.07909>.
 
 use super::{Bpe, wrong};
 use crate::{Result, SpeechError};

@@ -1,5 +1,5 @@
-//! Directories of sentence-transformers, <https://arxiv.org/abs/1908.10084>: a transformer, and what
-//! makes one vector of its tokens.
+//! Model directories of sentence-transformers, <https://arxiv.org/abs/1908.10084>: a transformer,
+//! and the modules that pool its tokens.
 //!
 //! `modules.json` lists modules and their folders: the transformer, in the directory itself or in
 //! `0_Transformer`, a pooling, and any of dense layers, norms and a normalisation to length one.
@@ -34,37 +34,37 @@ const POOLINGS: [(&str, &str, Pooling); 6] = [
     ("lasttoken", "pooling_mode_lasttoken", Pooling::Last),
 ];
 
-/// What a directory says of how texts become vectors.
+/// The sentence-transformers settings of a directory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Directory {
     /// Where the transformer is.
     pub transformer: PathBuf,
-    /// What its tokens become; side by side where there are several. By the model where empty.
+    /// Poolings, concatenated where there are several; the model's own where empty.
     pub poolings: Vec<Pooling>,
     /// Whether the prompt's tokens are pooled, too.
     pub pools_prompt: bool,
-    /// What follows.
+    /// Layers after the pooling.
     pub after: Vec<Module>,
     /// Tokens of a text, at most.
     pub longest: Option<usize>,
-    /// Whether texts are made lower case before all.
+    /// Whether texts are lower-cased first.
     pub lowercase: bool,
-    /// What is written before texts, by what they are for.
+    /// Prompts by name.
     pub prompts: BTreeMap<String, String>,
-    /// Which of these where none is asked for.
+    /// The name of the default prompt.
     pub default_prompt: Option<String>,
-    /// Whether vectors are compared by plain products rather than by their angle.
+    /// Whether similarity is the dot product rather than the cosine.
     pub by_product: bool,
 }
 
-/// What follows a pooling.
+/// A layer after the pooling.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Module {
     /// A layer, whose weights are in a folder.
     Dense { dir: PathBuf, spec: DenseSpec },
     /// A norm, whose weights are in a folder.
     Norm { dir: PathBuf, width: usize },
-    /// To length one.
+    /// L2 normalisation.
     Normalise,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct DenseSpec {
     pub outputs: usize,
     pub bias: bool,
     pub activation: Activation,
-    /// Whether what comes in is added to what goes out.
+    /// Whether it is a residual layer.
     pub residual: bool,
 }
 

@@ -1,11 +1,11 @@
-//! A model that makes vectors of texts.
+//! The embedder: a bi-encoder of a model directory.
 
 use super::{
     EmbedError, Prompt, Request, Summary, Watch,
     directory::{DenseSpec, Directory, Module as Part},
     reader::Reader,
 };
-use crate::{opened, tokenizer::TextTokenizer};
+use crate::opened;
 use burn::{
     module::Module,
     tensor::{Bool, Tensor, TensorData},
@@ -21,12 +21,13 @@ use kiln_lm::{
     model::TextModel,
 };
 use kiln_nn::{Linear, LinearConfig, Norm, NormConfig};
+use kiln_tokenize::TextTokenizer;
 use std::path::Path;
 
-/// Below it, a vector's length is taken for this: nothing can be made of no direction.
+/// Lower bound of vector norms in the normalisation.
 const SHORTEST: f32 = 1e-12;
 
-/// A model that makes vectors of texts: a transformer, a pooling, and what follows.
+/// Bi-encoder for text embeddings: a transformer, a pooling, and the layers after it.
 #[derive(Debug)]
 pub struct Embedder<B: Backend> {
     model: TextModel<B>,
@@ -36,7 +37,7 @@ pub struct Embedder<B: Backend> {
     device: B::Device,
 }
 
-/// What follows a pooling, `[texts, width]` to `[texts, width]`.
+/// A layer after the pooling, `[texts, width]` to `[texts, width]`.
 #[derive(Debug)]
 enum Stage<B: Backend> {
     Dense(Box<DenseLayer<B>>, DenseSpec),
@@ -95,7 +96,7 @@ impl<B: Backend> Stage<B> {
     }
 }
 
-/// Vectors of length one: `[texts, width]`.
+/// L2 normalisation: `[texts, width]`.
 fn normalised<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     let length = x.clone().square().sum_dim(1).sqrt().clamp_min(SHORTEST);
     x / length
@@ -114,17 +115,17 @@ impl<B: Backend> Embedder<B> {
         Ok(Self { model, tokenizer, directory, after, device: device.clone() })
     }
 
-    /// The same around another model of the same shape: one whose weights have fewer bits.
+    /// The same embedder around another model of the same shape, such as one with int8 weights.
     pub(crate) fn with_model(self, model: TextModel<B>) -> Self {
         Self { model, ..self }
     }
 
-    /// Whether vectors are made to be compared by plain products rather than by their angle.
+    /// Whether similarity is the dot product rather than the cosine.
     pub fn compares_by_product(&self) -> bool {
         self.directory.by_product
     }
 
-    /// What is read of texts for a request.
+    /// The reader of texts for a request.
     fn reader(&self, request: &Request) -> Result<Reader<'_>, EmbedError> {
         let config = self.model.config();
         let positions = config.longest();
@@ -157,7 +158,7 @@ impl<B: Backend> Embedder<B> {
         Ok(found.map_or("", String::as_str))
     }
 
-    /// Vectors of texts, in their order. `watch` sees how many more are done after each batch.
+    /// Embeds texts, in their order. `watch` is called with the number of texts after each batch.
     ///
     /// A text without any token, not even a special one, has a vector of zeros.
     ///
@@ -203,7 +204,7 @@ impl<B: Backend> Embedder<B> {
         Ok((vectors, summary))
     }
 
-    /// Numbers of a vector.
+    /// The dimension of embeddings.
     fn width(&self, request: &Request) -> usize {
         let pooled = match request.pooling {
             Some(_) => 1,
@@ -243,7 +244,7 @@ impl<B: Backend> Embedder<B> {
         values.map_err(|error| EmbedError::Device(format!("{error:?}")))
     }
 
-    /// Tokens of which the prompt's are marked as padding, but for texts of nothing else.
+    /// The tokens with the prompt masked as padding, except for texts of nothing else.
     fn without_prompt(&self, tokens: Tokens<B>, ids: &[&[u32]], skip: usize) -> Tokens<B> {
         let [batch, count, _] = tokens.dims();
         let hidden = ids.iter().flat_map(|ids| {

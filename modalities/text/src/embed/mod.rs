@@ -1,5 +1,5 @@
-//! Texts to vectors: [`Embedder`] reads model directories, those of sentence-transformers too;
-//! [`embed`] is what `kiln embed` does, [`search`] what `kiln search` does.
+//! Text embeddings: [`Embedder`] opens model directories, those of sentence-transformers too;
+//! [`embed`] is `kiln embed`, [`search`] is `kiln search`.
 
 mod directory;
 mod embedder;
@@ -17,17 +17,18 @@ pub use passages::Passages;
 pub use rerank::Reranker;
 pub use stream::{Summary, embed};
 
-use crate::{opened::OpenError, tokenizer::TokenizerError};
+use crate::opened::OpenError;
 use kiln_datasets::{
     DataError,
     vectors::{Passage, Vectors},
 };
 use kiln_hub::HubError;
 use kiln_lm::config::Pooling;
+use kiln_tokenize::tokenizer::TokenizerError;
 use kiln_train::recipe::Device;
 use std::{ops::ControlFlow, path::PathBuf};
 
-/// How texts become vectors.
+/// Embedding request: truncation, pooling, normalisation, prompt.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Request {
     /// Tokens of a text at most, special ones among them; as the model's directory says if absent.
@@ -38,7 +39,7 @@ pub struct Request {
     pub normalise: bool,
     /// Which tokens are pooled; as the model's directory says if absent.
     pub pooling: Option<Pooling>,
-    /// What is written before texts.
+    /// The prompt before texts.
     pub prompt: Prompt,
 }
 
@@ -55,7 +56,7 @@ impl Default for Request {
 }
 
 impl Request {
-    /// With batches as a device likes them: the caches of a CPU hold little.
+    /// The default request with batches sized for a device: small ones for the caches of a CPU.
     pub fn on(device: Device) -> Self {
         let batch_tokens = match device {
             Device::Cpu => 1024,
@@ -65,24 +66,25 @@ impl Request {
     }
 }
 
-/// What is written before texts, of what the model's directory offers.
+/// The prompt before texts, of those in the model's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub enum Prompt {
-    /// What the directory says where nothing is asked for.
+    /// The directory's default prompt.
     #[default]
     Default,
-    /// The one of this name.
+    /// The prompt of this name.
     Named(String),
-    /// The one for what is looked for, where there is one.
+    /// The query prompt, where there is one.
     Query,
-    /// The one for what is looked through, where there is one.
+    /// The document prompt, where there is one.
     Document,
 }
 
-/// Sees how many more texts were embedded, and says whether to go on.
+/// Progress callback: the number of texts embedded since the last call; it returns whether to go
+/// on.
 pub type Watch<'a> = dyn FnMut(usize) -> ControlFlow<()> + 'a;
 
-/// Gets passages back with their vectors, as many of the one as of the other.
+/// Output callback: passages with their vectors, equally many.
 pub type Take<'a> = dyn FnMut(&[Passage], &Vectors) -> Result<(), EmbedError> + 'a;
 
 /// Why texts could not be embedded.
@@ -109,7 +111,7 @@ pub enum EmbedError {
         /// What is in it.
         what: String,
     },
-    /// A model that says nothing of a query and a text.
+    /// A model that cannot rank: neither a cross-encoder nor a seq2seq ranker.
     #[error(
         "the model says no number of a query and a text together; train one that does with \
          `objective.cross-encoder`, or an encoder-decoder with `objective.supervised` and judged queries"
@@ -131,7 +133,7 @@ pub enum EmbedError {
         /// Positions.
         most: usize,
     },
-    /// No room for a text beside special tokens and prompt.
+    /// No tokens are left for a text beside special tokens and prompt.
     #[error("texts of {longest} tokens hold nothing beside {around} special tokens; allow more")]
     TooShort {
         /// Tokens, at most.
@@ -139,7 +141,7 @@ pub enum EmbedError {
         /// Special ones around a text.
         around: usize,
     },
-    /// A document without the text that its own is to be seen with.
+    /// A document without the second text of its pair.
     #[error("{}: document {id} has no text in the field `{field}`", path.display())]
     NoSecond {
         /// The file.

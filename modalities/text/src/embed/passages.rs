@@ -13,7 +13,7 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// What a record says beside its text.
+/// Metadata of a record.
 type Fields = BTreeMap<String, String>;
 
 /// Documents, file after file, each with a number of its file or what a field says. Of a document

@@ -1,7 +1,10 @@
-//! Texts to the ids that a model reads: prompt, special tokens, no more than it has positions for.
+//! Encoding of texts for embedding: prompt, special tokens, truncation.
 
 use super::EmbedError;
-use crate::tokenizer::{Encoded, IdEncoder, TextTokenizer, TokenizerError};
+use kiln_tokenize::{
+    TextTokenizer,
+    tokenizer::{Encoded, IdEncoder, TokenizerError},
+};
 use rayon::prelude::*;
 
 /// Bytes for a token, more than texts have: of a long text no more than this is encoded where that
@@ -11,7 +14,7 @@ const BYTES: usize = 48;
 /// Texts that a thread encodes one after the other.
 const RUN: usize = 256;
 
-/// Makes ids of texts.
+/// Encodes texts with prompt and special tokens.
 pub(super) struct Reader<'a> {
     tokenizer: &'a TextTokenizer,
     /// Special tokens before a text and behind it.
@@ -23,11 +26,11 @@ pub(super) struct Reader<'a> {
     longest: usize,
 }
 
-/// A text's ids.
+/// The ids of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
     pub ids: Vec<u32>,
-    /// Whether there would have been more.
+    /// Whether the text was truncated.
     pub truncated: bool,
 }
 

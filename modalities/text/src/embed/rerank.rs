@@ -1,34 +1,34 @@
-//! How relevant texts are to a query, each read together with it: cross-encoders,
-//! <https://arxiv.org/abs/1901.04085>, and encoder-decoders that say it in words,
-//! <https://arxiv.org/abs/2003.06713>.
+//! Reranking: cross-encoders, <https://arxiv.org/abs/1901.04085>, and sequence-to-sequence rankers
+//! (monoT5), <https://arxiv.org/abs/2003.06713>.
 
 use super::EmbedError;
 use crate::{
     labelled::{Encoder, RankingWords},
-    metrics::rank,
     opened,
-    tokenizer::TextTokenizer,
+    recipe::RankingWords,
 };
 use kiln_core::Backend;
 use kiln_lm::{TextModel, predict::Prediction};
+use kiln_metrics::ranking::rank;
+use kiln_tokenize::TextTokenizer;
 use std::{path::Path, sync::Arc};
 
 /// Tokens of query and text at most, where the model has no limit of its own.
 const LONGEST: usize = 512;
 
-/// A model that says how relevant a text is to a query.
+/// Reranker: scores the relevance of a text to a query.
 #[derive(Debug)]
 pub struct Reranker<B: Backend> {
     model: TextModel<B>,
     encoder: Encoder,
-    /// The words in which it says so, and their first ids; none where its head says a number.
+    /// The target words of a seq2seq ranker, and their first ids; none for a cross-encoder.
     words: Option<(RankingWords, [u32; 2])>,
     device: B::Device,
 }
 
 impl<B: Backend> Reranker<B> {
-    /// Of a model with a head that says one number for the encoder's task, or of one that writes
-    /// `words`.
+    /// A cross-encoder of a model with a regression head for the encoder's task, or a seq2seq
+    /// ranker with the target `words`.
     ///
     /// # Errors
     /// When the model can do neither, or the words begin alike.
@@ -50,7 +50,7 @@ impl<B: Backend> Reranker<B> {
         Ok(Self { model, encoder, words, device: device.clone() })
     }
 
-    /// The same of the model of a directory, reading so many tokens at most.
+    /// The reranker of a model directory, with inputs of `longest` tokens at most.
     ///
     /// # Errors
     /// As [`Reranker::new`] has them, and when the directory's `ranking.json` cannot be read.
@@ -66,7 +66,7 @@ impl<B: Backend> Reranker<B> {
         Self::new(model, Encoder::new(tokenizer, longest), RankingWords::read(dir)?, device)
     }
 
-    /// Reads a model directory.
+    /// Loads a model directory.
     ///
     /// # Errors
     /// When it cannot be read, or its model cannot rank.
@@ -75,8 +75,8 @@ impl<B: Backend> Reranker<B> {
         Self::of_dir(dir, model, Arc::new(tokenizer), None, device)
     }
 
-    /// How relevant each text is to its query; of words the logarithm of their odds. `watch` hears
-    /// how many more are done.
+    /// Relevance scores of (query, text) pairs; log-odds of the target words for a seq2seq ranker.
+    /// `watch` is called with the number of pairs done.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -103,8 +103,8 @@ impl<B: Backend> Reranker<B> {
         }
     }
 
-    /// The order of texts, the most relevant first: scores and places. `watch` hears how many more
-    /// are done.
+    /// Reranks texts, the most relevant first: scores and places. `watch` is called with the number
+    /// of pairs done.
     ///
     /// # Errors
     /// When the tokenizer fails.

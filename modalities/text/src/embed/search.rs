@@ -1,8 +1,8 @@
-//! What of documents is most like a query: all are compared, none is missed.
+//! Semantic search: exact nearest neighbours of a query among documents.
 //!
 //! An index keeps the vectors of documents in a Parquet file. Those of files that have the size and
-//! time that they had are taken from it; another model or request makes all anew. A cross-encoder may
-//! put the best in an order of its own.
+//! time that they had are taken from it; another model or request embeds all again. A cross-encoder
+//! may rerank the best.
 
 use super::{EmbedError, Embedder, Passages, Prompt, Request, Reranker, Watch};
 use kiln_core::{AutodiffBackend, Backend};
@@ -10,7 +10,8 @@ use kiln_datasets::{
     Documents,
     vectors::{Passage, VectorFormat, VectorWriter, Vectors, read_parquet},
 };
-use kiln_hub::{AtomicFile, HubError};
+use kiln_host::AtomicFile;
+use kiln_hub::HubError;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Device,
@@ -31,39 +32,39 @@ const NOTE: &str = "kiln.index";
 /// Characters of a text that are kept to show.
 const SHOWN: usize = 300;
 
-/// What is looked for, and where.
+/// A search request.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// What is looked for.
+    /// The query.
     pub query: String,
-    /// Among which documents.
+    /// The documents.
     pub documents: Documents,
     /// The field that names a document, where there is one.
     pub id: Option<String>,
-    /// How many to find.
+    /// The number of hits.
     pub top: usize,
-    /// Where vectors are kept.
+    /// The path of the index.
     pub index: Option<PathBuf>,
-    /// How texts become vectors.
+    /// The embedding request.
     pub request: Request,
-    /// What puts the best in order, if not their vectors.
+    /// The reranker of the best hits, if any.
     pub rerank: Option<Rerank>,
 }
 
-/// What puts the best documents in order.
+/// Reranking by a cross-encoder.
 #[derive(Clone, Debug)]
 pub struct Rerank {
     /// The directory of a cross-encoder.
     pub model: PathBuf,
-    /// How many documents it reads.
+    /// The number of hits that are reranked.
     pub among: usize,
 }
 
-/// A document that was found.
+/// A search hit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hit {
-    /// How like the query it is: the cosine of the angle between both, or their product where the
-    /// model is made for that; of a cross-encoder what it says.
+    /// Similarity to the query: cosine, or dot product where the model is trained for that; the
+    /// score of the cross-encoder where it reranked.
     pub score: f32,
     /// Its file.
     pub source: String,
@@ -73,20 +74,20 @@ pub struct Hit {
     pub text: String,
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
-    /// The best, the best first.
+    /// The hits, best first.
     pub hits: Vec<Hit>,
     /// Documents that were embedded.
     pub embedded: usize,
     /// Documents whose vectors the index had.
     pub kept: usize,
-    /// Of those embedded, such as were cut.
+    /// Of those embedded, the truncated ones.
     pub truncated: usize,
 }
 
-/// Finds the documents that are most like a query.
+/// Searches documents by a query.
 ///
 /// # Errors
 /// When model, documents or index cannot be read, or the index not be written.
@@ -177,7 +178,7 @@ fn run<B: Backend>(
     Ok(found)
 }
 
-/// The rows with the greatest products, the greatest first: products and rows.
+/// Top-k rows by dot product, the greatest first: products and rows.
 pub fn best(query: &[f32], vectors: &Vectors, top: usize) -> Vec<(f32, usize)> {
     let rows = vectors.values.par_chunks_exact(vectors.width.max(1));
     let product = |row: &[f32]| row.iter().zip(query).map(|(x, y)| x * y).sum::<f32>();
@@ -225,7 +226,7 @@ fn shown(text: &str) -> String {
     line
 }
 
-/// What an index is made of.
+/// The manifest of an index.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Manifest {
     /// A hash of the model's files and of how texts are embedded.
@@ -327,12 +328,12 @@ impl Index {
 
     fn write(&self, path: &Path, manifest: &Manifest) -> Result<(), EmbedError> {
         let format = VectorFormat::Parquet { texts: true };
-        let file = AtomicFile::create(path)?;
+        let file = AtomicFile::create(path).map_err(HubError::from)?;
         let mut writer = VectorWriter::new(format, self.vectors.width, file, path)?;
         writer.write(&self.passages, &self.vectors)?;
         let note = serde_json::to_string(manifest)
             .map_err(|error| EmbedError::Device(error.to_string()))?;
-        writer.finish(&[(NOTE.to_owned(), note)])?.commit()?;
+        writer.finish(&[(NOTE.to_owned(), note)])?.commit().map_err(HubError::from)?;
         Ok(())
     }
 }

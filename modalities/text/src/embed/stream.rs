@@ -1,4 +1,4 @@
-//! Texts to vectors, as many at a time as are well held in memory.
+//! Streaming embedding of passages.
 
 use super::{EmbedError, Embedder, Request, Take, Watch};
 use kiln_core::AutodiffBackend;
@@ -14,14 +14,14 @@ use std::{fmt, path::Path};
 const TEXTS: usize = 1 << 13;
 const BYTES: usize = 1 << 24;
 
-/// What was embedded.
+/// How much was embedded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Texts.
     pub texts: usize,
     /// Their tokens, without padding.
     pub tokens: usize,
-    /// Texts of which the end was left out.
+    /// Truncated texts.
     pub truncated: usize,
     /// Texts without any token: their vectors are zeros.
     pub blank: usize,
@@ -53,7 +53,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Embeds passages; `take` gets them back with their vectors, piece by piece and in their order.
+/// Embeds passages; `take` is called with them and their vectors, piece by piece and in order.
 ///
 /// # Errors
 /// When the model cannot be read, a request does not fit it, and what `passages` and `take` give.

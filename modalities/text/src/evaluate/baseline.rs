@@ -1,14 +1,14 @@
-//! What one would try before a neural network.
+//! Baselines of tasks: naive Bayes, the most frequent label, word overlap.
 
-use crate::metrics::{highest, segments};
+use kiln_metrics::{classification::argmax, words::segments};
 use std::collections::{BTreeMap, HashMap};
 
-/// Words of a text, and single characters of scripts without spaces, in small letters.
+/// Lower-case words of a text; characters of scripts without spaces.
 pub(super) fn words(text: &str) -> Vec<String> {
     segments(text, |_| false)
 }
 
-/// The most frequent of some things; the first of them where several are.
+/// The mode: the most frequent item, the first of several.
 pub(super) fn most_frequent<T: Ord + Clone>(things: impl IntoIterator<Item = T>) -> Option<T> {
     let mut counts: BTreeMap<T, usize> = BTreeMap::new();
     for thing in things {
@@ -18,7 +18,7 @@ pub(super) fn most_frequent<T: Ord + Clone>(things: impl IntoIterator<Item = T>)
     counts.into_iter().find(|(_, count)| *count == most).map(|(thing, _)| thing)
 }
 
-/// A classifier by word frequencies: multinomial naive Bayes with one added to each count.
+/// Multinomial naive Bayes over words, with add-one smoothing.
 #[derive(Debug, Default)]
 pub(super) struct NaiveBayes {
     /// Texts of each class, and words in them.
@@ -42,7 +42,7 @@ impl NaiveBayes {
 
     /// The likeliest class of a text.
     pub fn predict(&self, text: &str) -> usize {
-        highest(self.scores(text))
+        argmax(self.scores(text))
     }
 
     /// The log-likelihood of a text with each class, but for what they have in common.
@@ -61,7 +61,7 @@ impl NaiveBayes {
     }
 }
 
-/// The share of words that two texts have in common of all that they have.
+/// Jaccard similarity of the words of two texts.
 pub(super) fn overlap(first: &str, second: &str) -> f64 {
     let set = |text| words(text).into_iter().collect::<std::collections::BTreeSet<_>>();
     let (first, second) = (set(first), set(second));

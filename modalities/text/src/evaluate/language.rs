@@ -1,23 +1,23 @@
-//! How well a model knows a text: a decoder what comes next, others what is hidden or taken out.
+//! Language-modelling evaluation: next-token, masked or span-denoising cross-entropy.
 
 use super::Subject;
 use crate::{
     data::{self, StageData},
-    metrics::Surprise,
-    ngram::Ngrams,
     recipe::LanguageEvaluation,
 };
 use kiln_core::{Backend, LossMean, Size};
 use kiln_lm::examples::Example;
+use kiln_metrics::{ngram::DirichletNgrams, perplexity::Perplexity};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 /// Sequences of a batch.
 pub(super) const BATCH: usize = 16;
-/// Training sequences that n-grams are counted in, at most.
+/// Training sequences for the n-gram baselines, at most.
 const COUNTED: u64 = 20_000;
 
 impl<B: Backend> Subject<'_, B> {
-    /// How well the text kept for validation is known, in the model's own way.
+    /// Cross-entropy of the validation text: next tokens of a decoder, masked tokens of an encoder,
+    /// denoised spans of an encoder-decoder.
     pub(super) fn language(
         &self,
         settings: &LanguageEvaluation,
@@ -40,12 +40,12 @@ impl<B: Backend> Subject<'_, B> {
         }
         let config = self.model.config();
         if config.decoder.is_some() {
-            return self.spans(&data, &kept);
+            return self.span_denoising(&data, &kept);
         }
         if config.generates() {
-            self.next(&data, &kept)
+            self.next_token(&data, &kept)
         } else {
-            self.hidden(&data, &kept, settings.hidden)
+            self.masked(&data, &kept, settings.mask_ratio)
         }
     }
 
@@ -58,8 +58,9 @@ impl<B: Backend> Subject<'_, B> {
         })
     }
 
-    /// What comes next: cross-entropy, perplexity and bits a byte.
-    fn next(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
+    /// Next-token prediction: cross-entropy, perplexity and bits per byte; the baselines are
+    /// n-grams.
+    fn next_token(&self, data: &StageData, kept: &[Example]) -> Result<Vec<ResultRow>, TaskError> {
         let progress = Progress::new(&self.evaluation.name, kept.len(), "sequences");
         let (mut nats, mut bytes) = (LossMean::default(), 0u64);
         for examples in kept.chunks(BATCH) {
@@ -75,41 +76,41 @@ impl<B: Backend> Subject<'_, B> {
             progress.advance(examples.len());
         }
         progress.finish();
-        let ngrams = self.counted(data, |example| vec![example.ids])?;
+        let ngrams = self.train_ngrams(data, |example| vec![example.ids])?;
         let guess = |order| {
             let kept = kept.iter().map(|one| (&one.ids[..], &one.loss_mask[..]));
             ngrams.nats(kept, order)
         };
         let guesses = [("unigram", guess(1)), ("trigram", guess(3))];
         let mean = self.mean_of(&nats)?;
-        let row = |metric: &str, of: &dyn Fn(&Surprise) -> Option<f64>| {
+        let row = |metric: &str, of: &dyn Fn(&Perplexity) -> Option<f64>| {
             let of = |mean: f64| {
                 let tokens = nats.count() as u64;
                 let nats = mean * tokens as f64;
-                of(&Surprise { nats, tokens, bytes }).unwrap_or(f64::NAN)
+                of(&Perplexity { nats, tokens, bytes }).unwrap_or(f64::NAN)
             };
             let guesses = guesses.map(|(name, mean)| (name, of(mean)));
             self.row("language", "validation", metric, of(mean), &guesses)
         };
         Ok(vec![
-            row("cross-entropy", &Surprise::cross_entropy),
-            row("perplexity", &Surprise::perplexity),
-            row("bits-per-byte", &Surprise::bits_per_byte),
+            row("cross-entropy", &Perplexity::cross_entropy),
+            row("perplexity", &Perplexity::perplexity),
+            row("bits-per-byte", &Perplexity::bits_per_byte),
         ])
     }
 
-    /// N-grams of what is made of training sequences.
-    pub(super) fn counted(
+    /// N-gram models of ids that `of` makes of training sequences.
+    pub(super) fn train_ngrams(
         &self,
         data: &StageData,
         mut of: impl FnMut(Example) -> Vec<Vec<u32>>,
-    ) -> Result<Ngrams, TaskError> {
-        let counted = match data.train.size() {
+    ) -> Result<DirichletNgrams, TaskError> {
+        let limit = match data.train.size() {
             Size::Known(size) => size.min(COUNTED),
             Size::Endless => COUNTED.min(2000),
         };
-        let mut ngrams = Ngrams::new(self.model.config().vocabulary);
-        for index in 0..counted {
+        let mut ngrams = DirichletNgrams::new(self.model.config().vocabulary);
+        for index in 0..limit {
             of(data.train.example(index)?).iter().for_each(|ids| ngrams.count(ids));
         }
         Ok(ngrams)

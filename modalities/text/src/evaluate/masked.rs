@@ -1,5 +1,5 @@
-//! How well a model knows what is hidden of a text, or taken out of it. Pseudo-perplexity is after
-//! <https://arxiv.org/abs/1910.14659>, where one token is hidden at a time; here a share of all.
+//! Masked-token and span-denoising evaluation. Pseudo-perplexity is after
+//! <https://arxiv.org/abs/1910.14659>, which masks one token at a time; here a share of all.
 
 use super::{Subject, language::BATCH};
 use crate::data::StageData;
@@ -13,19 +13,19 @@ use kiln_objectives::{Denoising, Masked, Objective};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 impl<B: Backend> Subject<'_, B> {
-    /// Cross-entropy, pseudo-perplexity and accuracy of tokens of which a share is hidden.
-    pub(super) fn hidden(
+    /// Cross-entropy, pseudo-perplexity and accuracy of masked tokens.
+    pub(super) fn masked(
         &self,
         data: &StageData,
         kept: &[Example],
-        share: f64,
+        mask_ratio: f64,
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let masked = Masked { ratio: share, ..Masked::default() };
+        let masked = Masked { ratio: mask_ratio, ..Masked::default() };
         let name = &self.evaluation.name;
         let objective = Objective::Masked(masked.clone());
         objective.validate().map_err(|error| format!("evaluation `{name}`: {error}"))?;
         let progress = Progress::new(name, kept.len(), "sequences");
-        let ngrams = self.counted(data, |example| vec![example.ids])?;
+        let ngrams = self.train_ngrams(data, |example| vec![example.ids])?;
         let special = self.tokenizer.special().ids();
         let frequent = ngrams.most_frequent(|id| !special.contains(&id));
         let (mut count, mut nats, mut right, mut often) = (0usize, 0.0, 0.0, 0usize);
@@ -78,9 +78,8 @@ impl<B: Backend> Subject<'_, B> {
         ])
     }
 
-    /// Cross-entropy and perplexity of spans as T5 takes them out, with the sentinels that stand for
-    /// them.
-    pub(super) fn spans(
+    /// T5 span denoising: cross-entropy and perplexity of the target spans with their sentinels.
+    pub(super) fn span_denoising(
         &self,
         data: &StageData,
         kept: &[Example],
@@ -103,7 +102,7 @@ impl<B: Backend> Subject<'_, B> {
             pairs.into_iter().map(|one| whole(one.target)).collect::<Vec<_>>()
         };
         let mut number = 0;
-        let ngrams = self.counted(data, |example| {
+        let ngrams = self.train_ngrams(data, |example| {
             number += 1;
             written(&self.batch(&[example]), &mut self.drawn("counted spans", number))
         })?;

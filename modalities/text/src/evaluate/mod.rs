@@ -1,27 +1,27 @@
-//! How good a finished model is, beside what one would try first.
+//! Evaluation of a finished model, beside baselines.
 
-mod alike;
-mod answered;
 mod baseline;
+mod bootstrap_ci;
 mod language;
 mod masked;
 mod order;
 mod probe;
+mod qa;
 mod retrieval;
 mod samples;
-mod sure;
+mod seq2seq;
+mod similarity;
 mod task;
-mod written;
 
 use crate::{
     labelled::task_key,
     opened,
-    recipe::{EvaluationKind, TextEvaluation, TextParts},
-    tokenizer::TextTokenizer,
+    recipe::{EvaluationKind, TextEvaluation, TextParts, task_key},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed};
 use kiln_lm::TextModel;
 use kiln_nn::quantised;
+use kiln_tokenize::TextTokenizer;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Recipe,
@@ -30,7 +30,7 @@ use kiln_train::{
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// Measures a model directory as a recipe says.
+/// Evaluates a model directory as a recipe says.
 ///
 /// # Errors
 /// When the model or the text cannot be read.
@@ -45,7 +45,7 @@ pub fn evaluate(
     dispatch::on(recipe.device, Measure { recipe, model, seed })?
 }
 
-/// Sequences that a model has no positions for.
+/// Evaluation sequences longer than the model's positions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "evaluation `{name}` has sequences of {asked} tokens; the model has positions for {most}: lower \
@@ -62,7 +62,7 @@ pub struct TooLong {
     pub most: usize,
 }
 
-/// Whether a model with positions for so many tokens has enough for an evaluation.
+/// Checks that the model has positions for the sequences of an evaluation.
 pub(crate) fn fits(
     recipe: &Recipe<TextParts>,
     evaluation: &TextEvaluation,
@@ -91,7 +91,7 @@ pub(crate) fn fits(
     }
 }
 
-/// A measurement that waits for its backend.
+/// An evaluation that waits for its backend.
 struct Measure<'a> {
     recipe: &'a Recipe<TextParts>,
     model: &'a Path,
@@ -138,7 +138,7 @@ impl OnBackend for Measure<'_> {
     }
 }
 
-/// What is measured, and on what.
+/// The model under evaluation, and its data.
 struct Subject<'a, B: Backend> {
     model: &'a TextModel<B>,
     /// Its directory.
@@ -151,7 +151,7 @@ struct Subject<'a, B: Backend> {
 }
 
 impl<B: Backend> Subject<'_, B> {
-    /// A line of the table.
+    /// A row of the results table.
     fn row(
         &self,
         task: &str,

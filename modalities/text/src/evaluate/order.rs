@@ -1,19 +1,24 @@
-//! Whether shuffled segments are put back in their order.
+//! Segment ordering: accuracy and Kendall's τ of reordered segments.
 
 use super::Subject;
-use crate::{data::encode, labelled::LabelledTask, metrics::kendall};
+use crate::{data::encode, labelled::LabelledTask};
 use kiln_core::Backend;
 use kiln_lm::{examples::Label, pointer::assigned, predict::Prediction};
+use kiln_metrics::correlation::kendall;
 use kiln_train::{results::ResultRow, task::TaskError};
 
 impl<B: Backend> Subject<'_, B> {
-    /// The share of segments that are put in their place, and Kendall's correlation of the order that
-    /// a text is given with its own, beside any order and the one that the model sees.
-    pub(super) fn ordered(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
+    /// The share of segments put in their place, and Kendall's τ of predicted and true order; the
+    /// baselines are a random order and the order of the input.
+    pub(super) fn segment_order(
+        &self,
+        task: &LabelledTask<'_>,
+    ) -> Result<Vec<ResultRow>, TaskError> {
         let examples = encode(task, &task.rows.test, self.tokenizer)?;
-        let (mut model, mut seen, mut any) = (Agreed::default(), Agreed::default(), 0.0);
-        for (example, said) in examples.iter().zip(self.said(&examples)) {
-            let (Some(Label::Order(segments)), Prediction::Tokens(scores)) = (&example.label, said)
+        let (mut model, mut seen, mut any) = (Agreement::default(), Agreement::default(), 0.0);
+        for (example, prediction) in examples.iter().zip(self.predictions(&examples)) {
+            let (Some(Label::Order(segments)), Prediction::Tokens(scores)) =
+                (&example.label, prediction)
             else {
                 continue;
             };
@@ -23,11 +28,11 @@ impl<B: Backend> Subject<'_, B> {
             seen.add(&own, numbers((0..own.len()).collect()))?;
             any += 1.0;
         }
-        let in_place = |of: &Agreed| of.in_place as f64 / of.segments.max(1) as f64;
+        let in_place = |of: &Agreement| of.in_place as f64 / of.segments.max(1) as f64;
         // In any order one segment a text is in its place.
         let chance = any / model.segments.max(1) as f64;
         let beside = [("any order", chance), ("as seen", in_place(&seen))];
-        let tau = |of: &Agreed| of.tau / of.texts.max(1) as f64;
+        let tau = |of: &Agreement| of.tau / of.texts.max(1) as f64;
         Ok(vec![
             self.row("order", "test", "accuracy", in_place(&model), &beside),
             self.row(
@@ -41,16 +46,16 @@ impl<B: Backend> Subject<'_, B> {
     }
 }
 
-/// How far orders agree.
+/// Agreement of orders, summed.
 #[derive(Debug, Default)]
-struct Agreed {
+struct Agreement {
     segments: usize,
     in_place: usize,
     texts: usize,
     tau: f64,
 }
 
-impl Agreed {
+impl Agreement {
     fn add(&mut self, own: &[f64], given: Vec<f64>) -> Result<(), TaskError> {
         self.segments += own.len();
         self.in_place += own.iter().zip(&given).filter(|(own, given)| own == given).count();

@@ -1,23 +1,26 @@
-//! What simple classifiers find in the vectors that a model makes of texts.
+//! Probing: linear and k-nearest-neighbour classifiers on frozen embeddings.
 
 use super::Subject;
 use crate::{
     labelled::{Encoder, Row},
-    metrics::{Confusion, LogisticProbe, NeighbourProbe, ProbeConfig},
     recipe::ProbeEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labelled, Labels};
 use kiln_lm::{TextModel, TextModelConfig};
+use kiln_metrics::{
+    classification::Confusion,
+    probe::{LogisticProbe, NeighbourProbe, ProbeConfig},
+};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 
-/// Neighbours that say the class of a text.
+/// The k of the nearest-neighbour probe.
 const NEIGHBOURS: usize = 10;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Accuracy of a linear classifier and of the nearest neighbours on held-out texts, beside that
-    /// of the same model with random weights and of the most frequent class.
+    /// Accuracy of a linear and a k-NN probe on held-out texts; the baselines are the same model
+    /// with random weights, and the most frequent class.
     pub(super) fn probe(&self, settings: &ProbeEvaluation) -> Result<Vec<ResultRow>, TaskError> {
         let name = &self.evaluation.name;
         let seed = self.seed.part("probe");

@@ -1,33 +1,32 @@
-//! Whether the documents that answer a query come first, as judged:
-//! BEIR's measures, <https://arxiv.org/abs/2104.08663>.
+//! Retrieval evaluation: nDCG, MRR, recall and MAP as in
+//! BEIR, <https://arxiv.org/abs/2104.08663>.
 
 use super::Subject;
 use crate::{
-    bm25::Bm25,
     embed::{EmbedError, Embedder, Prompt, Request, Reranker, search::best},
-    metrics::{Gain, Ranked, rank},
     recipe::RetrievalEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Passage, Retrieval};
+use kiln_metrics::ranking::{Bm25, Gain, Ranked, rank};
 use kiln_train::{progress::Progress, results::Evaluation, task::TaskError};
 use rand::seq::index::sample;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-/// Documents of a ranking that are looked at, as in trec_eval.
+/// Rank cut-off of MAP, as in trec_eval.
 const DEPTH: usize = 1000;
-/// Where the usual measures cut.
+/// Rank cut-off of nDCG and MRR.
 const TOP: usize = 10;
 
-/// What comes back for each query, the best first.
+/// The ranking of a query: documents, best first.
 type Order = Vec<usize>;
 
-/// A measure of a ranking; `None` where nothing answers the query.
+/// A ranking metric; `None` where nothing answers the query.
 type Measure = fn(&Ranked) -> Option<f64>;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Rankings by the model's vectors, or the best by BM25 in a cross-encoder's order, beside BM25
-    /// and documents in any order.
+    /// Retrieval metrics of a bi-encoder, or of BM25's best reranked by a cross-encoder; the
+    /// baselines are BM25 and a random order.
     pub(super) fn retrieval(
         &self,
         settings: &RetrievalEvaluation,
@@ -61,7 +60,7 @@ impl<B: Backend> Subject<'_, B> {
             ("recall@100", |ranked| ranked.recall(100)),
             ("map", |ranked| ranked.average_precision(DEPTH)),
         ];
-        let (mut found, mut sure) = (Evaluation::default(), Vec::new());
+        let (mut found, mut intervals) = (Evaluation::default(), Vec::new());
         for (metric, of) in measures {
             let beside = [("BM25", mean(&words, &of)), ("any order", mean(&any, &of))];
             let value = mean(&model, &of);
@@ -70,14 +69,14 @@ impl<B: Backend> Subject<'_, B> {
             let [own, other] =
                 [&model, &words].map(|ranked| ranked.iter().filter_map(of).collect::<Vec<f64>>());
             let apart = own.iter().zip(&other).map(|(own, other)| own - other).collect();
-            sure.push((format!("{metric}, less BM25's"), apart));
-            sure.push((metric.into(), own));
+            intervals.push((format!("{metric}, less BM25's"), apart));
+            intervals.push((metric.into(), own));
         }
-        found.sections.push(self.sure(&sure));
+        found.sections.push(self.bootstrap_ci(&intervals));
         Ok(found)
     }
 
-    /// The documents that are most like each query by the model's vectors, none missed.
+    /// Exact nearest-neighbour search: the documents most similar to each query.
     fn nearest(
         &self,
         data: &Retrieval,
@@ -108,7 +107,7 @@ impl<B: Backend> Subject<'_, B> {
         Ok(queries.rows().map(|query| order(query).collect()).collect())
     }
 
-    /// The first of each order as the model puts them, and the rest as it was.
+    /// Reranking: the first of each order as the cross-encoder ranks them, then the rest.
     fn reranked(
         &self,
         data: &Retrieval,
@@ -133,7 +132,7 @@ impl<B: Backend> Subject<'_, B> {
     }
 }
 
-/// A ranking by the grades of what is in it.
+/// A ranking as relevance grades.
 fn graded(order: &Order, grades: &BTreeMap<usize, u32>) -> Ranked {
     let grade = |at: &usize| grades.get(at).copied().unwrap_or(0);
     Ranked {

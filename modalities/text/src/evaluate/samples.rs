@@ -1,4 +1,4 @@
-//! Texts that a model goes on with.
+//! Text samples for the report.
 
 use super::Subject;
 use crate::recipe::SampleEvaluation;
@@ -10,7 +10,7 @@ use kiln_train::{
 };
 
 impl<B: Backend> Subject<'_, B> {
-    /// Texts that the model goes on with.
+    /// Generated continuations of prompts.
     pub(super) fn samples(&self, settings: &SampleEvaluation) -> Result<Section, TaskError> {
         let mut shown = String::new();
         let prompts = if settings.prompts.is_empty() {
@@ -24,13 +24,13 @@ impl<B: Backend> Subject<'_, B> {
             let go_on = |_, _| Verdict::GoOn;
             let found =
                 self.model.generate(&[ids], &settings.generation, seed, self.device, go_on)?;
-            let written = found.into_iter().next().unwrap_or_default();
-            let text = self.tokenizer.decode(&written, true)?;
+            let generated = found.into_iter().next().unwrap_or_default();
+            let text = self.tokenizer.decode(&generated, true)?;
             shown.push_str(&format!("[{prompt}]{text}\n\n"));
         }
         Ok(Section {
             title: self.evaluation.name.clone(),
-            caption: "What the model goes on with, after what stands in brackets.".into(),
+            caption: "Generated text, after the prompt in brackets.".into(),
             body: SectionBody::Text(shown.trim_end().to_owned()),
         })
     }

@@ -1,4 +1,4 @@
-//! How well a model does what it was fine-tuned for.
+//! Evaluation of fine-tuned tasks: classification, regression, tagging, QA and more.
 
 use super::{
     Subject,
@@ -7,30 +7,33 @@ use super::{
 use crate::{
     data::encode,
     labelled::{Aim, LabelledTask, Row, Rows},
-    metrics::{
-        AnswerScore, Average, Confusion, Counts, MetricError, MultiLabel, TagScores, highest,
-        pearson, score_answer, spearman, top_k_accuracy,
-    },
     recipe::TaskEvaluation,
 };
 use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
 use kiln_lm::{config::TaskKind, examples::Example, predict::Prediction};
+use kiln_metrics::{
+    MetricError,
+    classification::{Average, Confusion, Counts, MultiLabel, argmax, top_k_accuracy},
+    correlation::{pearson, spearman},
+    qa::{AnswerScore, score_answer},
+    tagging::TagScores,
+};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
 /// Tokens of an answer at most.
 const ANSWER: usize = 30;
-/// More classes than this are many: the right one among the best few counts, too.
+/// Above this number of classes, top-k accuracy is reported, too.
 const MANY: usize = 10;
-/// How many those are.
+/// The k of top-k accuracy.
 const TOP: usize = 5;
 /// Kinds of entities that have a line of their own, at most.
 const KINDS: usize = 12;
 
 impl<B: Backend> Subject<'_, B> {
-    /// The measures of the tasks that the data's labelled examples set: of one or of all.
+    /// Metrics of the labelled tasks of the data: of one or of all.
     pub(super) fn task(&self, settings: &TaskEvaluation) -> Result<Vec<ResultRow>, TaskError> {
         let missing = || TaskError::from("`data.labelled` of the last stage is missing");
         let stage = self.recipe.stage.last().ok_or_else(missing)?;
@@ -56,7 +59,7 @@ impl<B: Backend> Subject<'_, B> {
         Ok(measured)
     }
 
-    /// The measures of a task.
+    /// Metrics of a task.
     fn measure(
         &self,
         task: &LabelledTask<'_>,
@@ -65,47 +68,47 @@ impl<B: Backend> Subject<'_, B> {
         let rows = &task.rows;
         let examples = || encode(task, &rows.test, self.tokenizer);
         match &task.aim {
-            Aim::Head(TaskKind::Span, _) => self.answers(task),
-            Aim::Head(TaskKind::Tags(_), labels) => self.tags(task, labels),
-            Aim::Head(TaskKind::Order, _) => self.ordered(task),
+            Aim::Head(TaskKind::Span, _) => self.span_qa(task),
+            Aim::Head(TaskKind::Tags(_), labels) => self.tagging(task, labels),
+            Aim::Head(TaskKind::Order, _) => self.segment_order(task),
             Aim::Head(kind, labels) => {
                 if rows.test.first().is_some_and(Row::is_asked) {
-                    return self.candidates(task);
+                    return self.reranking(task);
                 }
-                let found = self.said(&examples()?);
+                let found = self.predictions(&examples()?);
                 match kind {
-                    TaskKind::Numbers(_) => self.numbers(rows, &found),
-                    TaskKind::Labels(count) => self.several(rows, labels, *count, &found),
-                    _ => self.classes(rows, labels, &found),
+                    TaskKind::Numbers(_) => self.regression(rows, &found),
+                    TaskKind::Labels(count) => self.multi_label(rows, labels, *count, &found),
+                    _ => self.classification(rows, labels, &found),
                 }
             }
-            Aim::Write if task.ranks_in_words() => self.candidates(task),
-            Aim::Write => self.written(task, settings),
-            Aim::Alike => self.alike(rows, &examples()?),
+            Aim::Write if task.ranks_in_words() => self.reranking(task),
+            Aim::Write => self.seq2seq(task, settings),
+            Aim::Alike => self.similarity(rows, &examples()?),
             Aim::Answer => {
-                let taught = encode(task, &rows.train, self.tokenizer)?;
-                self.answered(&taught, &examples()?)
+                let train = encode(task, &rows.train, self.tokenizer)?;
+                self.qa(&train, &examples()?)
             }
             Aim::Graded => {
                 let good = task.data.all_good();
                 let good = LabelledTask { data: &good, ..task.clone() };
-                self.graded(rows, &encode(&good, &rows.test, self.tokenizer)?)
+                self.scored_likelihood(rows, &encode(&good, &rows.test, self.tokenizer)?)
             }
-            Aim::Prefer => self.preferred(&examples()?),
+            Aim::Prefer => self.preference(&examples()?),
         }
     }
 
-    /// What the model says of texts.
-    pub(super) fn said(&self, examples: &[Example]) -> Vec<Prediction> {
+    /// Predictions of the task head.
+    pub(super) fn predictions(&self, examples: &[Example]) -> Vec<Prediction> {
         let progress = Progress::new(&self.evaluation.name, examples.len(), "texts");
         let found = self.model.predict(examples, self.device, |count| progress.advance(count));
         progress.finish();
         found
     }
 
-    /// One class of each text: accuracy and the mean F1 of the classes; Matthews correlation of two
-    /// classes, and of many whether the right one is among the best five.
-    fn classes(
+    /// Classification: accuracy and macro F1, with Matthews correlation of two classes and top-5
+    /// accuracy of many; naive Bayes and the most frequent class are the baselines.
+    fn classification(
         &self,
         rows: &Rows,
         labels: &Labels,
@@ -135,12 +138,15 @@ impl<B: Backend> Subject<'_, B> {
                 ("naive Bayes", top(test.iter().map(naive).collect())?),
                 ("most frequent", top(vec![often; test.len()])?),
             ];
-            let model = top(found.iter().map(|said| scores(said).to_vec()).collect())?;
+            let model = top(found.iter().map(|prediction| scores(prediction).to_vec()).collect())?;
             Some(self.row("classification", "test", "top-5-accuracy", model, &beside))
         } else {
             None
         };
-        let model = of(found.iter().map(|said| highest(scores(said).iter().copied())).collect())?;
+        let model = of(found
+            .iter()
+            .map(|prediction| argmax(scores(prediction).iter().copied()))
+            .collect())?;
         let bayes = of(test.iter().map(|(text, _)| bayes.predict(text)).collect())?;
         let same = of(vec![frequent; truth.len()])?;
         let measure = |name: &str, value: &dyn Fn(&Confusion) -> Option<f64>| {
@@ -159,9 +165,8 @@ impl<B: Backend> Subject<'_, B> {
         Ok(measured)
     }
 
-    /// Any classes of each text: the F1 of all decisions, its mean over labels, and how often all are
-    /// right.
-    fn several(
+    /// Multi-label classification: micro and macro F1, and subset accuracy.
+    fn multi_label(
         &self,
         rows: &Rows,
         labels: &Labels,
@@ -179,10 +184,10 @@ impl<B: Backend> Subject<'_, B> {
         let half = rows.train.len() / 2;
         let frequent: Vec<usize> = (0..count).filter(|label| often[*label] > half).collect();
         let (mut model, mut same) = (MultiLabel::new(count), MultiLabel::new(count));
-        for (row, said) in rows.test.iter().zip(found) {
+        for (row, prediction) in rows.test.iter().zip(found) {
             let truth = told(row);
             let predicted: Vec<usize> = (0..count)
-                .filter(|label| scores(said).get(*label).is_some_and(|x| *x > 0.0))
+                .filter(|label| scores(prediction).get(*label).is_some_and(|x| *x > 0.0))
                 .collect();
             model.add(&truth, &predicted)?;
             same.add(&truth, &frequent)?;
@@ -200,18 +205,19 @@ impl<B: Backend> Subject<'_, B> {
         ])
     }
 
-    /// A number of each text: whether the order is right.
-    fn numbers(&self, rows: &Rows, found: &[Prediction]) -> Result<Vec<ResultRow>, TaskError> {
-        let model = found.iter().map(|said| f64::from(said.number()));
-        self.order("regression", rows, &model.collect::<Vec<_>>())
+    /// Regression: correlation of predictions with the labels.
+    fn regression(&self, rows: &Rows, found: &[Prediction]) -> Result<Vec<ResultRow>, TaskError> {
+        let model = found.iter().map(|prediction| f64::from(prediction.number()));
+        self.correlation("regression", rows, &model.collect::<Vec<_>>())
     }
 
-    /// Spearman's and Pearson's correlation of grades with what the model says, beside common words.
-    pub(super) fn order(
+    /// Spearman's and Pearson's correlation of scores with predictions; word overlap is the
+    /// baseline.
+    pub(super) fn correlation(
         &self,
         task: &str,
         rows: &Rows,
-        said: &[f64],
+        predictions: &[f64],
     ) -> Result<Vec<ResultRow>, TaskError> {
         let (mut truth, mut common) = (Vec::new(), Vec::new());
         for row in &rows.test {
@@ -229,16 +235,21 @@ impl<B: Backend> Subject<'_, B> {
             "length"
         };
         let measure = |metric: &str, of: Correlation| {
-            let value = |said: &[f64]| Ok::<_, TaskError>(of(&truth, said)?.unwrap_or(f64::NAN));
+            let value =
+                |values: &[f64]| Ok::<_, TaskError>(of(&truth, values)?.unwrap_or(f64::NAN));
             let beside = [(name, value(&common)?)];
-            Ok::<_, TaskError>(self.row(task, "test", metric, value(said)?, &beside))
+            Ok::<_, TaskError>(self.row(task, "test", metric, value(predictions)?, &beside))
         };
         Ok(vec![measure("spearman", spearman)?, measure("pearson", pearson)?])
     }
 
-    /// Tags: precision, recall and F1 of whole entities, of all and of each kind, beside the tag that
-    /// a word has most often.
-    fn tags(&self, task: &LabelledTask<'_>, labels: &Labels) -> Result<Vec<ResultRow>, TaskError> {
+    /// Tagging (NER, POS): entity-level precision, recall and F1, of all and of each kind; the
+    /// baseline is the most frequent tag of a word.
+    fn tagging(
+        &self,
+        task: &LabelledTask<'_>,
+        labels: &Labels,
+    ) -> Result<Vec<ResultRow>, TaskError> {
         let (rows, encoder) = (&task.rows, task.encoder(self.tokenizer));
         let tagged = |rows: &[Row]| -> Vec<Tagged> {
             rows.iter()
@@ -267,11 +278,12 @@ impl<B: Backend> Subject<'_, B> {
         }
         let outside = labels.id("O").and_then(|id| labels.name(id)).unwrap_or("O");
         let (mut model, mut lookup) = (TagScores::default(), TagScores::default());
-        for ((row, said), firsts) in test.iter().zip(self.said(&examples)).zip(&firsts) {
+        for ((row, prediction), firsts) in test.iter().zip(self.predictions(&examples)).zip(&firsts)
+        {
             let truth = to_bio(&row.tags);
-            let tag = |first: &Option<usize>| match (&said, first) {
+            let tag = |first: &Option<usize>| match (&prediction, first) {
                 (Prediction::Tokens(scores), Some(first)) if *first < scores.nrows() => {
-                    let best = highest(scores.row(*first).iter().copied());
+                    let best = argmax(scores.row(*first).iter().copied());
                     labels.name(best).unwrap_or(outside)
                 }
                 _ => outside,
@@ -302,8 +314,9 @@ impl<B: Backend> Subject<'_, B> {
         Ok(measured)
     }
 
-    /// Questions: exact answers and common words, beside the sentence most like the question.
-    fn answers(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
+    /// Extractive question answering: exact match and F1; the baseline is the sentence most similar
+    /// to the question.
+    fn span_qa(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
         let encoder = task.encoder(self.tokenizer);
         let questions: Vec<&Question> = task
             .rows
@@ -322,8 +335,8 @@ impl<B: Backend> Subject<'_, B> {
         let examples: Vec<Example> =
             pieces.iter().map(|(_, piece)| piece.example.clone()).collect();
         let mut best: Vec<(f32, &str)> = vec![(f32::MIN, ""); questions.len()];
-        for (said, (number, piece)) in self.said(&examples).iter().zip(&pieces) {
-            let Prediction::Tokens(scores) = said else { continue };
+        for (prediction, (number, piece)) in self.predictions(&examples).iter().zip(&pieces) {
+            let Prediction::Tokens(scores) = prediction else { continue };
             if let Some((score, first, last)) = span(scores, &piece.bytes)
                 && score > best[*number].0
             {
@@ -367,8 +380,8 @@ fn classed(row: &Row, labels: &Labels) -> Option<(String, usize)> {
     Some((text, labels.id(name)?))
 }
 
-fn scores(said: &Prediction) -> &[f32] {
-    match said {
+fn scores(prediction: &Prediction) -> &[f32] {
+    match prediction {
         Prediction::Text(scores) => scores,
         Prediction::Tokens(_) => &[],
     }

@@ -1,7 +1,7 @@
 //! Conversations as one text, by the Jinja template of a model.
 
-use crate::tokenizer::{Role as Token, TextTokenizer};
 use kiln_datasets::labelled::{Message, Role};
+use kiln_tokenize::{Role as Token, TextTokenizer};
 use minijinja::{Environment, ErrorKind, context};
 use std::sync::Arc;
 
@@ -142,7 +142,7 @@ impl ChatTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 
     fn conversation() -> Vec<Message> {
         vec![

@@ -6,34 +6,12 @@ use super::{
     EncodeError, Encoder,
     encode::{grade, graded},
 };
-use crate::tokenizer::TextTokenizer;
+use crate::recipe::Control;
 use kiln_datasets::labelled::Labelled;
 use kiln_lm::examples::Example;
+use kiln_tokenize::TextTokenizer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// What is said before a text of how good it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Control {
-    /// The least grade of a good text.
-    pub least: f64,
-    /// What is said before a good one. A token of its own where the tokenizer has it,
-    /// `tokenizer.train.additional`.
-    #[serde(default = "good")]
-    pub good: String,
-    /// What is said before the others.
-    #[serde(default = "bad")]
-    pub bad: String,
-}
-
-fn good() -> String {
-    "<|good|>".to_owned()
-}
-
-fn bad() -> String {
-    "<|bad|>".to_owned()
-}
 
 impl Control {
     /// Says of every text that it is good, as one does of texts that are to be like good ones.
@@ -85,8 +63,9 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
+    use crate::recipe::labelled::{bad, good};
     use kiln_datasets::labelled::Label;
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
     use std::sync::Arc;
 
     #[test]

@@ -3,61 +3,16 @@
 
 use super::Row;
 use crate::{
-    metrics::segments,
-    recipe::TextSource,
-    sources::{self, StageDataError},
+    data_error::StageDataError,
+    documents::documents,
+    recipe::{Derived, DerivedTask},
 };
 use kiln_core::{Rng, Seed};
 use kiln_datasets::labelled::{Label, Labelled, Pair, Triplet};
+use kiln_metrics::words::segments;
 use rand::{RngExt as _, seq::SliceRandom as _};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use unicode_segmentation::UnicodeSegmentation as _;
-
-/// A task that is made of documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Derived {
-    /// Which.
-    pub task: DerivedTask,
-    /// Where the documents come from.
-    pub source: TextSource,
-    /// Examples that are made of a document, each at another place of it.
-    #[serde(default = "one")]
-    pub each: usize,
-}
-
-fn one() -> usize {
-    1
-}
-
-/// Tasks that are made of documents. Texts with too few sentences are left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DerivedTask {
-    /// Two runs of so many sentences, one after the other in the document: `ordered` or `swapped`,
-    /// as in ALBERT, <https://arxiv.org/abs/1909.11942>.
-    SentenceOrder(usize),
-    /// So many sentences at most, in any order: each points to the place that it had,
-    /// <https://arxiv.org/abs/2406.04156>.
-    SegmentOrder(usize),
-    /// Two runs of so many sentences: the second is the `next` of the document, or of `another`, as
-    /// in BERT, <https://arxiv.org/abs/1810.04805>.
-    NextSentence(usize),
-    /// Two runs of so many sentences: `adjacent` in a document, elsewhere in the `same`, or of
-    /// `another`, as in ERNIE 2.0, <https://arxiv.org/abs/1907.12412>.
-    SentenceDistance(usize),
-    /// Two runs of so many sentences from anywhere in the document: a pair,
-    /// <https://arxiv.org/abs/2112.09118>.
-    Crops(usize),
-    /// A sentence and what stands around it: a pair, <https://arxiv.org/abs/1906.00300>.
-    InverseCloze,
-    /// A document, words that stand for it and as many that do so less, for `reranked`: PROP,
-    /// <https://arxiv.org/abs/2010.10137>. Their number is drawn by Poisson with this mean, and they
-    /// by the document's language model, by which the likelier draw stands for it more.
-    RepresentativeWords(usize),
-}
 
 impl Derived {
     /// Its rows.
@@ -65,8 +20,8 @@ impl Derived {
     /// # Errors
     /// When documents cannot be read.
     pub(super) fn rows(&self, seed: Seed) -> Result<Vec<Row>, StageDataError> {
-        let documents = sources::documents(&self.source, seed)?.read()?;
-        let texts = documents.map(|document| Ok(document?.text));
+        let read = documents(&self.source, seed)?.read()?;
+        let texts = read.map(|document| Ok(document?.text));
         let texts = texts.collect::<Result<Vec<String>, StageDataError>>()?;
         let everywhere = match self.task {
             DerivedTask::RepresentativeWords(_) => {

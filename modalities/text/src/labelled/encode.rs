@@ -1,7 +1,9 @@
 //! From rows to examples.
 
-use super::{Aim, ChatError, ChatTemplate, LabelledData, Row, pieces::Piece, room::Tokens};
-use crate::tokenizer::{Role as Token, TextTokenizer, TokenizerError};
+use super::{
+    Aim, ChatError, ChatTemplate, EncodeError, LabelledData, Row, pieces::Piece, room::Tokens,
+};
+use crate::recipe::LabelledData;
 use kiln_datasets::{
     DataError,
     labelled::{Label as Told, Labels, Message, Question, Role, to_bio},
@@ -10,35 +12,8 @@ use kiln_lm::{
     config::TaskKind,
     examples::{Example, IGNORED, Label},
 };
+use kiln_tokenize::{Role as Token, TextTokenizer, tokenizer::TokenizerError};
 use std::{ops::Range, sync::Arc};
-
-/// Why a row cannot become an example.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// The tokenizer fails.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// A label that nobody knows.
-    #[error(transparent)]
-    Label(#[from] DataError),
-    /// A conversation that cannot be written as one text.
-    #[error(transparent)]
-    Chat(#[from] ChatError),
-    /// A row of another kind than the first.
-    #[error("row {0} is of another kind than those before it")]
-    Kind(usize),
-    /// Good and bad that cannot be told apart.
-    #[error(
-        "`control`: {good:?} and {bad:?} become the same ids; name them in \
-         `tokenizer.train.additional`"
-    )]
-    Control {
-        /// What is said before good texts.
-        good: String,
-        /// What is said before the others.
-        bad: String,
-    },
-}
 
 /// Makes examples of texts.
 #[derive(Debug, Clone)]
@@ -263,30 +238,6 @@ impl Encoder {
         example.loss_mask.truncate(self.length);
         Ok(example)
     }
-
-    /// The pieces of a question with the place of its answer; with the first token where a piece
-    /// does not hold it.
-    fn answers(&self, question: &Question) -> Result<Vec<Example>, TokenizerError> {
-        let answer = question.answers.iter().find_map(|answer| answer.span.clone());
-        let pieces = self.question(&question.question, &question.context)?;
-        let place = |piece: &Piece| {
-            let answer = answer.as_ref()?;
-            let inside =
-                |bytes: &Range<usize>| bytes.start < answer.end && answer.start < bytes.end;
-            let first = piece.bytes.iter().position(inside)?;
-            let last = piece.bytes.iter().rposition(inside)?;
-            let whole =
-                piece.bytes[first].start <= answer.start && answer.end <= piece.bytes[last].end;
-            whole.then_some(Label::Span(first as u32, last as u32))
-        };
-        Ok(pieces
-            .into_iter()
-            .map(|piece| {
-                let label = place(&piece).unwrap_or(Label::Span(0, 0));
-                Example { label: Some(label), ..piece.example }
-            })
-            .collect())
-    }
 }
 
 fn label(kind: TaskKind, told: &Told, labels: &Labels) -> Result<Option<Label>, DataError> {
@@ -322,11 +273,12 @@ pub(super) fn graded(told: &Told) -> Option<Label> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{
-        labelled::Shuffled,
-        tokenizer::{Around, Model, TokenizerSpec},
+    use crate::labelled::Shuffled;
+    use kiln_datasets::labelled::{Answer, Question};
+    use kiln_tokenize::{
+        TokenizerSpec,
+        tokenizer::{Around, Model},
     };
-    use kiln_datasets::labelled::Answer;
 
     fn trained(spec: &TokenizerSpec, length: usize) -> Encoder {
         let texts = ["Anna keeps a red boat in the harbour of Brel.", "我们去北京看海。"];

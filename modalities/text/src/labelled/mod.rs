@@ -8,6 +8,7 @@ mod chat;
 mod control;
 mod derived;
 mod encode;
+pub(crate) mod error;
 mod pieces;
 mod retrieval;
 mod room;
@@ -16,157 +17,26 @@ mod words;
 pub use aim::Aim;
 pub(crate) use chat::with_template;
 pub use chat::{ChatError, ChatTemplate};
-pub use control::Control;
-pub use derived::{Derived, DerivedTask, Shuffled};
-pub use encode::{EncodeError, Encoder};
+pub use derived::Shuffled;
+pub use encode::Encoder;
+pub use error::EncodeError;
 pub use pieces::{Piece, Words};
-pub use retrieval::{JudgedQueries, RetrievalSource, StoryRetrieval};
-pub use words::RankingWords;
 
-use crate::{sources::StageDataError, tokenizer::TextTokenizer};
+use crate::{
+    data_error::StageDataError,
+    recipe::{Control, LabelledData, LabelledSource, StoryTask, StoryTaskKind, task_key},
+};
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
     labelled::{
-        Conversation, ConversationSpec, ExampleSpec as _, Holdout, Label, Labelled, LabelledSpec,
-        Pair, PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec,
-        Triplet, TripletSpec,
+        Conversation, ExampleSpec as _, Label, Labelled, Pair, Preference, Question, Tagged,
+        Triplet,
     },
-    stories::{Stories, StoryLabel},
 };
+use kiln_tokenize::TextTokenizer;
 use rand::seq::index::sample;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc};
-
-/// Labelled examples of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LabelledData {
-    /// What is trained on.
-    pub train: LabelledSource,
-    /// What is validated with; of what is trained on a part, `held`, if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation: Option<LabelledSource>,
-    /// What finished models are measured on; what is validated with if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test: Option<LabelledSource>,
-    /// The part of what is trained on that is held out for validation.
-    #[serde(default = "tenth")]
-    pub held: Holdout,
-    /// How many examples are trained on, drawn by the recipe's seed; all if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// Tokens of an example at most. Longer texts are cut; questions are asked of each part of a
-    /// longer context.
-    #[serde(default = "length")]
-    pub length: usize,
-    /// Tokens of what an encoder-decoder writes, at most.
-    #[serde(default = "length")]
-    pub written: usize,
-    /// What an encoder-decoder reads before each text, such as `translate English to Chinese: `.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub prefix: String,
-    /// What an encoder-decoder reads of a query and a text, and writes of them, where it learns of
-    /// triplets or judged queries which texts are relevant (monoT5).
-    #[serde(default, skip_serializing_if = "RankingWords::is_default")]
-    pub ranking: RankingWords,
-    /// What is said before texts with grades of how good they are, for `graded`; when models are
-    /// measured, of all that they are good.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub control: Option<Control>,
-    /// Names of the labels in the order of their ids; those that occur if empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
-    /// How often its batches are seen beside those of other tasks, and of documents where
-    /// `data.unlabelled` mixes them in.
-    #[serde(default = "one")]
-    pub weight: f64,
-    /// The first step of the stage that has some.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub from: u64,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-fn is_zero(step: &u64) -> bool {
-    *step == 0
-}
-
-fn tenth() -> Holdout {
-    Holdout::Share(0.1)
-}
-
-fn length() -> usize {
-    256
-}
-
-/// Where labelled examples come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum LabelledSource {
-    /// Texts, or two, with a class, several, or a number.
-    Texts(LabelledSpec),
-    /// Sentences with a tag a token.
-    Tagged(TaggedSpec),
-    /// Questions answered by a piece of a text.
-    Questions(QuestionSpec),
-    /// Two texts that belong together: a translation, a query and its answer.
-    Pairs(PairSpec),
-    /// A text with one like it and others unlike it.
-    Triplets(TripletSpec),
-    /// Queries, each with a document that answers it and others that do not.
-    Retrieval(JudgedQueries),
-    /// Conversations, of which the assistant's part is learnt.
-    Conversations(ConversationSpec),
-    /// A better and a worse answer.
-    Preferences(PreferenceSpec),
-    /// Tasks about the small stories that come with Kiln, with exact labels.
-    Stories(StoryTask),
-    /// Tasks that are made of plain documents.
-    Derived(Derived),
-}
-
-/// A task about stories.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StoryTask {
-    /// Which.
-    pub task: StoryTaskKind,
-    /// About which stories; 2000 of them if no number is given.
-    #[serde(default)]
-    pub stories: Stories,
-}
-
-/// Tasks about stories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoryTaskKind {
-    /// The class of a story.
-    Class(StoryLabel),
-    /// The class of a Chinese story.
-    ChineseClass(StoryLabel),
-    /// Who, what and where, as tags.
-    Tags,
-    /// The same of Chinese stories.
-    ChineseTags,
-    /// Questions.
-    Questions,
-    /// How much two sentences say the same.
-    Similarity,
-    /// Whether one text follows from another.
-    Entailment,
-    /// A text, the same in other words, and so many others.
-    Paraphrase(usize),
-    /// Into a language of their own.
-    Translation,
-    /// Instructions and their answers.
-    Conversations,
-    /// A better and a worse answer.
-    Preferences,
-}
 
 /// How many stories a task has that says nothing of their number.
 const STORIES: u64 = 2000;
@@ -405,11 +275,6 @@ impl<'a> LabelledTask<'a> {
     pub fn encoder(&self, tokenizer: &Arc<TextTokenizer>) -> Encoder {
         Encoder::new(tokenizer.clone(), self.data.length).of_task(self.name)
     }
-}
-
-/// The key below `data` of a task.
-pub(crate) fn task_key(name: Option<&str>) -> String {
-    name.map_or_else(|| "labelled".to_owned(), |name| format!("tasks.{name}"))
 }
 
 /// What the rows of a task follow from.

@@ -1,8 +1,10 @@
 //! Texts in as many pieces as they need: words to be tagged, and contexts of questions.
 
 use super::{encode::Encoder, room::Tokens};
-use crate::{metrics::is_unspaced, tokenizer::TokenizerError};
-use kiln_lm::examples::Example;
+use kiln_datasets::labelled::Question;
+use kiln_lm::examples::{Example, Label};
+use kiln_metrics::words::is_unspaced;
+use kiln_tokenize::tokenizer::TokenizerError;
 use std::ops::Range;
 
 /// A part of a context behind its question, and where its tokens stand in the context.
@@ -97,6 +99,30 @@ impl Encoder {
             }
             from += room.div_ceil(2);
         }
+    }
+
+    /// The pieces of a question with the place of its answer; with the first token where a piece
+    /// does not hold it.
+    pub(super) fn answers(&self, question: &Question) -> Result<Vec<Example>, TokenizerError> {
+        let answer = question.answers.iter().find_map(|answer| answer.span.clone());
+        let pieces = self.question(&question.question, &question.context)?;
+        let place = |piece: &Piece| {
+            let answer = answer.as_ref()?;
+            let inside =
+                |bytes: &Range<usize>| bytes.start < answer.end && answer.start < bytes.end;
+            let first = piece.bytes.iter().position(inside)?;
+            let last = piece.bytes.iter().rposition(inside)?;
+            let whole =
+                piece.bytes[first].start <= answer.start && answer.end <= piece.bytes[last].end;
+            whole.then_some(Label::Span(first as u32, last as u32))
+        };
+        Ok(pieces
+            .into_iter()
+            .map(|piece| {
+                let label = place(&piece).unwrap_or(Label::Span(0, 0));
+                Example { label: Some(label), ..piece.example }
+            })
+            .collect())
     }
 }
 

@@ -1,16 +1,14 @@
 //! Queries and the documents that answer them: what rankings are learnt from, and measured on.
 
 use super::Row;
-use crate::{bm25::Bm25, metrics::rank};
+use crate::recipe::{JudgedQueries, RetrievalSource, StoryRetrieval};
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
-    labelled::{Passage, Retrieval, RetrievalSpec, Triplet},
-    stories::Stories,
+    labelled::{Passage, Retrieval, Triplet},
 };
+use kiln_metrics::ranking::{Bm25, rank};
 use rand::{RngExt as _, seq::SliceRandom as _};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// How far down the ranking by words hard negatives are drawn from, as in
@@ -19,32 +17,6 @@ const HARD: usize = 50;
 
 /// Stories among which is looked, where no number is given.
 const STORIES: u64 = 1000;
-
-/// Queries, documents, and which answer which.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RetrievalSource {
-    /// Of a folder in BEIR's layout.
-    Files(RetrievalSpec),
-    /// Questions about the small stories that come with Kiln, and the stories that answer them.
-    Stories(StoryRetrieval),
-}
-
-/// Stories to look among.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct StoryRetrieval {
-    /// Which; 1000 of them if no number is given.
-    pub stories: Stories,
-    /// Questions at most, about the first of them.
-    pub queries: usize,
-}
-
-impl Default for StoryRetrieval {
-    fn default() -> Self {
-        Self { stories: Stories::default(), queries: 200 }
-    }
-}
 
 impl RetrievalSource {
     /// The part of the data that it is, as tables name it.
@@ -68,24 +40,6 @@ impl RetrievalSource {
             }
         }
     }
-}
-
-/// Judged documents as triplets: each query with a document that answers it and others that do not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct JudgedQueries {
-    /// Where they come from.
-    pub source: RetrievalSource,
-    /// Documents that do not answer the query but have its words: drawn of the first 50 by BM25.
-    #[serde(default = "one")]
-    pub hard: usize,
-    /// Documents that do not answer it, drawn of all.
-    #[serde(default = "one")]
-    pub random: usize,
-}
-
-fn one() -> usize {
-    1
 }
 
 impl JudgedQueries {
@@ -145,6 +99,7 @@ impl JudgedQueries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiln_datasets::stories::Stories;
 
     #[test]
     fn what_answers_a_query_stands_beside_what_does_not() {

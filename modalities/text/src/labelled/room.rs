@@ -3,7 +3,7 @@
 //! Tokens are left out, and nothing is encoded again: a part of a text may have other tokens than it
 //! has within the whole, and more, above all where it ends inside of a character of several bytes.
 
-use crate::tokenizer::Encoding;
+use kiln_tokenize::tokenizer::Encoding;
 use std::ops::Range;
 
 /// What was encoded, and of which text each token is.

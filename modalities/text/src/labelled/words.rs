@@ -2,63 +2,24 @@
 //! encoder-decoder reads a query with a text, and writes one of two words.
 
 use super::{Row, encode::Encoder};
-use crate::tokenizer::{TextTokenizer, TokenizerError};
+use crate::recipe::{
+    RankingWords,
+    labelled::{QUERY, TEXT},
+};
 use kiln_hub::{
     HubError,
     model_dir::{read_json, write_json},
 };
 use kiln_lm::examples::Example;
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The file of a model directory that tells how its model ranks.
 const FILE: &str = "ranking.json";
-const QUERY: &str = "{query}";
-const TEXT: &str = "{text}";
-
-/// What an encoder-decoder reads of a query and a text, and what it writes of them; monoT5's if
-/// nothing is said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RankingWords {
-    /// What is read, with `{query}` and `{text}` in it.
-    pub prompt: String,
-    /// What is written of a text that answers the query.
-    pub relevant: String,
-    /// What is written of another.
-    pub other: String,
-}
-
-impl Default for RankingWords {
-    fn default() -> Self {
-        Self {
-            prompt: format!("Query: {QUERY} Document: {TEXT} Relevant:"),
-            relevant: "true".into(),
-            other: "false".into(),
-        }
-    }
-}
 
 impl RankingWords {
-    pub(crate) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Which setting makes no sense, and why.
-    pub(crate) fn validate(&self) -> Result<(), (&'static str, String)> {
-        for name in [QUERY, TEXT] {
-            let found = self.prompt.matches(name).count();
-            if found != 1 {
-                return Err(("prompt", format!("has `{name}` {found} times; expected once")));
-            }
-        }
-        if self.relevant.trim().is_empty() || self.other.trim().is_empty() {
-            return Err(("relevant", "or `other` is empty; expected a word each".into()));
-        }
-        Ok(())
-    }
-
     /// What a model directory says; `None` where it says nothing.
     ///
     /// # Errors
@@ -164,7 +125,7 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
     use std::sync::Arc;
 
     fn encoder(length: usize) -> Encoder {

@@ -1,6 +1,6 @@
-//! How hard a text is, by its letters and words.
+//! Readability and diversity measures of texts.
 
-use crate::metrics::segments;
+use kiln_metrics::words::segments;
 use miniz_oxide::deflate::compress_to_vec;
 use unicode_segmentation::UnicodeSegmentation as _;
 
@@ -9,7 +9,7 @@ const LEVEL: u8 = 6;
 /// The share of different words below which a stretch of words is over, as published.
 const FACTOR: f64 = 0.72;
 
-/// Bytes that `deflate` makes of a text, a byte: 1 and more where nothing comes again.
+/// Compression ratio: compressed bytes (`deflate`) per byte, 1 and more where nothing comes again.
 pub(super) fn compression(text: &str) -> f64 {
     compress_to_vec(text.as_bytes(), LEVEL).len() as f64 / text.len().max(1) as f64
 }
@@ -23,7 +23,8 @@ pub(super) fn mtld(text: &str) -> f64 {
     f64::midpoint(forward, stretch(words.iter().rev().map(String::as_str)))
 }
 
-/// The mean length of a stretch, in words; the last one, which is not over, counts as far as it got.
+/// The mean length of a stretch, in words; the last one, which is not over, counts as far as it
+/// got.
 fn stretch<'a>(words: impl Iterator<Item = &'a str>) -> f64 {
     let mut seen = rustc_hash::FxHashSet::default();
     let (mut all, mut here, mut stretches, mut share) = (0usize, 0usize, 0.0, 1.0);
@@ -41,7 +42,7 @@ fn stretch<'a>(words: impl Iterator<Item = &'a str>) -> f64 {
     if stretches > 0.0 { all as f64 / stretches } else { all as f64 }
 }
 
-/// How easily a text is read: Flesch 1948, <https://doi.org/10.1037/h0057532>. About 100 for what a
+/// Flesch reading ease, Flesch 1948, <https://doi.org/10.1037/h0057532>. About 100 for what a
 /// child reads, 0 for what takes a scholar. Syllables are those of English.
 pub(super) fn reading_ease(text: &str) -> f64 {
     let words: Vec<&str> = text.unicode_words().collect();

@@ -1,10 +1,8 @@
 //! A series and where in it forecasts are made.
 
-use crate::{
-    forecaster::History,
-    metrics::{Unit, seasonal_scale},
-};
+use crate::forecaster::History;
 use kiln_datasets::{Part, Series, Split, Standardizer, m4::Holdout};
+use kiln_metrics::forecast::{Unit, seasonal_scale};
 use ndarray::{Array2, Axis, concatenate, s};
 use std::{ops::Range, sync::OnceLock};
 

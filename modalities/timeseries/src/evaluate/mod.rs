@@ -15,10 +15,10 @@ mod tally;
 
 pub use case::Case;
 
-use crate::{
+use crate::forecaster::{ForecastError, Forecaster, History};
+use kiln_metrics::{
     baselines,
-    forecaster::{ForecastError, Forecaster, History},
-    metrics::{Coverage, PointScores, Unit},
+    forecast::{Coverage, PointScores, Unit},
 };
 use kiln_train::{
     progress::Progress,

@@ -1,12 +1,8 @@
 //! Pictures of a few windows of an evaluation.
 
 use super::{Case, Protocol, Window};
-use crate::{
-    baselines::{Baseline, SeasonalNaive},
-    forecast::intervals::interval,
-    forecaster::Forecast,
-    plot::ForecastPlot,
-};
+use crate::{forecast::intervals::interval, forecaster::Forecast, plot::ForecastPlot};
+use kiln_metrics::baselines::{Baseline, SeasonalNaive};
 use kiln_train::results::{Section, SectionBody};
 use ndarray::s;
 

@@ -1,10 +1,8 @@
 //! Scores of one forecaster over many windows.
 
 use super::{Average, Case};
-use crate::{
-    forecaster::Forecast,
-    metrics::{Coverage, Mean, PointScores, QuantileScores},
-};
+use crate::forecaster::Forecast;
+use kiln_metrics::forecast::{Coverage, Mean, PointScores, QuantileScores};
 
 /// Sums over windows, kept apart by case.
 pub(super) struct Tally {

@@ -1,0 +1,105 @@
+//! Why a tokenizer cannot be read, trained or used.
+
+use super::Role;
+use kiln_datasets::DataError;
+use kiln_host::FileError;
+use std::path::PathBuf;
+
+/// What went wrong with a tokenizer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Documents could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file is not what it should be.
+    #[error("{}: not a tokenizer: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no tokenizer.
+    #[error(
+        "{}: no tokenizer.json there; `kiln data tokenizer` trains one, and those of models come \
+         with them", path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A special token is needed that the tokenizer lacks.
+    #[error(
+        "the tokenizer has no {role} token: {purpose} needs one; name it as `{}` in \
+         tokenizer_config.json, or train a tokenizer with it", role.key()
+    )]
+    NoSpecial {
+        /// What it stands for.
+        role: Role,
+        /// What needs it.
+        purpose: &'static str,
+    },
+    /// Nothing stands for spans that are taken out.
+    #[error(
+        "`denoising` needs sentinels that stand for what is taken out, and the tokenizer has none \
+         (`<extra_id_0>` and on): train one with `data.tokenizer.train.sentinels = 100`"
+    )]
+    NoSentinels,
+    /// Modes take more sentinels than there are.
+    #[error(
+        "`denoising` has {modes} modes, and the tokenizer {sentinels} sentinels to stand for modes \
+         and spans: train one with more (`data.tokenizer.train.sentinels`)"
+    )]
+    FewSentinels {
+        /// How many modes.
+        modes: usize,
+        /// How many sentinels.
+        sentinels: usize,
+    },
+    /// Two words that cannot be told apart where one begins to write.
+    #[error("`ranking`: {relevant:?} and {other:?} begin with the same token; give other words")]
+    SameWords {
+        /// What is written of relevant texts.
+        relevant: String,
+        /// What is written of others.
+        other: String,
+    },
+    /// A special token that no token of the vocabulary is.
+    #[error("{}: `{}` is `{token}`, which the vocabulary lacks", path.display(), role.key())]
+    UnknownSpecial {
+        /// The file that names it.
+        path: PathBuf,
+        /// What it stands for.
+        role: Role,
+        /// Its text.
+        token: String,
+    },
+    /// A setting makes no sense.
+    #[error("`{key}` is {found}, expected {expected}")]
+    Setting {
+        /// Which.
+        key: &'static str,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// Training came to nothing.
+    #[error("training the tokenizer failed: {0}")]
+    Training(String),
+    /// A text could not be encoded, or ids not decoded.
+    #[error("the tokenizer failed: {0}")]
+    Encoding(String),
+}
+
+/// A result of tokenizers.
+pub type Result<T> = std::result::Result<T, TokenizerError>;
+
+/// An error of the `tokenizers` library while training.
+pub(super) fn failed(error: tokenizers::Error) -> TokenizerError {
+    TokenizerError::Training(error.to_string())
+}

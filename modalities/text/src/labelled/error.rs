@@ -1,0 +1,33 @@
+//! Why labelled rows cannot become examples.
+
+use super::chat::ChatError;
+use kiln_datasets::DataError;
+use kiln_tokenize::tokenizer::TokenizerError;
+
+/// Why a row cannot become an example.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The tokenizer fails.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A label that nobody knows.
+    #[error(transparent)]
+    Label(#[from] DataError),
+    /// A conversation that cannot be written as one text.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// A row of another kind than the first.
+    #[error("row {0} is of another kind than those before it")]
+    Kind(usize),
+    /// Good and bad that cannot be told apart.
+    #[error(
+        "`control`: {good:?} and {bad:?} become the same ids; name them in \
+         `tokenizer.train.additional`"
+    )]
+    Control {
+        /// What is said before good texts.
+        good: String,
+        /// What is said before the others.
+        bad: String,
+    },
+}
