@@ -27,6 +27,7 @@ mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 mod kernel;
+mod mask;
 mod memory;
 mod rest;
 mod seeds;
@@ -54,7 +55,10 @@ mod sum_of_squares;
 mod tokens;
 
 pub use activation::{Activation, activate, gated};
-pub use attention::{AttentionDropout, AttentionOptions, alibi_slopes, attention, self_attention};
+pub use attention::{
+    AttentionDropout, AttentionOptions, AttentionPattern, AttentionVisibility, alibi_slopes,
+    attention, self_attention,
+};
 pub use backend::{AutodiffBackend, Backend};
 pub use contrastive::{info_nce, info_nce_candidates, sigmoid_pairs};
 pub use conv1d::{Conv1dOptions, conv1d};
@@ -68,6 +72,7 @@ pub use kernel::{Differentiable, Kernel, Output, Tensors};
 pub use linear::{linear, linear_packed, linear_tied};
 pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};
+pub use mask::{LOG_ZERO, MASK_VALUE};
 pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use norm::{layer_norm, layer_norm_add, rms_norm, rms_norm_add};
 pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};

@@ -15,6 +15,7 @@ use crate::{
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{Backend, Layout, Loss, Quantised, Rng, Sign, StepContext, TokenModel, View};
+use kiln_kernels::MASK_VALUE;
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -223,13 +224,10 @@ impl Candidates {
                 block[at * most + at] = 1;
             }
         }
-        let log = |count: &u32| if *count == 0 { NEVER } else { (*count as f32).ln() };
+        let log = |count: &u32| if *count == 0 { MASK_VALUE as f32 } else { (*count as f32).ln() };
         counts.iter().map(log).collect()
     }
 }
-
-/// The logit of what is no candidate: its exponential is zero, its differences are finite.
-pub(crate) const NEVER: f32 = -1e9;
 
 /// What [`contrastive_loss`] gives.
 #[derive(Clone, Debug)]
@@ -260,7 +258,7 @@ pub fn contrastive_loss<B: Backend>(
     let counts = Tensor::from_data(TensorData::new(candidates.log_counts(), square), &device);
     let cosines = predictions.matmul(codes.swap_dims(1, 2));
     let logits = cosines.div_scalar(temperature) + counts;
-    let logits = logits.mask_fill(places.same_code(quantised.entries.clone()), NEVER);
+    let logits = logits.mask_fill(places.same_code(quantised.entries.clone()), MASK_VALUE);
     let logits = logits.reshape([batch * most, most]);
     let own = (0..batch * most).map(|row| (row % most.max(1)) as i64).collect::<Vec<_>>();
     let own = Tensor::<B, 1, Int>::from_data(TensorData::new(own, [batch * most]), &device);

@@ -4,11 +4,11 @@
 
 use crate::{
     ObjectiveError,
-    contrastive::NEVER,
     paired::{split, unit},
 };
 use burn::tensor::{Bool, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, StepContext, TokenModel, View};
+use kiln_kernels::MASK_VALUE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,8 @@ impl Ranked {
         let value = match self {
             Self::Cosent(Cosent { temperature }) => {
                 let scores = apart.clone().div_scalar(*temperature);
-                let scores = scores.mask_fill(not_above.clone(), NEVER).reshape([1, count * count]);
+                let scores =
+                    scores.mask_fill(not_above.clone(), MASK_VALUE).reshape([1, count * count]);
                 let scores = Tensor::cat(vec![Tensor::zeros([1, 1], &device), scores], 1);
                 let most = scores.clone().detach().max_dim(1);
                 ((scores - most.clone()).exp().sum_dim(1).log() + most).reshape([1])

@@ -5,11 +5,10 @@ use crate::{
     examples::{IGNORED, Labels, TextBatch},
     model::TextModel,
     pointer::Segment,
-    token_model::UNSEEN,
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, TokenModel as _, Tokens};
-use kiln_kernels::{CrossEntropyOptions, cross_entropy};
+use kiln_kernels::{CrossEntropyOptions, MASK_VALUE, cross_entropy};
 use kiln_objectives::losses;
 
 impl<B: Backend> TextModel<B> {
@@ -90,7 +89,7 @@ impl<B: Backend> TextModel<B> {
                 let end = |side: usize, ends: Vec<i64>| {
                     let scores = scores.clone().narrow(2, side, 1).reshape([items, length]);
                     let scores = match &tokens.mask_pad {
-                        Some(pad) => scores.mask_fill(pad.clone(), UNSEEN),
+                        Some(pad) => scores.mask_fill(pad.clone(), MASK_VALUE),
                         None => scores,
                     };
                     let ends = Tensor::from_data(TensorData::new(ends, [items]), &device);

@@ -5,10 +5,10 @@
 //! tokenizer knows. Places are told apart by sinusoids beside what stands there, so that models with
 //! relative positions can point, too.
 
-use crate::{head::TaskHead, token_model::UNSEEN};
+use crate::head::TaskHead;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::Backend;
-use kiln_kernels::gather_tokens;
+use kiln_kernels::{MASK_VALUE, gather_tokens};
 use kiln_nn::sinusoid_halves;
 
 /// Where a segment begins in its text, in tokens, and which place among all segments is its own.
@@ -41,7 +41,7 @@ impl<B: Backend> TaskHead<B> {
             (0..most * most).map(move |at| at % most >= count)
         });
         let absent = TensorData::new(absent.collect::<Vec<bool>>(), [batch, most, most]);
-        Some(scores.mask_fill(Tensor::<B, 3, Bool>::from_data(absent, &device), UNSEEN))
+        Some(scores.mask_fill(Tensor::<B, 3, Bool>::from_data(absent, &device), MASK_VALUE))
     }
 }
 
@@ -85,7 +85,10 @@ mod tests {
             let (one, other) = (second[segment * 3 + place], alone[segment * 2 + place]);
             assert!((one - other).abs() < 1e-5, "company changes nothing");
         }
-        assert!([2, 5].iter().all(|at| second[*at] == UNSEEN), "a third place there is not");
+        assert!(
+            [2, 5].iter().all(|at| second[*at] == MASK_VALUE as f32),
+            "a third place there is not"
+        );
         let plain = TaskHeadConfig::new(TaskKind::Tags(2), Vec::new());
         let plain = TaskHead::<Flex>::new(&plain, 4, &device);
         assert!(plain.point(Tensor::zeros([1, 2, 4], &device), &[Vec::new()]).is_none());

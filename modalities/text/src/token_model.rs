@@ -14,12 +14,10 @@ use kiln_core::{
     Arrangement, Backend, Disguise, Layout, Loss, Rewrite, Seed, Shown, StepContext, Targets,
     TaskLoss, TokenModel, Tokens, View,
 };
-use kiln_nn::{Pass, Positions};
+use kiln_kernels::MASK_VALUE;
+use kiln_nn::{AttentionVisibility, ForwardOptions, Positions};
 use kiln_objectives::Autoregressive;
 use rand::RngExt as _;
-
-/// What is added to a score that is not to count.
-pub(crate) const UNSEEN: f32 = -1e9;
 
 impl<B: Backend> TokenModel<B> for TextModel<B> {
     type Batch = TextBatch<B>;
@@ -46,19 +44,16 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 
     fn encode(&self, batch: &TextBatch<B>, view: View<B>) -> Tokens<B> {
-        let (causal, prefix) = (view.causal, view.prefix.clone());
-        let writes = causal;
-        let mut text = self.seen(batch, view);
-        let bias = prefix
-            .filter(|_| causal)
-            .map(|prefix| prefix_bias::<B>(&prefix, &batch.host.text, &batch.device()));
-        if bias.is_some() {
-            // It keeps documents apart itself.
-            text.documents = None;
-        }
-        // A bias says it all.
-        let causal = causal.then_some(bias.is_none());
-        self.read(&text, Reading { causal, writes, bias, cache: None })
+        let writes = view.causal;
+        let visibility = view.causal.then(|| match &view.prefix {
+            Some(lengths) => {
+                let lengths: Vec<i64> = lengths.iter().map(|length| *length as i64).collect();
+                let lengths = Tensor::from_data(&lengths[..], &batch.device());
+                AttentionVisibility::prefix(lengths)
+            }
+            None => AttentionVisibility::causal(),
+        });
+        self.read(&self.seen(batch, view), Reading { visibility, writes, cache: None })
     }
 
     fn encode_each(&self, batch: &TextBatch<B>) -> Vec<Tensor<B, 3>> {
@@ -91,8 +86,8 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
 
     fn arranged(&self, batch: &TextBatch<B>, arrangement: &Arrangement) -> Option<Tensor<B, 3>> {
         let (text, bias) = self.rearranged(batch, arrangement)?;
-        let bias = Some(bias);
-        Some(self.read(&text, Reading { causal: Some(false), bias, ..Reading::default() }).values)
+        let visibility = Some(AttentionVisibility::bidirectional().add_bias(bias));
+        Some(self.read(&text, Reading { visibility, ..Reading::default() }).values)
     }
 
     fn with_ids(&self, batch: &TextBatch<B>, ids: Tensor<B, 2, Int>) -> Option<TextBatch<B>> {
@@ -146,7 +141,7 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
         });
         let bias = bias.map(|bias| {
             let seen = Tensor::zeros([rows, 1, tokens, 1], &device);
-            let alone = Tensor::full([rows, 1, 1, tokens], UNSEEN, &device);
+            let alone = Tensor::full([rows, 1, 1, tokens], MASK_VALUE, &device);
             let first = Tensor::cat(vec![Tensor::zeros([rows, 1, 1, 1], &device), alone], 3);
             Tensor::cat(vec![first, Tensor::cat(vec![seen, bias], 3)], 2)
         });
@@ -158,8 +153,9 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
             count: positions.count + 1,
             ..positions
         });
-        let pass = Pass { bias, positions, ..Pass::default() };
-        let told = stack.pass(Tokens { values, mask_pad, channels: 1 }, pass);
+        let visibility = AttentionVisibility::bidirectional().add_bias(bias);
+        let options = ForwardOptions { positions, ..visibility.into() };
+        let told = stack.forward_with(Tokens { values, mask_pad, channels: 1 }, options);
         Some(told.values.narrow(1, 1, tokens))
     }
 
@@ -266,22 +262,6 @@ impl<B: Backend> TokenModel<B> for TextModel<B> {
     }
 }
 
-/// What keeps tokens from seeing those after them, but for a prefix that all see, and those of other
-/// documents: `[batch, 1, tokens, tokens]`.
-fn prefix_bias<B: Backend>(prefix: &[usize], text: &HostText, device: &B::Device) -> Tensor<B, 4> {
-    let tokens = text.tokens;
-    let begins = text.begins();
-    let mut bias = Vec::with_capacity(prefix.len() * tokens * tokens);
-    for (begins, prefix) in begins.chunks(tokens.max(1)).zip(prefix) {
-        for query in 0..tokens {
-            let seen = (query + 1).max(*prefix);
-            let sees = |key: usize| key < seen && begins[key] == begins[query];
-            bias.extend((0..tokens).map(|key| if sees(key) { 0.0 } else { UNSEEN }));
-        }
-    }
-    Tensor::from_data(TensorData::new(bias, [text.batch, 1, tokens, tokens]), device)
-}
-
 impl<B: Backend> TextModel<B> {
     /// Examples as a batch, where another lies.
     fn batch_of(&self, examples: &[Example], beside: &TextBatch<B>) -> TextBatch<B> {
@@ -323,7 +303,7 @@ impl<B: Backend> TextModel<B> {
             // Documents in a row do not see each other.
             let (row, from, to) = (at / (places * places), at / places % places, at % places);
             let of = |place: usize| begin(row, arrangement.places[row][place].0);
-            if *sees && of(from) == of(to) { 0.0 } else { UNSEEN }
+            if *sees && of(from) == of(to) { 0.0 } else { MASK_VALUE as f32 }
         });
         let shape = [host.batch, 1, places, places];
         let bias = TensorData::new(sees.collect::<Vec<f32>>(), shape);

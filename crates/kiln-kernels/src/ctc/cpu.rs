@@ -2,7 +2,8 @@
 //! frame's recursion is one loop over neighbours that vectorises; the backward recursion is the
 //! forward one of everything reversed.
 
-use super::{Ctc, CtcBackward, IMPOSSIBLE, NEVER};
+use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
+use crate::LOG_ZERO;
 use crate::{
     Tensors,
     cpu::{
@@ -55,7 +56,7 @@ struct Labels {
 impl Labels {
     fn new(classes: Vec<usize>) -> Self {
         let direct = (0..classes.len())
-            .map(|i| if i > 0 && classes[i] != classes[i - 1] { 0.0 } else { NEVER })
+            .map(|i| if i > 0 && classes[i] != classes[i - 1] { 0.0 } else { LOG_ZERO })
             .collect();
         let emitted = vec![0.0; classes.len()];
         Self { classes, direct, emitted }
@@ -64,7 +65,7 @@ impl Labels {
     /// Reads a frame's logits; the blank's logarithm of probability.
     fn read(&mut self, logits: &[f32], level: f32, blank: usize) -> f32 {
         // A class that is ruled out altogether is as good as never.
-        let of = |class: usize| (logits[class] - level).max(NEVER);
+        let of = |class: usize| (logits[class] - level).max(LOG_ZERO);
         for (emitted, &class) in self.emitted.iter_mut().zip(&self.classes) {
             *emitted = of(class);
         }
@@ -79,7 +80,7 @@ impl Labels {
 
     /// The states before the first frame: the first blank, for sure.
     fn start(&self) -> Vec<f32> {
-        let mut states = vec![NEVER; self.states()];
+        let mut states = vec![LOG_ZERO; self.states()];
         states[0] = 0.0;
         states
     }
@@ -97,7 +98,7 @@ fn step(before: &[f32], emit_blank: f32, labels: &Labels, after: &mut [f32]) -> 
         let lowest = if a > b { *b } else { *a };
         *next = emit_blank + highest + ln(1.0 + exp(lowest - highest));
     }
-    next_labels[0] = NEVER;
+    next_labels[0] = LOG_ZERO;
     let next_labels = &mut next_labels[1..];
     let stay = &label_states[1..];
     let terms = labels.direct.iter().zip(&labels.emitted).zip(blanks);
@@ -111,7 +112,7 @@ fn step(before: &[f32], emit_blank: f32, labels: &Labels, after: &mut [f32]) -> 
         *next = emitted + highest + ln(total);
     }
     let highest = max(after);
-    if highest > IMPOSSIBLE {
+    if highest > IMPOSSIBLE_BELOW {
         for state in after.iter_mut() {
             *state -= highest;
         }
@@ -124,7 +125,7 @@ fn end(states: &[f32], shift: f64) -> f64 {
     let count = states.len() / 2;
     let (blank, label) = (states[count - 1], states[2 * count - 1]);
     let highest = blank.max(label);
-    if highest < IMPOSSIBLE {
+    if highest < IMPOSSIBLE_BELOW {
         return f64::NEG_INFINITY;
     }
     shift + f64::from(highest + ln(exp(blank - highest) + exp(label - highest)))
@@ -229,7 +230,7 @@ simd! {
         let size = labels.states();
         // The states after every frame, from the first on.
         let mut states = labels.start();
-        states.resize(size * (item.levels.len() + 1), NEVER);
+        states.resize(size * (item.levels.len() + 1), LOG_ZERO);
         for (frame, (logits, level)) in
             item.logits.chunks_exact(item.classes).zip(item.levels).enumerate()
         {
@@ -268,7 +269,7 @@ simd! {
                 *share = earlier + later - emitted;
             }
             // The place before the first label is no state.
-            label_shares[0] = NEVER;
+            label_shares[0] = LOG_ZERO;
             let highest = max(&shares);
             for share in shares.iter_mut() {
                 *share = exp(*share - highest);

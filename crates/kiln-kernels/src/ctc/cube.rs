@@ -2,7 +2,8 @@
 //! states in shared memory, where backward is forward of everything reversed; a cube a frame for
 //! the gradient.
 
-use super::{Ctc, CtcBackward, IMPOSSIBLE, NEVER};
+use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
+use crate::LOG_ZERO;
 use crate::cube::{CubeTensors, LOWEST, ROW_THREADS, cube_max, cube_sum, cubes, room};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -119,7 +120,7 @@ fn recur<R: CubeRuntime>(
 #[cube]
 fn emission<F: Float>(logits: &Array<F>, at: usize, level: f32) -> f32 {
     let x = f32::cast_from(logits[at]) - level;
-    select(x > comptime!(NEVER), x, comptime!(NEVER).runtime())
+    select(x > comptime!(LOG_ZERO), x, comptime!(LOG_ZERO).runtime())
 }
 
 /// `ln(e^a + e^b)`.
@@ -175,8 +176,8 @@ fn recursion<F: Float>(
     let unit = UNIT_POS as usize;
     let step = comptime!(ROW_THREADS as usize);
     for state in range_stepped(unit, size, step) {
-        shared[state] = select(state == 0, 0.0f32, comptime!(NEVER).runtime());
-        shared[size + state] = comptime!(NEVER).runtime();
+        shared[state] = select(state == 0, 0.0f32, comptime!(LOG_ZERO).runtime());
+        shared[size + state] = comptime!(LOG_ZERO).runtime();
     }
     sync_cube();
     let mut shift = 0.0f32;
@@ -218,7 +219,7 @@ fn recursion<F: Float>(
                 }
             }
             let highest = cube_max(highest);
-            if highest > comptime!(IMPOSSIBLE) {
+            if highest > comptime!(IMPOSSIBLE_BELOW) {
                 shift += highest;
                 for place in range_stepped(unit, count + 1, step) {
                     shared[to + place] -= highest;
@@ -233,8 +234,8 @@ fn recursion<F: Float>(
             for place in range_stepped(unit, half, step) {
                 let mut blank_place = place;
                 let mut label_place = place;
-                let mut blank_state = comptime!(NEVER).runtime();
-                let mut label_state = comptime!(NEVER).runtime();
+                let mut blank_state = comptime!(LOG_ZERO).runtime();
+                let mut label_state = comptime!(LOG_ZERO).runtime();
                 if place <= count {
                     blank_state = shared[to + place];
                     if reversed {
@@ -258,14 +259,14 @@ fn recursion<F: Float>(
     if keep {
         for frame in length..frames {
             for state in range_stepped(unit, size, step) {
-                states[(cube * frames + frame) * size + state] = comptime!(NEVER).runtime();
+                states[(cube * frames + frame) * size + state] = comptime!(LOG_ZERO).runtime();
             }
         }
     }
     if unit == 0 && !reversed {
         let last = (length % 2) * size;
         let likelihood = add(shared[last + count], shared[last + half + count]);
-        let possible = likelihood > comptime!(IMPOSSIBLE);
+        let possible = likelihood > comptime!(IMPOSSIBLE_BELOW);
         losses[item] = select(possible, -(shift + likelihood), instead);
     }
 }
@@ -350,7 +351,7 @@ fn gradient_frame<F: Float, G: Float>(
         if place < half - 1 {
             let earlier = states[row * size + half + place];
             let later = states[(rows + row) * size + half + place];
-            if earlier > comptime!(IMPOSSIBLE) && later > comptime!(IMPOSSIBLE) {
+            if earlier > comptime!(IMPOSSIBLE_BELOW) && later > comptime!(IMPOSSIBLE_BELOW) {
                 let class = targets[first_label + place] as usize;
                 share = earlier + later - emission::<F>(logits, start + class, level);
             }
@@ -360,7 +361,7 @@ fn gradient_frame<F: Float, G: Float>(
     }
     let highest = cube_max(highest);
     // Where no state is on the way from start to end, there is no alignment, or no frame.
-    let possible = highest > comptime!(IMPOSSIBLE);
+    let possible = highest > comptime!(IMPOSSIBLE_BELOW);
     let mut blank_total = 0.0f32;
     let mut label_total = 0.0f32;
     for place in range_stepped(unit, half, step) {

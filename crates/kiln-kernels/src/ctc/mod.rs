@@ -13,7 +13,7 @@ mod reference;
 mod tests;
 
 use crate::{
-    Backend, Differentiable, Kernel, Output, Tensors,
+    Backend, Differentiable, Kernel, LOG_ZERO, Output, Tensors,
     plain::{primitive, tensor},
 };
 use burn::tensor::{Int, Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
@@ -61,12 +61,8 @@ pub fn ctc_loss<B: Backend>(
     tensor(B::record(&Ctc { blank, zero_infinity }, inputs).swap_remove(0))
 }
 
-/// The logarithm of no probability: far below all others, yet finite, so that differences of two
-/// are numbers. Sums of a few of them still are what [`IMPOSSIBLE`] tells.
-const NEVER: f32 = -1e30;
-
-/// What lies below this has a [`NEVER`] in it.
-const IMPOSSIBLE: f32 = -1e29;
+/// Sums that are lower have a [`LOG_ZERO`] in them.
+const IMPOSSIBLE_BELOW: f32 = LOG_ZERO / 10.0;
 
 /// The forward step. Floats: logits. Ints: targets, frame lengths, target lengths. Outputs: the
 /// losses; `[batch, frames]`, each frame's log-sum-exp, 0 past the length.

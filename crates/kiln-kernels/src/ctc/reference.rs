@@ -1,7 +1,8 @@
 //! In plain tensor operations: the forward recursion of the paper's section 4.1 over the whole
 //! batch, in logarithms; the gradient by differentiating it.
 
-use super::{Ctc, CtcBackward, IMPOSSIBLE, NEVER};
+use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
+use crate::LOG_ZERO;
 use crate::{
     Tensors,
     plain::{integers, log_sum_exp, primitive, tensor, wide},
@@ -61,14 +62,14 @@ fn losses<B: Backend>(
     let targets = targets.mask_fill(past_lengths(target_lengths.clone(), labels), 0);
     let log_probabilities = activation::log_softmax(logits, 2);
     let never = |count: usize| {
-        Tensor::<B, 2>::full([batch, count], NEVER, &device).cast(log_probabilities.dtype())
+        Tensor::<B, 2>::full([batch, count], LOG_ZERO, &device).cast(log_probabilities.dtype())
     };
     // Label i may follow label i - 1 without a blank between them where they differ.
     let mut direct = never(labels);
     if labels > 1 {
         let before = targets.clone().narrow(1, 0, labels - 1);
         let same = targets.clone().narrow(1, 1, labels - 1).equal(before);
-        let differ = never(labels - 1).mul_scalar(0.0).mask_fill(same, NEVER);
+        let differ = never(labels - 1).mul_scalar(0.0).mask_fill(same, LOG_ZERO);
         direct = Tensor::cat(vec![never(1), differ], 1);
     }
     // Before the first frame: the first blank, for sure. Labels have one before the first that
@@ -94,7 +95,7 @@ fn losses<B: Backend>(
     let last = target_lengths.unsqueeze_dim::<2>(1);
     let ends = [blank_states.gather(1, last.clone()), label_states.gather(1, last)];
     let likelihood = add(&ends).squeeze_dim::<1>(1);
-    let impossible = likelihood.clone().lower_elem(IMPOSSIBLE);
+    let impossible = likelihood.clone().lower_elem(IMPOSSIBLE_BELOW);
     let instead = if kernel.zero_infinity { 0.0 } else { f32::INFINITY };
     likelihood.neg().mask_fill(impossible, instead)
 }

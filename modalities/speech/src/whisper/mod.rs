@@ -76,7 +76,7 @@ impl<B: Backend> Whisper<B> {
                     weight: Initializer::Normal { mean: 0.0, std: 0.02 }
                         .init([config.max_target_positions, width], device),
                 },
-                transformer: config.decoder()?.init_across(width, device),
+                transformer: config.decoder()?.init_cross_attention(width, device),
                 dropout,
             },
             config,
@@ -180,7 +180,7 @@ impl<B: Backend> WhisperDecoder<B> {
         let [_, count] = tokens.dims();
         let x = self.embedding.forward(tokens);
         let x = self.dropout.forward(x + self.position_embedding.first(count));
-        self.transformer.forward_across(Tokens::new(x), memory, true).values
+        self.transformer.forward_cross_attention(Tokens::new(x), memory, true).values
     }
 }
 

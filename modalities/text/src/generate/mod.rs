@@ -14,7 +14,7 @@ use crate::{
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use choice::Chooser;
 use kiln_core::{Backend, Seed, Tokens};
-use kiln_nn::{Cache, Positions};
+use kiln_nn::{AttentionVisibility, DecoderCache, Positions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -155,7 +155,7 @@ pub(crate) struct Writer<'a, B: Backend> {
     pad: Vec<usize>,
     /// What an encoder read.
     memory: Option<Tokens<B>>,
-    cache: Option<Cache<B>>,
+    cache: Option<DecoderCache<B>>,
     pub(crate) end: Option<u32>,
 }
 
@@ -201,7 +201,7 @@ impl<'a, B: Backend> Writer<'a, B> {
             });
             (padded.collect(), pad, None)
         };
-        let cache = cache.then(Cache::default);
+        let cache = cache.then(DecoderCache::default);
         Ok(Self { model, device: device.clone(), rows, pad, memory, cache, end: special.eos })
     }
 
@@ -250,8 +250,8 @@ impl<'a, B: Backend> Writer<'a, B> {
         let read = match &self.memory {
             Some(memory) => self.model.write(&text, memory, cache),
             None => {
-                let causal = Some(true);
-                Some(self.model.read(&text, Reading { causal, cache, ..Reading::default() }))
+                let visibility = Some(AttentionVisibility::causal());
+                Some(self.model.read(&text, Reading { visibility, cache, writes: false }))
             }
         };
         let scores = read.and_then(|read| {
@@ -277,7 +277,7 @@ impl<'a, B: Backend> Writer<'a, B> {
             self.rows.iter_mut().for_each(|row| drop(row.drain(..gone)));
             self.pad.iter_mut().for_each(|pad| *pad = pad.saturating_sub(gone));
             // Keys and values know their old places.
-            self.cache = self.cache.as_ref().map(|_| Cache::default());
+            self.cache = self.cache.as_ref().map(|_| DecoderCache::default());
         }
     }
 

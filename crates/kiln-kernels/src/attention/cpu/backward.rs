@@ -3,12 +3,10 @@
 //! threads.
 
 use super::{
-    super::kernel::{Attention, AttentionBackward, Sizes},
-    GRAIN, KEY_BLOCK, QUERY_BLOCK, bias_start,
-    heads::{Heads, HeadsMut, Shared, copy, transpose},
+    super::shape::{Attention, AttentionBackward, Sizes},
+    heads::{Heads, HeadsMut, Shared, bias_start, copy, sources, transpose},
     product::{LANE, Left, PANEL, Right, padded, product},
-    sources,
-    tile::{Tile, differentiate, dot},
+    tile::{GRAIN, KEY_BLOCK, QUERY_BLOCK, Tile, differentiate, dot},
     visible::Visible,
 };
 use crate::{
@@ -27,8 +25,8 @@ pub(in super::super) fn backward(
     let (shapes, _) = inputs.shapes();
     let sizes = attention.sizes(&shapes);
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
-    let (mask, offsets) = attention.split_ints(inputs.ints.into_iter().map(integers).collect());
-    let visible = Visible::new(attention, &sizes, mask, offsets);
+    let ints = attention.split_ints(inputs.ints.into_iter().map(integers));
+    let visible = Visible::new(attention, &sizes, ints);
     let Sizes { batch, queries, keys, heads, kv_heads, width } = sizes;
     let [out, logsumexp, gradient] = [3, 2, 1].map(|back| values(&floats[floats.len() - back]));
     let bias_index = attention.sources();
@@ -282,7 +280,7 @@ impl Work<'_> {
         // The part of the block that these queries see, from where a panel starts.
         let first = (seen.start.max(keys.start) - keys.start) / PANEL * PANEL;
         let end = seen.end.min(keys.end).max(keys.start) - keys.start;
-        if first >= end {
+        if first >= end || !self.visible.any(batch, queries, keys) {
             return;
         }
         let (rows, columns, width_stride) = (queries.len(), end - first, padded(width));
@@ -309,6 +307,7 @@ impl Work<'_> {
         let first_key = keys.start + first;
         let tile = Tile {
             ranges: self.visible.ranges(batch, queries),
+            gaps: self.visible.gaps(batch, queries),
             first_key,
             keys: columns,
             stride,
