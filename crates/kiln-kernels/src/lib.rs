@@ -60,15 +60,13 @@ pub use attention::{
     attention, self_attention,
 };
 pub use backend::{AutodiffBackend, Backend};
-pub use contrastive::{info_nce, info_nce_candidates, sigmoid_pairs};
+pub use contrastive::{info_nce, sigmoid_pairs};
 pub use conv1d::{Conv1dOptions, conv1d};
-pub use cross_entropy::{
-    CrossEntropyOptions, cross_entropy, linear_cross_entropy, soft_cross_entropy,
-};
+pub use cross_entropy::{CrossEntropyOptions, cross_entropy, linear_cross_entropy};
 pub use ctc::ctc_loss;
 pub use dropout::{dropout, dropout_add};
 pub use group_norm::{GroupNormOptions, group_norm};
-pub use kernel::{Differentiable, Kernel, Output, Tensors};
+pub use kernel::{Differentiable, Gradients, Kernel, Output, Tensors};
 pub use linear::{linear, linear_packed, linear_tied};
 pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};

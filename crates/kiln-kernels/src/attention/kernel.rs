@@ -4,42 +4,19 @@ use super::{
     cpu, reference,
     shape::{Attention, AttentionBackward, Sizes},
 };
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
-use burn::tensor::{Shape, backend::Backend as BurnBackend, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
+use burn::tensor::{backend::Backend as BurnBackend, ops::FloatTensor};
 
 #[cfg(feature = "cube")]
 use super::cube;
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-impl Kernel for Attention {
-    const NAME: &'static str = "attention";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let Sizes { batch, queries, heads, width, .. } = self.sizes(floats);
-        vec![
-            Output::new([batch, queries, heads, width]),
-            Output::full_precision([batch, heads, queries]),
-        ]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::forward(self, inputs)
-    }
-}
+impl_kernel!(Attention, "attention", forward, cube, |kernel, floats, _| {
+    let Sizes { batch, queries, heads, width, .. } = kernel.sizes(floats);
+    vec![
+        Output::new([batch, queries, heads, width]),
+        Output::full_precision([batch, heads, queries]),
+    ]
+});
 
 impl Differentiable for Attention {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, outputs: &[FloatTensor<B>]) -> Tensors<B> {
@@ -48,13 +25,7 @@ impl Differentiable for Attention {
         Tensors { floats, ints }
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let sources = &needed[..self.sources()];
         let step = AttentionBackward {
             attention: self.clone(),
@@ -75,34 +46,16 @@ impl Differentiable for Attention {
     }
 }
 
-impl Kernel for AttentionBackward {
-    const NAME: &'static str = "attention_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let mut outputs = Vec::new();
-        if self.queries {
-            outputs.push(Output::new(floats[0].clone()));
-        }
-        if self.keys {
-            outputs.extend([1, 2].map(|index| Output::new(floats[index].clone())));
-        }
-        if self.bias {
-            outputs.push(Output::new(floats[self.attention.sources()].clone()));
-        }
-        outputs
+impl_kernel!(AttentionBackward, "attention_backward", backward, cube, |kernel, floats, _| {
+    let mut outputs = Vec::new();
+    if kernel.queries {
+        outputs.push(Output::new(floats[0].clone()));
     }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
+    if kernel.keys {
+        outputs.extend([1, 2].map(|index| Output::new(floats[index].clone())));
     }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
+    if kernel.bias {
+        outputs.push(Output::new(floats[kernel.attention.sources()].clone()));
     }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::backward(self, inputs)
-    }
-}
+    outputs
+});

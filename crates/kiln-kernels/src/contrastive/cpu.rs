@@ -1,14 +1,16 @@
 //! On the CPU: a block of rows times a block of columns at a time, each product by all threads,
 //! then its rows (and, for their log-sum-exp, its columns) divided among them while it is in cache.
 
-use super::{PairLoss, PairsBackward};
+use super::{PairLoss, Pairs, PairsBackward};
 use crate::{
     Tensors,
     cpu::{
         Running, contiguous,
         math::{exp, ln, sigmoid},
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, parts,
+        matmul::{Threads, matmul},
+        matrix,
+        matrix::{Matrix, MatrixMut},
+        parts,
         simd::{simd, sum, sum2},
         split_rows, tensor, values, zeros,
     },
@@ -33,7 +35,7 @@ fn of_rows<'a>(values: &'a [f32], rows: &Range<usize>, width: usize) -> Matrix<'
     Matrix::new(&values[rows.start * width..rows.end * width], rows.len(), width)
 }
 
-pub(super) fn forward(loss: PairLoss, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward(&Pairs { loss }: &Pairs, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
     let (a, b) = (values::<f32>(&floats[0]), values::<f32>(&floats[1]));
     let (pairs, width) = matrix(&floats[0]);

@@ -1,7 +1,7 @@
 //! On GPUs: a matrix product for a block of rows' similarities, a cube a row on them, and for the
 //! columns' log-sum-exp a thread a column.
 
-use super::{PairLoss, PairsBackward};
+use super::{PairLoss, Pairs, PairsBackward};
 use crate::cube::{
     CubeTensors, LOWEST, ROW_THREADS, as_type, cube_max, cube_sum, cubes, cubes_elementwise,
     matrix_rows, product, put, room, row_blocks, transposed,
@@ -11,7 +11,7 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 pub(super) fn forward<R: CubeRuntime>(
-    loss: PairLoss,
+    &Pairs { loss }: &Pairs,
     inputs: &CubeTensors<R>,
 ) -> Option<Vec<CubeTensor<R>>> {
     let [a, b, scale] = [0, 1, 2].map(|index| &inputs.floats[index]);

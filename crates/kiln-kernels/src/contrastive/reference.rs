@@ -1,13 +1,16 @@
 //! In plain tensor operations, all similarities at once.
 
-use super::{PairLoss, PairsBackward};
+use super::{PairLoss, Pairs, PairsBackward};
 use crate::{
     Tensors,
     plain::{log_sum_exp, primitive, tensor, wide},
 };
 use burn::tensor::{Bool, Tensor, activation, backend::Backend, ops::FloatTensor};
 
-pub(super) fn forward<B: Backend>(loss: PairLoss, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+pub(super) fn forward<B: Backend>(
+    &Pairs { loss }: &Pairs,
+    inputs: Tensors<B>,
+) -> Vec<FloatTensor<B>> {
     match loss {
         PairLoss::Softmax => {
             let [a, b, scale] = inputs.take();

@@ -3,6 +3,7 @@
 
 pub(crate) mod math;
 pub(crate) mod matmul;
+pub(crate) mod matrix;
 mod room;
 mod running;
 pub(crate) mod simd;

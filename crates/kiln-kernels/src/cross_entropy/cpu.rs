@@ -1,6 +1,6 @@
 //! On the CPU: rows divided among threads; each row is read once forward and once backward.
 
-use super::CrossEntropyOptions;
+use super::{CrossEntropy, CrossEntropyBackward, CrossEntropyOptions};
 use crate::{
     Tensors,
     cpu::{
@@ -84,7 +84,10 @@ pub(super) fn columns(
     integers(targets).into_iter().map(column).collect()
 }
 
-pub(super) fn forward(options: &CrossEntropyOptions, mut inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward(
+    CrossEntropy { options }: &CrossEntropy,
+    mut inputs: Tensors<Flex>,
+) -> Vec<FlexTensor> {
     let targets = inputs.ints.swap_remove(0);
     let [logits] = inputs.take().map(contiguous);
     let (rows, classes) = matrix(&logits);
@@ -125,7 +128,7 @@ simd! {
 }
 
 pub(super) fn backward(
-    options: &CrossEntropyOptions,
+    CrossEntropyBackward { options }: &CrossEntropyBackward,
     mut inputs: Tensors<Flex>,
 ) -> Vec<FlexTensor> {
     let targets = inputs.ints.swap_remove(0);

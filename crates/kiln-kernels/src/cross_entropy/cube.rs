@@ -1,6 +1,6 @@
 //! On GPUs: a cube a row, which sums its exponentials relative to the greatest so far.
 
-use super::CrossEntropyOptions;
+use super::{CrossEntropy, CrossEntropyBackward, CrossEntropyOptions};
 use crate::cube::{CubeTensors, LOWEST, ROW_THREADS, cube_max, cube_sum, cubes, room};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -17,7 +17,7 @@ pub(super) struct Rows<'a, R: CubeRuntime> {
 }
 
 pub(super) fn forward<R: CubeRuntime>(
-    options: &CrossEntropyOptions,
+    CrossEntropy { options }: &CrossEntropy,
     inputs: &CubeTensors<R>,
 ) -> Vec<CubeTensor<R>> {
     let (logits, targets) = (&inputs.floats[0], &inputs.ints[0]);
@@ -128,7 +128,7 @@ fn forward_row<F: Float, G: Float>(
 }
 
 pub(super) fn backward<R: CubeRuntime>(
-    options: &CrossEntropyOptions,
+    CrossEntropyBackward { options }: &CrossEntropyBackward,
     inputs: &CubeTensors<R>,
 ) -> Vec<CubeTensor<R>> {
     let [logits, levels, gradient] = [0, 1, 2].map(|index| &inputs.floats[index]);

@@ -1,6 +1,6 @@
 //! In plain tensor operations.
 
-use super::CrossEntropyOptions;
+use super::{CrossEntropy, CrossEntropyBackward, CrossEntropyOptions};
 use crate::{
     Tensors,
     plain::{integers, log_sum_exp, primitive, tensor, wide},
@@ -8,7 +8,7 @@ use crate::{
 use burn::tensor::{Bool, Int, Tensor, backend::Backend, ops::FloatTensor};
 
 pub(super) fn forward<B: Backend>(
-    options: &CrossEntropyOptions,
+    CrossEntropy { options }: &CrossEntropy,
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
     let Tensors { floats, mut ints } = inputs;
@@ -56,7 +56,7 @@ fn split_ignored<B: Backend>(
 }
 
 pub(super) fn backward<B: Backend>(
-    options: &CrossEntropyOptions,
+    CrossEntropyBackward { options }: &CrossEntropyBackward,
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
     let targets = integers::<B, 1>(inputs.ints[0].clone());

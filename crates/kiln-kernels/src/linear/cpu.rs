@@ -5,8 +5,10 @@ use crate::{
     Kernel, Tensors,
     cpu::{
         add_to_rows, column_sums, contiguous, fill_rows,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, room, tensor, unflipped, values,
+        matmul::{Threads, matmul},
+        matrix,
+        matrix::{Matrix, MatrixMut},
+        room, tensor, unflipped, values,
     },
 };
 use burn_flex::{Flex, FlexTensor};

@@ -5,7 +5,8 @@ use crate::{
     Tensors,
     cpu::{
         contiguous,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
+        matmul::{Threads, matmul},
+        matrix::{Matrix, MatrixMut},
         parts, room,
         simd::{simd, sum},
         split_rows, tensor, total, unflipped, values,

@@ -1,6 +1,6 @@
 //! On the CPU: rows divided among threads; each row is read once from memory and then from cache.
 
-use super::{Norm, NormBackward};
+use super::{AddNorm, Norm, NormBackward};
 use crate::{
     Tensors,
     cpu::{
@@ -32,7 +32,7 @@ pub(super) fn forward(norm: &Norm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     vec![tensor(out, shape), tensor(statistics, [rows, 2])]
 }
 
-pub(super) fn forward_add(norm: &Norm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward_add(AddNorm { norm }: &AddNorm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
     let [x, residual, weight] = [0, 1, 2].map(|index| values::<f32>(&floats[index]));
     let affine = Affine { weight, bias: floats.get(3).map_or(&[][..], values::<f32>) };

@@ -1,7 +1,7 @@
 //! On GPUs: a cube a row; weight and bias gradients in a second launch, a thread a column, in
 //! slices of rows that a third adds up.
 
-use super::{Norm, NormBackward};
+use super::{AddNorm, Norm, NormBackward};
 use crate::{
     cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cube_sum, cubes, cubes_elementwise, room},
     plain::rows,
@@ -35,7 +35,7 @@ pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> V
 }
 
 pub(super) fn forward_add<R: CubeRuntime>(
-    norm: &Norm,
+    AddNorm { norm }: &AddNorm,
     inputs: &CubeTensors<R>,
 ) -> Vec<CubeTensor<R>> {
     let [x, residual, weight] = [0, 1, 2].map(|index| &inputs.floats[index]);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{Check, Numbers, outputs_agree};
 use burn::backend::Autodiff;
+use burn_flex::Flex;
 
 crate::on_every_backend!(agrees_with_the_reference, turning_back_is_the_inverse);
 

@@ -1,5 +1,6 @@
 //! On the CPU: an item at a time; along tokens, all features of an item side by side.
 
+use super::{SoftmaxGate, SoftmaxGateBackward};
 use crate::{
     Tensors,
     cpu::{
@@ -31,7 +32,10 @@ fn pieces(x: &FlexTensor, tokens: bool) -> (Piece, usize) {
     }
 }
 
-pub(super) fn forward(tokens: bool, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward(
+    &SoftmaxGate { tokens }: &SoftmaxGate,
+    inputs: Tensors<Flex>,
+) -> Vec<FlexTensor> {
     let [x, scores] = inputs.take().map(contiguous);
     let (piece, count) = pieces(&x, tokens);
     let size = piece.count * piece.side;
@@ -64,7 +68,10 @@ simd! {
     }
 }
 
-pub(super) fn backward(tokens: bool, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn backward(
+    &SoftmaxGateBackward { tokens }: &SoftmaxGateBackward,
+    inputs: Tensors<Flex>,
+) -> Vec<FlexTensor> {
     let [x, scores, gradient] = inputs.take().map(contiguous);
     let (piece, count) = pieces(&x, tokens);
     let size = piece.count * piece.side;

@@ -1,7 +1,7 @@
 //! On the CPU: what was picked from each row is sorted by row first, so that rows are divided among
 //! threads and every sum has one order.
 
-use super::Scatter;
+use super::{FillGradient, Gather, Scatter};
 use crate::{
     Tensors,
     cpu::{contiguous, integers, matrix, parts, room, split_rows, tensor, values, zeros},
@@ -22,7 +22,7 @@ fn flat(indices: FlexTensor, rows: usize) -> Vec<usize> {
     found
 }
 
-pub(super) fn gather(inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn gather(_: &Gather, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let Tensors { mut floats, mut ints } = inputs;
     let (x, indices) = (contiguous(floats.swap_remove(0)), ints.swap_remove(0));
     let shape = x.layout().shape();
@@ -125,7 +125,7 @@ pub(super) fn scatter(kernel: &Scatter, inputs: Tensors<Flex>) -> Vec<FlexTensor
     vec![tensor(out, [groups, kernel.rows, width])]
 }
 
-pub(super) fn fill_gradient(inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn fill_gradient(_: &FillGradient, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let Tensors { mut floats, mut ints } = inputs;
     let gradient = contiguous(floats.swap_remove(0));
     let (rows, width) = matrix(&gradient);

@@ -1,13 +1,13 @@
 //! On GPUs: a thread a value forward. Backward, what was picked from a row is a chain in the order
 //! of picks, which the row's cube follows: no atomics, and every sum has one order.
 
-use super::Scatter;
+use super::{FillGradient, Gather, Scatter};
 use crate::cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cubes, cubes_elementwise, room};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
-pub(super) fn gather<R: CubeRuntime>(inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
+pub(super) fn gather<R: CubeRuntime>(_: &Gather, inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
     let (x, indices) = (&inputs.floats[0], &inputs.ints[0]);
     let (shape, picks) = (x.shape(), indices.shape());
     let out = room(x, [picks[0], picks[1], shape[2]], x.dtype);
@@ -179,7 +179,10 @@ fn scatter_row<F: Float>(
     }
 }
 
-pub(super) fn fill_gradient<R: CubeRuntime>(inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
+pub(super) fn fill_gradient<R: CubeRuntime>(
+    _: &FillGradient,
+    inputs: &CubeTensors<R>,
+) -> Vec<CubeTensor<R>> {
     let (gradient, indices) = (&inputs.floats[0], &inputs.ints[0]);
     let shape = gradient.shape();
     let (rows, width) = (shape[0] * shape[1], shape[2]);

@@ -5,7 +5,8 @@ use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
         Room,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
+        matmul::{Threads, matmul},
+        matrix::{Matrix, MatrixMut},
         parts, pieces, room, split_rows, zeros,
     },
 };

@@ -10,8 +10,10 @@ use crate::{
     Tensors,
     cpu::{
         Room, Running, contiguous,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, parts, room,
+        matmul::{Threads, matmul},
+        matrix,
+        matrix::{Matrix, MatrixMut},
+        parts, room,
         simd::simd,
         split_rows, tensor, updatable, values, values_mut, zeros,
     },
