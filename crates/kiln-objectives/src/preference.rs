@@ -8,7 +8,7 @@ use crate::{
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use kiln_core::{Backend, Layout, Loss, Sign, StepContext, TokenModel};
-use kiln_kernels::at_rest;
+use kiln_kernels::eval_mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ impl Preference {
         let own = (layout.views == 2).then(|| answers(model, batch, &counted)).flatten();
         let Some(own) = own else { return Loss::nothing(&device) };
         let pairs = layout.batch / 2;
-        let begun = teacher.and_then(|teacher| at_rest(|| answers(teacher, batch, &counted)));
+        let begun = teacher.and_then(|teacher| eval_mode(|| answers(teacher, batch, &counted)));
         let begun = begun.map_or_else(|| own.clone().detach(), Tensor::detach);
         // Losses are negative log-likelihoods: the worse answer's gain is the better one's.
         let gain = (begun - own.clone()).reshape([pairs, 2]);
@@ -187,7 +187,7 @@ mod tests {
             loss.value.into_scalar()
         };
         // Where training begins, policy and reference are one model: nothing tells answers apart.
-        assert!((at_rest(|| loss(&model, &model)) - 2f32.ln()).abs() < 1e-6);
+        assert!((eval_mode(|| loss(&model, &model)) - 2f32.ln()).abs() < 1e-6);
         // In training the policy drops; its reference is as if it had no dropout at all.
         let found = loss(&model, &model);
         assert!((found - 2f32.ln()).abs() > 1e-4, "{found}");

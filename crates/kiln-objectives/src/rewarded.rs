@@ -11,7 +11,7 @@ use crate::{
 };
 use burn::tensor::{Tensor, TensorData};
 use kiln_core::{Backend, Layout, Loss, Rewrite, Seed, StepContext, TokenModel};
-use kiln_kernels::at_rest;
+use kiln_kernels::eval_mode;
 use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ impl Rewarded {
         let each = |question: &Rewrite| vec![question.read.clone(); self.group];
         let asked: Vec<Vec<u32>> = questions.iter().flat_map(each).collect();
         let seed = Seed::new(context.rng.random());
-        let answers = at_rest(|| model.answers(batch, &asked, self.most, seed));
+        let answers = eval_mode(|| model.answers(batch, &asked, self.most, seed));
         let Some(answers) = answers else { return nothing() };
         let rights = questions.iter().flat_map(|question| vec![&question.write; self.group]);
         let rewards =
@@ -150,7 +150,7 @@ impl Rewarded {
         let counted = predicted(&layout, None, 1);
         let own = losses_of_next(model, batch, &counted)?;
         let began =
-            teacher.and_then(|teacher| at_rest(|| losses_of_next(teacher, batch, &counted)));
+            teacher.and_then(|teacher| eval_mode(|| losses_of_next(teacher, batch, &counted)));
         let device = own.device();
         let upload = |values: Vec<f32>| {
             let length = [values.len()];

@@ -6,7 +6,7 @@ use crate::{
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, Sign, Targets, TokenModel};
-use kiln_kernels::{at_rest, gather_tokens};
+use kiln_kernels::{eval_mode, gather_tokens};
 
 /// Squared error where targets are values (Huber's with a `delta`), cross-entropy where they are ids;
 /// with `observe` also what guessing would score, and the accuracy.
@@ -87,7 +87,7 @@ pub fn score_ids<B: Backend, M: TokenModel<B>>(
     }
     let some = count.min(LOOKED_AT);
     // At rest: a look at the head must not draw what is dropped after it.
-    let scores = at_rest(|| decoded(model, picked.detach().narrow(0, 0, some)));
+    let scores = eval_mode(|| decoded(model, picked.detach().narrow(0, 0, some)));
     loss.with_sign(Sign::GuessLoss, guess_of_ids(ids.clone(), None))
         .with_sign(Sign::Accuracy, accuracy(scores, ids.narrow(0, 0, some), None))
 }

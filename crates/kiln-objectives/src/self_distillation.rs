@@ -8,7 +8,7 @@
 use crate::{Masked, ObjectiveError};
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Loss, StepContext, Targets, TokenModel};
-use kiln_kernels::{at_rest, gather_tokens};
+use kiln_kernels::{eval_mode, gather_tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -73,7 +73,7 @@ impl SelfDistillation {
         teacher: &M,
         batch: &M::Batch,
     ) -> Option<Tensor<B, 3>> {
-        let each = at_rest(|| teacher.encode_each(batch));
+        let each = eval_mode(|| teacher.encode_each(batch));
         let layout = teacher.layout(batch);
         let segments: Vec<_> = (0..layout.batch).map(|row| layout.segments(row)).collect();
         let last = each.into_iter().rev().take(self.blocks);

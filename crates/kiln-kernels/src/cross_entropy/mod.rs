@@ -70,12 +70,12 @@ struct CrossEntropyBackward {
 
 impl CrossEntropyOptions {
     /// The weight of the target's own logit.
-    fn hit(&self) -> f64 {
+    fn target_weight(&self) -> f64 {
         1.0 - self.label_smoothing
     }
 
     /// The weight of each logit.
-    fn spread(&self, classes: usize) -> f64 {
+    fn smoothing(&self, classes: usize) -> f64 {
         self.label_smoothing / classes as f64
     }
 }

@@ -5,7 +5,7 @@ use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
 use crate::LOG_ZERO;
 use crate::{
     Tensors,
-    plain::{integers, log_sum_exp, primitive, tensor, wide},
+    plain::{integers, log_sum_exp, primitive, tensor, to_f32},
 };
 use burn::{
     backend::Autodiff,
@@ -16,7 +16,7 @@ pub(super) fn forward<B: Backend>(kernel: &Ctc, inputs: Tensors<B>) -> Vec<Float
     let ints = inputs.ints.clone();
     let frame_lengths = integers::<B, 1>(ints[1].clone());
     let [logits] = inputs.take();
-    let logits = wide(tensor::<B, 3>(logits));
+    let logits = to_f32(tensor::<B, 3>(logits));
     let losses = losses(
         kernel,
         logits.clone(),
@@ -25,9 +25,9 @@ pub(super) fn forward<B: Backend>(kernel: &Ctc, inputs: Tensors<B>) -> Vec<Float
         integers(ints[2].clone()),
     );
     let [batch, frames, classes] = logits.dims();
-    let levels = log_sum_exp(logits.reshape([batch * frames, classes]));
+    let log_sum_exps = log_sum_exp(logits.reshape([batch * frames, classes]));
     let past = past_lengths(frame_lengths, frames);
-    vec![primitive(losses), primitive(levels.reshape([batch, frames]).mask_fill(past, 0.0))]
+    vec![primitive(losses), primitive(log_sum_exps.reshape([batch, frames]).mask_fill(past, 0.0))]
 }
 
 /// Which of `count` positions lie past each length: `[batch, count]`.
@@ -108,7 +108,7 @@ pub(super) fn backward<B: Backend>(
     let [logits, _, gradient] = inputs.take();
     let logits = tensor::<B, 3>(logits);
     let dtype = logits.dtype();
-    let logits = wide(logits);
+    let logits = to_f32(logits);
     let gradient = tensor::<B, 1>(gradient).cast(logits.dtype());
     let leaf = Tensor::<Autodiff<B>, 3>::from_inner(logits.clone()).require_grad();
     let losses = losses(

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Tensors,
-    cpu::{Room, contiguous, integers, parts, tensor, values, zeros},
+    cpu::{Buffer, chunks, contiguous, integers, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -41,7 +41,7 @@ pub(in super::super) fn backward(
     let cost = batch * heads * queries * keys * 5 * width;
     let splits = if cost < GRAIN { 1 } else { splits(units.len(), key_blocks.len()) };
     let with_keys = if attention.packed.is_some() { step.queries } else { step.keys };
-    let mut gradients: Vec<Room> = [step.queries, step.keys, step.keys]
+    let mut gradients: Vec<Buffer> = [step.queries, step.keys, step.keys]
         .into_iter()
         .zip(&shapes[..attention.sources()])
         .map(|(asked, shape)| zeros(if asked { shape.num_elements() } else { 0 }))
@@ -142,7 +142,7 @@ fn splits(units: usize, blocks: usize) -> usize {
 fn add_parts(query_parts: &[f32], splits: usize, sizes: &Sizes, whole: HeadsMut<'_>) {
     let Sizes { batch, queries, heads, width, .. } = *sizes;
     let len = batch * queries * heads * width;
-    parts(batch * queries * heads, width * splits).into_par_iter().for_each(|rows| {
+    chunks(batch * queries * heads, width * splits).into_par_iter().for_each(|rows| {
         for row in rows {
             let (token, head) = (row / heads, row % heads);
             // SAFETY: each row is of one part.

@@ -11,7 +11,7 @@ use super::{
     },
     tile::{Shared, Tile, add_weighted, share, write, zeros},
 };
-use crate::cube::{CubeTensors, ROW_THREADS, cubes_elementwise, room};
+use crate::cube::{CubeTensors, buffer, cubes_elementwise, launch};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -25,7 +25,7 @@ pub(in super::super) fn backward<R: CubeRuntime>(
     let inputs = Inputs::new(&step.attention, inputs)?;
     let statistics = statistics(&inputs, out, logsumexp, gradient);
     let sources = [&inputs.queries, &inputs.keys, &inputs.values];
-    let like = |tensor: &CubeTensor<R>| room(tensor, tensor.meta.shape().clone(), tensor.dtype);
+    let like = |tensor: &CubeTensor<R>| buffer(tensor, tensor.meta.shape().clone(), tensor.dtype);
     let mut outputs = Vec::new();
     if inputs.plan.packed {
         if step.queries {
@@ -65,15 +65,12 @@ fn statistics<R: CubeRuntime>(
     gradient: &CubeTensor<R>,
 ) -> CubeTensor<R> {
     let Sizes { batch, queries, heads, .. } = inputs.sizes;
-    let statistics = room(out, [2, batch, heads, queries], DType::F32);
-    row_statistics::launch::<R>(
-        &out.client,
+    let statistics = buffer(out, [2, batch, heads, queries], DType::F32);
+    launch!(
+        row_statistics,
+        out,
         cubes_elementwise(batch * heads * queries),
-        CubeDim::new_1d(ROW_THREADS),
-        out.clone().into_array_arg(),
-        logsumexp.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
+        [out, logsumexp, gradient, statistics],
         inputs.params(),
         inputs.plan,
         out.dtype.into(),

@@ -8,7 +8,7 @@ use super::{
     },
     tile::{Shared, Tile, add_products, add_weighted, finish_scores, kept, place, write, zeros},
 };
-use crate::cube::{CubeTensors, LOWEST, room};
+use crate::cube::{CubeTensors, LOWEST, buffer};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -20,8 +20,8 @@ pub(in super::super) fn forward<R: CubeRuntime>(
     let inputs = Inputs::new(attention, inputs)?;
     let Sizes { batch, queries, heads, width, .. } = inputs.sizes;
     let like = &inputs.queries;
-    let out = room(like, [batch, queries, heads, width], like.dtype);
-    let logsumexp = room(like, [batch, heads, queries], DType::F32);
+    let out = buffer(like, [batch, queries, heads, width], like.dtype);
+    let logsumexp = buffer(like, [batch, heads, queries], DType::F32);
     let count = batch * heads * queries.div_ceil(inputs.plan.tile);
     launch_tiles!(forward_tile, inputs, count, [out, logsumexp]);
     Some(vec![out, logsumexp])

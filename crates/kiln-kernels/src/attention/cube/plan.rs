@@ -4,7 +4,7 @@ use super::super::{
     shape::{Attention, Ints, Sizes},
     visibility::AttentionPattern,
 };
-use crate::cube::{CubeTensors, room};
+use crate::cube::{CubeTensors, buffer};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -233,7 +233,7 @@ impl<R: CubeRuntime> Inputs<R> {
     pub(super) fn masks(&self) -> MasksLaunch<R> {
         let Ints { mask_pad, documents, lengths } = self.ints.clone();
         let [mask_pad, documents, lengths] = [mask_pad, documents, lengths].map(|ints| {
-            ints.unwrap_or_else(|| room(&self.queries, [1], DType::I32)).into_array_arg()
+            ints.unwrap_or_else(|| buffer(&self.queries, [1], DType::I32)).into_array_arg()
         });
         MasksLaunch::new(mask_pad, documents, lengths)
     }
