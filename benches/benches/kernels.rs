@@ -14,10 +14,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kiln_kernels::{
     Activation, AdamW, AdamWStep, AttentionOptions, Backend, Conv1dOptions, CrossEntropyOptions,
     GroupNormOptions, LoraWeights, RotaryOptions, activate, adamw, conv1d, cross_entropy, ctc_loss,
-    dropout, ema, embedding, gated, gather_tokens, group_norm, info_nce, info_nce_candidates,
-    layer_norm, layer_norm_add, linear, linear_cross_entropy, linear_tied, linear_tokens,
-    lora_linear, rms_norm, rotary, rotary_frequencies, rotary_table, scatter_tokens,
-    self_attention, sigmoid_pairs, soft_cross_entropy, softmax_gate, sum_of_squares,
+    dropout, ema, embedding, gated, gather_tokens, group_norm, info_nce, layer_norm,
+    layer_norm_add, linear, linear_cross_entropy, linear_tied, linear_tokens, lora_linear,
+    rms_norm, rotary, rotary_frequencies, rotary_table, scatter_tokens, self_attention,
+    sigmoid_pairs, softmax_gate, sum_of_squares,
 };
 use std::hint::black_box;
 
@@ -94,12 +94,8 @@ fn kernels(c: &mut Criterion) {
     bench!(c, "linear_cross_entropy/1024x768x30000",
         (x: [1024, 768], w: [30_000, 768]; t: [1024] < 30_000)
         => linear_cross_entropy(x, w, true, None, t, CrossEntropyOptions::default()));
-    bench!(c, "soft_cross_entropy/1024x4096", (x: [1024, 4096], t: [1024, 4096])
-        => soft_cross_entropy(x, t));
     bench!(c, "sigmoid_pairs/512x256", (a: [512, 256], b: [512, 256], s: [1], o: [1])
         => sigmoid_pairs(a, b, s, o));
-    bench!(c, "info_nce_candidates/512x101x256", (q: [512, 256], k: [512, 101, 256], s: [1])
-        => info_nce_candidates(q, k, s));
     bench!(c, "scatter_tokens/8x196x384", (x: [8, 49, 384], f: [384]; ids: [8, 49] < 196)
         => scatter_tokens(x, ids, f, 196));
     // Labels from 1, so that none is the blank.

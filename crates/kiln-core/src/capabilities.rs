@@ -5,7 +5,7 @@
 //! [`Lack`] where it is missing. What a recipe would need is said beforehand by [`Need`](crate::Need).
 
 use crate::{
-    AttentionPattern, Backend, Corruption, DecoderInput, Lack, Layout, Loss, PermutedSequence,
+    AttentionVisibility, Backend, Corruption, DecoderInput, Lack, Layout, Loss, PermutedSequence,
     Quantized, Rng, Seed, SourceTarget, StepContext, TaskLoss, TokenTargets, Tokens,
 };
 use burn::tensor::{Bool, Int, Tensor};
@@ -89,12 +89,14 @@ pub trait Encode<B: Backend, T> {
     /// The layout of a batch in tokens.
     fn layout(&self, batch: &T) -> Layout;
 
-    /// Hidden states of the tokens that carry targets, `[batch, tokens, width]`.
+    /// Hidden states of the tokens that carry targets, `[batch, tokens, width]`. Without an
+    /// `attention` visibility they attend in the model's own way: bidirectional in encoders, causal in
+    /// decoders; padding and documents are those of the batch.
     fn encode(
         &self,
         batch: &T,
         corruption: &Corruption<B>,
-        attention: &AttentionPattern<B>,
+        attention: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B>;
 }
 

@@ -1,7 +1,7 @@
 //! What an objective changes of a batch before the model encodes it.
 
 use crate::{Backend, Seed};
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, Tensor};
 
 /// Corruption of the input tokens: which are masked, which are replaced at random.
 #[derive(Clone, Debug)]
@@ -33,19 +33,6 @@ impl<B: Backend> Corruption<B> {
     pub fn masked(mask: Tensor<B, 2, Bool>) -> Self {
         Self { mask: Some(mask), random_replacement: None }
     }
-}
-
-/// Which tokens attend to which, as an objective asks for it.
-#[derive(Clone, Debug, Default)]
-pub enum AttentionPattern<B: Backend> {
-    /// The model's own: bidirectional in encoders, causal in decoders.
-    #[default]
-    Model,
-    /// Causal: a token attends to itself and those before it.
-    Causal,
-    /// Prefix language model (<https://arxiv.org/abs/1910.10683>, section 3.2.1): causal, but all
-    /// tokens attend to the first `[batch]` tokens of their sequence.
-    Prefix(Tensor<B, 1, Int>),
 }
 
 /// A sequence-to-sequence pair of token ids.

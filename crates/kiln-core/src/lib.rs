@@ -32,15 +32,13 @@ pub use capabilities::{
     EncodePermuted, HiddenStates, Labelled, Language, Model, PredictTokens, PredictValue,
     PretextTasks, Quantize, Rank, Ratings,
 };
-pub use corruption::{
-    AttentionPattern, Corruption, DecoderInput, PermutedSequence, RandomReplacement, SourceTarget,
-};
+pub use corruption::{Corruption, DecoderInput, PermutedSequence, RandomReplacement, SourceTarget};
 #[cfg(feature = "testing")]
 pub use kiln_host::testing;
 pub use kiln_host::{
     Mixture, MixtureError, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source,
 };
-pub use kiln_kernels::{AutodiffBackend, Backend};
+pub use kiln_kernels::{AttentionVisibility, AutodiffBackend, Backend};
 pub use layout::Layout;
 pub use loss::{Diagnostic, DiagnosticValue, Loss, LossMean, TaskLoss};
 pub use need::{Lack, Need, Provide, check_bidirectional};

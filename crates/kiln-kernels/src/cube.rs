@@ -41,13 +41,30 @@ impl<R: CubeRuntime> CubeTensors<R> {
 }
 
 /// Room for an output beside `like`, of a float type.
-pub(crate) fn room<R: CubeRuntime>(
+pub(crate) fn buffer<R: CubeRuntime>(
     like: &CubeTensor<R>,
     shape: impl Into<Shape>,
     dtype: DType,
 ) -> CubeTensor<R> {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
 }
+
+/// Launches a kernel on cubes of [`ROW_THREADS`] threads, beside a tensor: how many cubes, arrays,
+/// then scalars, what is known when the kernel is compiled, and types.
+macro_rules! launch {
+    (
+        $kernel:ident, $beside:expr, $cubes:expr, [$($array:expr),* $(,)?], $($setting:expr),* $(,)?
+    ) => {
+        $kernel::launch::<R>(
+            &$beside.client,
+            $cubes,
+            CubeDim::new_1d($crate::cube::ROW_THREADS),
+            $(burn_cubecl::tensor::CubeTensor::clone(&$array).into_array_arg(),)*
+            $($setting),*
+        )
+    };
+}
+pub(crate) use launch;
 
 /// How many threads work on a row together.
 pub(crate) const ROW_THREADS: u32 = 128;
@@ -112,13 +129,12 @@ pub(crate) const SLICE: usize = 64;
 pub(crate) fn add_slices<R: CubeRuntime>(partial: &CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
     let shape = partial.meta.shape();
     let (slices, width) = (shape[0], shape[1]);
-    let out = room(partial, [width], dtype);
-    add_slices_column::launch::<R>(
-        &partial.client,
+    let out = buffer(partial, [width], dtype);
+    launch!(
+        add_slices_column,
+        partial,
         cubes_elementwise(width),
-        CubeDim::new_1d(ROW_THREADS),
-        partial.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [partial, out],
         slices as u32,
         width as u32,
         dtype.into(),
@@ -190,7 +206,7 @@ pub(crate) fn product<R: CubeRuntime>(
     b: CubeTensor<R>,
     dtype: DType,
 ) -> Option<CubeTensor<R>> {
-    let out = room(&a, [a.shape()[0], b.shape()[1]], dtype);
+    let out = buffer(&a, [a.shape()[0], b.shape()[1]], dtype);
     // Tuning tries dozens of kernels a size: minutes where a processor stands in for the GPU.
     let strategy = if cfg!(test) { MatmulStrategy::Cube } else { MatmulStrategy::default() };
     matmul(a, b, Some(out), strategy, dtype).ok()
@@ -204,12 +220,11 @@ pub(crate) fn put<R: CubeRuntime>(
     add: bool,
 ) {
     let count = block.shape().num_elements();
-    put_values::launch::<R>(
-        &block.client,
+    launch!(
+        put_values,
+        block,
         cubes_elementwise(count),
-        CubeDim::new_1d(ROW_THREADS),
-        block.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [block, out],
         offset as u32,
         count as u32,
         add,

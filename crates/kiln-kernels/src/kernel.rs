@@ -66,15 +66,13 @@ pub trait Differentiable: Kernel {
         Tensors { floats, ints }
     }
 
-    /// The gradients of the float inputs, in their order, from the gradient of the first output.
-    /// Only those that are `needed` are read.
-    fn backward<B: Backend>(
-        &self,
-        kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>>;
+    /// The gradients of the float inputs, in their order, from what was kept and, as the last float,
+    /// the gradient of the first output. Only those that are `needed` are read.
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B>;
 }
+
+/// A gradient for each float input, or none.
+pub type Gradients<B> = Vec<Option<FloatTensor<B>>>;
 
 /// The inputs of a kernel.
 #[derive(Debug, Clone)]
@@ -135,3 +133,55 @@ impl Output {
         Self { shape: shape.into(), full_precision: true }
     }
 }
+
+/// Implements [`Kernel`]: type, name, and the function of that name in each of the modules
+/// `reference`, `cpu` and, where `cube` follows, `cube`; `in_place` after it is
+/// [`Kernel::IN_PLACE`]. The closure is [`Kernel::outputs`].
+macro_rules! impl_kernel {
+    (
+        $kernel:ty, $name:literal, $function:ident $(, $cube:ident $($in_place:ident)?)?,
+        |$this:pat_param, $floats:pat_param, $ints:pat_param| $outputs:expr
+    ) => {
+        impl $crate::Kernel for $kernel {
+            const NAME: &'static str = $name;
+            $(
+                const ON_CUBE: bool = !stringify!($cube).is_empty();
+                $(const IN_PLACE: bool = !stringify!($in_place).is_empty();)?
+            )?
+
+            fn outputs(
+                &self,
+                floats: &[burn::tensor::Shape],
+                ints: &[burn::tensor::Shape],
+            ) -> Vec<$crate::Output> {
+                let ($this, $floats, $ints) = (self, floats, ints);
+                $outputs
+            }
+
+            fn reference<B: burn::tensor::backend::Backend>(
+                &self,
+                inputs: $crate::Tensors<B>,
+            ) -> Vec<burn::tensor::ops::FloatTensor<B>> {
+                reference::$function(self, inputs)
+            }
+
+            fn cpu(
+                &self,
+                inputs: $crate::Tensors<burn_flex::Flex>,
+            ) -> Vec<burn_flex::FlexTensor> {
+                cpu::$function(self, inputs)
+            }
+
+            $(
+                #[cfg(feature = "cube")]
+                fn cube<R: burn_cubecl::CubeRuntime>(
+                    &self,
+                    inputs: &$crate::cube::CubeTensors<R>,
+                ) -> Option<Vec<burn_cubecl::tensor::CubeTensor<R>>> {
+                    $cube::$function(self, inputs).into()
+                }
+            )?
+        }
+    };
+}
+pub(crate) use impl_kernel;

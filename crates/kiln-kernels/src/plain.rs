@@ -35,7 +35,7 @@ pub(crate) fn primitive<B: Backend, const D: usize>(x: Tensor<B, D>) -> FloatTen
 }
 
 /// Half precision as f32: what is summed over many values loses too much otherwise.
-pub(crate) fn wide<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+pub(crate) fn to_f32<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     match x.dtype() {
         DType::F16 | DType::BF16 => x.cast(DType::F32),
         _ => x,

@@ -9,7 +9,7 @@ use crate::{
 use burn::backend::Autodiff;
 use burn_flex::Flex;
 use kiln_core::{
-    AttentionPattern, Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed,
+    AttentionVisibility, Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed,
     StepContext,
 };
 use kiln_nn::{LocalConfig, PositionConfig, RelativeConfig, RotaryConfig, TransformerConfig};
@@ -57,8 +57,7 @@ fn arranged(config: &TextModelConfig, model: &TextModel<Flex>, order: [usize; 6]
 fn a_token_is_the_same_wherever_it_is_put() {
     for config in kinds() {
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let encoded =
-            model.encode(&two(&config), &Corruption::none(), &AttentionPattern::Model).values;
+        let encoded = model.encode(&two(&config), &Corruption::none(), None).values;
         let encoded: Vec<f32> = encoded.into_data().to_vec().unwrap();
         for order in [[0, 1, 2, 3, 4, 5], ORDER] {
             let found = arranged(&config, &model, order);
@@ -72,8 +71,7 @@ fn a_token_is_the_same_wherever_it_is_put() {
         }
         // As another text the same ids in the same order are something else.
         let shuffled = batch(&config, &[text(&ORDER.map(|at| at as u32 + 1))]);
-        let shuffled =
-            model.encode(&shuffled, &Corruption::none(), &AttentionPattern::Model).values;
+        let shuffled = model.encode(&shuffled, &Corruption::none(), None).values;
         let shuffled: Vec<f32> = shuffled.into_data().to_vec().unwrap();
         let found = arranged(&config, &model, ORDER);
         assert!(shuffled.iter().zip(&found).any(|(one, other)| (one - other).abs() > 1e-2));

@@ -37,14 +37,17 @@ impl<B: Backend> AttentionPooling<B> {
             ..backbone.clone()
         };
         let start = Initializer::Normal { mean: 0.0, std: 0.02 };
-        Self { start: start.init([1, width], device), decoder: blocks.init_across(width, device) }
+        Self {
+            start: start.init([1, width], device),
+            decoder: blocks.init_cross_attention(width, device),
+        }
     }
 
     /// `[batch, tokens, width]` to `[batch, width]`.
     pub fn forward(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
         let [batch, _, width] = tokens.dims();
         let start = self.start.val().unsqueeze::<3>().expand([batch, 1, width]);
-        let found = self.decoder.forward_across(Tokens::new(start), tokens, false);
+        let found = self.decoder.forward_cross_attention(Tokens::new(start), tokens, false);
         found.values.reshape([batch, width])
     }
 }

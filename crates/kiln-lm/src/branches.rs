@@ -43,7 +43,7 @@ mod tests {
     };
     use burn::tensor::Tensor;
     use burn_flex::Flex;
-    use kiln_core::{AttentionPattern, Corruption, Encode as _, HiddenStates as _, Seed};
+    use kiln_core::{AttentionVisibility, Corruption, Encode as _, HiddenStates as _, Seed};
     use kiln_objectives::{Autoregressive, Masked, Objective};
 
     fn branched() -> TextModelConfig {
@@ -82,24 +82,18 @@ mod tests {
     fn only_the_written_branch_is_kept_from_what_comes_after() {
         let config = branched();
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let first = |ids: &[u32], attention: AttentionPattern<Flex>| -> Vec<f32> {
+        let first = |ids: &[u32], attention: Option<AttentionVisibility<Flex>>| -> Vec<f32> {
             let batch = batch(&config, &[text(ids)]);
             let tokens: Tensor<Flex, 3> =
-                model.encode(&batch, &Corruption::none(), &attention).values;
+                model.encode(&batch, &Corruption::none(), attention.as_ref()).values;
             tokens.narrow(1, 0, 1).into_data().to_vec().unwrap()
         };
         assert_eq!(
-            first(&[1, 2], AttentionPattern::Causal),
-            first(&[1, 3], AttentionPattern::Causal)
+            first(&[1, 2], Some(AttentionVisibility::causal())),
+            first(&[1, 3], Some(AttentionVisibility::causal()))
         );
-        assert_ne!(
-            first(&[1, 2], AttentionPattern::Model),
-            first(&[1, 3], AttentionPattern::Model)
-        );
-        assert_ne!(
-            first(&[1, 2], AttentionPattern::Model),
-            first(&[1, 2], AttentionPattern::Causal)
-        );
+        assert_ne!(first(&[1, 2], None), first(&[1, 3], None));
+        assert_ne!(first(&[1, 2], None), first(&[1, 2], Some(AttentionVisibility::causal())));
         let each = model.hidden_states(&batch(&config, &[text(&[1, 2])]));
         assert_eq!(each.len(), config.backbone.layers + 1);
     }
@@ -128,7 +122,7 @@ mod tests {
         let values = |model: &TextModel<Flex>| -> Vec<f32> {
             let batch = batch(&config, &[text(&[1, 2, 3])]);
             model
-                .encode(&batch, &Corruption::none(), &AttentionPattern::Causal)
+                .encode(&batch, &Corruption::none(), Some(&AttentionVisibility::causal()))
                 .values
                 .into_data()
                 .to_vec()

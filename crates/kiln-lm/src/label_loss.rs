@@ -8,8 +8,8 @@ use crate::{
     pointer::Segment,
 };
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, Diagnostic, Loss, PredictTokens as _, Tokens};
-use kiln_kernels::{CrossEntropyOptions, cross_entropy};
+use kiln_core::{Backend, Diagnostic, Loss, PredictTokens as _, Sign, TokenModel as _, Tokens};
+use kiln_kernels::{CrossEntropyOptions, MASK_VALUE, cross_entropy};
 use kiln_objectives::losses;
 
 impl<B: Backend> TextModel<B> {
@@ -128,8 +128,7 @@ mod tests {
         token_model::tests::{batch, encoder, text},
     };
     use burn_flex::Flex;
-    use kiln_core::Labelled as _;
-    use kiln_core::{Seed, StepContext};
+    use kiln_core::{Labelled as _, Seed, StepContext};
 
     #[test]
     fn each_task_has_a_loss_that_knows_right_from_wrong() {

@@ -14,7 +14,8 @@ use burn::{
 };
 use kiln_core::{Backend, Tokens};
 use kiln_nn::{
-    ByName, Cache, ConfigError, Linear, LinearConfig, Pass, Transformer,
+    AttentionVisibility, ByName, ConfigError, DecoderCache, ForwardOptions, Linear, LinearConfig,
+    Transformer,
     adapt::{Adapt, Walk},
 };
 
@@ -49,22 +50,20 @@ pub struct TextModel<B: Backend> {
 
 /// Options of a forward pass: attention mask, KV cache and attention bias.
 #[derive(Debug)]
-pub struct ForwardOptions<'a, B: Backend> {
-    /// Causal attention: whether a token attends only to itself and those before; the model's own
-    /// way if absent.
-    pub causal: Option<bool>,
+pub struct EncodeOptions<'a, B: Backend> {
+    /// Which tokens a token attends to; the model's own way if absent. Padding and documents are
+    /// those of the text.
+    pub visibility: Option<AttentionVisibility<B>>,
     /// KV cache of the tokens before, which these attend to and join. The text's padding mask then
     /// covers all tokens, `[batch, tokens before and now]`.
-    pub cache: Option<&'a mut Cache<B>>,
-    /// Whether the text takes the generation branch, whatever `bias` lets its tokens attend to.
+    pub cache: Option<&'a mut DecoderCache<B>>,
+    /// Whether the text takes the generation branch, whatever its tokens attend to.
     pub generates: bool,
-    /// Attention bias, added to all attention scores, `[batch or 1, heads or 1, tokens, keys]`.
-    pub bias: Option<Tensor<B, 4>>,
 }
 
-impl<B: Backend> Default for ForwardOptions<'_, B> {
+impl<B: Backend> Default for EncodeOptions<'_, B> {
     fn default() -> Self {
-        Self { causal: None, cache: None, generates: false, bias: None }
+        Self { visibility: None, cache: None, generates: false }
     }
 }
 
@@ -98,7 +97,10 @@ impl<B: Backend> TextModel<B> {
             branches: config
                 .branches
                 .map(|branches| Branches::new(branches, &config.backbone, width, device)),
-            decoder: config.decoder.as_ref().map(|decoder| decoder.init_across(width, device)),
+            decoder: config
+                .decoder
+                .as_ref()
+                .map(|decoder| decoder.init_cross_attention(width, device)),
             language: config.language.map(|head| LanguageHead::new(head, sizes, norm, device)),
             pooler: config
                 .pooler
@@ -125,11 +127,11 @@ impl<B: Backend> TextModel<B> {
 
     /// Hidden states of the backbone, `[batch, tokens, width]`, with the model's own attention mask.
     pub fn encode_text(&self, text: &Text<B>) -> Tokens<B> {
-        self.read(text, ForwardOptions::default())
+        self.read(text, EncodeOptions::default())
     }
 
     /// Hidden states of the backbone, `[batch, tokens, width]`, with options.
-    pub fn read(&self, text: &Text<B>, options: ForwardOptions<'_, B>) -> Tokens<B> {
+    pub fn read(&self, text: &Text<B>, options: EncodeOptions<'_, B>) -> Tokens<B> {
         let before = options.cache.as_ref().map_or(0, |cache| cache.len());
         self.read_tokens(self.embedding.forward(text, before), text, options)
     }
@@ -139,27 +141,27 @@ impl<B: Backend> TextModel<B> {
         &self,
         values: Tensor<B, 3>,
         text: &Text<B>,
-        options: ForwardOptions<'_, B>,
+        options: EncodeOptions<'_, B>,
     ) -> Tokens<B> {
-        let ForwardOptions { causal, mut cache, generates, bias } = options;
+        let EncodeOptions { visibility, mut cache, generates } = options;
         let positions = text.positions.clone();
-        let causal = causal.unwrap_or(self.config.causal);
+        let own = || AttentionVisibility::causal_if(self.config.causal);
+        let visibility = visibility.unwrap_or_else(own);
+        let causal = visibility.is_causal();
         let Some(branches) = &self.branches else {
-            let pass = Pass { causal, cache, positions, bias, ..Pass::default() };
-            let tokens = through(&self.backbone, values, text, pass);
+            let options = ForwardOptions { cache, positions, ..visibility.into() };
+            let tokens = through(&self.backbone, values, text, options);
             return self.drop_of_stack(tokens);
         };
         let mut above = cache.as_mut().map(|cache| cache.split_off(self.config.backbone.layers));
-        let below = Pass {
-            causal,
+        let below = ForwardOptions {
             cache: cache.as_deref_mut(),
             positions: positions.clone(),
-            bias: bias.clone(),
-            ..Pass::default()
+            ..visibility.clone().into()
         };
         let shared = through(&self.backbone, values, text, below);
-        let pass = Pass { causal, cache: above.as_mut(), positions, bias, ..Pass::default() };
-        let tokens = through(branches.of(causal || generates), shared.values, text, pass);
+        let options = ForwardOptions { cache: above.as_mut(), positions, ..visibility.into() };
+        let tokens = through(branches.of(causal || generates), shared.values, text, options);
         if let (Some(cache), Some(above)) = (cache, above) {
             cache.append(above);
         }
@@ -172,14 +174,21 @@ impl<B: Backend> TextModel<B> {
         let values = self.embedding.forward(text, 0);
         let shape = values.dims();
         let (causal, positions) = (self.config.causal, text.positions.clone());
-        let pass = || Pass { causal, positions: positions.clone(), ..Pass::default() };
+        let options = || ForwardOptions {
+            positions: positions.clone(),
+            ..AttentionVisibility::causal_if(causal).into()
+        };
         let each = |stack: &Transformer<B>, values: Tensor<B, 3>| {
-            let (row, pass) = in_a_row(stack, values, text, pass());
-            stack.pass_each(row, pass).into_iter().map(|x| x.reshape(shape)).collect::<Vec<_>>()
+            let (row, options) = in_a_row(stack, values, text, options());
+            stack
+                .forward_each_with(row, options)
+                .into_iter()
+                .map(|x| x.reshape(shape))
+                .collect::<Vec<_>>()
         };
         let mut all = each(&self.backbone, values.clone());
         if let Some(branches) = &self.branches {
-            let shared = through(&self.backbone, values, text, pass());
+            let shared = through(&self.backbone, values, text, options());
             all.extend(each(branches.of(causal), shared.values));
         }
         all
@@ -191,7 +200,7 @@ impl<B: Backend> TextModel<B> {
         &self,
         written: &Text<B>,
         memory: &Tokens<B>,
-        cache: Option<&mut Cache<B>>,
+        cache: Option<&mut DecoderCache<B>>,
     ) -> Option<Tokens<B>> {
         let decoder = self.decoder.as_ref()?;
         let states = decoder_states(decoder, &self.embedding, written, memory, cache);
@@ -276,8 +285,9 @@ impl<B: Backend> Generator<B> {
 
     /// Input embeddings, `[batch, tokens, width]`, to hidden states of the same shape.
     pub(crate) fn forward(&self, values: Tensor<B, 3>, text: &Text<B>) -> Tensor<B, 3> {
-        let pass = Pass { positions: text.positions.clone(), ..Pass::default() };
-        let tokens = through(&self.backbone, self.input.forward(values), text, pass);
+        let options =
+            ForwardOptions { positions: text.positions.clone(), ..ForwardOptions::default() };
+        let tokens = through(&self.backbone, self.input.forward(values), text, options);
         self.output.forward(tokens.values)
     }
 }
@@ -296,12 +306,13 @@ pub fn decoder_states<B: Backend>(
     embedding: &TextEmbedding<B>,
     text: &Text<B>,
     memory: &Tokens<B>,
-    cache: Option<&mut Cache<B>>,
+    cache: Option<&mut DecoderCache<B>>,
 ) -> Tokens<B> {
     let before = cache.as_ref().map_or(0, |cache| cache.len());
     let positions = text.positions.clone();
-    let pass = Pass { causal: true, memory: Some(memory), cache, positions, ..Pass::default() };
-    through(decoder, embedding.forward(text, before), text, pass)
+    let visibility = AttentionVisibility::causal();
+    let options = ForwardOptions { memory: Some(memory), cache, positions, ..visibility.into() };
+    through(decoder, embedding.forward(text, before), text, options)
 }
 
 /// Hidden states after a stack of blocks.
@@ -309,11 +320,11 @@ fn through<B: Backend>(
     stack: &Transformer<B>,
     values: Tensor<B, 3>,
     text: &Text<B>,
-    pass: Pass<'_, B>,
+    options: ForwardOptions<'_, B>,
 ) -> Tokens<B> {
     let shape = values.dims();
-    let (row, pass) = in_a_row(stack, values, text, pass);
-    let values = stack.pass(row, pass).values.reshape(shape);
+    let (row, options) = in_a_row(stack, values, text, options);
+    let values = stack.forward_with(row, options).values.reshape(shape);
     Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 }
 }
 
@@ -323,21 +334,25 @@ fn in_a_row<'p, B: Backend>(
     stack: &Transformer<B>,
     values: Tensor<B, 3>,
     text: &Text<B>,
-    mut pass: Pass<'p, B>,
-) -> (Tokens<B>, Pass<'p, B>) {
+    mut options: ForwardOptions<'p, B>,
+) -> (Tokens<B>, ForwardOptions<'p, B>) {
     let tokens = Tokens { values, mask_pad: text.mask_pad.clone(), channels: 1 };
-    let Some(documents) = &text.documents else { return (tokens, pass) };
+    let Some(documents) = &text.documents else { return (tokens, options) };
     let [batch, count, width] = tokens.dims();
-    if let Some(apart) = stack.apart(documents, [batch, count]) {
-        pass.bias = Some(match pass.bias {
-            Some(bias) => bias + apart,
-            None => apart,
-        });
-        return (tokens, pass);
+    if let Some(bias) = stack.document_bias(documents, [batch, count]) {
+        options.visibility = options.visibility.add_bias(bias);
+        return (tokens, options);
     }
     let row = batch * count;
-    pass.offsets = Some(documents.clone());
-    pass.positions = pass.positions.map(|mut positions| {
+    let mut visibility = options.visibility.with_documents(documents.clone());
+    // From lengths a row to lengths a document.
+    visibility.pattern = visibility.pattern.map(|lengths| {
+        let starts = documents.clone().narrow(0, 0, documents.dims()[0] - 1);
+        let rows = starts.clone().div_scalar(count as i64);
+        lengths.select(0, rows) - starts.remainder_scalar(count as i64)
+    });
+    options.visibility = visibility;
+    options.positions = options.positions.map(|mut positions| {
         positions.ids = positions.ids.reshape([1, row]);
         positions
     });
@@ -346,7 +361,7 @@ fn in_a_row<'p, B: Backend>(
         mask_pad: tokens.mask_pad.map(|pad| pad.reshape([1, row])),
         channels: 1,
     };
-    (long, pass)
+    (long, options)
 }
 
 /// Normal initialisation: weights of one deviation, and biases of zero. Where norms come first, what is added to the

@@ -8,7 +8,7 @@
 use crate::head::{MASK_VALUE, TaskHead};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::Backend;
-use kiln_kernels::gather_tokens;
+use kiln_kernels::{MASK_VALUE, gather_tokens};
 use kiln_nn::sinusoid_halves;
 
 /// Where a segment begins in its text, in tokens, and which place among all segments is its own.
@@ -85,7 +85,10 @@ mod tests {
             let (one, other) = (second[segment * 3 + place], alone[segment * 2 + place]);
             assert!((one - other).abs() < 1e-5, "company changes nothing");
         }
-        assert!([2, 5].iter().all(|at| second[*at] == MASK_VALUE), "a third place there is not");
+        assert!(
+            [2, 5].iter().all(|at| second[*at] == MASK_VALUE as f32),
+            "a third place there is not"
+        );
         let plain = TaskHeadConfig::new(TaskKind::Tags(2), Vec::new());
         let plain = TaskHead::<Flex>::new(&plain, 4, &device);
         assert!(plain.point(Tensor::zeros([1, 2, 4], &device), &[Vec::new()]).is_none());

@@ -6,7 +6,7 @@ use crate::{
     examples::{Example, Labels, TextBatch, collate},
 };
 use kiln_core::{
-    AttentionPattern, Backend, Corruption, Encode as _, Lack, Loss, StepContext, Tokens,
+    AttentionVisibility, Backend, Corruption, Encode as _, Lack, Loss, StepContext, Tokens,
 };
 use kiln_objectives::{Autoregressive, Objective};
 use ndarray::{Array2, Axis, s};
@@ -130,8 +130,7 @@ impl<B: Backend> TextModel<B> {
             let examples: Vec<Example> = now.iter().map(alone).collect();
             let host = collate(&examples, &self.config().special);
             let batch = host.upload::<B>(&self.config().embedding, device);
-            let made =
-                make(&self.encode(&batch, &Corruption::none(), &AttentionPattern::Model), &batch);
+            let made = make(&self.encode(&batch, &Corruption::none(), None), &batch);
             found.extend(now.iter().copied().zip(made));
             watch(count);
             left = later;

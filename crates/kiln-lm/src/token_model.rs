@@ -4,21 +4,21 @@ use crate::{
     batch::{HostText, Text},
     examples::{Example, Labels, TextBatch, collate},
     generate::{Choice, Generation, Sampling, Verdict},
-    head::MASK_VALUE,
-    model::{ForwardOptions, TextModel},
+    model::{EncodeOptions, TextModel},
 };
 use burn::{
     module::Module as _,
     tensor::{Int, Tensor, TensorData},
 };
 use kiln_core::{
-    AttentionPattern, Backend, BottleneckDecode, Capabilities, Completions, Corruption,
+    AttentionVisibility, Backend, BottleneckDecode, Capabilities, Completions, Corruption,
     DecoderInput, Discriminate, EmbedGroups, Encode, EncodePermuted, HiddenStates, Labelled, Lack,
     Language, Layout, Loss, Model, PermutedSequence, PredictTokens, PredictValue,
     RandomReplacement, Rank, Ratings, Seed, SourceTarget, StepContext, TaskLoss, TokenTargets,
     Tokens, members_of_groups,
 };
-use kiln_nn::{Pass, Positions};
+use kiln_kernels::MASK_VALUE;
+use kiln_nn::{ForwardOptions, Positions};
 use kiln_objectives::next_token_loss;
 use rand::RngExt as _;
 
@@ -79,23 +79,11 @@ impl<B: Backend> Encode<B, TextBatch<B>> for TextModel<B> {
         &self,
         batch: &TextBatch<B>,
         corruption: &Corruption<B>,
-        attention: &AttentionPattern<B>,
+        attention: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
-        let mut text = self.corrupted(batch, corruption);
-        let (causal, bias) = match attention {
-            AttentionPattern::Model => (None, None),
-            AttentionPattern::Causal => (Some(true), None),
-            AttentionPattern::Prefix(lengths) => {
-                let lengths: Vec<usize> =
-                    lengths.to_data().iter::<i64>().map(|length| length as usize).collect();
-                // The bias keeps documents apart itself.
-                text.documents = None;
-                let bias = prefix_bias::<B>(&lengths, &batch.host.text, &batch.device());
-                (Some(false), Some(bias))
-            }
-        };
-        let generates = !matches!(attention, AttentionPattern::Model);
-        self.read(&text, ForwardOptions { causal, generates, bias, cache: None })
+        let text = self.corrupted(batch, corruption);
+        let (visibility, generates) = (attention.cloned(), attention.is_some());
+        self.read(&text, EncodeOptions { visibility, generates, cache: None })
     }
 }
 
@@ -126,7 +114,7 @@ impl<B: Backend> EmbedGroups<B, TextBatch<B>> for TextModel<B> {
     }
 
     fn embeddings(&self, batch: &TextBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
-        let tokens = self.encode(batch, corruption, &AttentionPattern::Model);
+        let tokens = self.encode(batch, corruption, None);
         members_of_groups(self.pooled(&tokens), batch.host.group_size)
     }
 }
@@ -138,7 +126,7 @@ impl<B: Backend> Rank<B, TextBatch<B>> for TextModel<B> {
 
     /// The first output of the head for the batch's task.
     fn ranking_scores(&self, batch: &TextBatch<B>) -> Option<(Tensor<B, 1>, Tokens<B>)> {
-        let tokens = self.encode(batch, &Corruption::none(), &AttentionPattern::Model);
+        let tokens = self.encode(batch, &Corruption::none(), None);
         let scores = self.task_of_texts(batch.host.task.as_deref(), &tokens)?;
         Some((scores.narrow(1, 0, 1).squeeze_dim(1), tokens))
     }
@@ -179,9 +167,8 @@ impl<B: Backend> PredictValue<B, TextBatch<B>> for TextModel<B> {
 impl<B: Backend> EncodePermuted<B, TextBatch<B>> for TextModel<B> {
     fn encode_permuted(&self, batch: &TextBatch<B>, sequence: &PermutedSequence) -> Tensor<B, 3> {
         let (text, bias) = self.permuted(batch, sequence);
-        let bias = Some(bias);
-        self.read(&text, ForwardOptions { causal: Some(false), bias, ..ForwardOptions::default() })
-            .values
+        let visibility = Some(AttentionVisibility::bidirectional().add_bias(bias));
+        self.read(&text, EncodeOptions { visibility, ..EncodeOptions::default() }).values
     }
 }
 
@@ -232,8 +219,9 @@ impl<B: Backend> BottleneckDecode<B, TextBatch<B>> for TextModel<B> {
             count: positions.count + 1,
             ..positions
         });
-        let pass = Pass { bias, positions, ..Pass::default() };
-        let decoded = decoder.pass(Tokens { values, mask_pad, channels: 1 }, pass);
+        let visibility = AttentionVisibility::bidirectional().add_bias(bias);
+        let options = ForwardOptions { positions, ..visibility.into() };
+        let decoded = decoder.forward_with(Tokens { values, mask_pad, channels: 1 }, options);
         decoded.values.narrow(1, 1, tokens)
     }
 }
@@ -273,10 +261,9 @@ impl<B: Backend> Language<B, TextBatch<B>> for TextModel<B> {
         }
         let batch = self.completions(batch, pairs);
         let attention = if prefix_lm {
-            let prefixes = TensorData::new(prefixes, [batch.host.text.batch]);
-            AttentionPattern::Prefix(Tensor::from_data(prefixes, &batch.device()))
+            AttentionVisibility::prefix(Tensor::from_data(&prefixes[..], &batch.device()))
         } else {
-            AttentionPattern::Causal
+            AttentionVisibility::causal()
         };
         next_token_loss(self, &batch, &attention, &batch.host.loss_mask, context.collect_metrics)
     }
@@ -341,11 +328,11 @@ impl<B: Backend> Labelled<B, TextBatch<B>> for TextModel<B> {
     fn supervised(&self, batch: &TextBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
         let found = match (&batch.host.written, &batch.host.labels) {
             (Some(written), _) if self.decoder.is_some() => {
-                let tokens = self.encode(batch, &Corruption::none(), &AttentionPattern::Model);
+                let tokens = self.encode(batch, &Corruption::none(), None);
                 self.loss_of_written(batch, &tokens, &written.next).map(|loss| (loss, tokens))
             }
             (_, Some(labels)) => {
-                let tokens = self.encode(batch, &Corruption::none(), &AttentionPattern::Model);
+                let tokens = self.encode(batch, &Corruption::none(), None);
                 let loss = self.loss_of_labels(batch, &tokens, labels, context.collect_metrics);
                 loss.map(|loss| (loss, tokens))
             }
@@ -356,22 +343,6 @@ impl<B: Backend> Labelled<B, TextBatch<B>> for TextModel<B> {
             None => TaskLoss::empty(&batch.device()),
         }
     }
-}
-
-/// What keeps tokens from seeing those after them, but for a prefix that all see, and those of other
-/// documents: `[batch, 1, tokens, tokens]`.
-fn prefix_bias<B: Backend>(prefix: &[usize], text: &HostText, device: &B::Device) -> Tensor<B, 4> {
-    let tokens = text.tokens;
-    let begins = text.begins();
-    let mut bias = Vec::with_capacity(prefix.len() * tokens * tokens);
-    for (begins, prefix) in begins.chunks(tokens.max(1)).zip(prefix) {
-        for query in 0..tokens {
-            let seen = (query + 1).max(*prefix);
-            let sees = |key: usize| key < seen && begins[key] == begins[query];
-            bias.extend((0..tokens).map(|key| if sees(key) { 0.0 } else { MASK_VALUE }));
-        }
-    }
-    Tensor::from_data(TensorData::new(bias, [text.batch, 1, tokens, tokens]), device)
 }
 
 impl<B: Backend> TextModel<B> {
@@ -426,7 +397,7 @@ impl<B: Backend> TextModel<B> {
             // Documents in a row do not attend to each other.
             let (row, from, to) = (at / (places * places), at / places % places, at % places);
             let of = |place: usize| begin(row, sequence.places[row][place].0);
-            if *attends && of(from) == of(to) { 0.0 } else { MASK_VALUE }
+            if *attends && of(from) == of(to) { 0.0 } else { MASK_VALUE as f32 }
         });
         let shape = [host.batch, 1, places, places];
         let bias = TensorData::new(bias.collect::<Vec<f32>>(), shape);
@@ -483,7 +454,7 @@ pub(crate) mod tests {
         batch: &TextBatch<Flex>,
         corruption: Corruption<Flex>,
     ) -> Vec<f32> {
-        values(Encode::encode(model, batch, &corruption, &AttentionPattern::Model).values)
+        values(Encode::encode(model, batch, &corruption, None).values)
     }
 
     /// The hidden states of the first tokens of one text, with a prefix or without.
@@ -495,10 +466,11 @@ pub(crate) mod tests {
         tokens: usize,
     ) -> Vec<f32> {
         let lengths = |length| Tensor::from_ints([length as i32], &Default::default());
-        let attention =
-            prefix.map_or(AttentionPattern::Causal, |one| AttentionPattern::Prefix(lengths(one)));
+        let attention = prefix.map_or_else(AttentionVisibility::causal, |one| {
+            AttentionVisibility::prefix(lengths(one))
+        });
         let batch = batch(config, &[example]);
-        let found = Encode::encode(model, &batch, &Corruption::none(), &attention);
+        let found = Encode::encode(model, &batch, &Corruption::none(), Some(&attention));
         values(found.values.narrow(1, 0, tokens))
     }
 

@@ -1,7 +1,7 @@
 //! Multi-head attention, <https://arxiv.org/abs/1706.03762>.
 
 use crate::{
-    ConfigError, Dropout, Linear, LinearConfig, Sees,
+    ConfigError, Dropout, Linear, LinearConfig, Rotation,
     adapt::{Adapt, BranchAdapters, Place, Prefix, Walk},
 };
 use burn::{
@@ -9,7 +9,7 @@ use burn::{
     tensor::{Int, Tensor},
 };
 use kiln_core::{Backend, Tokens};
-use kiln_kernels::{AttentionOptions, alibi_slopes, attention, self_attention};
+use kiln_kernels::{AttentionOptions, AttentionVisibility, attention, self_attention};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -123,83 +123,86 @@ pub struct Attention<B: Backend> {
     heads: usize,
     kv_heads: usize,
     scale: Option<f64>,
-    /// Keys and values that all tokens see, where it is adapted so.
+    /// Prefix tuning: keys and values that all tokens attend to, where it is adapted so.
     pub prefix: Option<Prefix<B>>,
     /// Beside and after it, where it is adapted so.
     pub adapters: BranchAdapters<B>,
 }
 
-/// Keys and values of tokens that were seen before, for decoding token by token.
+/// KV cache for incremental decoding: keys and values of past tokens.
 #[derive(Debug, Clone, Default)]
-pub struct KeysValues<B: Backend> {
-    /// `[batch, tokens, kv_heads, head_width]` each.
-    seen: Option<[Tensor<B, 4>; 2]>,
+pub struct KvCache<B: Backend> {
+    /// Keys and values, `[batch, tokens, kv_heads, head_width]` each.
+    past: Option<[Tensor<B, 4>; 2]>,
 }
 
-impl<B: Backend> KeysValues<B> {
-    /// Tokens seen.
+impl<B: Backend> KvCache<B> {
+    /// Past tokens.
     pub fn len(&self) -> usize {
-        self.seen.as_ref().map_or(0, |[keys, _]| keys.dims()[1])
+        self.past.as_ref().map_or(0, |[keys, _]| keys.dims()[1])
     }
 
-    /// Whether none was seen.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.seen.is_none()
+        self.past.is_none()
     }
 
-    /// Those of other sequences in the order of `rows`, `[new batch]`: what a beam search keeps.
+    /// Selects sequences of the batch, `rows: [new batch]`, as a beam search does.
     pub fn select(&mut self, rows: &Tensor<B, 1, Int>) {
-        self.seen = self.seen.take().map(|seen| seen.map(|x| x.select(0, rows.clone())));
+        self.past = self.past.take().map(|past| past.map(|x| x.select(0, rows.clone())));
     }
 
-    /// Adds those of further tokens; all of them.
+    /// Appends those of further tokens; returns all.
     fn extend(&mut self, [keys, values]: [Tensor<B, 4>; 2]) -> [Tensor<B, 4>; 2] {
-        let all = match self.seen.take() {
+        let all = match self.past.take() {
             Some([old_keys, old_values]) => {
                 [Tensor::cat(vec![old_keys, keys], 1), Tensor::cat(vec![old_values, values], 1)]
             }
             None => [keys, values],
         };
-        self.seen = Some(all.clone());
+        self.past = Some(all.clone());
         all
     }
 }
 
 impl<B: Backend> Attention<B> {
-    /// `[batch, tokens, width]` to the same shape.
-    pub fn forward(&self, x: Tensor<B, 3>, sees: &Sees<B>) -> Tensor<B, 3> {
-        self.forward_onto(x, sees, None, None)
+    /// Self-attention, `[batch, tokens, width]` to the same shape.
+    pub fn forward(&self, x: Tensor<B, 3>, visibility: &AttentionVisibility<B>) -> Tensor<B, 3> {
+        self.forward_onto(x, visibility, None, None, None)
     }
 
-    /// The same, added to `residual`, `[batch, tokens, width]`, on the way; with a `cache`, tokens
-    /// also see those that it holds, which come before, and join them.
+    /// The same with rotary positions, added to `residual`, `[batch, tokens, width]`, on the way;
+    /// with a KV cache, tokens also attend to those that it holds, which come before, and join them.
     pub fn forward_onto(
         &self,
         x: Tensor<B, 3>,
-        sees: &Sees<B>,
-        cache: Option<&mut KeysValues<B>>,
+        visibility: &AttentionVisibility<B>,
+        rotation: Option<&Rotation<B>>,
+        cache: Option<&mut KvCache<B>>,
         residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
         let kept = self.adapters.keep(&x);
-        self.put_out(kept, self.gather(x, sees, cache), residual)
+        self.project_output(kept, self.attend(x, visibility, rotation, cache), residual)
     }
 
     /// Cross-attention: each token to all tokens of `memory`, `[batch, others, width]`, but its
     /// padding, `[batch, tokens, width]` to the same shape; added to `residual`,
-    /// `[batch, tokens, width]`, on the way. A `cache` keeps the keys and values of the memory, which
-    /// are computed but once.
-    pub fn forward_across_onto(
+    /// `[batch, tokens, width]`, on the way. A KV cache keeps the keys and values of the memory,
+    /// which are computed but once.
+    pub fn forward_cross_onto(
         &self,
         x: Tensor<B, 3>,
         memory: &Tokens<B>,
-        cache: Option<&mut KeysValues<B>>,
+        cache: Option<&mut KvCache<B>>,
         residual: Option<Tensor<B, 3>>,
     ) -> Tensor<B, 3> {
         let kept = self.adapters.keep(&x);
-        self.put_out(kept, self.gather_across(x, memory, cache), residual)
+        self.project_output(kept, self.attend_cross(x, memory, cache), residual)
     }
 
-    fn put_out(
+    /// The output projection of what the heads gathered, `[batch, tokens, heads * head_width]`, and
+    /// what follows it.
+    fn project_output(
         &self,
         kept: Option<Tensor<B, 3>>,
         gathered: Tensor<B, 3>,
@@ -224,74 +227,78 @@ impl<B: Backend> Attention<B> {
         x.reshape([batch, tokens, heads, width / heads])
     }
 
-    fn gather_across(
+    fn attend_cross(
         &self,
         x: Tensor<B, 3>,
         memory: &Tokens<B>,
-        cache: Option<&mut KeysValues<B>>,
+        cache: Option<&mut KvCache<B>>,
     ) -> Tensor<B, 3> {
-        let device = x.device();
         let project =
             |linear: &Linear<B>| Self::heads(linear.forward(memory.values.clone()), self.kv_heads);
         let compute = || [project(&self.key), project(&self.value)];
-        let [keys, values] = match cache {
-            Some(cache) => cache.seen.get_or_insert_with(compute).clone(),
+        let past = match cache {
+            Some(cache) => cache.past.get_or_insert_with(compute).clone(),
             None => compute(),
         };
-        let mut options = AttentionOptions {
-            scale: self.scale,
-            mask_pad: memory.mask_pad.clone(),
-            dropout: self.dropout.for_attention::<B>(&device),
-            ..AttentionOptions::default()
-        };
-        let queries = Self::heads(self.query.forward(x), self.heads);
-        let [keys, values] = match &self.prefix {
-            Some(prefix) => prefix.join([keys, values], queries.dims()[1], &mut options),
-            None => [keys, values],
-        };
-        attention(queries, keys, values, options).flatten(2, 3)
+        let visibility =
+            AttentionVisibility::bidirectional().with_mask_pad(memory.mask_pad.clone());
+        self.attend_to(Self::heads(self.query.forward(x), self.heads), past, visibility)
     }
 
     /// What the heads gather, side by side: `[batch, tokens, heads * head_width]`.
-    fn gather(
+    fn attend(
         &self,
         x: Tensor<B, 3>,
-        sees: &Sees<B>,
-        cache: Option<&mut KeysValues<B>>,
+        visibility: &AttentionVisibility<B>,
+        rotation: Option<&Rotation<B>>,
+        cache: Option<&mut KvCache<B>>,
     ) -> Tensor<B, 3> {
         let device = x.device();
         let (heads, kv_heads) = (self.heads, self.kv_heads);
         let packed = Linear::forward_packed(&[&self.query, &self.key, &self.value], x);
         let mut packed = Self::heads(packed, heads + 2 * kv_heads);
-        if let Some(rotation) = &sees.rotation {
-            packed = rotation.turn(packed, heads + kv_heads);
+        if let Some(rotation) = rotation {
+            packed = rotation.forward(packed, heads + kv_heads);
         }
-        let mut options = AttentionOptions {
-            causal: sees.causal,
-            window: sees.window,
-            scale: self.scale,
-            kv_heads: Some(kv_heads),
-            mask_pad: sees.mask_pad.clone(),
-            bias: sees.bias.clone(),
-            alibi: sees.alibi.then(|| alibi_slopes(heads)),
-            dropout: self.dropout.for_attention::<B>(&device),
-            offsets: sees.offsets.clone(),
-        };
         if cache.is_none() && self.prefix.is_none() {
+            let options = self.options(visibility.clone(), &device);
             return self_attention(packed, options).flatten(2, 3);
         }
         let part = |from, count| packed.clone().narrow(2, from, count);
-        let (queries, new) =
-            (part(0, heads), [part(heads, kv_heads), part(heads + kv_heads, kv_heads)]);
-        let mut seen = match cache {
+        let new = [part(heads, kv_heads), part(heads + kv_heads, kv_heads)];
+        let past = match cache {
             Some(cache) => cache.extend(new),
             None => new,
         };
-        if let Some(prefix) = &self.prefix {
-            seen = prefix.join(seen, queries.dims()[1], &mut options);
+        self.attend_to(part(0, heads), past, visibility.clone())
+    }
+
+    /// Attention of queries to keys and values, behind the prefix where there is one.
+    fn attend_to(
+        &self,
+        queries: Tensor<B, 4>,
+        past: [Tensor<B, 4>; 2],
+        visibility: AttentionVisibility<B>,
+    ) -> Tensor<B, 3> {
+        let device = queries.device();
+        let ([keys, values], visibility) = match &self.prefix {
+            Some(prefix) => prefix.join(past, queries.dims()[1], visibility),
+            None => (past, visibility),
+        };
+        attention(queries, keys, values, self.options(visibility, &device)).flatten(2, 3)
+    }
+
+    fn options(
+        &self,
+        visibility: AttentionVisibility<B>,
+        device: &B::Device,
+    ) -> AttentionOptions<B> {
+        AttentionOptions {
+            visibility,
+            scale: self.scale,
+            kv_heads: Some(self.kv_heads),
+            dropout: self.dropout.for_attention::<B>(device),
         }
-        let [keys, values] = seen;
-        attention(queries, keys, values, options).flatten(2, 3)
     }
 }
 
@@ -337,11 +344,12 @@ mod tests {
         let attention = AttentionConfig::new(8, 2).init::<Flex>(&device);
         let x = Tensor::<Flex, 3>::random([2, 4, 8], Distribution::Default, &device);
         let changed = x.clone().slice_fill([0..2, 3..4, 0..8], 9.0);
-        let causal = Sees { causal: true, ..Sees::all() };
+        let causal = AttentionVisibility::causal();
         let before = rows(attention.forward(x.clone(), &causal).narrow(1, 0, 3));
         let after = rows(attention.forward(changed.clone(), &causal).narrow(1, 0, 3));
         assert_eq!(before, after);
-        let seen = rows(attention.forward(changed, &Sees::all()).narrow(1, 0, 3));
+        let seen =
+            rows(attention.forward(changed, &AttentionVisibility::bidirectional()).narrow(1, 0, 3));
         assert_ne!(before, seen, "without the mask the change is seen");
     }
 
@@ -351,16 +359,17 @@ mod tests {
         let attention = AttentionConfig::new(4, 1).init::<Flex>(&device);
         let x = Tensor::<Flex, 3>::random([1, 3, 4], Distribution::Default, &device);
         let pad = Tensor::<Flex, 2, Bool>::from_data([[false, false, true]], &device);
-        let sees = Sees { mask_pad: Some(pad), ..Sees::all() };
-        let padded = rows(attention.forward(x.clone(), &sees).narrow(1, 0, 2));
-        let alone = rows(attention.forward(x.narrow(1, 0, 2), &Sees::all()));
+        let visibility = AttentionVisibility::bidirectional().with_mask_pad(pad);
+        let padded = rows(attention.forward(x.clone(), &visibility).narrow(1, 0, 2));
+        let alone =
+            rows(attention.forward(x.narrow(1, 0, 2), &AttentionVisibility::bidirectional()));
         for (a, b) in padded.iter().zip(&alone) {
             assert!((a - b).abs() < 1e-6);
         }
     }
 
     #[test]
-    fn across_is_self_attention_where_both_are_one() {
+    fn cross_attention_is_self_attention_where_both_are_one() {
         let device = Default::default();
         for bias in [AttentionBias::All, AttentionBias::NoKey, AttentionBias::None] {
             let config = AttentionConfig { bias, ..AttentionConfig::new(8, 2) };
@@ -369,13 +378,13 @@ mod tests {
             assert_eq!(attention.query.bias.is_some(), bias != AttentionBias::None);
             let x = Tensor::<Flex, 3>::random([2, 3, 8], Distribution::Default, &device);
             let pad = Tensor::<Flex, 2, Bool>::from_data([[false, false, true]; 2], &device);
-            let sees = Sees { mask_pad: Some(pad.clone()), ..Sees::all() };
+            let visibility = AttentionVisibility::bidirectional().with_mask_pad(pad.clone());
             let memory = Tokens { values: x.clone(), mask_pad: Some(pad), channels: 1 };
-            let onto = attention.forward_across_onto(x.clone(), &memory, None, Some(x.clone()));
-            let across =
-                rows(attention.forward_across_onto(x.clone(), &memory, None, None) + x.clone());
-            let alone = rows(attention.forward_onto(x.clone(), &sees, None, Some(x)));
-            for ((a, b), c) in across.iter().zip(&alone).zip(&rows(onto)) {
+            let onto = attention.forward_cross_onto(x.clone(), &memory, None, Some(x.clone()));
+            let cross =
+                rows(attention.forward_cross_onto(x.clone(), &memory, None, None) + x.clone());
+            let alone = rows(attention.forward_onto(x.clone(), &visibility, None, None, Some(x)));
+            for ((a, b), c) in cross.iter().zip(&alone).zip(&rows(onto)) {
                 assert!((a - b).abs() < 1e-5 && (a - c).abs() < 1e-5);
             }
         }

@@ -69,7 +69,7 @@ mod tests {
         let skipped = (0..4000).filter(|_| dropout.skips::<Autodiff<Flex>>(&device)).count();
         assert!((900..1100).contains(&skipped), "{skipped}");
         assert!((0..100).all(|_| !dropout.skips::<Flex>(&device)));
-        kiln_kernels::at_rest(|| {
+        kiln_kernels::eval_mode(|| {
             assert!((0..100).all(|_| !dropout.skips::<Autodiff<Flex>>(&device)));
         });
     }
@@ -85,7 +85,7 @@ mod tests {
         assert!(values.iter().all(|&value| value == 0.0 || (value - 4.0 / 3.0).abs() < 1e-6));
         let other: Vec<f32> = dropout.forward(x.clone()).into_data().to_vec().unwrap();
         assert_ne!(values, other, "each call draws anew");
-        let still = kiln_kernels::at_rest(|| dropout.forward(x.clone()));
+        let still = kiln_kernels::eval_mode(|| dropout.forward(x.clone()));
         assert_eq!(still.into_data(), x.clone().into_data());
         let x = x.inner();
         assert_eq!(dropout.forward(x.clone()).into_data(), x.clone().into_data());

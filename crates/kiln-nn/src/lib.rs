@@ -31,12 +31,11 @@ mod position;
 mod positional_conv;
 mod precision;
 mod quantise;
-mod sees;
 mod spelling;
 mod transformer;
 mod wave;
 
-pub use attention::{Attention, AttentionBias, AttentionConfig, KeysValues};
+pub use attention::{Attention, AttentionBias, AttentionConfig, KvCache};
 pub use backbone::{Backbone, BackboneConfig, BackboneShape};
 pub use by_name::ByName;
 pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
@@ -44,21 +43,20 @@ pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use error::ConfigError;
 pub use feed_forward::{FeedForward, FeedForwardConfig};
-pub use kiln_kernels::Activation;
+pub use kiln_kernels::{Activation, AttentionPattern, AttentionVisibility};
 pub use linear::{Linear, LinearConfig};
 pub use mixer::{Axis, Mixer, MixerBlock, MixerConfig, MixerLayer, MixerStage};
 pub use norm::{Norm, NormConfig, NormKind, RunningStatistics};
 pub use position::{
     Llama3Scaling, PositionConfig, Positions, RelativeBias, RelativeConfig, RotaryConfig,
-    RotaryScaling, YarnScaling, sinusoid_halves, sinusoids,
+    RotaryScaling, Rotation, YarnScaling, sinusoid_halves, sinusoids,
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
 pub use quantise::quantised;
-pub use sees::{Rotation, Sees};
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{
-    AcrossBlock, Cache, EveryLayer, LocalConfig, Pass, Transformer, TransformerBlock,
-    TransformerConfig,
+    CrossAttentionBlock, DecoderCache, EveryLayer, ForwardOptions, LocalConfig, Transformer,
+    TransformerBlock, TransformerConfig,
 };
 pub use wave::{
     WaveEncoder, WaveEncoderConfig, WaveLayer, WaveLayerConfig, WaveNorm, WaveNormKind,

@@ -7,13 +7,13 @@
 
 use crate::{
     Activation, Attention, AttentionConfig, BackboneShape, ConfigError, FeedForward,
-    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig, Sees,
+    FeedForwardConfig, Linear, LinearConfig, Norm, NormConfig,
     adapt::{Adapt, Walk},
     precision::in_type_of,
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
-use kiln_kernels::softmax_gate;
+use kiln_kernels::{AttentionVisibility, softmax_gate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -300,7 +300,8 @@ impl<B: Backend> MixerBlock<B> {
     }
 
     fn mix_tokens(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let attend = |attention: &Attention<B>| attention.forward(x.clone(), &Sees::all());
+        let all = AttentionVisibility::bidirectional();
+        let attend = |attention: &Attention<B>| attention.forward(x.clone(), &all);
         let attended = self.attention.as_ref().map(attend);
         let mixed = self.gated_tokens(self.mix.forward_tokens(x));
         match (attended, &self.attention_norm) {

@@ -248,7 +248,7 @@ mod tests {
         let device = Default::default();
         let norm = NormConfig::new(NormKind::Batch).init::<A>(1, &device);
         let x = Tensor::<A, 2>::from_floats([[5.0]], &device);
-        close(&values(kiln_kernels::at_rest(|| norm.forward(x))), &[5.0]);
+        close(&values(kiln_kernels::eval_mode(|| norm.forward(x))), &[5.0]);
         close(&values(norm.running.unwrap().batches.value()), &[0.0]);
     }
 

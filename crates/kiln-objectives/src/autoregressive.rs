@@ -10,7 +10,7 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    AttentionPattern, Backend, Corruption, Lack, Layout, Loss, Model, Need, Rng, StepContext,
+    AttentionVisibility, Backend, Corruption, Lack, Layout, Loss, Model, Need, Rng, StepContext,
     TokenTargets,
 };
 use rand::RngExt as _;
@@ -74,8 +74,12 @@ impl ObjectiveSpec for Autoregressive {
         let prefix = self.prefix.map(|shares| draw_prefixes(&layout, shares, context.rng));
         let loss_mask = predicted(&layout, prefix.as_deref(), self.ahead);
         let attention = match prefix {
-            Some(lengths) => prefix_pattern(&lengths, &model.device(batch)),
-            None => AttentionPattern::Causal,
+            Some(lengths) => {
+                let lengths: Vec<i64> = lengths.iter().map(|length| *length as i64).collect();
+                let lengths = Tensor::from_data(&lengths[..], &model.device(batch));
+                AttentionVisibility::prefix(lengths)
+            }
+            None => AttentionVisibility::causal(),
         };
         self.loss_at(model, batch, &attention, &loss_mask, context.collect_metrics)
     }
@@ -88,13 +92,13 @@ impl Autoregressive {
         &self,
         model: &DynModel<'_, B, T>,
         batch: &T,
-        attention: &AttentionPattern<B>,
+        attention: &AttentionVisibility<B>,
         loss_mask: &[bool],
         collect_metrics: bool,
     ) -> Result<Loss<B>, Lack> {
         let capabilities = model.capabilities();
         let (encoder, heads) = (capabilities.encode()?, capabilities.predict_tokens()?);
-        let encoded = encoder.encode(batch, &Corruption::none(), attention);
+        let encoded = encoder.encode(batch, &Corruption::none(), Some(attention));
         let [sequences, tokens, width] = encoded.dims();
         let ahead = self.ahead;
         if tokens <= ahead {
@@ -137,18 +141,11 @@ impl Autoregressive {
 pub fn next_token_loss<B: Backend, T>(
     model: &dyn Model<B, Batch = T>,
     batch: &T,
-    attention: &AttentionPattern<B>,
+    attention: &AttentionVisibility<B>,
     loss_mask: &[bool],
     collect_metrics: bool,
 ) -> Result<Loss<B>, Lack> {
     Autoregressive::default().loss_at(model, batch, attention, loss_mask, collect_metrics)
-}
-
-/// The attention pattern of a prefix language model, by the prefix length of each sequence.
-fn prefix_pattern<B: Backend>(lengths: &[usize], device: &B::Device) -> AttentionPattern<B> {
-    let lengths: Vec<i64> = lengths.iter().map(|length| *length as i64).collect();
-    let shape = [lengths.len()];
-    AttentionPattern::Prefix(Tensor::from_data(TensorData::new(lengths, shape), device))
 }
 
 /// Each token beside the id of that `ahead` of it, `[batch, tokens]`, and which of them have one
@@ -183,7 +180,8 @@ pub(crate) fn next_token_nll<B: Backend, T>(
     let heads = capabilities.predict_tokens()?;
     let Some((head, ids)) = TokenHead::of_ids(heads, batch) else { return Ok(None) };
     let encoder = capabilities.encode()?;
-    let hidden = encoder.encode(batch, &Corruption::none(), &AttentionPattern::Causal).values;
+    let hidden =
+        encoder.encode(batch, &Corruption::none(), Some(&AttentionVisibility::causal())).values;
     let (next, chosen) = next_ids(ids, loss_mask, 1);
     Ok(pick(hidden, next, &chosen).map(|(picked, ids)| head.nll(picked, ids)))
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use kiln_core::{Backend, Diagnostic, Lack, Layout, Loss, Need, StepContext, Teacher};
-use kiln_kernels::at_rest;
+use kiln_kernels::eval_mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ impl ObjectiveSpec for Dpo {
         let Some(own) = own else { return Ok(Loss::empty(&device)) };
         let pairs = layout.batch / 2;
         let reference = match teacher {
-            Some(teacher) => at_rest(|| completion_nll(teacher, batch, &loss_mask))?,
+            Some(teacher) => eval_mode(|| completion_nll(teacher, batch, &loss_mask))?,
             None => None,
         };
         let reference = reference.unwrap_or_else(|| own.clone()).detach();
@@ -199,7 +199,7 @@ mod tests {
             loss.value.into_scalar()
         };
         // Where training begins, policy and reference are one model: nothing tells answers apart.
-        assert!((at_rest(|| loss(&model, &model)) - 2f32.ln()).abs() < 1e-6);
+        assert!((eval_mode(|| loss(&model, &model)) - 2f32.ln()).abs() < 1e-6);
         // In training the policy drops; its reference is as if it had no dropout at all.
         let found = loss(&model, &model);
         assert!((found - 2f32.ln()).abs() > 1e-4, "{found}");

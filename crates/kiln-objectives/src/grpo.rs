@@ -12,7 +12,7 @@ use crate::{
 };
 use burn::tensor::{Tensor, TensorData};
 use kiln_core::{Backend, Completions, Lack, Loss, Need, Seed, StepContext, Teacher};
-use kiln_kernels::at_rest;
+use kiln_kernels::eval_mode;
 use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ impl ObjectiveSpec for Grpo {
         let language = model.capabilities().language()?;
         let seed = Seed::new(context.rng.random());
         let (count, longest) = (self.num_generations, self.max_new_tokens);
-        let sampled = at_rest(|| language.sample_completions(batch, count, longest, seed))?;
+        let sampled = eval_mode(|| language.sample_completions(batch, count, longest, seed))?;
         let Some(Completions { batch, sampled, references }) = sampled else { return Ok(empty) };
         let references = references.iter().flat_map(|one| std::iter::repeat_n(one, count));
         let each = sampled.iter().zip(references);
@@ -151,7 +151,7 @@ impl Grpo {
         let loss_mask = predicted(&layout, None, 1);
         let Some(own) = next_token_nll(model, batch, &loss_mask)? else { return Ok(None) };
         let reference = match teacher.filter(|_| self.beta > 0.0) {
-            Some(teacher) => at_rest(|| next_token_nll(teacher, batch, &loss_mask))?,
+            Some(teacher) => eval_mode(|| next_token_nll(teacher, batch, &loss_mask))?,
             None => None,
         };
         let device = own.device();

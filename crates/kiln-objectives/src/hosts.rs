@@ -16,7 +16,7 @@ use burn::{
 };
 use burn_flex::Flex;
 use kiln_core::{
-    AttentionPattern, Backend, Capabilities, Completions, Corruption, Denoise, Diagnostic,
+    AttentionVisibility, Backend, Capabilities, Completions, Corruption, Denoise, Diagnostic,
     EmbedGroups, Encode, Labelled, Lack, Language, Layout, Loss, Model, PredictTokens, Seed,
     SourceTarget, StepContext, TaskLoss, TokenTargets, Tokens,
 };
@@ -217,7 +217,7 @@ impl<B: Backend> Encode<B, Tensor<B, 3>> for TwoHeads<B> {
         &self,
         batch: &Tensor<B, 3>,
         corruption: &Corruption<B>,
-        _: &AttentionPattern<B>,
+        _: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
         let mask = corruption.mask.clone();
         let masked = mask.map(|mask| mask.unsqueeze_dim::<3>(2).expand(batch.dims()));
@@ -350,7 +350,12 @@ impl<B: Backend> Encode<B, Captions<B>> for Captioner<B> {
         Layout { loss_mask: Some(loss_mask), ..Layout::new(rows, tokens) }
     }
 
-    fn encode(&self, batch: &Captions<B>, _: &Corruption<B>, _: &AttentionPattern<B>) -> Tokens<B> {
+    fn encode(
+        &self,
+        batch: &Captions<B>,
+        _: &Corruption<B>,
+        _: Option<&AttentionVisibility<B>>,
+    ) -> Tokens<B> {
         let [_, tokens] = batch.ids.dims();
         Tokens::new(batch.images.clone().unsqueeze_dim::<3>(1).repeat_dim(1, tokens))
     }
@@ -620,7 +625,7 @@ impl<B: Backend> Encode<B, Edges<B>> for Graph<B> {
         &self,
         batch: &Edges<B>,
         corruption: &Corruption<B>,
-        _: &AttentionPattern<B>,
+        _: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
         let [rows, tokens, width] = batch.values.dims();
         let dims = batch.values.dims();

@@ -12,8 +12,8 @@ use crate::{
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{
-    AttentionPattern, Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, RandomReplacement,
-    Rng, Seed, StepContext, TokenTargets,
+    AttentionVisibility, Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need,
+    RandomReplacement, Rng, Seed, StepContext, TokenTargets,
 };
 use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
@@ -171,7 +171,7 @@ impl Masked {
         let (corruption, chosen) = self.corrupt(&layout, &device, context);
         let share = chosen.iter().filter(|on| **on).count() as f32;
         let share = share / layout.visible_tokens().max(1) as f32;
-        let encoded = encoder.encode(batch, &corruption, &AttentionPattern::Model);
+        let encoded = encoder.encode(batch, &corruption, None);
         let hidden = &encoded.values;
         let loss_of = |(head, targets): (usize, TokenTargets<B>)| match targets {
             TokenTargets::Ids { ids } => {

@@ -13,7 +13,9 @@ use crate::{
     spec::{DynModel, check_weight},
 };
 use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, TensorData};
-use kiln_core::{AttentionPattern, Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
+use kiln_core::{
+    AttentionVisibility, Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -68,15 +70,14 @@ impl ObjectiveSpec for ReplacedTokenDetection {
             return Ok(Loss::empty(&device));
         }
         let hidden = electra.generator_hidden(batch, &corruption);
-        let hidden = hidden
-            .unwrap_or_else(|| encoder.encode(batch, &corruption, &AttentionPattern::Model).values);
+        let hidden = hidden.unwrap_or_else(|| encoder.encode(batch, &corruption, None).values);
         let [rows, tokens, _] = hidden.dims();
         let generator = score_ids(head, hidden.clone(), ids.clone(), &chosen, false);
 
         let sampled = sampled_ids(head, hidden, ids.clone(), &chosen);
         let replaced = sampled.clone().not_equal(ids);
         let batch = language.with_ids(batch, sampled);
-        let encoded = encoder.encode(&batch, &Corruption::none(), &AttentionPattern::Model);
+        let encoded = encoder.encode(&batch, &Corruption::none(), None);
         let logits = electra.discriminator_logits(encoded.values.clone());
 
         let mut ignored = vec![true; rows * tokens];
@@ -180,9 +181,7 @@ mod tests {
     fn ids_are_drawn_where_they_were_chosen() {
         let batch = Ids::<Flex>::new(&[[0, 1], [1, 0]]);
         let hide = Tensor::from_data([[false, true], [true, true]], &Default::default());
-        let values =
-            Encode::encode(&table(), &batch, &Corruption::masked(hide), &AttentionPattern::Model)
-                .values;
+        let values = Encode::encode(&table(), &batch, &Corruption::masked(hide), None).values;
         let table = table();
         let head = TokenHead { model: &table, head: 0 };
         let new = sampled_ids(head, values, batch.ids, &[false, true, true, true]);

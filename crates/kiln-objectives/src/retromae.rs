@@ -16,7 +16,7 @@ use crate::{
 };
 use burn::tensor::Tensor;
 use kiln_core::{
-    AttentionPattern, Backend, Capabilities, Corruption, DecoderInput, Lack, Layout, Loss, Need,
+    AttentionVisibility, Backend, Capabilities, Corruption, DecoderInput, Lack, Layout, Loss, Need,
     PermutedSequence, Rng, StepContext,
 };
 use rand::seq::index::sample;
@@ -118,7 +118,7 @@ impl ObjectiveSpec for Retromae {
         };
         let layout = encoder.layout(batch);
         let (corruption, chosen) = self.masked.corrupt(&layout, &device, context);
-        let encoded = encoder.encode(batch, &corruption, &AttentionPattern::Model);
+        let encoded = encoder.encode(batch, &corruption, None);
         let (hidden, metrics) = (encoded.values.clone(), context.collect_metrics);
         let mut loss = score_ids(head, hidden.clone(), ids.clone(), &chosen, metrics);
         let vectors = decoders.pool(&encoded);
@@ -147,7 +147,7 @@ impl ObjectiveSpec for Retromae {
                     let Some([first, second]) = language.split_half(batch) else { continue };
                     let layout = encoder.layout(&first);
                     let (corruption, _) = self.masked.corrupt(&layout, &device, context);
-                    let first = encoder.encode(&first, &corruption, &AttentionPattern::Model);
+                    let first = encoder.encode(&first, &corruption, None);
                     let vectors = decoders.pool(&first);
                     reconstruct(&capabilities, number, &device, &second, vectors, masked, context)?
                 }

@@ -12,7 +12,7 @@ use crate::{
 };
 use burn::tensor::{Tensor, TensorData, activation::softmax};
 use kiln_core::{
-    AttentionPattern, Backend, Corruption, Lack, Loss, Need, PredictValue, StepContext,
+    AttentionVisibility, Backend, Corruption, Lack, Loss, Need, PredictValue, StepContext,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,8 @@ impl ObjectiveSpec for RewardWeighted {
             return Ok(empty);
         };
         let layout = encoder.layout(batch);
-        let encoded = encoder.encode(batch, &Corruption::none(), &AttentionPattern::Causal);
+        let encoded =
+            encoder.encode(batch, &Corruption::none(), Some(&AttentionVisibility::causal()));
         let (next, chosen) = next_ids(ids, &predicted(&layout, None, 1), 1);
         let rating = |at: usize| ratings.get(at / layout.tokens).copied().unwrap_or(0.0);
         let ratings: Vec<f32> = (0..chosen.len()).filter(|at| chosen[*at]).map(rating).collect();

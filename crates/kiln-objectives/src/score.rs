@@ -3,10 +3,13 @@
 use crate::{
     diagnostics::{baseline_of_ids, mean_of},
     losses::{accuracy, cross_entropy, difference, huber, masked_mean},
+    signs::{guess_of_ids, mean_of},
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use kiln_core::{Backend, Diagnostic, Loss, PredictTokens, TokenTargets};
-use kiln_kernels::{at_rest, gather_tokens};
+use kiln_core::{
+    Backend, Diagnostic, Loss, PredictTokens, Sign, Targets, TokenModel, TokenTargets,
+};
+use kiln_kernels::{eval_mode, gather_tokens};
 
 /// Mean squared error where targets are values (Huber's with a `delta`), cross-entropy where they are
 /// ids; with `collect_metrics` also the baseline loss and the accuracy.
@@ -130,7 +133,7 @@ pub(crate) fn score_ids<B: Backend, T>(
     }
     let some = count.min(MEASURED_ROWS);
     // In eval mode: measuring the head must not draw another dropout mask.
-    let logits = at_rest(|| head.logits(picked.detach().narrow(0, 0, some)));
+    let logits = eval_mode(|| head.logits(picked.detach().narrow(0, 0, some)));
     loss.with_diagnostic(Diagnostic::BaselineLoss, baseline_of_ids(ids.clone(), None))
         .with_diagnostic(Diagnostic::Accuracy, accuracy(logits, ids.narrow(0, 0, some), None))
 }

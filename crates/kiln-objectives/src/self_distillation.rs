@@ -11,8 +11,10 @@ use crate::{
     spec::{DynModel, check, check_count},
 };
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, Lack, Loss, Need, StepContext, Teacher, TokenTargets};
-use kiln_kernels::{at_rest, gather_tokens};
+use kiln_core::{
+    Backend, Lack, Loss, Need, StepContext, Targets, Teacher, TokenModel, TokenTargets,
+};
+use kiln_kernels::{eval_mode, gather_tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -84,7 +86,7 @@ impl SelfDistillation {
     ) -> Result<Option<Tensor<B, 3>>, Lack> {
         let capabilities = teacher.capabilities();
         let hidden = capabilities.hidden_states()?;
-        let states = at_rest(|| hidden.hidden_states(batch));
+        let states = eval_mode(|| hidden.hidden_states(batch));
         let layout = capabilities.encode()?.layout(batch);
         let segments: Vec<_> = (0..layout.batch).map(|row| layout.segments(row)).collect();
         let last = states.into_iter().rev().take(self.blocks);
@@ -131,6 +133,7 @@ mod tests {
     use super::*;
     use crate::{
         MaskedKind,
+        lively::Lively,
         stochastic::Stochastic,
         toy::{Groups, Toy},
     };

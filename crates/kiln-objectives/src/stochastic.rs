@@ -3,7 +3,7 @@
 use crate::toy::{Groups, Toy};
 use burn::tensor::Tensor;
 use kiln_core::{
-    AttentionPattern, Backend, Capabilities, Corruption, Encode, HiddenStates, Labelled, Layout,
+    AttentionVisibility, Backend, Capabilities, Corruption, Encode, HiddenStates, Labelled, Layout,
     Loss, Model, PredictTokens, PretextTasks, StepContext, TaskLoss, TokenTargets, Tokens,
 };
 use kiln_nn::{Dropout, Norm, NormConfig, NormKind};
@@ -63,7 +63,7 @@ impl<B: Backend> Encode<B, Groups<B>> for Stochastic<B> {
         &self,
         batch: &Groups<B>,
         corruption: &Corruption<B>,
-        attention: &AttentionPattern<B>,
+        attention: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
         let Tokens { values, .. } = Toy.encode(batch, corruption, attention);
         Tokens::new(self.dropout.forward(self.norm.forward(values)))
@@ -72,7 +72,7 @@ impl<B: Backend> Encode<B, Groups<B>> for Stochastic<B> {
 
 impl<B: Backend> HiddenStates<B, Groups<B>> for Stochastic<B> {
     fn hidden_states(&self, batch: &Groups<B>) -> Vec<Tensor<B, 3>> {
-        vec![self.encode(batch, &Corruption::none(), &AttentionPattern::Model).values]
+        vec![self.encode(batch, &Corruption::none(), None).values]
     }
 }
 
@@ -88,7 +88,7 @@ impl<B: Backend> PredictTokens<B, Groups<B>> for Stochastic<B> {
 
 impl<B: Backend> Labelled<B, Groups<B>> for Stochastic<B> {
     fn supervised(&self, batch: &Groups<B>, _: &mut StepContext<'_>) -> TaskLoss<B> {
-        let tokens = self.encode(batch, &Corruption::none(), &AttentionPattern::Model);
+        let tokens = self.encode(batch, &Corruption::none(), None);
         TaskLoss { loss: Loss::new(tokens.values.clone().mean(), 1), tokens: Some(tokens) }
     }
 }

@@ -3,7 +3,7 @@
 use crate::permuted_lm::permuted_ids;
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    AttentionPattern, Backend, BottleneckDecode, Capabilities, Completions, Corruption,
+    AttentionVisibility, Backend, BottleneckDecode, Capabilities, Completions, Corruption,
     DecoderInput, Discriminate, EmbedGroups, Encode, HiddenStates, Labelled, Lack, Language,
     Layout, Loss, Model, PredictTokens, PretextTasks, Rank, Ratings, Rng, Seed, SourceTarget,
     StepContext, TaskLoss, TokenTargets, Tokens,
@@ -65,7 +65,7 @@ impl<B: Backend> Encode<B, Groups<B>> for Toy {
         &self,
         batch: &Groups<B>,
         corruption: &Corruption<B>,
-        _: &AttentionPattern<B>,
+        _: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
         let (dims, values) = (batch.values.dims(), batch.values.clone());
         Tokens::new(match &corruption.mask {
@@ -98,7 +98,7 @@ impl<B: Backend> EmbedGroups<B, Groups<B>> for Toy {
 
     /// The means of tokens.
     fn embeddings(&self, batch: &Groups<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
-        self.encode(batch, corruption, &AttentionPattern::Model).means_of_groups(batch.group_size)
+        self.encode(batch, corruption, None).means_of_groups(batch.group_size)
     }
 }
 
@@ -202,7 +202,7 @@ impl<B: Backend, const V: usize> Encode<B, Ids<B>> for Table<V> {
         &self,
         batch: &Ids<B>,
         corruption: &Corruption<B>,
-        _: &AttentionPattern<B>,
+        _: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
         let ids = match &corruption.mask {
             Some(mask) => batch.ids.clone().mask_fill(mask.clone(), V as i64),

@@ -11,12 +11,16 @@ use crate::{
     diagnostics::with_token_diagnostics,
     info_nce::unit,
     losses::{MASKED_LOGIT, accuracy, cross_entropy},
+    paired::unit,
+    signs::with_token_signs,
     spec::{DynModel, check, check_count, check_positive, check_weight},
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, Quantized, Rng, StepContext,
+    Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, Quantised, Quantized, Rng, Sign,
+    StepContext, TokenModel, View,
 };
+use kiln_kernels::MASK_VALUE;
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -204,7 +208,7 @@ impl Candidates {
                 block[at * most + at] = 1;
             }
         }
-        let log = |count: &u32| if *count == 0 { MASKED_LOGIT } else { (*count as f32).ln() };
+        let log = |count: &u32| if *count == 0 { MASK_VALUE as f32 } else { (*count as f32).ln() };
         counts.iter().map(log).collect()
     }
 }
@@ -238,7 +242,7 @@ pub fn contrastive_loss<B: Backend>(
     let counts = Tensor::from_data(TensorData::new(candidates.log_counts(), square), &device);
     let cosines = predictions.matmul(codes.swap_dims(1, 2));
     let logits = cosines.div_scalar(temperature) + counts;
-    let logits = logits.mask_fill(places.same_code(quantized.entries.clone()), MASKED_LOGIT);
+    let logits = logits.mask_fill(places.same_code(quantized.entries.clone()), MASK_VALUE);
     let logits = logits.reshape([batch * most, most]);
     let own = (0..batch * most).map(|row| (row % most.max(1)) as i64).collect::<Vec<_>>();
     let own = Tensor::<B, 1, Int>::from_data(TensorData::new(own, [batch * most]), &device);

@@ -75,7 +75,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     }
 
     /// Uploads a batch and computes its loss; `teacher` is the model of [`Self::teacher`], which
-    /// gets no gradients and is passed [at rest](kiln_kernels::at_rest).
+    /// gets no gradients and is passed in [evaluation mode](kiln_kernels::eval_mode).
     ///
     /// # Errors
     /// When the model lacks what the objective needs.

@@ -19,7 +19,7 @@ const MOST: usize = 500;
 /// Rounds of balancing.
 const ROUNDS: usize = 200;
 /// The log-probability of what cannot be: a class of nothing but minus infinity could not be scaled.
-const IMPOSSIBLE: f64 = -1e3;
+const LOG_FLOOR: f64 = -1e3;
 
 /// Why a stage cannot do it, if so: whether it `starts` from a model, and whether it `transcribes`.
 pub fn mismatch(settings: &SelfTraining, starts: bool, transcribes: bool) -> Option<String> {
@@ -130,7 +130,7 @@ fn sinkhorn(scores: &[Vec<f64>], shares: &[f64]) -> Vec<Vec<f64>> {
     let mut offsets = vec![0.0_f64; shares.len()];
     let posterior = |row: &Vec<f64>, offsets: &[f64]| -> Vec<f64> {
         let scaled: Vec<f64> =
-            row.iter().zip(offsets).map(|(score, offset)| score.max(IMPOSSIBLE) + offset).collect();
+            row.iter().zip(offsets).map(|(score, offset)| score.max(LOG_FLOOR) + offset).collect();
         let most = scaled.iter().copied().fold(f64::MIN, f64::max);
         let sum: f64 = scaled.iter().map(|value| (value - most).exp()).sum();
         scaled.iter().map(|value| (value - most).exp() / sum).collect()

@@ -8,7 +8,7 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    AttentionPattern, Backend, Capabilities, Corruption, EmbedGroups, Encode, HiddenStates,
+    AttentionVisibility, Backend, Capabilities, Corruption, EmbedGroups, Encode, HiddenStates,
     Labelled, Layout, Loss, Model, PredictTokens, Quantize, Quantized, Rng, StepContext, TaskLoss,
     TokenTargets, Tokens,
 };
@@ -58,9 +58,9 @@ impl<B: Backend> Encode<B, SpeechBatch<B>> for SpeechModel<B> {
         &self,
         batch: &SpeechBatch<B>,
         corruption: &Corruption<B>,
-        attention: &AttentionPattern<B>,
+        attention: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
-        let causal = !matches!(attention, AttentionPattern::Model);
+        let causal = attention.is_some_and(AttentionVisibility::is_causal);
         self.encode_hidden(batch, Hidden::of(corruption), causal).tokens
     }
 }
@@ -102,7 +102,7 @@ impl<B: Backend> EmbedGroups<B, SpeechBatch<B>> for SpeechModel<B> {
 
     /// The mean over frames.
     fn embeddings(&self, batch: &SpeechBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
-        vec![self.encode(batch, corruption, &AttentionPattern::Model).mean()]
+        vec![self.encode(batch, corruption, None).mean()]
     }
 }
 

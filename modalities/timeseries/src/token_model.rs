@@ -12,7 +12,7 @@ use crate::{
 };
 use burn::tensor::{Bool, Int, Tensor};
 use kiln_core::{
-    AttentionPattern, Backend, Capabilities, Corruption, Diagnostic, EmbedGroups, Encode,
+    AttentionVisibility, Backend, Capabilities, Corruption, Diagnostic, EmbedGroups, Encode,
     HiddenStates, Labelled, Layout, Loss, Model, PredictTokens, PretextTasks, StepContext,
     TaskLoss, TokenTargets, Tokens,
 };
@@ -55,9 +55,9 @@ impl<B: Backend> Encode<B, SeriesBatch<B>> for SeriesModel<B> {
         &self,
         batch: &SeriesBatch<B>,
         corruption: &Corruption<B>,
-        attention: &AttentionPattern<B>,
+        attention: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
-        let causal = self.config().causal || !matches!(attention, AttentionPattern::Model);
+        let causal = self.config().causal || attention.is_some_and(AttentionVisibility::is_causal);
         self.patch_tokens(self.encode_all(batch, corruption.mask.clone(), causal).tokens)
     }
 }
@@ -95,7 +95,7 @@ impl<B: Backend> EmbedGroups<B, SeriesBatch<B>> for SeriesModel<B> {
 
     /// The mean over patches and channels.
     fn embeddings(&self, batch: &SeriesBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
-        vec![self.encode(batch, corruption, &AttentionPattern::Model).mean()]
+        vec![self.encode(batch, corruption, None).mean()]
     }
 }
 

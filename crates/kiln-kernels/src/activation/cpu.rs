@@ -3,7 +3,7 @@
 use super::{Activate, ActivateBackward, Activation, Gated, GatedBackward, for_activation};
 use crate::{
     Tensors,
-    cpu::{contiguous, matrix, parts, room, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, chunks, contiguous, matrix, simd::simd, split_rows, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -13,11 +13,11 @@ pub(super) fn activate(kernel: &Activate, inputs: Tensors<Flex>) -> Vec<FlexTens
     let x = values::<f32>(&floats[0]);
     let bias = floats.get(1).map_or(&[][..], values::<f32>);
     let (rows, width) = matrix(&floats[0]);
-    let mut out = room(x.len());
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, width, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
-        let x = &x[part.start * width..part.end * width];
+    let mut out = buffer(x.len());
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let x = &x[chunk.start * width..chunk.end * width];
         for_activation!(kernel.activation, CODE => activate_rows::<CODE>(x, bias, out));
     });
     vec![tensor(out, floats[0].layout().shape().clone())]
@@ -49,14 +49,14 @@ pub(super) fn activate_backward(
     let (x, gradient) = (values::<f32>(&floats[0]), values::<f32>(&floats[floats.len() - 1]));
     let bias = if kernel.bias { values::<f32>(&floats[1]) } else { &[] };
     let (rows, width) = matrix(&floats[0]);
-    let mut x_gradient = room(x.len());
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut x_gradient, width, &parts)).collect();
+    let mut x_gradient = buffer(x.len());
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut x_gradient, width, &chunks)).collect();
     // The bias gradient: a partial sum a part, added in the order of the parts.
     let partial: Vec<Vec<f32>> = work
         .into_par_iter()
-        .map(|(part, out)| {
-            let range = part.start * width..part.end * width;
+        .map(|(chunk, out)| {
+            let range = chunk.start * width..chunk.end * width;
             let (x, gradient) = (&x[range.clone()], &gradient[range]);
             let mut sums = vec![0.0; if kernel.bias_gradient { width } else { 0 }];
             for_activation!(kernel.activation, CODE => {
@@ -115,11 +115,11 @@ pub(super) fn gated(kernel: &Gated, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let [x] = inputs.take().map(contiguous);
     let (rows, width) = matrix(&x);
     let hidden = width / 2;
-    let mut out = room(rows * hidden);
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, hidden, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
-        let x = &values::<f32>(&x)[part.start * width..part.end * width];
+    let mut out = buffer(rows * hidden);
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, hidden, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let x = &values::<f32>(&x)[chunk.start * width..chunk.end * width];
         for_activation!(kernel.activation, CODE => gated_rows::<CODE>(x, out, hidden));
     });
     let mut shape = x.layout().shape().clone();
@@ -145,12 +145,12 @@ pub(super) fn gated_backward(kernel: &GatedBackward, inputs: Tensors<Flex>) -> V
     let [x, gradient] = inputs.take().map(contiguous);
     let (rows, width) = matrix(&x);
     let hidden = width / 2;
-    let mut out = room(rows * width);
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, width, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
-        let x = &values::<f32>(&x)[part.start * width..part.end * width];
-        let gradient = &values::<f32>(&gradient)[part.start * hidden..part.end * hidden];
+    let mut out = buffer(rows * width);
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let x = &values::<f32>(&x)[chunk.start * width..chunk.end * width];
+        let gradient = &values::<f32>(&gradient)[chunk.start * hidden..chunk.end * hidden];
         for_activation!(kernel.activation, CODE => {
             gated_backward_rows::<CODE>(x, gradient, out, hidden);
         });

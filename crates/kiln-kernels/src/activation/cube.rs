@@ -7,7 +7,7 @@ use super::{
     },
 };
 use crate::{
-    cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cubes_elementwise, room},
+    cube::{CubeTensors, SLICE, add_slices, buffer, cubes_elementwise, launch},
     plain,
 };
 use burn::tensor::{DType, TensorMetadata};
@@ -106,14 +106,12 @@ pub(super) fn activate<R: CubeRuntime>(
     let x = &inputs.floats[0];
     let shape = x.shape();
     let width = shape.iter().last().copied().unwrap_or(1);
-    let out = room(x, shape.clone(), x.dtype);
-    activate_value::launch::<R>(
-        &x.client,
+    let out = buffer(x, shape.clone(), x.dtype);
+    launch!(
+        activate_value,
+        x,
         cubes_elementwise(shape.num_elements()),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        inputs.floats.get(1).unwrap_or(x).clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, inputs.floats.get(1).unwrap_or(x), out],
         shape.num_elements() as u32,
         width as u32,
         kernel.activation,
@@ -152,22 +150,18 @@ pub(super) fn activate_backward<R: CubeRuntime>(
     let x = &inputs.floats[0];
     let shape = x.shape();
     let (rows, width) = plain::rows(&shape);
-    let x_gradient = room(x, shape.clone(), x.dtype);
+    let x_gradient = buffer(x, shape.clone(), x.dtype);
     // Without sums a slice is a row: a thread a value.
     let slice = if kernel.bias_gradient { SLICE } else { 1 };
     let slices = rows.div_ceil(slice);
     let sums = if kernel.bias_gradient { [slices, width] } else { [1, 1] };
-    let partial = room(x, sums, DType::F32);
+    let partial = buffer(x, sums, DType::F32);
     let bias = if kernel.bias { &inputs.floats[1] } else { x };
-    activate_backward_slice::launch::<R>(
-        &x.client,
+    launch!(
+        activate_backward_slice,
+        x,
         cubes_elementwise(slices * width),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        bias.clone().into_array_arg(),
-        inputs.floats[inputs.floats.len() - 1].clone().into_array_arg(),
-        x_gradient.clone().into_array_arg(),
-        partial.clone().into_array_arg(),
+        [x, bias, inputs.floats[inputs.floats.len() - 1], x_gradient, partial],
         rows as u32,
         width as u32,
         slice,
@@ -231,13 +225,12 @@ pub(super) fn gated<R: CubeRuntime>(kernel: &Gated, inputs: &CubeTensors<R>) -> 
     let mut shape = x.shape();
     let last = shape.num_dims() - 1;
     shape[last] /= 2;
-    let out = room(x, shape.clone(), x.dtype);
-    gated_value::launch::<R>(
-        &x.client,
+    let out = buffer(x, shape.clone(), x.dtype);
+    launch!(
+        gated_value,
+        x,
         cubes_elementwise(shape.num_elements()),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, out],
         shape.num_elements() as u32,
         shape[last] as u32,
         kernel.activation,
@@ -271,14 +264,12 @@ pub(super) fn gated_backward<R: CubeRuntime>(
 ) -> Vec<CubeTensor<R>> {
     let [x, gradient] = [0, 1].map(|index| &inputs.floats[index]);
     let shape = gradient.shape();
-    let out = room(x, x.shape(), x.dtype);
-    gated_backward_value::launch::<R>(
-        &x.client,
+    let out = buffer(x, x.shape(), x.dtype);
+    launch!(
+        gated_backward_value,
+        x,
         cubes_elementwise(shape.num_elements()),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, gradient, out],
         shape.num_elements() as u32,
         shape[shape.num_dims() - 1] as u32,
         kernel.activation,

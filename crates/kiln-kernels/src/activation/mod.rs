@@ -14,16 +14,8 @@ mod tests;
 pub use scalar::Activation;
 pub(crate) use scalar::for_activation;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
-};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
+use burn::tensor::{Tensor, TensorPrimitive};
 
 /// `activation(x + bias)`.
 ///
@@ -98,36 +90,12 @@ struct GatedBackward {
     activation: Activation,
 }
 
-impl Kernel for Activate {
-    const NAME: &'static str = "activate";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::activate(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::activate(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::activate(self, inputs))
-    }
-}
+impl_kernel!(Activate, "activate", activate, cube, |_, floats, _| vec![Output::new(
+    floats[0].clone()
+)]);
 
 impl Differentiable for Activate {
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let step = ActivateBackward {
             activation: self.activation,
             bias: self.bias,
@@ -139,85 +107,31 @@ impl Differentiable for Activate {
     }
 }
 
-impl Kernel for ActivateBackward {
-    const NAME: &'static str = "activate_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let count = 1 + usize::from(self.bias_gradient);
+impl_kernel!(
+    ActivateBackward,
+    "activate_backward",
+    activate_backward,
+    cube,
+    |kernel, floats, _| {
+        let count = 1 + usize::from(kernel.bias_gradient);
         floats[..count].iter().cloned().map(Output::new).collect()
     }
+);
 
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::activate_backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::activate_backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::activate_backward(self, inputs))
-    }
-}
-
-impl Kernel for Gated {
-    const NAME: &'static str = "gated";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let mut shape = floats[0].clone();
-        let last = shape.num_dims() - 1;
-        shape[last] /= 2;
-        vec![Output::new(shape)]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::gated(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::gated(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::gated(self, inputs))
-    }
-}
+impl_kernel!(Gated, "gated", gated, cube, |_, floats, _| {
+    let mut shape = floats[0].clone();
+    let last = shape.num_dims() - 1;
+    shape[last] /= 2;
+    vec![Output::new(shape)]
+});
 
 impl Differentiable for Gated {
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        _needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
         let step = GatedBackward { activation: self.activation };
         B::run(&step, kept).into_iter().map(Some).collect()
     }
 }
 
-impl Kernel for GatedBackward {
-    const NAME: &'static str = "gated_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::gated_backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::gated_backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::gated_backward(self, inputs))
-    }
-}
+impl_kernel!(GatedBackward, "gated_backward", gated_backward, cube, |_, floats, _| vec![
+    Output::new(floats[0].clone())
+]);

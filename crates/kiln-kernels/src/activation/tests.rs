@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
 use burn::tensor::TensorData;
+use burn_flex::Flex;
 
 crate::on_every_backend!(
     activated_agrees_with_the_reference,

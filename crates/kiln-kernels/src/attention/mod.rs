@@ -11,14 +11,18 @@ mod cube;
 mod kernel;
 mod options;
 mod reference;
+mod shape;
 #[cfg(test)]
 mod tests;
+mod visibility;
 
-pub use options::{AttentionDropout, AttentionOptions, alibi_slopes};
+pub use options::{AttentionOptions, alibi_slopes};
+pub use shape::AttentionDropout;
+pub use visibility::{AttentionPattern, AttentionVisibility};
 
 use crate::{Backend, Tensors};
 use burn::tensor::{Tensor, TensorPrimitive};
-use kernel::Attention;
+use shape::Attention;
 
 /// Attention of a sequence to itself: `softmax(queries keysᵀ scale + biases) values` for each head.
 ///
@@ -54,8 +58,7 @@ pub fn self_attention<B: Backend>(
 
 /// Attention of queries to keys and values from elsewhere: cross-attention, or a cache.
 ///
-/// With fewer queries than keys, `causal`, `window` and `alibi` take the queries for the last
-/// positions.
+/// With fewer queries than keys, pattern, window and ALiBi take the queries for the last positions.
 ///
 /// # Shapes
 /// - queries: `[batch, queries, heads, head_width]`, and so the result
@@ -91,10 +94,12 @@ fn call<B: Backend>(
     sources: Vec<Tensor<B, 4>>,
     options: AttentionOptions<B>,
 ) -> Tensor<B, 4> {
-    let floats = sources.into_iter().chain(options.bias);
+    let AttentionVisibility { pattern, documents, mask_pad, bias, .. } = options.visibility;
+    let floats = sources.into_iter().chain(bias);
     let floats = floats.map(|tensor| tensor.into_primitive().tensor());
-    let mask = options.mask_pad.map(|mask| mask.int().into_primitive());
-    let offsets = options.offsets.map(|offsets| offsets.into_primitive());
+    let mask = mask_pad.map(|mask| mask.int().into_primitive());
+    let offsets = [documents, pattern.lengths().cloned()].into_iter().flatten();
+    let offsets = offsets.map(|offsets| offsets.into_primitive());
     let inputs = Tensors::floats(floats).with_ints(mask.into_iter().chain(offsets));
     let out = B::record(&kernel, inputs).swap_remove(0);
     Tensor::from_primitive(TensorPrimitive::Float(out))

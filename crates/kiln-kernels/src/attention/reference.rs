@@ -1,9 +1,12 @@
 //! In plain tensor operations, with all scores in memory.
 
-use super::kernel::{Attention, AttentionBackward, Sizes};
+use super::{
+    shape::{Attention, AttentionBackward, Ints, Sizes},
+    visibility::AttentionVisibility,
+};
 use crate::{
     Tensors,
-    plain::{primitive, tensor},
+    plain::{integers, primitive, tensor},
     random,
 };
 use burn::tensor::{
@@ -23,11 +26,11 @@ pub(super) fn forward<B: BurnBackend>(
     let sizes = attention.sizes(&shapes::<B>(&inputs.floats));
     let Sources { queries, keys, values } = sources::<B>(attention, &sizes, &inputs.floats);
     let bias = inputs.floats.get(attention.sources()).cloned();
-    let hidden = hidden::<B>(attention, &sizes, inputs.ints, &queries.device());
+    let masked = mask::<B>(attention, &sizes, inputs.ints, &queries.device());
     let scores = scores(attention, &sizes, queries.clone(), keys, bias);
-    let scores = scores.mask_fill(hidden.clone(), f32::MIN);
+    let scores = scores.mask_fill(masked.clone(), f32::MIN);
     let largest = scores.clone().max_dim(3).detach();
-    let weights = (scores - largest.clone()).exp().mask_fill(hidden, 0.0);
+    let weights = (scores - largest.clone()).exp().mask_fill(masked, 0.0);
     let sum = weights.clone().sum_dim(3);
     let empty = sum.clone().equal_elem(0.0);
     let sum = sum.mask_fill(empty.clone(), 1.0);
@@ -63,10 +66,10 @@ pub(super) fn backward<B: BurnBackend>(
     let logsumexp = tensor::<B, 3>(logsumexp).cast(gradient.dtype()).unsqueeze_dim::<4>(3);
     let bias_shape = bias.as_ref().map(|bias| bias.shape());
 
-    let hidden = hidden::<B>(attention, &sizes, inputs.ints, &queries.device());
+    let masked = mask::<B>(attention, &sizes, inputs.ints, &queries.device());
     let scores = scores(attention, &sizes, queries.clone(), keys.clone(), bias);
-    let weights = (scores - logsumexp).mask_fill(hidden.clone(), f32::MIN).exp();
-    let weights = weights.mask_fill(hidden, 0.0);
+    let weights = (scores - logsumexp).mask_fill(masked.clone(), f32::MIN).exp();
+    let weights = weights.mask_fill(masked, 0.0);
     let delta = (out * gradient.clone()).sum_dim(3);
     let mut dropped = weights.clone();
     let mut weights_gradient = gradient.clone().matmul(values.transpose());
@@ -171,42 +174,25 @@ fn scores<B: BurnBackend>(
     scores
 }
 
-/// Which scores do not count.
-fn hidden<B: BurnBackend>(
+/// The attention mask, `[batch, heads, queries, keys]`.
+fn mask<B: BurnBackend>(
     attention: &Attention,
     sizes: &Sizes,
     ints: Vec<IntTensor<B>>,
     device: &B::Device,
 ) -> Tensor<B, 4, Bool> {
     let Sizes { batch, queries, keys, heads, .. } = *sizes;
-    let distance = distance::<B>(sizes, device);
-    let mut hidden = distance.clone().equal_elem(i64::from(i32::MAX));
-    if attention.causal {
-        hidden = hidden.bool_or(distance.clone().lower_elem(0));
-    }
-    if let Some(window) = attention.window {
-        hidden = hidden.bool_or(distance.abs().greater_equal_elem(window as i64));
-    }
-    let (mask, offsets) = attention.split_ints(ints);
-    if let Some(offsets) = offsets {
-        let count = offsets.shape().num_elements();
-        let offsets = Tensor::<B, 1, Int>::from_primitive(offsets).reshape([1, count]);
-        let tokens = Tensor::<B, 1, Int>::arange(0..keys as i64, device).reshape([keys, 1]);
-        // How many sequences have started: 0 before the first, `count` after the last.
-        let sequence = tokens.greater_equal(offsets).int().sum_dim(1);
-        let [rows, columns] =
-            [[1, 1, keys, 1], [1, 1, 1, keys]].map(|s| sequence.clone().reshape(s));
-        let outside =
-            columns.clone().equal_elem(0).bool_or(columns.clone().equal_elem(count as i64));
-        hidden = hidden.bool_or(rows.not_equal(columns)).bool_or(outside);
-    }
-    let mut hidden = hidden.expand([batch, 1, queries, keys]);
-    if let Some(mask) = mask {
-        let mask = Tensor::<B, 2, Int>::from_primitive(mask).not_equal_elem(0);
-        hidden =
-            hidden.bool_or(mask.reshape([batch, 1, 1, keys]).expand([batch, 1, queries, keys]));
-    }
-    hidden.expand([batch, heads, queries, keys])
+    let Ints { mask_pad, documents, lengths } = attention.split_ints(ints);
+    let lengths = lengths.map(integers::<B, 1>);
+    let visibility = AttentionVisibility::<B> {
+        // Without lengths, none is asked for.
+        pattern: attention.pattern.map(|()| lengths.unwrap_or_else(|| Tensor::zeros([0], device))),
+        window: attention.window,
+        documents: documents.map(integers),
+        mask_pad: mask_pad.map(|mask| integers::<B, 2>(mask).not_equal_elem(0)),
+        ..AttentionVisibility::bidirectional()
+    };
+    visibility.mask([queries, keys], device).expand([batch, heads, queries, keys])
 }
 
 /// What dropout multiplies weights by.

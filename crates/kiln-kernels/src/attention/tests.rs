@@ -1,5 +1,5 @@
 use super::{
-    kernel::{Attention, AttentionBackward},
+    shape::{Attention, AttentionBackward},
     *,
 };
 use crate::{
@@ -16,26 +16,30 @@ crate::on_every_backend!(
     agrees_with_the_reference,
     hides_what_it_is_told,
     biases_have_gradients,
-    sequences_in_one_row,
+    documents_in_one_row,
+    padding_in_documents,
+    prefixes_and_contexts,
     cross_attention_and_caches,
     dropout_is_replayed,
     large_scores_stay_finite,
 );
 
-/// Every query sees every key, and nothing is added.
+/// Every query attends to every key, and nothing is added.
 fn plain(width: usize) -> Attention {
     Attention {
         packed: None,
-        causal: false,
+        pattern: AttentionPattern::Bidirectional,
         window: None,
         scale: 1.0 / (width as f64).sqrt(),
         mask_pad: false,
-        offsets: false,
+        documents: false,
         bias: false,
         alibi: None,
         dropout: None,
     }
 }
+
+const CAUSAL: AttentionPattern<()> = AttentionPattern::Causal;
 
 fn agree<B: Backend>(kernel: &Attention, floats: &[TensorData], ints: &[TensorData]) {
     outputs_agree::<B, _>(Check::F32, kernel, floats, ints);
@@ -76,7 +80,8 @@ fn hides_what_it_is_told<B: Backend>() {
         (false, None, true),
     ] {
         let packed_heads = Some([heads, heads]);
-        let kernel = Attention { packed: packed_heads, causal, window, mask_pad, ..plain(width) };
+        let pattern = if causal { CAUSAL } else { AttentionPattern::Bidirectional };
+        let kernel = Attention { packed: packed_heads, pattern, window, mask_pad, ..plain(width) };
         let ints = if mask_pad { vec![mask.clone()] } else { Vec::new() };
         agree::<B>(&kernel, std::slice::from_ref(&packed), &ints);
     }
@@ -96,15 +101,16 @@ fn biases_have_gradients<B: Backend>() {
     ] {
         let packed_heads = Some([heads, kv_heads]);
         let bias = shape.is_some();
-        let kernel = Attention { packed: packed_heads, bias, alibi, causal, ..plain(width) };
+        let pattern = if causal { CAUSAL } else { AttentionPattern::Bidirectional };
+        let kernel = Attention { packed: packed_heads, bias, alibi, pattern, ..plain(width) };
         let mut floats = vec![packed.clone()];
         floats.extend(shape.map(|[b, h]| numbers.floats([b, h, tokens, tokens])));
         agree::<B>(&kernel, &floats, &[]);
     }
 }
 
-/// Sequences of several lengths, an empty one, tokens before the first and after the last.
-fn sequences_in_one_row<B: Backend>() {
+/// Documents of several lengths, an empty one, tokens before the first and after the last.
+fn documents_in_one_row<B: Backend>() {
     let mut numbers = Numbers::new(4);
     let (tokens, heads, width) = (70, 2, 8);
     let packed = numbers.floats([1, tokens, 3 * heads, width]);
@@ -112,9 +118,40 @@ fn sequences_in_one_row<B: Backend>() {
         [(&[0, 1, 8, 8, 51, 70][..], false, None), (&[3, 40, 64], true, Some(9))]
     {
         let packed_heads = Some([heads, heads]);
+        let pattern = if causal { CAUSAL } else { AttentionPattern::Bidirectional };
         let kernel =
-            Attention { packed: packed_heads, offsets: true, causal, window, ..plain(width) };
+            Attention { packed: packed_heads, documents: true, pattern, window, ..plain(width) };
         agree::<B>(&kernel, std::slice::from_ref(&packed), &[integers(offsets)]);
+    }
+}
+
+/// Lengths of none, within a tile, of several tiles, negative, and past the end; padding; a window;
+/// documents; a cache.
+fn prefixes_and_contexts<B: Backend>() {
+    let mut numbers = Numbers::new(13);
+    let (batch, tokens, heads, width) = (5, 150, 2, 8);
+    let packed = numbers.floats([batch, tokens, 3 * heads, width]);
+    let lengths = integers(&[0, 7, 130, -3, 900]);
+    let mask = (0..batch * tokens).map(|at| i64::from(at % tokens > 140 || at % 11 == 4));
+    let mask = TensorData::new(mask.collect::<Vec<i64>>(), [batch, tokens]);
+    for pattern in [AttentionPattern::Prefix(()), AttentionPattern::Context(())] {
+        let kernel = Attention { packed: Some([heads, heads]), pattern, ..plain(width) };
+        let floats = std::slice::from_ref(&packed);
+        agree::<B>(&kernel, floats, std::slice::from_ref(&lengths));
+        let padded = Attention { mask_pad: true, window: Some(70), ..kernel.clone() };
+        agree::<B>(&padded, floats, &[mask.clone(), lengths.clone()]);
+        let row = numbers.floats([1, 230, 3 * heads, width]);
+        let packed_row = Attention { documents: true, ..kernel };
+        let offsets = integers(&[2, 3, 9, 9, 20, 200, 220]);
+        let ints = [offsets, integers(&[1, 0, 4, 99, 20, 19])];
+        agree::<B>(&packed_row, std::slice::from_ref(&row), &ints);
+        let step = Attention { packed: None, documents: false, ..packed_row };
+        let floats = [
+            numbers.floats([2, 3, heads, width]),
+            numbers.floats([2, 90, 1, width]),
+            numbers.floats([2, 90, 1, width]),
+        ];
+        agree::<B>(&step, &floats, &[integers(&[40, 89])]);
     }
 }
 
@@ -125,7 +162,8 @@ fn cross_attention_and_caches<B: Backend>() {
     for (queries, keys, causal, window) in
         [(1, 20, true, Some(7)), (5, 40, true, Some(7)), (21, 3, false, None), (40, 4, false, None)]
     {
-        let kernel = Attention { causal, window, ..plain(width) };
+        let pattern = if causal { CAUSAL } else { AttentionPattern::Bidirectional };
+        let kernel = Attention { pattern, window, ..plain(width) };
         let floats = [
             numbers.floats([2, queries, heads, width]),
             numbers.floats([2, keys, kv_heads, width]),
@@ -138,7 +176,7 @@ fn cross_attention_and_caches<B: Backend>() {
 fn dropout_is_replayed<B: Backend>() {
     let mut numbers = Numbers::new(6);
     let dropout = Some(AttentionDropout { p: 0.3, seed: [7, 0x9000_0001] });
-    let kernel = Attention { packed: Some([2, 2]), dropout, causal: true, ..plain(8) };
+    let kernel = Attention { packed: Some([2, 2]), dropout, pattern: CAUSAL, ..plain(8) };
     agree::<B>(&kernel, &[numbers.floats([2, 29, 6, 8])], &[]);
     agree::<B>(&kernel, &[numbers.floats([1, 75, 6, 8])], &[]);
 }
@@ -162,7 +200,7 @@ fn large_scores_stay_finite<B: Backend>() {
 fn any_number_of_threads() {
     let mut numbers = Numbers::new(7);
     let packed = numbers.floats([1, 600, 3, 8]);
-    let kernel = Attention { packed: Some([1, 1]), causal: true, ..plain(8) };
+    let kernel = Attention { packed: Some([1, 1]), pattern: CAUSAL, ..plain(8) };
     for threads in [1, 3, 16] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let Ok(pool) = pool else { unreachable!("no pool of {threads} threads") };
@@ -174,28 +212,27 @@ fn any_number_of_threads() {
 #[test]
 fn queries_before_every_key() {
     let mut numbers = Numbers::new(11);
-    let kernel = Attention { causal: true, ..plain(12) };
+    let kernel = Attention { pattern: CAUSAL, ..plain(12) };
     let floats = [[1, 9, 2, 12], [1, 4, 2, 12], [1, 4, 2, 12]].map(|shape| numbers.floats(shape));
     agree::<Flex>(&kernel, &floats, &[]);
 }
 
-/// Sequences and padding within them; GPUs run the reference for both at once.
-#[test]
-fn padding_in_sequences() {
+/// Documents and padding within them.
+fn padding_in_documents<B: Backend>() {
     let mut numbers = Numbers::new(12);
     let (tokens, heads, width) = (70, 2, 8);
     let packed = numbers.floats([1, tokens, 3 * heads, width]);
     let kernel =
-        Attention { packed: Some([heads, heads]), offsets: true, mask_pad: true, ..plain(width) };
+        Attention { packed: Some([heads, heads]), documents: true, mask_pad: true, ..plain(width) };
     let mask = (0..tokens).map(|token| i64::from(token % 7 == 2)).collect::<Vec<i64>>();
     let mask = TensorData::new(mask, [1, tokens]);
-    agree::<Flex>(&kernel, &[packed], &[mask, integers(&[0, 20, 70])]);
+    agree::<B>(&kernel, &[packed], &[mask, integers(&[0, 20, 70])]);
 }
 
 #[test]
 fn half_precision_is_storage() {
     let mut numbers = Numbers::new(8);
-    let kernel = Attention { packed: Some([2, 1]), causal: true, bias: true, ..plain(16) };
+    let kernel = Attention { packed: Some([2, 1]), pattern: CAUSAL, bias: true, ..plain(16) };
     let floats = [numbers.floats([2, 21, 4, 16]), numbers.floats([1, 2, 21, 21])];
     gradients_agree::<Flex, _>(Check::BF16, &kernel, &floats, &[]);
 }
@@ -204,7 +241,7 @@ fn half_precision_is_storage() {
 #[test]
 fn the_backward_step_agrees() {
     let mut numbers = Numbers::new(9);
-    let mut attention = Attention { causal: true, bias: true, ..plain(8) };
+    let mut attention = Attention { pattern: CAUSAL, bias: true, ..plain(8) };
     let shapes = [[2, 9, 2, 8], [2, 9, 1, 8], [2, 9, 1, 8], [1, 2, 9, 9]];
     let mut floats: Vec<TensorData> = shapes.iter().map(|&s| numbers.floats(s)).collect();
     let forward = |attention: &Attention, floats: &[TensorData]| {
@@ -248,11 +285,21 @@ fn by_hand() {
     close("plain", 1e-6, &found(AttentionOptions::default()), &[7.0, 7.0]);
     close("causal", 1e-6, &found(AttentionOptions::causal()), &[4.0, 7.0]);
     // The slope ln 3 takes away what the farther key is ahead, or doubles it.
-    let alibi = AttentionOptions { alibi: Some(vec![ln3]), ..Default::default() };
-    close("alibi", 1e-6, &found(alibi), &[6.0, 7.6]);
+    let alibi = Attention { alibi: Some(vec![ln3]), ..plain(1) };
+    let inputs = [&queries, &keys, &values].map(|x| x.clone().into_primitive().tensor());
+    let out = Flex::run(&alibi, Tensors::floats(inputs)).swap_remove(0);
+    let out = Tensor::<Flex, 4>::from_primitive(TensorPrimitive::Float(out)).into_data();
+    close("alibi", 1e-6, &out.iter::<f64>().collect::<Vec<f64>>(), &[6.0, 7.6]);
     let mask = Tensor::<Flex, 1, Int>::from_ints([0, 1], &device).equal_elem(1).reshape([1, 2]);
-    let padded = AttentionOptions { mask_pad: Some(mask), ..Default::default() };
-    close("padded", 1e-6, &found(padded), &[4.0, 4.0]);
+    let padded = AttentionVisibility::bidirectional().with_mask_pad(mask);
+    close("padded", 1e-6, &found(padded.into()), &[4.0, 4.0]);
+    let lengths = |length: i32| Tensor::<Flex, 1, Int>::from_ints([length], &device);
+    let prefix = |length| found(AttentionVisibility::prefix(lengths(length)).into());
+    close("prefix of none", 1e-6, &prefix(0), &[4.0, 7.0]);
+    close("prefix of all", 1e-6, &prefix(2), &[7.0, 7.0]);
+    let context = |length| found(AttentionVisibility::context(lengths(length)).into());
+    close("context of none", 1e-6, &context(0), &[4.0, 8.0]);
+    close("context of one", 1e-6, &context(1), &[4.0, 7.0]);
 }
 
 /// A packed tensor and its parts give the same.
@@ -274,6 +321,25 @@ fn packed_is_the_parts() {
             .collect()
     };
     close("gradient", 1e-6, &gradient(whole), &gradient(parts));
+}
+
+/// What is masked in the kernel and what is masked in the bias give the same.
+#[test]
+fn a_mask_is_a_bias() {
+    let device = Default::default();
+    let mut numbers = Numbers::new(14);
+    let packed = Tensor::<Flex, 4>::from_data(numbers.floats([1, 9, 6, 4]), &device);
+    let ints = |ints: &[i64]| Tensor::<Flex, 1, Int>::from_data(integers(ints), &device);
+    let pad = Tensor::<Flex, 1, Int>::arange(0..9, &device).equal_elem(6).reshape([1, 9]);
+    let visibility = AttentionVisibility::prefix(ints(&[2, 1])).with_window(3);
+    let visibility = visibility.with_documents(ints(&[0, 5, 9])).with_mask_pad(pad);
+    let bias = visibility.clone().into_bias([9, 9], &device);
+    assert!(bias.documents.is_none() && bias.mask_pad.is_some());
+    let [one, other] = [visibility, bias].map(|visibility| {
+        let out = self_attention(packed.clone(), visibility.into());
+        out.into_data().iter::<f64>().collect::<Vec<f64>>()
+    });
+    close("bias", 1e-6, &one, &other);
 }
 
 #[test]

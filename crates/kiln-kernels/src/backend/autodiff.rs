@@ -84,8 +84,9 @@ impl<K: Differentiable, B: Backend, const N: usize> Backward<B, N> for Step<K, B
     ) {
         let gradient = gradients.consume::<B>(&ops.node);
         let needed = ops.parents.each_ref().map(Option::is_some);
-        let Saved { kernel, kept } = ops.state;
-        let found = kernel.backward::<B>(kept, gradient, &needed);
+        let Saved { kernel, mut kept } = ops.state;
+        kept.floats.push(gradient);
+        let found = kernel.backward::<B>(kept, &needed);
         for (parent, gradient) in ops.parents.into_iter().zip(found) {
             if let (Some(node), Some(gradient)) = (parent, gradient) {
                 gradients.register::<B>(node.id, gradient);

@@ -1,14 +1,15 @@
 //! On the CPU: a block of rows times a block of columns at a time, each product by all threads,
 //! then its rows (and, for their log-sum-exp, its columns) divided among them while it is in cache.
 
-use super::{PairLoss, PairsBackward};
+use super::{PairLoss, Pairs, PairsBackward};
 use crate::{
     Tensors,
     cpu::{
-        Running, contiguous,
+        OnlineLogSumExp, chunks, contiguous,
         math::{exp, ln, sigmoid},
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, parts,
+        matmul::{Threads, matmul},
+        matrix,
+        matrix::{Matrix, MatrixMut},
         simd::{simd, sum, sum2},
         split_rows, tensor, values, zeros,
     },
@@ -33,63 +34,63 @@ fn of_rows<'a>(values: &'a [f32], rows: &Range<usize>, width: usize) -> Matrix<'
     Matrix::new(&values[rows.start * width..rows.end * width], rows.len(), width)
 }
 
-pub(super) fn forward(loss: PairLoss, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward(&Pairs { loss }: &Pairs, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
     let (a, b) = (values::<f32>(&floats[0]), values::<f32>(&floats[1]));
     let (pairs, width) = matrix(&floats[0]);
     let scale = values::<f32>(&floats[2])[0];
     let bias = floats.get(3).map_or(0.0, |bias| values::<f32>(bias)[0]);
     let mut losses = zeros(pairs);
-    let mut levels = zeros(2 * pairs);
-    let (row_levels, column_levels) = levels.split_at_mut(pairs);
+    let mut log_sum_exps = zeros(2 * pairs);
+    let (row_log_sum_exps, column_log_sum_exps) = log_sum_exps.split_at_mut(pairs);
     let mut columns_so_far = vec![(f32::NEG_INFINITY, 0.0); pairs];
     let mut block = zeros(pairs.min(ROWS) * pairs.min(COLUMNS));
     for rows in blocks(pairs, ROWS) {
-        let mut running = vec![Running::NONE; rows.len()];
+        let mut running = vec![OnlineLogSumExp::NONE; rows.len()];
         for columns in blocks(pairs, COLUMNS) {
             let block = &mut block[..rows.len() * columns.len()];
             let out = MatrixMut::new(block, rows.len(), columns.len());
             let b = of_rows(b, &columns, width).transposed();
             matmul(out, 0.0, of_rows(a, &rows, width), b, scale, Threads::All);
-            let parts_of_rows = parts(rows.len(), columns.len());
-            let work: Vec<_> = parts_of_rows
+            let row_chunks = chunks(rows.len(), columns.len());
+            let work: Vec<_> = row_chunks
                 .iter()
-                .zip(split_rows(block, columns.len(), &parts_of_rows))
-                .zip(split_rows(&mut running, 1, &parts_of_rows))
-                .zip(split_rows(&mut losses[rows.clone()], 1, &parts_of_rows))
+                .zip(split_rows(block, columns.len(), &row_chunks))
+                .zip(split_rows(&mut running, 1, &row_chunks))
+                .zip(split_rows(&mut losses[rows.clone()], 1, &row_chunks))
                 .collect();
-            work.into_par_iter().for_each(|(((part, block), running), losses)| {
-                let first = rows.start + part.start;
+            work.into_par_iter().for_each(|(((chunk, block), running), losses)| {
+                let first = rows.start + chunk.start;
                 match loss {
                     PairLoss::Softmax => softmax_rows(block, first, &columns, running, losses),
                     PairLoss::Sigmoid => sigmoid_rows(block, first, &columns, bias, losses),
                 }
             });
             if loss == PairLoss::Softmax {
-                let parts_of_columns = parts(columns.len(), rows.len());
+                let column_chunks = chunks(columns.len(), rows.len());
                 let so_far = &mut columns_so_far[columns.clone()];
                 let work: Vec<_> =
-                    parts_of_columns.iter().zip(split_rows(so_far, 1, &parts_of_columns)).collect();
-                work.into_par_iter().for_each(|(part, so_far)| {
-                    add_columns(block, columns.len(), part.start, so_far);
+                    column_chunks.iter().zip(split_rows(so_far, 1, &column_chunks)).collect();
+                work.into_par_iter().for_each(|(chunk, so_far)| {
+                    add_columns(block, columns.len(), chunk.start, so_far);
                 });
             }
         }
-        for (level, running) in row_levels[rows].iter_mut().zip(running) {
-            *level = running.log_sum_exp();
+        for (log_sum_exp, running) in row_log_sum_exps[rows].iter_mut().zip(running) {
+            *log_sum_exp = running.log_sum_exp();
         }
     }
     let losses_out = |losses| tensor(losses, [pairs]);
     if loss == PairLoss::Sigmoid {
         return vec![losses_out(losses)];
     }
-    for (level, (max, scaled)) in column_levels.iter_mut().zip(columns_so_far) {
-        *level = max + ln(scaled);
+    for (log_sum_exp, (max, scaled)) in column_log_sum_exps.iter_mut().zip(columns_so_far) {
+        *log_sum_exp = max + ln(scaled);
     }
-    for ((loss, row), column) in losses.iter_mut().zip(row_levels).zip(column_levels) {
+    for ((loss, row), column) in losses.iter_mut().zip(row_log_sum_exps).zip(column_log_sum_exps) {
         *loss += 0.5 * (*row + *column);
     }
-    vec![losses_out(losses), tensor(levels, [2, pairs])]
+    vec![losses_out(losses), tensor(log_sum_exps, [2, pairs])]
 }
 
 simd! {
@@ -98,7 +99,7 @@ simd! {
         block: &[f32],
         first: usize,
         columns: &Range<usize>,
-        running: &mut [Running],
+        running: &mut [OnlineLogSumExp],
         losses: &mut [f32],
     ) {
         let rows = block.chunks_exact(columns.len()).zip(running).zip(losses);
@@ -204,12 +205,13 @@ pub(super) fn backward(kernel: &PairsBackward, inputs: Tensors<Flex>) -> Vec<Fle
             let out = MatrixMut::new(block, rows.len(), columns.len());
             let (a, b) = (of_rows(a, &rows, width), of_rows(b, &columns, width));
             matmul(out, 0.0, a, b.transposed(), 1.0, Threads::All);
-            let parts = parts(rows.len(), columns.len());
-            let work: Vec<_> = parts.iter().zip(split_rows(block, columns.len(), &parts)).collect();
+            let chunks = chunks(rows.len(), columns.len());
+            let work: Vec<_> =
+                chunks.iter().zip(split_rows(block, columns.len(), &chunks)).collect();
             let partial: Vec<[f64; 2]> = work
                 .into_par_iter()
-                .map(|(part, block)| {
-                    gradient_rows(block, rows.start + part.start, &columns, &terms)
+                .map(|(chunk, block)| {
+                    gradient_rows(block, rows.start + chunk.start, &columns, &terms)
                 })
                 .collect();
             for partial in partial {
@@ -257,7 +259,7 @@ simd! {
         let scale = terms.scale;
         for (index, row) in block.chunks_exact_mut(columns.len()).enumerate() {
             let weight = terms.gradient[first + index];
-            let (mut along, mut level) = (0.0, 0.0);
+            let (mut along, mut log_sum_exp) = (0.0, 0.0);
             // The product is needed beside the gradient: a strip at a time stays in registers.
             for (strip, row) in row.chunks_mut(STRIP).enumerate() {
                 let start = columns.start + strip * STRIP;
@@ -267,13 +269,13 @@ simd! {
                 match terms.loss {
                     PairLoss::Softmax => {
                         let row_level = terms.other[first + index];
-                        let levels = &terms.other[pairs + start..][..row.len()];
+                        let log_sum_exps = &terms.other[pairs + start..][..row.len()];
                         let others = &terms.gradient[start..][..row.len()];
-                        for ((x, level), other) in row.iter_mut().zip(levels).zip(others) {
+                        for ((x, log_sum_exp), other) in row.iter_mut().zip(log_sum_exps).zip(others) {
                             let similarity = scale * *x;
                             *x = 0.5
                                 * (weight * exp(similarity - row_level)
-                                    + other * exp(similarity - level));
+                                    + other * exp(similarity - log_sum_exp));
                         }
                     }
                     PairLoss::Sigmoid => {
@@ -289,10 +291,10 @@ simd! {
                     *own -= weight;
                 }
                 along += sum2(row, products, |x, product| x * product);
-                level += sum(row, |x| x);
+                log_sum_exp += sum(row, |x| x);
             }
             sums[0] += f64::from(along);
-            sums[1] += f64::from(level);
+            sums[1] += f64::from(log_sum_exp);
         }
         sums
     }

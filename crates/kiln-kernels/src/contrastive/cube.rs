@@ -1,37 +1,33 @@
 //! On GPUs: a matrix product for a block of rows' similarities, a cube a row on them, and for the
 //! columns' log-sum-exp a thread a column.
 
-use super::{PairLoss, PairsBackward};
+use super::{PairLoss, Pairs, PairsBackward};
 use crate::cube::{
-    CubeTensors, LOWEST, ROW_THREADS, as_type, cube_max, cube_sum, cubes, cubes_elementwise,
-    matrix_rows, product, put, room, row_blocks, transposed,
+    CubeTensors, LOWEST, ROW_THREADS, as_type, buffer, cube_max, cube_sum, cubes,
+    cubes_elementwise, launch, matrix_rows, product, put, row_blocks, transposed,
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 pub(super) fn forward<R: CubeRuntime>(
-    loss: PairLoss,
+    &Pairs { loss }: &Pairs,
     inputs: &CubeTensors<R>,
 ) -> Option<Vec<CubeTensor<R>>> {
     let [a, b, scale] = [0, 1, 2].map(|index| &inputs.floats[index]);
     let bias = inputs.floats.get(3).unwrap_or(scale);
     let pairs = a.shape()[0];
     let sigmoid = loss == PairLoss::Sigmoid;
-    let losses = room(a, [pairs], DType::F32);
-    let levels = room(a, [2, pairs], DType::F32);
-    let columns = room(a, [2, pairs], DType::F32);
+    let losses = buffer(a, [pairs], DType::F32);
+    let log_sum_exps = buffer(a, [2, pairs], DType::F32);
+    let columns = buffer(a, [2, pairs], DType::F32);
     for rows in row_blocks(pairs, pairs) {
         let block = product(matrix_rows(a, &rows), transposed(b.clone()), DType::F32)?;
-        forward_row::launch::<R>(
-            &a.client,
+        launch!(
+            forward_row,
+            a,
             cubes(rows.len()),
-            CubeDim::new_1d(ROW_THREADS),
-            block.clone().into_array_arg(),
-            scale.clone().into_array_arg(),
-            bias.clone().into_array_arg(),
-            losses.clone().into_array_arg(),
-            levels.clone().into_array_arg(),
+            [block, scale, bias, losses, log_sum_exps],
             rows.start as u32,
             rows.len() as u32,
             pairs as u32,
@@ -39,13 +35,11 @@ pub(super) fn forward<R: CubeRuntime>(
             a.dtype.into(),
         );
         if !sigmoid {
-            add_columns::launch::<R>(
-                &a.client,
+            launch!(
+                add_columns,
+                a,
                 cubes_elementwise(pairs),
-                CubeDim::new_1d(ROW_THREADS),
-                block.into_array_arg(),
-                scale.clone().into_array_arg(),
-                columns.clone().into_array_arg(),
+                [block, scale, columns],
                 rows.len() as u32,
                 pairs as u32,
                 rows.start == 0,
@@ -56,16 +50,14 @@ pub(super) fn forward<R: CubeRuntime>(
     if sigmoid {
         return Some(vec![losses]);
     }
-    join_levels::launch::<R>(
-        &a.client,
+    launch!(
+        join_levels,
+        a,
         cubes_elementwise(pairs),
-        CubeDim::new_1d(ROW_THREADS),
-        columns.into_array_arg(),
-        levels.clone().into_array_arg(),
-        losses.clone().into_array_arg(),
+        [columns, log_sum_exps, losses],
         pairs as u32,
     );
-    Some(vec![losses, levels])
+    Some(vec![losses, log_sum_exps])
 }
 
 /// With sigmoids a row's loss; else its log-sum-exp, and as loss what the pair itself takes off.
@@ -75,7 +67,7 @@ fn forward_row<F: Float>(
     scale: &Array<F>,
     bias: &Array<F>,
     losses: &mut Array<f32>,
-    levels: &mut Array<f32>,
+    log_sum_exps: &mut Array<f32>,
     first: u32,
     rows: u32,
     pairs: u32,
@@ -116,9 +108,9 @@ fn forward_row<F: Float>(
             }
         }
         let greatest = cube_max(highest);
-        let level = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
+        let log_sum_exp = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
         if unit == 0 {
-            levels[at] = level;
+            log_sum_exps[at] = log_sum_exp;
             losses[at] = -scale * block[start + at];
         }
     }
@@ -178,15 +170,20 @@ fn add_columns<F: Float>(
 
 /// The columns' log-sum-exp, and the losses from both.
 #[cube(launch)]
-fn join_levels(columns: &Array<f32>, levels: &mut Array<f32>, losses: &mut Array<f32>, pairs: u32) {
+fn join_levels(
+    columns: &Array<f32>,
+    log_sum_exps: &mut Array<f32>,
+    losses: &mut Array<f32>,
+    pairs: u32,
+) {
     let column = ABSOLUTE_POS;
     let pairs = pairs as usize;
     if column >= pairs {
         terminate!();
     }
-    let level = columns[column] + columns[pairs + column].ln();
-    levels[pairs + column] = level;
-    losses[column] += 0.5 * (levels[column] + level);
+    let log_sum_exp = columns[column] + columns[pairs + column].ln();
+    log_sum_exps[pairs + column] = log_sum_exp;
+    losses[column] += 0.5 * (log_sum_exps[column] + log_sum_exp);
 }
 
 pub(super) fn backward<R: CubeRuntime>(
@@ -197,23 +194,18 @@ pub(super) fn backward<R: CubeRuntime>(
     let (pairs, dtype) = (a.shape()[0], a.dtype);
     let width = a.shape()[1];
     let [for_a, for_b, for_scale, for_bias] = kernel.needed;
-    let a_out = for_a.then(|| room(a, [pairs, width], dtype));
-    let b_out = for_b.then(|| room(a, [pairs, width], DType::F32));
-    let sums = room(a, [2, pairs], DType::F32);
+    let a_out = for_a.then(|| buffer(a, [pairs, width], dtype));
+    let b_out = for_b.then(|| buffer(a, [pairs, width], DType::F32));
+    let sums = buffer(a, [2, pairs], DType::F32);
     for rows in row_blocks(pairs, pairs) {
         let states = matrix_rows(a, &rows);
         let block = product(states.clone(), transposed(b.clone()), DType::F32)?;
-        let each = room(a, [rows.len(), pairs], dtype);
-        gradient_row::launch::<R>(
-            &a.client,
+        let each = buffer(a, [rows.len(), pairs], dtype);
+        launch!(
+            gradient_row,
+            a,
             cubes(rows.len()),
-            CubeDim::new_1d(ROW_THREADS),
-            block.into_array_arg(),
-            scale.clone().into_array_arg(),
-            other.clone().into_array_arg(),
-            gradient.clone().into_array_arg(),
-            each.clone().into_array_arg(),
-            sums.clone().into_array_arg(),
+            [block, scale, other, gradient, each, sums],
             rows.start as u32,
             rows.len() as u32,
             pairs as u32,
@@ -228,13 +220,12 @@ pub(super) fn backward<R: CubeRuntime>(
         }
     }
     let total = |which: usize| {
-        let out = room(a, [1], dtype);
-        total_sum::launch::<R>(
-            &a.client,
+        let out = buffer(a, [1], dtype);
+        launch!(
+            total_sum,
+            a,
             CubeCount::Static(1, 1, 1),
-            CubeDim::new_1d(ROW_THREADS),
-            sums.clone().into_array_arg(),
-            out.clone().into_array_arg(),
+            [sums, out],
             (which * pairs) as u32,
             pairs as u32,
             dtype.into(),

@@ -1,7 +1,6 @@
-//! Losses that tell matching pairs from all others in a batch, or from given candidates. The
-//! matrix of similarities is made in blocks, forward and again backward, and thrown away.
+//! Contrastive losses, which tell matching pairs from all others in a batch. The matrix of
+//! similarities is made in blocks, forward and again backward, and thrown away.
 
-mod candidates;
 mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
@@ -9,19 +8,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-pub use candidates::info_nce_candidates;
-
 use crate::{
-    Backend, Differentiable, Kernel, Output, Tensors,
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
     plain::{at_needed, primitive, tensor},
 };
-use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use burn::tensor::Tensor;
 
 /// InfoNCE both ways, as CLIP is trained (<https://arxiv.org/abs/2103.00020>, figure 3): with
 /// `s = scale a bᵀ`, pair `i` costs the mean of `-ln softmax(s[i, :])[i]` and
@@ -91,41 +83,17 @@ struct PairsBackward {
     needed: [bool; 4],
 }
 
-impl Kernel for Pairs {
-    const NAME: &'static str = "contrastive_pairs";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let pairs = floats[0][0];
-        let mut outputs = vec![Output::full_precision([pairs])];
-        if self.loss == PairLoss::Softmax {
-            outputs.push(Output::full_precision([2, pairs]));
-        }
-        outputs
+impl_kernel!(Pairs, "contrastive_pairs", forward, cube, |kernel, floats, _| {
+    let pairs = floats[0][0];
+    let mut outputs = vec![Output::full_precision([pairs])];
+    if kernel.loss == PairLoss::Softmax {
+        outputs.push(Output::full_precision([2, pairs]));
     }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self.loss, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self.loss, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::forward(self.loss, inputs)
-    }
-}
+    outputs
+});
 
 impl Differentiable for Pairs {
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let bias = needed.get(3).copied().unwrap_or(false);
         let kernel =
             PairsBackward { loss: self.loss, needed: [needed[0], needed[1], needed[2], bias] };
@@ -141,26 +109,8 @@ impl PairsBackward {
     }
 }
 
-impl Kernel for PairsBackward {
-    const NAME: &'static str = "contrastive_pairs_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let one = || Some(Output::new([1]));
-        let like = |index: usize| Some(Output::new(floats[index].clone()));
-        self.choose([like(0), like(1), one(), one()])
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::backward(self, inputs)
-    }
-}
+impl_kernel!(PairsBackward, "contrastive_pairs_backward", backward, cube, |kernel, floats, _| {
+    let one = || Some(Output::new([1]));
+    let like = |index: usize| Some(Output::new(floats[index].clone()));
+    kernel.choose([like(0), like(1), one(), one()])
+});

@@ -1,11 +1,11 @@
-use super::{candidates::Candidates, *};
+use super::*;
 use crate::testing::{Check, Numbers, close, gradients_agree, outputs_agree};
 use burn::{backend::Autodiff, tensor::TensorData};
+use burn_flex::Flex;
 
 crate::on_every_backend!(
     softmax_agrees_with_the_reference,
     sigmoid_agrees_with_the_reference,
-    candidates_agree_with_the_reference,
     sharp_temperatures_stay_finite,
     only_what_is_needed,
 );
@@ -47,19 +47,6 @@ fn sigmoid_agrees_with_the_reference<B: Backend>() {
     }
 }
 
-fn candidates_agree_with_the_reference<B: Backend>() {
-    let mut numbers = Numbers::new(23);
-    for (rows, count, width) in [(1, 2, 1), (5, 101, 7), (3, 8, 130)] {
-        let floats =
-            [numbers.floats([rows, width]), numbers.floats([rows, count, width]), one(0.8)];
-        outputs_agree::<B, _>(Check::F32, &Candidates, &floats, &[]);
-        gradients_agree::<B, _>(Check::F32, &Candidates, &floats, &[]);
-    }
-    // The positive one alone costs nothing.
-    let floats = [numbers.floats([4, 3]), numbers.floats([4, 1, 3]), one(2.0)];
-    outputs_agree::<B, _>(Check::F32, &Candidates, &floats, &[]);
-}
-
 /// Similarities whose exponentials no f32 holds.
 fn sharp_temperatures_stay_finite<B: Backend>() {
     let device = B::Device::default();
@@ -78,9 +65,6 @@ fn sharp_temperatures_stay_finite<B: Backend>() {
     let bias = Tensor::<Autodiff<B>, 1>::from_floats([0.0], &device);
     let losses = sigmoid_pairs(a.clone(), b.clone().flip([0]), scale(), bias);
     close("sigmoid", 1e-6, &read(losses), &[1e4 + 2f64.ln(), 1e4 + 2f64.ln()]);
-    let candidates = b.clone().unsqueeze_dim::<3>(0).repeat_dim(0, 2);
-    let losses = info_nce_candidates(a, candidates, scale());
-    close("candidates", 1e-6, &read(losses), &[0.0, 1e4]);
 }
 
 /// Frozen inputs are left out of the backward step.
@@ -111,8 +95,6 @@ fn half_precision_is_storage() {
     gradients_agree::<Flex, _>(Check::BF16, &Pairs { loss: PairLoss::Softmax }, &floats, &[]);
     let floats = [numbers.floats([20, 6]), numbers.floats([20, 6]), one(0.5), one(-1.0)];
     gradients_agree::<Flex, _>(Check::BF16, &Pairs { loss: PairLoss::Sigmoid }, &floats, &[]);
-    let floats = [numbers.floats([8, 6]), numbers.floats([8, 5, 6]), one(0.5)];
-    gradients_agree::<Flex, _>(Check::BF16, &Candidates, &floats, &[]);
 }
 
 /// Two unit pairs: similarities are `scale` on the diagonal and 0 beside it.
@@ -127,7 +109,4 @@ fn by_hand() {
     let expected = softplus(-1.0) + softplus(-1.0);
     let found = read(sigmoid_pairs(rows(), rows(), one(2.0), one(-1.0)));
     close("sigmoid", 1e-6, &found, &[expected; 2]);
-    let candidates = rows().unsqueeze_dim::<3>(0).repeat_dim(0, 2);
-    let found = read(info_nce_candidates(rows(), candidates, one(2.0)));
-    close("candidates", 1e-6, &found, &[softplus(-2.0), softplus(2.0)]);
 }

@@ -17,17 +17,11 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
 use burn::tensor::{
     Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
 };
-use burn_flex::{Flex, FlexTensor};
 use geometry::Geometry;
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 /// How a [`conv1d`] walks over its input, and what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,28 +101,10 @@ struct Conv1dBackward {
     needed: [bool; 3],
 }
 
-impl Kernel for Conv1d {
-    const NAME: &'static str = "conv1d";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let shape = Geometry::new(self.options, &floats[0], &floats[1]).out_shape();
-        vec![Output::new(shape); 1 + usize::from(self.slope)]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::forward(self, inputs)
-    }
-}
+impl_kernel!(Conv1d, "conv1d", forward, cube, |kernel, floats, _| {
+    let shape = Geometry::new(kernel.options, &floats[0], &floats[1]).out_shape();
+    vec![Output::new(shape); 1 + usize::from(kernel.slope)]
+});
 
 impl Differentiable for Conv1d {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, outputs: &[FloatTensor<B>]) -> Tensors<B> {
@@ -138,13 +114,7 @@ impl Differentiable for Conv1d {
         Tensors::floats(floats)
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let needed: [bool; 3] =
             std::array::from_fn(|index| needed.get(index).copied().unwrap_or(false));
         let backward = Conv1dBackward { options: self.options, needed };
@@ -158,26 +128,8 @@ impl Differentiable for Conv1d {
     }
 }
 
-impl Kernel for Conv1dBackward {
-    const NAME: &'static str = "conv1d_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let shapes = [floats[0].clone(), floats[1].clone(), Shape::new([floats[1][0]])];
-        let needed = shapes.into_iter().zip(self.needed).filter(|(_, needed)| *needed);
-        needed.map(|(shape, _)| Output::new(shape)).collect()
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::backward(self, inputs)
-    }
-}
+impl_kernel!(Conv1dBackward, "conv1d_backward", backward, cube, |kernel, floats, _| {
+    let shapes = [floats[0].clone(), floats[1].clone(), Shape::new([floats[1][0]])];
+    let needed = shapes.into_iter().zip(kernel.needed).filter(|(_, needed)| *needed);
+    needed.map(|(shape, _)| Output::new(shape)).collect()
+});

@@ -2,6 +2,7 @@ use super::*;
 use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
 use burn::backend::Autodiff;
 use burn::tensor::TensorData;
+use burn_flex::Flex;
 
 crate::on_every_backend!(agrees_with_the_reference, the_slope_is_an_output);
 

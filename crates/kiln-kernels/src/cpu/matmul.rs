@@ -1,102 +1,11 @@
 //! Matrix products on views: any strides, so that transposed operands are never copied.
 
-use super::tiles;
-use burn_flex::FlexTensor;
+use super::{
+    matrix::{Matrix, MatrixMut},
+    tiles,
+};
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
-
-/// A matrix in memory.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) row_stride: usize,
-    pub(super) column_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// `rows` of `columns` values that lie one after the other.
-    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
-        Self::strided(values, rows, columns, columns)
-    }
-
-    /// Rows that start `row_stride` values apart.
-    pub(crate) fn strided(
-        values: &'a [f32],
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-    ) -> Self {
-        let last = if rows * columns == 0 { 0 } else { (rows - 1) * row_stride + columns };
-        assert!(values.len() >= last, "a matrix reaches past its values");
-        Self { values, rows, columns, row_stride, column_stride: 1 }
-    }
-
-    /// A tensor of two dimensions, in any layout but a flipped one.
-    pub(crate) fn of(tensor: &'a FlexTensor) -> Self {
-        let layout = tensor.layout();
-        let (shape, strides) = (layout.shape(), layout.strides());
-        let (rows, columns) = (shape[0], shape[1]);
-        let (row_stride, column_stride) = (strides[0], strides[1]);
-        assert!(row_stride >= 0 && column_stride >= 0, "a matrix with a flipped dimension");
-        let (row_stride, column_stride) = (row_stride as usize, column_stride as usize);
-        let values = &tensor.storage::<f32>()[layout.start_offset()..];
-        let reach = rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride;
-        assert!(rows * columns == 0 || values.len() > reach, "a matrix reaches past its values");
-        Self { values, rows, columns, row_stride, column_stride }
-    }
-
-    /// At most `count` of the rows, from `row` on.
-    fn band(self, row: usize, count: usize) -> Self {
-        let values = &self.values[(row * self.row_stride).min(self.values.len())..];
-        Self { values, rows: count.min(self.rows - row), ..self }
-    }
-
-    /// How many columns there are.
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// Rows as columns.
-    pub(crate) fn transposed(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-            ..self
-        }
-    }
-}
-
-/// A matrix to write, whose rows start `row_stride` values apart.
-#[derive(Debug)]
-pub(crate) struct MatrixMut<'a> {
-    values: &'a mut [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-}
-
-impl<'a> MatrixMut<'a> {
-    /// `rows` of `columns` values that lie one after the other.
-    pub(crate) fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        Self::strided(values, rows, columns, columns)
-    }
-
-    /// Rows that start `row_stride` values apart.
-    pub(crate) fn strided(
-        values: &'a mut [f32],
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-    ) -> Self {
-        let last = if rows * columns == 0 { 0 } else { (rows - 1) * row_stride + columns };
-        assert!(values.len() >= last, "a matrix reaches past its values");
-        Self { values, rows, columns, row_stride }
-    }
-}
 
 /// Who computes a product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,7 +42,7 @@ pub(crate) fn matmul(
         Threads::All => rayon::current_num_threads() * EACH,
     };
     let worth = out.rows * out.columns * a.columns / PIECE;
-    let (height, width) = piece(out.rows, out.columns, count.min(worth).max(1));
+    let (height, width) = chunk(out.rows, out.columns, count.min(worth).max(1));
     let across = out.columns.div_ceil(width);
     let (start, row_stride) = (Start(out.values.as_mut_ptr()), out.row_stride);
     let one = |at: usize| {
@@ -146,7 +55,7 @@ pub(crate) fn matmul(
     };
     match out.rows.div_ceil(height) * across {
         1 => one(0),
-        pieces => (0..pieces).into_par_iter().with_max_len(1).for_each(one),
+        sequence_chunks => (0..sequence_chunks).into_par_iter().with_max_len(1).for_each(one),
     }
 }
 
@@ -159,7 +68,7 @@ const IN_REGISTERS: (usize, usize) = (8, 48);
 
 /// Rows and columns of a piece, where a matrix is cut into `count` or fewer, as square as they get:
 /// each is read and packed by itself.
-fn piece(rows: usize, columns: usize, count: usize) -> (usize, usize) {
+fn chunk(rows: usize, columns: usize, count: usize) -> (usize, usize) {
     let cut = |down: usize| {
         let height = rows.div_ceil(down).next_multiple_of(IN_REGISTERS.0);
         let width = columns.div_ceil(count / down).next_multiple_of(IN_REGISTERS.1);
@@ -292,12 +201,12 @@ mod tests {
 
     #[test]
     fn pieces_cover_a_matrix_and_are_as_square_as_they_get() {
-        assert_eq!(piece(1024, 3072, 4), (1024, 768));
-        assert_eq!(piece(1024, 768, 4), (512, 384));
-        assert_eq!(piece(128, 768, 4), (128, 192));
-        assert_eq!(piece(100_000, 64, 4), (25_000, 64));
-        assert_eq!(piece(5, 7, 4), (5, 7));
-        assert_eq!(piece(4096, 4096, 32), (1024, 528));
+        assert_eq!(chunk(1024, 3072, 4), (1024, 768));
+        assert_eq!(chunk(1024, 768, 4), (512, 384));
+        assert_eq!(chunk(128, 768, 4), (128, 192));
+        assert_eq!(chunk(100_000, 64, 4), (25_000, 64));
+        assert_eq!(chunk(5, 7, 4), (5, 7));
+        assert_eq!(chunk(4096, 4096, 32), (1024, 528));
     }
 
     /// Sizes that are cut into several pieces, the last of which are smaller.
@@ -307,9 +216,9 @@ mod tests {
             let number = |index: usize| ((index * 37 % 101) as f32 - 50.0) / 64.0;
             let a: Vec<f32> = (0..rows * depth).map(number).collect();
             let b: Vec<f32> = (0..depth * columns).map(|index| number(index + 7)).collect();
-            let product = |out: &mut [f32], threads, turned: bool| {
+            let product = |out: &mut [f32], threads, rotated: bool| {
                 let to = MatrixMut::strided(out, rows, columns, columns + 3);
-                let (a, b) = if turned {
+                let (a, b) = if rotated {
                     (
                         Matrix::new(&a, depth, rows).transposed(),
                         Matrix::new(&b, columns, depth).transposed(),
@@ -319,10 +228,10 @@ mod tests {
                 };
                 matmul(to, 1.0, a, b, 0.5, threads);
             };
-            for turned in [false, true] {
+            for rotated in [false, true] {
                 let [mut cut, mut whole] = [(); 2].map(|()| vec![1.0; rows * (columns + 3)]);
-                product(&mut cut, Threads::All, turned);
-                product(&mut whole, Threads::One, turned);
+                product(&mut cut, Threads::All, rotated);
+                product(&mut whole, Threads::One, rotated);
                 let apart = cut.iter().zip(&whole).map(|(cut, whole)| (cut - whole).abs());
                 assert!(apart.fold(0.0, f32::max) < 1e-3);
                 assert!(cut.chunks_exact(columns + 3).all(|row| row[columns..] == [1.0; 3]));

@@ -1,17 +1,20 @@
 //! What the CPU versions share: views of Flex tensors, a fixed division of work among threads,
 //! SIMD chosen at run time and the elementary functions that vectorise.
 
+mod buffer;
 pub(crate) mod math;
 pub(crate) mod matmul;
-mod room;
-mod running;
+pub(crate) mod matrix;
+mod online_log_sum_exp;
 pub(crate) mod simd;
 mod tiles;
 mod work;
 
-pub(crate) use room::{Room, room, zeros};
-pub(crate) use running::Running;
-pub(crate) use work::{add_to_rows, column_sums, fill_rows, parts, pieces, split_rows, total};
+pub(crate) use buffer::{Buffer, buffer, zeros};
+pub(crate) use online_log_sum_exp::OnlineLogSumExp;
+pub(crate) use work::{
+    add_to_rows, chunks, column_sums, fill_rows, sequence_chunks, split_rows, total,
+};
 
 use crate::plain::rows;
 use burn::tensor::{DType, Element, Shape};
@@ -46,7 +49,7 @@ pub(crate) fn integers(tensor: FlexTensor) -> Vec<i64> {
 }
 
 /// A tensor of these values.
-pub(crate) fn tensor(values: impl Into<Room>, shape: impl Into<Shape>) -> FlexTensor {
+pub(crate) fn tensor(values: impl Into<Buffer>, shape: impl Into<Shape>) -> FlexTensor {
     let (values, shape) = (values.into(), shape.into());
     debug_assert_eq!(values.len(), shape.num_elements());
     FlexTensor::new(values.into_bytes(), Layout::contiguous(shape), DType::F32)

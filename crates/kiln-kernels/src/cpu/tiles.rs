@@ -4,7 +4,7 @@
 //! (K. Goto, R. van de Geijn: Anatomy of High-Performance Matrix Multiplication, ACM Trans. Math.
 //! Softw. 34(3), 2008.)
 
-use super::matmul::Matrix;
+use super::matrix::Matrix;
 
 /// Rows of a tile.
 const ROWS: usize = 6;

@@ -5,28 +5,28 @@ use crate::cpu::simd::simd;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Below this many values a part is not worth a thread.
+/// Below this many values a chunk is not worth a thread.
 const GRAIN: usize = 8 * 1024;
 
-/// Divides `rows` rows of `columns` values into as many ranges as there are threads, or fewer
-/// where there is little to do.
-pub(crate) fn parts(rows: usize, columns: usize) -> Vec<Range<usize>> {
+/// Chunks of `rows` rows of `columns` values, as many as there are threads, or fewer where there is
+/// little to do.
+pub(crate) fn chunks(rows: usize, columns: usize) -> Vec<Range<usize>> {
     let worth = (rows * columns.max(1)).div_ceil(GRAIN);
     let count = worth.min(rayon::current_num_threads()).min(rows).max(1);
     let each = rows.div_ceil(count).max(1);
-    (0..count).map(|part| (part * each).min(rows)..((part + 1) * each).min(rows)).collect()
+    (0..count).map(|chunk| (chunk * each).min(rows)..((chunk + 1) * each).min(rows)).collect()
 }
 
-/// Splits a matrix of `columns` into the rows of each part.
+/// Splits a matrix of `columns` into the rows of each chunk.
 pub(crate) fn split_rows<'a, T>(
     mut values: &'a mut [T],
     columns: usize,
-    parts: &[Range<usize>],
+    chunks: &[Range<usize>],
 ) -> Vec<&'a mut [T]> {
-    parts
+    chunks
         .iter()
-        .map(|part| {
-            let (head, tail) = std::mem::take(&mut values).split_at_mut(part.len() * columns);
+        .map(|chunk| {
+            let (head, tail) = std::mem::take(&mut values).split_at_mut(chunk.len() * columns);
             values = tail;
             head
         })
@@ -47,8 +47,8 @@ fn each_row(matrix: &mut [f32], columns: usize, change: impl Fn(&mut [f32]) + Sy
     if columns == 0 {
         return;
     }
-    let parts = parts(matrix.len() / columns, columns);
-    split_rows(matrix, columns, &parts)
+    let chunks = chunks(matrix.len() / columns, columns);
+    split_rows(matrix, columns, &chunks)
         .into_par_iter()
         .for_each(|rows| rows.chunks_exact_mut(columns).for_each(&change));
 }
@@ -58,11 +58,11 @@ pub(crate) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
     if columns == 0 {
         return Vec::new();
     }
-    let partial: Vec<Vec<f32>> = parts(values.len() / columns, columns)
+    let partial: Vec<Vec<f32>> = chunks(values.len() / columns, columns)
         .into_par_iter()
-        .map(|part| {
+        .map(|chunk| {
             let mut sums = vec![0.0; columns];
-            add_rows(&values[part.start * columns..part.end * columns], &mut sums);
+            add_rows(&values[chunk.start * columns..chunk.end * columns], &mut sums);
             sums
         })
         .collect();
@@ -89,25 +89,25 @@ simd! {
     }
 }
 
-/// Rows of a batch of sequences, divided among threads and into pieces of at most `most`, none of
+/// Rows of a batch of sequences, divided among threads and into chunks of at most `most`, none of
 /// which belongs to two sequences.
-pub(crate) fn pieces(
+pub(crate) fn sequence_chunks(
     sequences: usize,
     rows: usize,
     columns: usize,
     most: usize,
 ) -> Vec<Range<usize>> {
-    let mut pieces = Vec::new();
-    for part in parts(sequences * rows, columns) {
-        let mut start = part.start;
-        while start < part.end {
+    let mut sequence_chunks = Vec::new();
+    for chunk in chunks(sequences * rows, columns) {
+        let mut start = chunk.start;
+        while start < chunk.end {
             let sequence_end = (start / rows + 1) * rows;
-            let end = part.end.min(sequence_end).min(start + most.max(1));
-            pieces.push(start..end);
+            let end = chunk.end.min(sequence_end).min(start + most.max(1));
+            sequence_chunks.push(start..end);
             start = end;
         }
     }
-    pieces
+    sequence_chunks
 }
 
 #[cfg(test)]
@@ -115,12 +115,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_cover_every_row_once() {
+    fn chunks_cover_every_row_once() {
         for (rows, columns) in [(0, 4), (1, 1), (7, 100_000), (1000, 384), (3, 0)] {
-            let parts = parts(rows, columns);
-            assert_eq!(parts.first().unwrap().start, 0);
-            assert_eq!(parts.last().unwrap().end, rows);
-            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
+            let chunks = chunks(rows, columns);
+            assert_eq!(chunks.first().unwrap().start, 0);
+            assert_eq!(chunks.last().unwrap().end, rows);
+            assert!(chunks.windows(2).all(|pair| pair[0].end == pair[1].start));
         }
         let values: Vec<f32> = (0..60_000).map(|i| (i % 3) as f32).collect();
         assert_eq!(column_sums(&values, 3), [0.0, 20_000.0, 40_000.0]);
@@ -130,14 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn pieces_belong_to_one_sequence() {
+    fn chunks_belong_to_one_sequence() {
         for (sequences, rows, most) in [(1, 1, 1), (3, 1000, 64), (5, 7, 7), (2, 4096, 4096)] {
-            let pieces = pieces(sequences, rows, 512, most);
-            assert_eq!((pieces[0].start, pieces[pieces.len() - 1].end), (0, sequences * rows));
-            assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
-            for piece in pieces {
-                assert_eq!(piece.start / rows, (piece.end - 1) / rows);
-                assert!(!piece.is_empty() && piece.len() <= most);
+            let sequence_chunks = sequence_chunks(sequences, rows, 512, most);
+            assert_eq!(
+                (sequence_chunks[0].start, sequence_chunks[sequence_chunks.len() - 1].end),
+                (0, sequences * rows)
+            );
+            assert!(sequence_chunks.windows(2).all(|pair| pair[0].end == pair[1].start));
+            for chunk in sequence_chunks {
+                assert_eq!(chunk.start / rows, (chunk.end - 1) / rows);
+                assert!(!chunk.is_empty() && chunk.len() <= most);
             }
         }
     }

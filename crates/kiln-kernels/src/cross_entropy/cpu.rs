@@ -1,11 +1,11 @@
 //! On the CPU: rows divided among threads; each row is read once forward and once backward.
 
-use super::CrossEntropyOptions;
+use super::{CrossEntropy, CrossEntropyBackward, CrossEntropyOptions};
 use crate::{
     Tensors,
     cpu::{
-        Running, contiguous, integers, math::exp, matrix, parts, room, simd::simd, split_rows,
-        tensor, values, zeros,
+        OnlineLogSumExp, buffer, chunks, contiguous, integers, math::exp, matrix, simd::simd,
+        split_rows, tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -14,8 +14,8 @@ use rayon::prelude::*;
 /// The options as the loops need them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weights {
-    hit: f32,
-    spread: f32,
+    target_weight: f32,
+    smoothing: f32,
     z_loss: f32,
     pub(super) smoothed: bool,
 }
@@ -23,8 +23,8 @@ pub(super) struct Weights {
 impl Weights {
     pub(super) fn of(options: &CrossEntropyOptions, classes: usize) -> Self {
         Self {
-            hit: options.hit() as f32,
-            spread: options.spread(classes) as f32,
+            target_weight: options.target_weight() as f32,
+            smoothing: options.smoothing(classes) as f32,
             z_loss: options.z_loss as f32,
             smoothed: options.label_smoothing > 0.0,
         }
@@ -32,35 +32,43 @@ impl Weights {
 
     /// A row's loss from its log-sum-exp, the target's logit and the sum of all logits.
     #[inline(always)]
-    pub(super) fn loss(&self, level: f32, hit: f32, total: f32) -> f32 {
-        let smoothed = if self.smoothed { self.spread * total } else { 0.0 };
-        level - self.hit * hit - smoothed + self.z_loss * level * level
+    pub(super) fn loss(&self, log_sum_exp: f32, target_logit: f32, total: f32) -> f32 {
+        let smoothed = if self.smoothed { self.smoothing * total } else { 0.0 };
+        log_sum_exp - self.target_weight * target_logit - smoothed
+            + self.z_loss * log_sum_exp * log_sum_exp
     }
 
-    /// Logits of a row in, their gradient out; the target's own share is [`hit`](Self::hit).
+    /// Logits of a row in, their gradient out; the target's own share is
+    /// [`target_grad`](Self::target_grad).
     #[inline(always)]
-    pub(super) fn gradient_row(&self, level: f32, gradient: f32, logits: &[f32], out: &mut [f32]) {
-        let risen = gradient * (1.0 + 2.0 * self.z_loss * level);
-        let spread = gradient * self.spread;
+    pub(super) fn gradient_row(
+        &self,
+        log_sum_exp: f32,
+        gradient: f32,
+        logits: &[f32],
+        out: &mut [f32],
+    ) {
+        let scaled_grad = gradient * (1.0 + 2.0 * self.z_loss * log_sum_exp);
+        let smoothing = gradient * self.smoothing;
         for (out, x) in out.iter_mut().zip(logits) {
-            *out = risen * exp(x - level) - spread;
+            *out = scaled_grad * exp(x - log_sum_exp) - smoothing;
         }
     }
 
     /// As [`gradient_row`](Self::gradient_row), in place.
     #[inline(always)]
-    pub(super) fn gradient_in_place(&self, level: f32, gradient: f32, logits: &mut [f32]) {
-        let risen = gradient * (1.0 + 2.0 * self.z_loss * level);
-        let spread = gradient * self.spread;
+    pub(super) fn gradient_in_place(&self, log_sum_exp: f32, gradient: f32, logits: &mut [f32]) {
+        let scaled_grad = gradient * (1.0 + 2.0 * self.z_loss * log_sum_exp);
+        let smoothing = gradient * self.smoothing;
         for x in logits {
-            *x = risen * exp(*x - level) - spread;
+            *x = scaled_grad * exp(*x - log_sum_exp) - smoothing;
         }
     }
 
     /// What the gradient of the target's logit has less than the others.
     #[inline(always)]
-    pub(super) fn hit(&self, gradient: f32) -> f32 {
-        self.hit * gradient
+    pub(super) fn target_grad(&self, gradient: f32) -> f32 {
+        self.target_weight * gradient
     }
 }
 
@@ -84,24 +92,27 @@ pub(super) fn columns(
     integers(targets).into_iter().map(column).collect()
 }
 
-pub(super) fn forward(options: &CrossEntropyOptions, mut inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward(
+    CrossEntropy { options }: &CrossEntropy,
+    mut inputs: Tensors<Flex>,
+) -> Vec<FlexTensor> {
     let targets = inputs.ints.swap_remove(0);
     let [logits] = inputs.take().map(contiguous);
     let (rows, classes) = matrix(&logits);
     let targets = columns(options, targets, classes);
     let weights = Weights::of(options, classes);
-    let (mut losses, mut levels) = (zeros(rows), zeros(rows));
-    let parts = parts(rows, classes);
-    let work: Vec<_> = parts
+    let (mut losses, mut log_sum_exps) = (zeros(rows), zeros(rows));
+    let chunks = chunks(rows, classes);
+    let work: Vec<_> = chunks
         .iter()
-        .zip(split_rows(&mut losses, 1, &parts))
-        .zip(split_rows(&mut levels, 1, &parts))
+        .zip(split_rows(&mut losses, 1, &chunks))
+        .zip(split_rows(&mut log_sum_exps, 1, &chunks))
         .collect();
-    work.into_par_iter().for_each(|((part, losses), levels)| {
-        let logits = &values::<f32>(&logits)[part.start * classes..part.end * classes];
-        forward_rows(logits, &targets[part.clone()], classes, &weights, losses, levels);
+    work.into_par_iter().for_each(|((chunk, losses), log_sum_exps)| {
+        let logits = &values::<f32>(&logits)[chunk.start * classes..chunk.end * classes];
+        forward_rows(logits, &targets[chunk.clone()], classes, &weights, losses, log_sum_exps);
     });
-    vec![tensor(losses, [rows]), tensor(levels, [rows])]
+    vec![tensor(losses, [rows]), tensor(log_sum_exps, [rows])]
 }
 
 simd! {
@@ -111,36 +122,44 @@ simd! {
         classes: usize,
         weights: &Weights,
         losses: &mut [f32],
-        levels: &mut [f32],
+        log_sum_exps: &mut [f32],
     ) {
         let rows = logits.chunks_exact(classes).zip(targets);
-        for ((row, target), (loss, level)) in rows.zip(losses.iter_mut().zip(levels)) {
+        for ((row, target), (loss, log_sum_exp)) in rows.zip(losses.iter_mut().zip(log_sum_exps)) {
             let Some(target) = target else { continue };
-            let mut running = Running::NONE;
+            let mut running = OnlineLogSumExp::NONE;
             running.add(row, weights.smoothed);
-            *level = running.log_sum_exp();
-            *loss = weights.loss(*level, row[*target], running.total);
+            *log_sum_exp = running.log_sum_exp();
+            *loss = weights.loss(*log_sum_exp, row[*target], running.total);
         }
     }
 }
 
 pub(super) fn backward(
-    options: &CrossEntropyOptions,
+    CrossEntropyBackward { options }: &CrossEntropyBackward,
     mut inputs: Tensors<Flex>,
 ) -> Vec<FlexTensor> {
     let targets = inputs.ints.swap_remove(0);
-    let [logits, levels, gradient] = inputs.take().map(contiguous);
+    let [logits, log_sum_exps, gradient] = inputs.take().map(contiguous);
     let (rows, classes) = matrix(&logits);
     let targets = columns(options, targets, classes);
     let weights = Weights::of(options, classes);
-    let mut out = room(rows * classes);
-    let parts = parts(rows, classes);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, classes, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
-        let logits = &values::<f32>(&logits)[part.start * classes..part.end * classes];
-        let levels = &values::<f32>(&levels)[part.clone()];
-        let gradient = &values::<f32>(&gradient)[part.clone()];
-        backward_rows(logits, &targets[part.clone()], levels, gradient, classes, &weights, out);
+    let mut out = buffer(rows * classes);
+    let chunks = chunks(rows, classes);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, classes, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let logits = &values::<f32>(&logits)[chunk.start * classes..chunk.end * classes];
+        let log_sum_exps = &values::<f32>(&log_sum_exps)[chunk.clone()];
+        let gradient = &values::<f32>(&gradient)[chunk.clone()];
+        backward_rows(
+            logits,
+            &targets[chunk.clone()],
+            log_sum_exps,
+            gradient,
+            classes,
+            &weights,
+            out,
+        );
     });
     vec![tensor(out, [rows, classes])]
 }
@@ -149,21 +168,21 @@ simd! {
     fn backward_rows(
         logits: &[f32],
         targets: &[Option<usize>],
-        levels: &[f32],
+        log_sum_exps: &[f32],
         gradient: &[f32],
         classes: usize,
         weights: &Weights,
         out: &mut [f32],
     ) {
         let rows = logits.chunks_exact(classes).zip(out.chunks_exact_mut(classes));
-        let settings = targets.iter().zip(levels).zip(gradient);
-        for ((row, out), ((target, level), gradient)) in rows.zip(settings) {
+        let settings = targets.iter().zip(log_sum_exps).zip(gradient);
+        for ((row, out), ((target, log_sum_exp), gradient)) in rows.zip(settings) {
             let Some(target) = target else {
                 out.fill(0.0);
                 continue;
             };
-            weights.gradient_row(*level, *gradient, row, out);
-            out[*target] -= weights.hit(*gradient);
+            weights.gradient_row(*log_sum_exp, *gradient, row, out);
+            out[*target] -= weights.target_grad(*gradient);
         }
     }
 }

@@ -1,6 +1,5 @@
-//! Softmax cross-entropy over large vocabularies, without a matrix of probabilities: of logits, of
-//! hidden states and an output layer (the logits are never all in memory), and against soft
-//! targets.
+//! Softmax cross-entropy over large vocabularies, without a matrix of probabilities: of logits, or
+//! of hidden states and an output layer (the logits are never all in memory).
 //!
 //! Kept for the backward step: the inputs and one log-sum-exp a row.
 
@@ -9,24 +8,17 @@ mod cpu;
 mod cube;
 mod linear;
 mod reference;
-mod soft;
 #[cfg(test)]
 mod tests;
 
 pub use linear::linear_cross_entropy;
-pub use soft::soft_cross_entropy;
 
 use crate::{
-    Backend, Differentiable, Kernel, Output, Tensors,
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
     plain::{primitive, tensor},
 };
-use burn::tensor::{Int, Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use burn::tensor::{Int, Tensor};
 
 /// How cross-entropy is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -78,69 +70,28 @@ struct CrossEntropyBackward {
 
 impl CrossEntropyOptions {
     /// The weight of the target's own logit.
-    fn hit(&self) -> f64 {
+    fn target_weight(&self) -> f64 {
         1.0 - self.label_smoothing
     }
 
     /// The weight of each logit.
-    fn spread(&self, classes: usize) -> f64 {
+    fn smoothing(&self, classes: usize) -> f64 {
         self.label_smoothing / classes as f64
     }
 }
 
-impl Kernel for CrossEntropy {
-    const NAME: &'static str = "cross_entropy";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, _floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
-        vec![Output::full_precision(ints[0].clone()), Output::full_precision(ints[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(&self.options, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(&self.options, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::forward(&self.options, inputs))
-    }
-}
+impl_kernel!(CrossEntropy, "cross_entropy", forward, cube, |_, _, ints| vec![
+    Output::full_precision(ints[0].clone()),
+    Output::full_precision(ints[0].clone())
+]);
 
 impl Differentiable for CrossEntropy {
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        _needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
         let gradients = B::run(&CrossEntropyBackward { options: self.options }, kept);
         gradients.into_iter().map(Some).collect()
     }
 }
 
-impl Kernel for CrossEntropyBackward {
-    const NAME: &'static str = "cross_entropy_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(&self.options, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(&self.options, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::backward(&self.options, inputs))
-    }
-}
+impl_kernel!(CrossEntropyBackward, "cross_entropy_backward", backward, cube, |_, floats, _| vec![
+    Output::new(floats[0].clone())
+]);

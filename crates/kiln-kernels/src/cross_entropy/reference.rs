@@ -1,19 +1,19 @@
 //! In plain tensor operations.
 
-use super::CrossEntropyOptions;
+use super::{CrossEntropy, CrossEntropyBackward, CrossEntropyOptions};
 use crate::{
     Tensors,
-    plain::{integers, log_sum_exp, primitive, tensor, wide},
+    plain::{integers, log_sum_exp, primitive, tensor, to_f32},
 };
 use burn::tensor::{Bool, Int, Tensor, backend::Backend, ops::FloatTensor};
 
 pub(super) fn forward<B: Backend>(
-    options: &CrossEntropyOptions,
+    CrossEntropy { options }: &CrossEntropy,
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
     let Tensors { floats, mut ints } = inputs;
     let targets = integers::<B, 1>(ints.swap_remove(0));
-    let logits = floats.into_iter().next().map(|logits| wide(tensor::<B, 2>(logits)));
+    let logits = floats.into_iter().next().map(|logits| to_f32(tensor::<B, 2>(logits)));
     let Some(logits) = logits else { return Vec::new() };
     losses(options, logits, targets).map(|out| primitive(out)).into()
 }
@@ -25,16 +25,16 @@ pub(super) fn losses<B: Backend>(
     targets: Tensor<B, 1, Int>,
 ) -> [Tensor<B, 1>; 2] {
     let (targets, ignored) = split_ignored(options, targets);
-    let level = log_sum_exp(logits.clone());
-    let hit = logits.clone().gather(1, targets.unsqueeze_dim(1));
-    let mut losses = level.clone() - hit.mul_scalar(options.hit());
+    let log_sum_exp = log_sum_exp(logits.clone());
+    let target_logit = logits.clone().gather(1, targets.unsqueeze_dim(1));
+    let mut losses = log_sum_exp.clone() - target_logit.mul_scalar(options.target_weight());
     if options.label_smoothing > 0.0 {
         losses = losses - logits.mean_dim(1).mul_scalar(options.label_smoothing);
     }
     if options.z_loss > 0.0 {
-        losses = losses + level.clone().square().mul_scalar(options.z_loss);
+        losses = losses + log_sum_exp.clone().square().mul_scalar(options.z_loss);
     }
-    let found = [losses, level].map(|column| column.squeeze_dim::<1>(1));
+    let found = [losses, log_sum_exp].map(|column| column.squeeze_dim::<1>(1));
     match ignored {
         Some(ignored) => found.map(|found| found.mask_fill(ignored.clone(), 0.0)),
         None => found,
@@ -56,14 +56,15 @@ fn split_ignored<B: Backend>(
 }
 
 pub(super) fn backward<B: Backend>(
-    options: &CrossEntropyOptions,
+    CrossEntropyBackward { options }: &CrossEntropyBackward,
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
     let targets = integers::<B, 1>(inputs.ints[0].clone());
-    let [logits, level, gradient] = inputs.take();
+    let [logits, log_sum_exp, gradient] = inputs.take();
     let logits = tensor::<B, 2>(logits);
     let dtype = logits.dtype();
-    let out = logits_gradient(options, wide(logits), targets, tensor(level), tensor(gradient));
+    let out =
+        logits_gradient(options, to_f32(logits), targets, tensor(log_sum_exp), tensor(gradient));
     vec![primitive(out.cast(dtype))]
 }
 
@@ -72,12 +73,12 @@ pub(super) fn logits_gradient<B: Backend>(
     options: &CrossEntropyOptions,
     logits: Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,
-    level: Tensor<B, 1>,
+    log_sum_exp: Tensor<B, 1>,
     gradient: Tensor<B, 1>,
 ) -> Tensor<B, 2> {
     let [rows, classes] = logits.dims();
     let (targets, ignored) = split_ignored(options, targets);
-    let level = level.cast(logits.dtype()).unsqueeze_dim::<2>(1);
+    let log_sum_exp = log_sum_exp.cast(logits.dtype()).unsqueeze_dim::<2>(1);
     let mut gradient = gradient.cast(logits.dtype());
     if let Some(ignored) = ignored {
         gradient = gradient.mask_fill(ignored, 0.0);
@@ -88,8 +89,8 @@ pub(super) fn logits_gradient<B: Backend>(
         .unsqueeze_dim::<2>(0)
         .expand([rows, classes])
         .equal(targets.unsqueeze_dim::<2>(1).expand([rows, classes]));
-    let hit = logits.zeros_like().mask_fill(at_target, options.hit());
-    let softmax = (logits - level.clone()).exp();
-    let risen = softmax * level.mul_scalar(2.0 * options.z_loss).add_scalar(1.0);
-    (risen - hit).sub_scalar(options.spread(classes)) * gradient
+    let target_grad = logits.zeros_like().mask_fill(at_target, options.target_weight());
+    let softmax = (logits - log_sum_exp.clone()).exp();
+    let scaled_grad = softmax * log_sum_exp.mul_scalar(2.0 * options.z_loss).add_scalar(1.0);
+    (scaled_grad - target_grad).sub_scalar(options.smoothing(classes)) * gradient
 }

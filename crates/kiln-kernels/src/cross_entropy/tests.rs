@@ -1,14 +1,14 @@
-use super::{linear::Linear, soft::Soft, *};
+use super::{linear::Linear, *};
 use crate::testing::{Check, Numbers, close, gradients_agree, outputs_agree};
 use burn::{
     backend::Autodiff,
     tensor::{DType, TensorData},
 };
+use burn_flex::Flex;
 
 crate::on_every_backend!(
     agrees_with_the_reference,
     linear_agrees_with_the_reference,
-    soft_agrees_with_the_reference,
     all_rows_ignored,
     extreme_logits,
     only_what_is_needed,
@@ -82,21 +82,6 @@ fn linear_agrees_with_the_reference<B: Backend>() {
     }
 }
 
-fn soft_agrees_with_the_reference<B: Backend>() {
-    let mut numbers = Numbers::new(13);
-    for (rows, classes) in [(1, 2), (9, 33), (3, 2051)] {
-        // Probabilities, and whatever else a caller may weigh with.
-        for scale in [1.0 / classes as f32, 1.0] {
-            let weights: Vec<f32> =
-                numbers.floats([rows * classes]).iter::<f32>().map(|x| x.abs() * scale).collect();
-            let floats =
-                [numbers.floats([rows, classes]), TensorData::new(weights, [rows, classes])];
-            outputs_agree::<B, _>(Check::F32, &Soft, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &Soft, &floats, &[]);
-        }
-    }
-}
-
 fn all_rows_ignored<B: Backend>() {
     let mut numbers = Numbers::new(14);
     let options = options()[4];
@@ -130,7 +115,7 @@ fn extreme_logits<B: Backend>() {
     close("gradient", 1e-3, &found, &expected);
 }
 
-/// A frozen output layer is left out of the backward step, and so is a frozen teacher.
+/// A frozen output layer is left out of the backward step.
 fn only_what_is_needed<B: Backend>() {
     let mut numbers = Numbers::new(15);
     let device = B::Device::default();
@@ -155,16 +140,6 @@ fn only_what_is_needed<B: Backend>() {
     let alone = gradients(&hidden, &leaf);
     let expected = both_weight.grad(&both).unwrap();
     close("weight alone", 1e-6, &read(leaf.grad(&alone).unwrap()), &read(expected));
-
-    let teacher = weight.clone().exp();
-    let student = weight.clone().require_grad();
-    let gradients = soft_cross_entropy(student.clone(), teacher.clone()).sum().backward();
-    let both = teacher.clone().detach().require_grad();
-    let student_too = weight.require_grad();
-    let of_both = soft_cross_entropy(student_too.clone(), both.clone()).sum().backward();
-    let expected = student_too.grad(&of_both).unwrap();
-    close("student", 1e-6, &read(student.grad(&gradients).unwrap()), &read(expected));
-    assert!(teacher.grad(&gradients).is_none() && both.grad(&of_both).is_some());
 }
 
 #[test]

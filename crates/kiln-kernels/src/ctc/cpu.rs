@@ -2,13 +2,13 @@
 //! frame's recursion is one loop over neighbours that vectorises; the backward recursion is the
 //! forward one of everything reversed.
 
-use super::{Ctc, CtcBackward, IMPOSSIBLE, NEVER};
+use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
+use crate::LOG_ZERO;
 use crate::{
     Tensors,
     cpu::{
-        Running, contiguous, integers,
+        OnlineLogSumExp, chunks, contiguous, integers,
         math::{exp, ln},
-        parts,
         simd::{max, simd, sum},
         split_rows, tensor, values, zeros,
     },
@@ -55,16 +55,16 @@ struct Labels {
 impl Labels {
     fn new(classes: Vec<usize>) -> Self {
         let direct = (0..classes.len())
-            .map(|i| if i > 0 && classes[i] != classes[i - 1] { 0.0 } else { NEVER })
+            .map(|i| if i > 0 && classes[i] != classes[i - 1] { 0.0 } else { LOG_ZERO })
             .collect();
         let emitted = vec![0.0; classes.len()];
         Self { classes, direct, emitted }
     }
 
     /// Reads a frame's logits; the blank's logarithm of probability.
-    fn read(&mut self, logits: &[f32], level: f32, blank: usize) -> f32 {
+    fn read(&mut self, logits: &[f32], log_sum_exp: f32, blank: usize) -> f32 {
         // A class that is ruled out altogether is as good as never.
-        let of = |class: usize| (logits[class] - level).max(NEVER);
+        let of = |class: usize| (logits[class] - log_sum_exp).max(LOG_ZERO);
         for (emitted, &class) in self.emitted.iter_mut().zip(&self.classes) {
             *emitted = of(class);
         }
@@ -79,7 +79,7 @@ impl Labels {
 
     /// The states before the first frame: the first blank, for sure.
     fn start(&self) -> Vec<f32> {
-        let mut states = vec![NEVER; self.states()];
+        let mut states = vec![LOG_ZERO; self.states()];
         states[0] = 0.0;
         states
     }
@@ -97,7 +97,7 @@ fn step(before: &[f32], emit_blank: f32, labels: &Labels, after: &mut [f32]) -> 
         let lowest = if a > b { *b } else { *a };
         *next = emit_blank + highest + ln(1.0 + exp(lowest - highest));
     }
-    next_labels[0] = NEVER;
+    next_labels[0] = LOG_ZERO;
     let next_labels = &mut next_labels[1..];
     let stay = &label_states[1..];
     let terms = labels.direct.iter().zip(&labels.emitted).zip(blanks);
@@ -111,7 +111,7 @@ fn step(before: &[f32], emit_blank: f32, labels: &Labels, after: &mut [f32]) -> 
         *next = emitted + highest + ln(total);
     }
     let highest = max(after);
-    if highest > IMPOSSIBLE {
+    if highest > IMPOSSIBLE_BELOW {
         for state in after.iter_mut() {
             *state -= highest;
         }
@@ -124,7 +124,7 @@ fn end(states: &[f32], shift: f64) -> f64 {
     let count = states.len() / 2;
     let (blank, label) = (states[count - 1], states[2 * count - 1]);
     let highest = blank.max(label);
-    if highest < IMPOSSIBLE {
+    if highest < IMPOSSIBLE_BELOW {
         return f64::NEG_INFINITY;
     }
     shift + f64::from(highest + ln(exp(blank - highest) + exp(label - highest)))
@@ -136,25 +136,25 @@ pub(super) fn forward(kernel: &Ctc, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let (items, frames, classes) = (shape[0], shape[1], shape[2]);
     let batch = Batch::of(inputs.ints, frames, classes);
     let logits = values::<f32>(&logits);
-    let (mut losses, mut levels) = (zeros(items), zeros(items * frames));
-    let parts = parts(items, frames * classes);
-    let work: Vec<_> = parts
+    let (mut losses, mut log_sum_exps) = (zeros(items), zeros(items * frames));
+    let chunks = chunks(items, frames * classes);
+    let work: Vec<_> = chunks
         .iter()
-        .zip(split_rows(&mut losses, 1, &parts))
-        .zip(split_rows(&mut levels, frames, &parts))
+        .zip(split_rows(&mut losses, 1, &chunks))
+        .zip(split_rows(&mut log_sum_exps, frames, &chunks))
         .collect();
-    work.into_par_iter().for_each(|((part, losses), levels)| {
-        for (index, item) in part.clone().enumerate() {
+    work.into_par_iter().for_each(|((chunk, losses), log_sum_exps)| {
+        for (index, item) in chunk.clone().enumerate() {
             let logits = &logits[item * frames * classes..(item + 1) * frames * classes];
             let logits = &logits[..batch.frames[item] * classes];
-            let levels = &mut levels[index * frames..(index + 1) * frames];
+            let log_sum_exps = &mut log_sum_exps[index * frames..(index + 1) * frames];
             let labels = Labels::new(batch.targets[item].clone());
-            let likelihood = forward_item(logits, classes, kernel.blank, labels, levels);
+            let likelihood = forward_item(logits, classes, kernel.blank, labels, log_sum_exps);
             let impossible = likelihood == f64::NEG_INFINITY && kernel.zero_infinity;
             losses[index] = if impossible { 0.0 } else { -likelihood as f32 };
         }
     });
-    vec![tensor(losses, [items]), tensor(levels, [items, frames])]
+    vec![tensor(losses, [items]), tensor(log_sum_exps, [items, frames])]
 }
 
 simd! {
@@ -163,17 +163,17 @@ simd! {
         classes: usize,
         blank: usize,
         labels: Labels,
-        levels: &mut [f32],
+        log_sum_exps: &mut [f32],
     ) -> f64 {
         let mut labels = labels;
         let mut states = labels.start();
         let mut next = states.clone();
         let mut shift = 0.0f64;
-        for (frame, level) in logits.chunks_exact(classes).zip(levels) {
-            let mut running = Running::NONE;
+        for (frame, log_sum_exp) in logits.chunks_exact(classes).zip(log_sum_exps) {
+            let mut running = OnlineLogSumExp::NONE;
             running.add(frame, false);
-            *level = running.log_sum_exp();
-            let emit_blank = labels.read(frame, *level, blank);
+            *log_sum_exp = running.log_sum_exp();
+            let emit_blank = labels.read(frame, *log_sum_exp, blank);
             let highest = step(&states, emit_blank, &labels, &mut next);
             shift += f64::from(highest);
             std::mem::swap(&mut states, &mut next);
@@ -184,22 +184,22 @@ simd! {
 
 pub(super) fn backward(kernel: &CtcBackward, mut inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let ints = std::mem::take(&mut inputs.ints);
-    let [logits, levels, gradient] = inputs.take().map(contiguous);
+    let [logits, log_sum_exps, gradient] = inputs.take().map(contiguous);
     let shape = logits.layout().shape().clone();
     let (items, frames, classes) = (shape[0], shape[1], shape[2]);
     let batch = Batch::of(ints, frames, classes);
-    let (logits, levels) = (values::<f32>(&logits), values::<f32>(&levels));
+    let (logits, log_sum_exps) = (values::<f32>(&logits), values::<f32>(&log_sum_exps));
     let gradient = values::<f32>(&gradient);
     let mut out = zeros(items * frames * classes);
-    let parts = parts(items, frames * classes);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, frames * classes, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
-        for (item, out) in part.clone().zip(out.chunks_exact_mut((frames * classes).max(1))) {
+    let chunks = chunks(items, frames * classes);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, frames * classes, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        for (item, out) in chunk.clone().zip(out.chunks_exact_mut((frames * classes).max(1))) {
             let length = batch.frames[item];
             let start = item * frames * classes;
             let item = Item {
                 logits: &logits[start..start + length * classes],
-                levels: &levels[item * frames..item * frames + length],
+                log_sum_exps: &log_sum_exps[item * frames..item * frames + length],
                 classes,
                 blank: kernel.blank,
                 target: &batch.targets[item],
@@ -214,7 +214,7 @@ pub(super) fn backward(kernel: &CtcBackward, mut inputs: Tensors<Flex>) -> Vec<F
 /// One item of the batch, cut to its length.
 struct Item<'a> {
     logits: &'a [f32],
-    levels: &'a [f32],
+    log_sum_exps: &'a [f32],
     classes: usize,
     blank: usize,
     target: &'a [usize],
@@ -229,26 +229,26 @@ simd! {
         let size = labels.states();
         // The states after every frame, from the first on.
         let mut states = labels.start();
-        states.resize(size * (item.levels.len() + 1), NEVER);
-        for (frame, (logits, level)) in
-            item.logits.chunks_exact(item.classes).zip(item.levels).enumerate()
+        states.resize(size * (item.log_sum_exps.len() + 1), LOG_ZERO);
+        for (frame, (logits, log_sum_exp)) in
+            item.logits.chunks_exact(item.classes).zip(item.log_sum_exps).enumerate()
         {
-            let emit_blank = labels.read(logits, *level, item.blank);
+            let emit_blank = labels.read(logits, *log_sum_exp, item.blank);
             let (before, after) = states.split_at_mut((frame + 1) * size);
             step(&before[frame * size..], emit_blank, &labels, &mut after[..size]);
         }
-        if end(&states[item.levels.len() * size..], 0.0) == f64::NEG_INFINITY {
+        if end(&states[item.log_sum_exps.len() * size..], 0.0) == f64::NEG_INFINITY {
             return;
         }
         // From the last frame back, all labels reversed.
         let mut later = reversed.start();
         let mut next = later.clone();
         let mut shares = later.clone();
-        for (frame, level) in item.levels.iter().enumerate().rev() {
+        for (frame, log_sum_exp) in item.log_sum_exps.iter().enumerate().rev() {
             let range = frame * item.classes..(frame + 1) * item.classes;
             let logits = &item.logits[range.clone()];
             let out = &mut out[range];
-            let emit_blank = reversed.read(logits, *level, item.blank);
+            let emit_blank = reversed.read(logits, *log_sum_exp, item.blank);
             step(&later, emit_blank, &reversed, &mut next);
             std::mem::swap(&mut later, &mut next);
             // Both ways count the frame itself.
@@ -268,7 +268,7 @@ simd! {
                 *share = earlier + later - emitted;
             }
             // The place before the first label is no state.
-            label_shares[0] = NEVER;
+            label_shares[0] = LOG_ZERO;
             let highest = max(&shares);
             for share in shares.iter_mut() {
                 *share = exp(*share - highest);
@@ -276,7 +276,7 @@ simd! {
             // Every alignment is in one state at a time: shares of a frame sum to one.
             let unit = item.gradient / sum(&shares, |share| share);
             for (out, x) in out.iter_mut().zip(logits) {
-                *out = item.gradient * exp(x - level);
+                *out = item.gradient * exp(x - log_sum_exp);
             }
             let (blank_shares, label_shares) = shares.split_at(count + 1);
             out[item.blank] -= unit * sum(blank_shares, |share| share);

@@ -2,8 +2,9 @@
 //! states in shared memory, where backward is forward of everything reversed; a cube a frame for
 //! the gradient.
 
-use super::{Ctc, CtcBackward, IMPOSSIBLE, NEVER};
-use crate::cube::{CubeTensors, LOWEST, ROW_THREADS, cube_max, cube_sum, cubes, room};
+use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
+use crate::LOG_ZERO;
+use crate::cube::{CubeTensors, LOWEST, ROW_THREADS, buffer, cube_max, cube_sum, cubes, launch};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -24,31 +25,29 @@ pub(super) fn forward<R: CubeRuntime>(
     if labels > MOST_LABELS {
         return None;
     }
-    let levels = room(logits, [batch, frames], DType::F32);
-    frame_level::launch::<R>(
-        &logits.client,
+    let log_sum_exps = buffer(logits, [batch, frames], DType::F32);
+    launch!(
+        frame_level,
+        logits,
         cubes(batch * frames),
-        CubeDim::new_1d(ROW_THREADS),
-        logits.clone().into_array_arg(),
-        inputs.ints[1].clone().into_array_arg(),
-        levels.clone().into_array_arg(),
+        [logits, inputs.ints[1], log_sum_exps],
         batch as u32,
         frames as u32,
         classes as u32,
         logits.dtype.into(),
     );
-    let losses = room(logits, [batch], DType::F32);
-    let unused = room(logits, [1], DType::F32);
+    let losses = buffer(logits, [batch], DType::F32);
+    let unused = buffer(logits, [1], DType::F32);
     let instead = if kernel.zero_infinity { 0.0 } else { f32::INFINITY };
-    recur(inputs, &levels, &losses, &unused, kernel.blank, instead, false);
-    Some(vec![losses, levels])
+    recur(inputs, &log_sum_exps, &losses, &unused, kernel.blank, instead, false);
+    Some(vec![losses, log_sum_exps])
 }
 
 #[cube(launch)]
 fn frame_level<F: Float>(
     logits: &Array<F>,
     frame_lengths: &Array<i32>,
-    levels: &mut Array<f32>,
+    log_sum_exps: &mut Array<f32>,
     batch: u32,
     frames: u32,
     classes: u32,
@@ -73,17 +72,17 @@ fn frame_level<F: Float>(
         }
     }
     let greatest = cube_max(highest);
-    let level = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
+    let log_sum_exp = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
     if unit == 0 {
         let within = row % frames < frame_lengths[row / frames] as usize;
-        levels[row] = select(within, level, 0.0f32);
+        log_sum_exps[row] = select(within, log_sum_exp, 0.0f32);
     }
 }
 
 /// Launches the recursion; with `states` kept, in both directions.
 fn recur<R: CubeRuntime>(
     inputs: &CubeTensors<R>,
-    levels: &CubeTensor<R>,
+    log_sum_exps: &CubeTensor<R>,
     losses: &CubeTensor<R>,
     states: &CubeTensor<R>,
     blank: usize,
@@ -93,17 +92,11 @@ fn recur<R: CubeRuntime>(
     let logits = &inputs.floats[0];
     let [batch, frames, classes] = logits.shape().dims();
     let [_, labels] = inputs.ints[0].shape().dims();
-    recursion::launch::<R>(
-        &logits.client,
+    launch!(
+        recursion,
+        logits,
         cubes(if keep { 2 * batch } else { batch }),
-        CubeDim::new_1d(ROW_THREADS),
-        logits.clone().into_array_arg(),
-        levels.clone().into_array_arg(),
-        inputs.ints[0].clone().into_array_arg(),
-        inputs.ints[1].clone().into_array_arg(),
-        inputs.ints[2].clone().into_array_arg(),
-        losses.clone().into_array_arg(),
-        states.clone().into_array_arg(),
+        [logits, log_sum_exps, inputs.ints[0], inputs.ints[1], inputs.ints[2], losses, states],
         batch as u32,
         frames as u32,
         classes as u32,
@@ -117,9 +110,9 @@ fn recur<R: CubeRuntime>(
 
 /// A logit as a logarithm of probability; a class that is ruled out is as good as never.
 #[cube]
-fn emission<F: Float>(logits: &Array<F>, at: usize, level: f32) -> f32 {
-    let x = f32::cast_from(logits[at]) - level;
-    select(x > comptime!(NEVER), x, comptime!(NEVER).runtime())
+fn emission<F: Float>(logits: &Array<F>, at: usize, log_sum_exp: f32) -> f32 {
+    let x = f32::cast_from(logits[at]) - log_sum_exp;
+    select(x > comptime!(LOG_ZERO), x, comptime!(LOG_ZERO).runtime())
 }
 
 /// `ln(e^a + e^b)`.
@@ -136,7 +129,7 @@ fn add(a: f32, b: f32) -> f32 {
 #[cube(launch)]
 fn recursion<F: Float>(
     logits: &Array<F>,
-    levels: &Array<f32>,
+    log_sum_exps: &Array<f32>,
     targets: &Array<i32>,
     frame_lengths: &Array<i32>,
     target_lengths: &Array<i32>,
@@ -175,8 +168,8 @@ fn recursion<F: Float>(
     let unit = UNIT_POS as usize;
     let step = comptime!(ROW_THREADS as usize);
     for state in range_stepped(unit, size, step) {
-        shared[state] = select(state == 0, 0.0f32, comptime!(NEVER).runtime());
-        shared[size + state] = comptime!(NEVER).runtime();
+        shared[state] = select(state == 0, 0.0f32, comptime!(LOG_ZERO).runtime());
+        shared[size + state] = comptime!(LOG_ZERO).runtime();
     }
     sync_cube();
     let mut shift = 0.0f32;
@@ -185,8 +178,8 @@ fn recursion<F: Float>(
         let from = (index % 2) * size;
         let to = size - from;
         let row = item * frames + frame;
-        let level = levels[row];
-        let emit_blank = emission::<F>(logits, row * classes + blank as usize, level);
+        let log_sum_exp = log_sum_exps[row];
+        let emit_blank = emission::<F>(logits, row * classes + blank as usize, log_sum_exp);
         for place in range_stepped(unit, count + 1, step) {
             let stay = shared[from + place];
             let before = shared[from + half + place];
@@ -204,7 +197,7 @@ fn recursion<F: Float>(
                         total = add(total, before);
                     }
                 }
-                let emit = emission::<F>(logits, row * classes + class as usize, level);
+                let emit = emission::<F>(logits, row * classes + class as usize, log_sum_exp);
                 shared[to + half + place + 1] = emit + total;
             }
         }
@@ -218,7 +211,7 @@ fn recursion<F: Float>(
                 }
             }
             let highest = cube_max(highest);
-            if highest > comptime!(IMPOSSIBLE) {
+            if highest > comptime!(IMPOSSIBLE_BELOW) {
                 shift += highest;
                 for place in range_stepped(unit, count + 1, step) {
                     shared[to + place] -= highest;
@@ -233,8 +226,8 @@ fn recursion<F: Float>(
             for place in range_stepped(unit, half, step) {
                 let mut blank_place = place;
                 let mut label_place = place;
-                let mut blank_state = comptime!(NEVER).runtime();
-                let mut label_state = comptime!(NEVER).runtime();
+                let mut blank_state = comptime!(LOG_ZERO).runtime();
+                let mut label_state = comptime!(LOG_ZERO).runtime();
                 if place <= count {
                     blank_state = shared[to + place];
                     if reversed {
@@ -258,14 +251,14 @@ fn recursion<F: Float>(
     if keep {
         for frame in length..frames {
             for state in range_stepped(unit, size, step) {
-                states[(cube * frames + frame) * size + state] = comptime!(NEVER).runtime();
+                states[(cube * frames + frame) * size + state] = comptime!(LOG_ZERO).runtime();
             }
         }
     }
     if unit == 0 && !reversed {
         let last = (length % 2) * size;
         let likelihood = add(shared[last + count], shared[last + half + count]);
-        let possible = likelihood > comptime!(IMPOSSIBLE);
+        let possible = likelihood > comptime!(IMPOSSIBLE_BELOW);
         losses[item] = select(possible, -(shift + likelihood), instead);
     }
 }
@@ -274,26 +267,21 @@ pub(super) fn backward<R: CubeRuntime>(
     kernel: &CtcBackward,
     inputs: &CubeTensors<R>,
 ) -> Option<Vec<CubeTensor<R>>> {
-    let [logits, levels, gradient] = [0, 1, 2].map(|index| &inputs.floats[index]);
+    let [logits, log_sum_exps, gradient] = [0, 1, 2].map(|index| &inputs.floats[index]);
     let [batch, frames, classes] = logits.shape().dims();
     let [_, labels] = inputs.ints[0].shape().dims();
     if labels > MOST_LABELS {
         return None;
     }
-    let losses = room(logits, [batch], DType::F32);
-    let states = room(logits, [2, batch, frames, 2 * (labels + 1)], DType::F32);
-    recur(inputs, levels, &losses, &states, kernel.blank, 0.0, true);
-    let out = room(logits, logits.shape(), logits.dtype);
-    gradient_frame::launch::<R>(
-        &logits.client,
+    let losses = buffer(logits, [batch], DType::F32);
+    let states = buffer(logits, [2, batch, frames, 2 * (labels + 1)], DType::F32);
+    recur(inputs, log_sum_exps, &losses, &states, kernel.blank, 0.0, true);
+    let out = buffer(logits, logits.shape(), logits.dtype);
+    launch!(
+        gradient_frame,
+        logits,
         cubes(batch * frames),
-        CubeDim::new_1d(ROW_THREADS),
-        logits.clone().into_array_arg(),
-        levels.clone().into_array_arg(),
-        inputs.ints[0].clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        states.into_array_arg(),
-        out.clone().into_array_arg(),
+        [logits, log_sum_exps, inputs.ints[0], gradient, states, out],
         batch as u32,
         frames as u32,
         classes as u32,
@@ -309,7 +297,7 @@ pub(super) fn backward<R: CubeRuntime>(
 #[cube(launch)]
 fn gradient_frame<F: Float, G: Float>(
     logits: &Array<F>,
-    levels: &Array<f32>,
+    log_sum_exps: &Array<f32>,
     targets: &Array<i32>,
     gradient: &Array<G>,
     states: &Array<f32>,
@@ -331,13 +319,13 @@ fn gradient_frame<F: Float, G: Float>(
     let size = comptime!(2 * (labels as usize + 1));
     let item = row / frames as usize;
     let first_label = item * comptime!(labels as usize);
-    let level = levels[row];
+    let log_sum_exp = log_sum_exps[row];
     let start = row * classes;
     let unit = UNIT_POS as usize;
     let step = comptime!(ROW_THREADS as usize);
     let mut shares = SharedMemory::<f32>::new(comptime!(2 * (labels as usize + 1)));
 
-    let emit_blank = emission::<F>(logits, start + blank, level);
+    let emit_blank = emission::<F>(logits, start + blank, log_sum_exp);
     let mut highest = comptime!(LOWEST).runtime();
     for place in range_stepped(unit, half, step) {
         let earlier = states[row * size + place];
@@ -350,9 +338,9 @@ fn gradient_frame<F: Float, G: Float>(
         if place < half - 1 {
             let earlier = states[row * size + half + place];
             let later = states[(rows + row) * size + half + place];
-            if earlier > comptime!(IMPOSSIBLE) && later > comptime!(IMPOSSIBLE) {
+            if earlier > comptime!(IMPOSSIBLE_BELOW) && later > comptime!(IMPOSSIBLE_BELOW) {
                 let class = targets[first_label + place] as usize;
-                share = earlier + later - emission::<F>(logits, start + class, level);
+                share = earlier + later - emission::<F>(logits, start + class, log_sum_exp);
             }
         }
         shares[half + place] = share;
@@ -360,7 +348,7 @@ fn gradient_frame<F: Float, G: Float>(
     }
     let highest = cube_max(highest);
     // Where no state is on the way from start to end, there is no alignment, or no frame.
-    let possible = highest > comptime!(IMPOSSIBLE);
+    let possible = highest > comptime!(IMPOSSIBLE_BELOW);
     let mut blank_total = 0.0f32;
     let mut label_total = 0.0f32;
     for place in range_stepped(unit, half, step) {
@@ -375,7 +363,7 @@ fn gradient_frame<F: Float, G: Float>(
     let weight = f32::cast_from(gradient[item]);
     let share_unit = 1.0f32 / (blank_total + label_total);
     for class in range_stepped(unit, classes, step) {
-        let mut value = (f32::cast_from(logits[start + class]) - level).exp();
+        let mut value = (f32::cast_from(logits[start + class]) - log_sum_exp).exp();
         if class == blank {
             value -= blank_total * share_unit;
         }
@@ -400,7 +388,7 @@ fn gradient_frame<F: Float, G: Float>(
                         }
                     }
                     if !seen {
-                        let softmax = (f32::cast_from(logits[start + class]) - level).exp();
+                        let softmax = (f32::cast_from(logits[start + class]) - log_sum_exp).exp();
                         let value = weight * (softmax - total * share_unit);
                         out[start + class] = F::cast_from(value);
                     }

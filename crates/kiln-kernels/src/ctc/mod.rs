@@ -13,16 +13,11 @@ mod reference;
 mod tests;
 
 use crate::{
-    Backend, Differentiable, Kernel, Output, Tensors,
+    Backend, Differentiable, Gradients, LOG_ZERO, Output, Tensors,
+    kernel::impl_kernel,
     plain::{primitive, tensor},
 };
-use burn::tensor::{Int, Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use burn::tensor::{Int, Tensor};
 
 /// `-ln p(target | logits)` of each item of the batch, in f32 where the logits are of lower
 /// precision. The softmax over classes is taken here.
@@ -61,12 +56,8 @@ pub fn ctc_loss<B: Backend>(
     tensor(B::record(&Ctc { blank, zero_infinity }, inputs).swap_remove(0))
 }
 
-/// The logarithm of no probability: far below all others, yet finite, so that differences of two
-/// are numbers. Sums of a few of them still are what [`IMPOSSIBLE`] tells.
-const NEVER: f32 = -1e30;
-
-/// What lies below this has a [`NEVER`] in it.
-const IMPOSSIBLE: f32 = -1e29;
+/// Sums that are lower have a [`LOG_ZERO`] in them.
+const IMPOSSIBLE_BELOW: f32 = LOG_ZERO / 10.0;
 
 /// The forward step. Floats: logits. Ints: targets, frame lengths, target lengths. Outputs: the
 /// losses; `[batch, frames]`, each frame's log-sum-exp, 0 past the length.
@@ -83,59 +74,17 @@ struct CtcBackward {
     blank: usize,
 }
 
-impl Kernel for Ctc {
-    const NAME: &'static str = "ctc";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let (batch, frames) = (floats[0][0], floats[0][1]);
-        vec![Output::full_precision([batch]), Output::full_precision([batch, frames])]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::forward(self, inputs)
-    }
-}
+impl_kernel!(Ctc, "ctc", forward, cube, |_, floats, _| {
+    let (batch, frames) = (floats[0][0], floats[0][1]);
+    vec![Output::full_precision([batch]), Output::full_precision([batch, frames])]
+});
 
 impl Differentiable for Ctc {
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        _needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
         B::run(&CtcBackward { blank: self.blank }, kept).into_iter().map(Some).collect()
     }
 }
 
-impl Kernel for CtcBackward {
-    const NAME: &'static str = "ctc_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::backward(self, inputs)
-    }
-}
+impl_kernel!(CtcBackward, "ctc_backward", backward, cube, |_, floats, _| vec![Output::new(
+    floats[0].clone()
+)]);

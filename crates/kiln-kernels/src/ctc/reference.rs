@@ -1,10 +1,11 @@
 //! In plain tensor operations: the forward recursion of the paper's section 4.1 over the whole
 //! batch, in logarithms; the gradient by differentiating it.
 
-use super::{Ctc, CtcBackward, IMPOSSIBLE, NEVER};
+use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
+use crate::LOG_ZERO;
 use crate::{
     Tensors,
-    plain::{integers, log_sum_exp, primitive, tensor, wide},
+    plain::{integers, log_sum_exp, primitive, tensor, to_f32},
 };
 use burn::{
     backend::Autodiff,
@@ -15,7 +16,7 @@ pub(super) fn forward<B: Backend>(kernel: &Ctc, inputs: Tensors<B>) -> Vec<Float
     let ints = inputs.ints.clone();
     let frame_lengths = integers::<B, 1>(ints[1].clone());
     let [logits] = inputs.take();
-    let logits = wide(tensor::<B, 3>(logits));
+    let logits = to_f32(tensor::<B, 3>(logits));
     let losses = losses(
         kernel,
         logits.clone(),
@@ -24,9 +25,9 @@ pub(super) fn forward<B: Backend>(kernel: &Ctc, inputs: Tensors<B>) -> Vec<Float
         integers(ints[2].clone()),
     );
     let [batch, frames, classes] = logits.dims();
-    let levels = log_sum_exp(logits.reshape([batch * frames, classes]));
+    let log_sum_exps = log_sum_exp(logits.reshape([batch * frames, classes]));
     let past = past_lengths(frame_lengths, frames);
-    vec![primitive(losses), primitive(levels.reshape([batch, frames]).mask_fill(past, 0.0))]
+    vec![primitive(losses), primitive(log_sum_exps.reshape([batch, frames]).mask_fill(past, 0.0))]
 }
 
 /// Which of `count` positions lie past each length: `[batch, count]`.
@@ -61,14 +62,14 @@ fn losses<B: Backend>(
     let targets = targets.mask_fill(past_lengths(target_lengths.clone(), labels), 0);
     let log_probabilities = activation::log_softmax(logits, 2);
     let never = |count: usize| {
-        Tensor::<B, 2>::full([batch, count], NEVER, &device).cast(log_probabilities.dtype())
+        Tensor::<B, 2>::full([batch, count], LOG_ZERO, &device).cast(log_probabilities.dtype())
     };
     // Label i may follow label i - 1 without a blank between them where they differ.
     let mut direct = never(labels);
     if labels > 1 {
         let before = targets.clone().narrow(1, 0, labels - 1);
         let same = targets.clone().narrow(1, 1, labels - 1).equal(before);
-        let differ = never(labels - 1).mul_scalar(0.0).mask_fill(same, NEVER);
+        let differ = never(labels - 1).mul_scalar(0.0).mask_fill(same, LOG_ZERO);
         direct = Tensor::cat(vec![never(1), differ], 1);
     }
     // Before the first frame: the first blank, for sure. Labels have one before the first that
@@ -94,7 +95,7 @@ fn losses<B: Backend>(
     let last = target_lengths.unsqueeze_dim::<2>(1);
     let ends = [blank_states.gather(1, last.clone()), label_states.gather(1, last)];
     let likelihood = add(&ends).squeeze_dim::<1>(1);
-    let impossible = likelihood.clone().lower_elem(IMPOSSIBLE);
+    let impossible = likelihood.clone().lower_elem(IMPOSSIBLE_BELOW);
     let instead = if kernel.zero_infinity { 0.0 } else { f32::INFINITY };
     likelihood.neg().mask_fill(impossible, instead)
 }
@@ -107,7 +108,7 @@ pub(super) fn backward<B: Backend>(
     let [logits, _, gradient] = inputs.take();
     let logits = tensor::<B, 3>(logits);
     let dtype = logits.dtype();
-    let logits = wide(logits);
+    let logits = to_f32(logits);
     let gradient = tensor::<B, 1>(gradient).cast(logits.dtype());
     let leaf = Tensor::<Autodiff<B>, 3>::from_inner(logits.clone()).require_grad();
     let losses = losses(

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{Check, Numbers, close, gradients_agree, outputs_agree};
 use burn::{backend::Autodiff, tensor::TensorData};
+use burn_flex::Flex;
 
 crate::on_every_backend!(
     agrees_with_the_reference,
@@ -173,13 +174,13 @@ fn backward_agrees_with_its_reference() {
     let logits = numbers.floats([2, 6, 4]);
     let targets = TensorData::new(vec![1i64, 2, 3, 3], [2, 2]);
     let ints = [targets, ints(vec![6, 4]), ints(vec![2, 2])];
-    let levels: Vec<f32> = logits
+    let log_sum_exps: Vec<f32> = logits
         .iter::<f32>()
         .collect::<Vec<_>>()
         .chunks(4)
         .map(|frame| frame.iter().map(|x| x.exp()).sum::<f32>().ln())
         .collect();
-    let floats = [logits, TensorData::new(levels, [2, 6]), numbers.floats([2])];
+    let floats = [logits, TensorData::new(log_sum_exps, [2, 6]), numbers.floats([2])];
     outputs_agree::<Flex, _>(Check::F32, &CtcBackward { blank: 0 }, &floats, &ints);
 }
 

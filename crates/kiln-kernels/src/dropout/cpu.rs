@@ -3,7 +3,7 @@
 use super::Dropout;
 use crate::{
     Tensors,
-    cpu::{contiguous, matrix, parts, room, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, chunks, contiguous, matrix, simd::simd, split_rows, tensor, values},
     random::{bits_of, row_keys, threshold},
 };
 use burn_flex::{Flex, FlexTensor};
@@ -14,14 +14,14 @@ pub(super) fn dropout(kernel: &Dropout, inputs: Tensors<Flex>) -> Vec<FlexTensor
     let x = values::<f32>(&floats[0]);
     let residual = floats.get(1).map_or(&[][..], values::<f32>);
     let (rows, width) = matrix(&floats[0]);
-    let mut out = room(x.len());
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, width, &parts)).collect();
+    let mut out = buffer(x.len());
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
     let (least, scale) = (threshold(kernel.p), kernel.scale() as f32);
-    work.into_par_iter().for_each(|(part, out)| {
-        let range = part.start * width..part.end * width;
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let range = chunk.start * width..chunk.end * width;
         let residual = if residual.is_empty() { residual } else { &residual[range.clone()] };
-        let first = part.start as u32;
+        let first = chunk.start as u32;
         dropout_rows(&x[range], residual, out, width, first, kernel.seed, least, scale);
     });
     vec![tensor(out, floats[0].layout().shape().clone())]

@@ -2,7 +2,7 @@
 
 use super::Dropout;
 use crate::{
-    cube::{CubeTensors, ROW_THREADS, cubes_elementwise, room},
+    cube::{CubeTensors, buffer, cubes_elementwise, launch},
     plain::rows,
     random::{cube::bits, threshold},
 };
@@ -16,14 +16,12 @@ pub(super) fn dropout<R: CubeRuntime>(
 ) -> Vec<CubeTensor<R>> {
     let x = &inputs.floats[0];
     let (rows, width) = rows(&x.shape());
-    let out = room(x, x.shape(), x.dtype);
-    dropout_value::launch::<R>(
-        &x.client,
+    let out = buffer(x, x.shape(), x.dtype);
+    launch!(
+        dropout_value,
+        x,
         cubes_elementwise(rows * width),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        inputs.floats.get(1).unwrap_or(x).clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, inputs.floats.get(1).unwrap_or(x), out],
         (rows * width) as u32,
         width as u32,
         kernel.seed[0],

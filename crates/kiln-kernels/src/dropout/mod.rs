@@ -11,16 +11,8 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
-};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// Zeros each value of x with probability `p`, and divides the others by `1 - p`. The same seed
 /// drops the same values, on every backend; take another for each step and layer.
@@ -91,42 +83,19 @@ impl Dropout {
     }
 }
 
-impl Kernel for Dropout {
-    const NAME: &'static str = "dropout";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::dropout(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::dropout(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::dropout(self, inputs))
-    }
-}
+impl_kernel!(Dropout, "dropout", dropout, cube, |_, floats, _| vec![Output::new(
+    floats[0].clone()
+)]);
 
 impl Differentiable for Dropout {
     fn keep<B: BurnBackend>(&self, _inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
         Tensors::floats([])
     }
 
-    fn backward<B: Backend>(
-        &self,
-        _kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        let residual = self.residual.then(|| gradient.clone());
+    fn backward<B: Backend>(&self, gradient: Tensors<B>, needed: &[bool]) -> Gradients<B> {
+        let residual = self.residual.then(|| gradient.floats[0].clone());
         let step = Self { residual: false, ..self.clone() };
-        let x = needed[0].then(|| B::run(&step, Tensors::floats([gradient])).swap_remove(0));
+        let x = needed[0].then(|| B::run(&step, gradient).swap_remove(0));
         if self.residual { vec![x, residual] } else { vec![x] }
     }
 }

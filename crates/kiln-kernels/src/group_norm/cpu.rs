@@ -4,7 +4,7 @@
 use super::{GroupNorm, GroupNormBackward};
 use crate::{
     Activation, Tensors,
-    cpu::{contiguous, pieces, room, simd::simd, split_rows, tensor, values, zeros},
+    cpu::{buffer, contiguous, sequence_chunks, simd::simd, split_rows, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -18,27 +18,31 @@ pub(super) fn forward(norm: &GroupNorm, inputs: Tensors<Flex>) -> Vec<FlexTensor
     let [batch, frames, channels] = shape.dims();
     let (groups, gelu) = (norm.options.groups, norm.options.gelu);
     let x = values::<f32>(&x);
-    let pieces = pieces(batch, frames, channels, frames);
-    let moments: Vec<Moments> = pieces
+    let sequence_chunks = sequence_chunks(batch, frames, channels, frames);
+    let moments: Vec<Moments> = sequence_chunks
         .par_iter()
-        .map(|piece| Moments::of(&x[piece.start * channels..piece.end * channels], channels))
+        .map(|chunk| Moments::of(&x[chunk.start * channels..chunk.end * channels], channels))
         .collect();
     let mut statistics = zeros(batch * groups * 2);
     for (sequence, statistics) in statistics.chunks_exact_mut(groups * 2).enumerate() {
         let mut all = Moments::of(&[], channels);
-        let own = pieces.iter().zip(&moments).filter(|(piece, _)| piece.start / frames == sequence);
+        let own = sequence_chunks
+            .iter()
+            .zip(&moments)
+            .filter(|(chunk, _)| chunk.start / frames == sequence);
         own.for_each(|(_, moments)| all.add(moments.count, &moments.mean, &moments.squares));
         all.statistics(norm.options.epsilon, statistics);
     }
 
-    let mut out = room(x.len());
-    let work: Vec<_> = pieces.iter().zip(split_rows(&mut out, channels, &pieces)).collect();
-    work.into_par_iter().for_each(|(piece, out)| {
-        let (mean, mut scale) = expand(&statistics, piece.start / frames, groups, channels);
+    let mut out = buffer(x.len());
+    let work: Vec<_> =
+        sequence_chunks.iter().zip(split_rows(&mut out, channels, &sequence_chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let (mean, mut scale) = expand(&statistics, chunk.start / frames, groups, channels);
         for (scale, weight) in scale.iter_mut().zip(values::<f32>(&weight)) {
             *scale *= weight;
         }
-        let x = &x[piece.start * channels..piece.end * channels];
+        let x = &x[chunk.start * channels..chunk.end * channels];
         if gelu {
             normalise::<true>(x, &mean, &scale, values(&bias), out);
         } else {
@@ -178,7 +182,7 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
     let groups = norm.options.groups;
     let (x, statistics) = (values::<f32>(&x), values::<f32>(&statistics));
     let (weight, bias) = (values::<f32>(&weight), values::<f32>(&bias));
-    let pieces = pieces(batch, frames, channels, frames);
+    let sequence_chunks = sequence_chunks(batch, frames, channels, frames);
 
     // The gradient before GELU and, later, that of x take the gradient's place where nothing else
     // holds it.
@@ -187,10 +191,11 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
     let mut partial: Vec<Vec<f32>> = Vec::new();
     if in_place {
         let gradient = &mut gradient.storage_mut::<f32>()[start..start + x.len()];
-        let work: Vec<_> = pieces.iter().zip(split_rows(gradient, channels, &pieces)).collect();
-        let sums = work.into_par_iter().map(|(piece, gradient)| {
-            let (mean, inverse) = expand(statistics, piece.start / frames, groups, channels);
-            let x = &x[piece.start * channels..piece.end * channels];
+        let work: Vec<_> =
+            sequence_chunks.iter().zip(split_rows(gradient, channels, &sequence_chunks)).collect();
+        let sums = work.into_par_iter().map(|(chunk, gradient)| {
+            let (mean, inverse) = expand(statistics, chunk.start / frames, groups, channels);
+            let x = &x[chunk.start * channels..chunk.end * channels];
             if norm.options.gelu {
                 through_gelu(x, &mean, &inverse, weight, bias, gradient);
             }
@@ -199,17 +204,17 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
         sums.collect_into_vec(&mut partial);
     } else {
         let gradient = values::<f32>(&gradient);
-        let sums = pieces.par_iter().map(|piece| {
-            let (mean, inverse) = expand(statistics, piece.start / frames, groups, channels);
-            let range = piece.start * channels..piece.end * channels;
+        let sums = sequence_chunks.par_iter().map(|chunk| {
+            let (mean, inverse) = expand(statistics, chunk.start / frames, groups, channels);
+            let range = chunk.start * channels..chunk.end * channels;
             sums(&x[range.clone()], &mean, &inverse, &gradient[range])
         });
         sums.collect_into_vec(&mut partial);
     }
     // For every sequence and channel: the gradient times the normalised x, and the gradient.
     let mut totals = zeros(batch * 2 * channels);
-    for (piece, partial) in pieces.iter().zip(&partial) {
-        let totals = &mut totals[piece.start / frames * 2 * channels..][..2 * channels];
+    for (chunk, partial) in sequence_chunks.iter().zip(&partial) {
+        let totals = &mut totals[chunk.start / frames * 2 * channels..][..2 * channels];
         totals.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
     }
     let mut both = vec![0.0; 2 * channels];
@@ -220,15 +225,16 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
     let mut outputs = vec![tensor(both, [channels]), tensor(of_bias, [channels])];
     if norm.with_x {
         let of_x = &mut gradient.storage_mut::<f32>()[start..start + x.len()];
-        let work: Vec<_> = pieces.iter().zip(split_rows(of_x, channels, &pieces)).collect();
-        work.into_par_iter().for_each(|(piece, of_x)| {
-            let sequence = piece.start / frames;
+        let work: Vec<_> =
+            sequence_chunks.iter().zip(split_rows(of_x, channels, &sequence_chunks)).collect();
+        work.into_par_iter().for_each(|(chunk, of_x)| {
+            let sequence = chunk.start / frames;
             let (mean, inverse) = expand(statistics, sequence, groups, channels);
             let totals = &totals[sequence * 2 * channels..][..2 * channels];
             let (along, level) = totals.split_at(channels);
             let [along, level] =
                 [along, level].map(|sums| group_means(sums, weight, groups, frames));
-            let x = &x[piece.start * channels..piece.end * channels];
+            let x = &x[chunk.start * channels..chunk.end * channels];
             finish(x, &mean, &inverse, weight, &along, &level, of_x);
         });
         outputs.push(gradient);

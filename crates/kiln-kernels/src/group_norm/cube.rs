@@ -5,7 +5,7 @@ use super::{GroupNorm, GroupNormBackward};
 use crate::{
     Activation,
     activation::cube::{derivative, value as activated},
-    cube::{CubeTensors, ROW_THREADS, cube_sum, cubes, cubes_elementwise, room},
+    cube::{CubeTensors, ROW_THREADS, buffer, cube_sum, cubes, cubes_elementwise, launch},
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -22,41 +22,35 @@ pub(super) fn forward<R: CubeRuntime>(
     let [batch, frames, channels] = x.shape().dims();
     let groups = norm.options.groups;
     let slices = frames.div_ceil(SLICE);
-    let moments = room(x, [batch, slices, channels, 2], DType::F32);
-    slice_moments::launch::<R>(
-        &x.client,
+    let moments = buffer(x, [batch, slices, channels, 2], DType::F32);
+    launch!(
+        slice_moments,
+        x,
         cubes_elementwise(batch * slices * channels),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        moments.clone().into_array_arg(),
+        [x, moments],
         batch as u32,
         frames as u32,
         channels as u32,
         x.dtype.into(),
     );
-    let statistics = room(x, [batch, groups, 2], DType::F32);
-    group_moments::launch::<R>(
-        &x.client,
+    let statistics = buffer(x, [batch, groups, 2], DType::F32);
+    launch!(
+        group_moments,
+        x,
         cubes(batch * groups),
-        CubeDim::new_1d(ROW_THREADS),
-        moments.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
+        [moments, statistics],
         batch as u32,
         frames as u32,
         channels as u32,
         groups as u32,
         norm.options.epsilon as f32,
     );
-    let out = room(x, x.shape(), x.dtype);
-    normalise::launch::<R>(
-        &x.client,
+    let out = buffer(x, x.shape(), x.dtype);
+    launch!(
+        normalise,
+        x,
         cubes_elementwise(batch * frames * channels),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        weight.clone().into_array_arg(),
-        bias.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, weight, bias, statistics, out],
         batch as u32,
         frames as u32,
         channels as u32,
@@ -218,17 +212,12 @@ pub(super) fn backward<R: CubeRuntime>(
     let [batch, frames, channels] = x.shape().dims();
     let (groups, gelu) = (norm.options.groups, norm.options.gelu);
     let slices = frames.div_ceil(SLICE);
-    let partial = room(x, [batch, slices, channels, 2], DType::F32);
-    slice_sums::launch::<R>(
-        &x.client,
+    let partial = buffer(x, [batch, slices, channels, 2], DType::F32);
+    launch!(
+        slice_sums,
+        x,
         cubes_elementwise(batch * slices * channels),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        weight.clone().into_array_arg(),
-        bias.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        partial.clone().into_array_arg(),
+        [x, weight, bias, statistics, gradient, partial],
         batch as u32,
         frames as u32,
         channels as u32,
@@ -236,45 +225,35 @@ pub(super) fn backward<R: CubeRuntime>(
         gelu,
         x.dtype.into(),
     );
-    let mut outputs = vec![room(x, [channels], x.dtype), room(x, [channels], x.dtype)];
-    channel_sums::launch::<R>(
-        &x.client,
+    let mut outputs = vec![buffer(x, [channels], x.dtype), buffer(x, [channels], x.dtype)];
+    launch!(
+        channel_sums,
+        x,
         cubes_elementwise(channels),
-        CubeDim::new_1d(ROW_THREADS),
-        partial.clone().into_array_arg(),
-        outputs[0].clone().into_array_arg(),
-        outputs[1].clone().into_array_arg(),
+        [partial, outputs[0], outputs[1]],
         (batch * slices) as u32,
         channels as u32,
         x.dtype.into(),
     );
     if norm.with_x {
-        let means = room(x, [batch, groups, 2], DType::F32);
-        group_means::launch::<R>(
-            &x.client,
+        let means = buffer(x, [batch, groups, 2], DType::F32);
+        launch!(
+            group_means,
+            x,
             cubes(batch * groups),
-            CubeDim::new_1d(ROW_THREADS),
-            partial.clone().into_array_arg(),
-            weight.clone().into_array_arg(),
-            means.clone().into_array_arg(),
+            [partial, weight, means],
             batch as u32,
             frames as u32,
             channels as u32,
             groups as u32,
             x.dtype.into(),
         );
-        let out = room(x, x.shape(), x.dtype);
-        x_gradient::launch::<R>(
-            &x.client,
+        let out = buffer(x, x.shape(), x.dtype);
+        launch!(
+            x_gradient,
+            x,
             cubes_elementwise(batch * frames * channels),
-            CubeDim::new_1d(ROW_THREADS),
-            x.clone().into_array_arg(),
-            weight.clone().into_array_arg(),
-            bias.clone().into_array_arg(),
-            statistics.clone().into_array_arg(),
-            gradient.clone().into_array_arg(),
-            means.clone().into_array_arg(),
-            out.clone().into_array_arg(),
+            [x, weight, bias, statistics, gradient, means, out],
             batch as u32,
             frames as u32,
             channels as u32,

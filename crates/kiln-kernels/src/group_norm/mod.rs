@@ -14,16 +14,8 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
-};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
+use burn::tensor::{Tensor, TensorPrimitive};
 
 /// The settings of a [`group_norm`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,37 +83,13 @@ struct GroupNormBackward {
     with_x: bool,
 }
 
-impl Kernel for GroupNorm {
-    const NAME: &'static str = "group_norm";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let statistics = Output::full_precision([floats[0][0], self.options.groups, 2]);
-        vec![Output::new(floats[0].clone()), statistics]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::forward(self, inputs))
-    }
-}
+impl_kernel!(GroupNorm, "group_norm", forward, cube, |kernel, floats, _| {
+    let statistics = Output::full_precision([floats[0][0], kernel.options.groups, 2]);
+    vec![Output::new(floats[0].clone()), statistics]
+});
 
 impl Differentiable for GroupNorm {
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let backward = GroupNormBackward { options: self.options, with_x: needed[0] };
         let mut gradients = B::run(&backward, kept).into_iter();
         let (weight, bias) = (gradients.next(), gradients.next());
@@ -129,28 +97,10 @@ impl Differentiable for GroupNorm {
     }
 }
 
-impl Kernel for GroupNormBackward {
-    const NAME: &'static str = "group_norm_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let mut outputs = vec![Output::new(floats[1].clone()), Output::new(floats[2].clone())];
-        if self.with_x {
-            outputs.push(Output::new(floats[0].clone()));
-        }
-        outputs
+impl_kernel!(GroupNormBackward, "group_norm_backward", backward, cube, |kernel, floats, _| {
+    let mut outputs = vec![Output::new(floats[1].clone()), Output::new(floats[2].clone())];
+    if kernel.with_x {
+        outputs.push(Output::new(floats[0].clone()));
     }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::backward(self, inputs))
-    }
-}
+    outputs
+});

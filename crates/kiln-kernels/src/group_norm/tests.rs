@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
 use burn::tensor::TensorData;
+use burn_flex::Flex;
 
 crate::on_every_backend!(agrees_with_the_reference, shifted_channels_lose_no_digits);
 

@@ -4,9 +4,11 @@ use super::{Linear, LinearBackward, Parts};
 use crate::{
     Kernel, Tensors,
     cpu::{
-        add_to_rows, column_sums, contiguous, fill_rows,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, room, tensor, unflipped, values,
+        add_to_rows, buffer, column_sums, contiguous, fill_rows,
+        matmul::{Threads, matmul},
+        matrix,
+        matrix::{Matrix, MatrixMut},
+        tensor, unflipped, values,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -23,7 +25,7 @@ pub(super) fn forward(linear: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
     let weights: Vec<Matrix<'_>> =
         weights.iter().map(|weight| oriented(weight, linear.tied)).collect();
     let total = weights.iter().map(Matrix::columns).sum();
-    let mut out = room(rows * total);
+    let mut out = buffer(rows * total);
     if let Some(residual) = residual.first() {
         out.copy_from_slice(values::<f32>(residual));
     }
@@ -67,26 +69,26 @@ pub(super) fn backward(linear: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
     let total: usize = outputs.iter().sum();
     let starts: Vec<usize> =
         outputs.iter().scan(0, |sum, size| Some(std::mem::replace(sum, *sum + size))).collect();
-    let part = |index: usize| {
+    let chunk = |index: usize| {
         Matrix::strided(&gradient[starts[index].min(gradient.len())..], rows, outputs[index], total)
     };
     let mut found = Vec::new();
     if linear.x {
-        let mut x_gradient = room(rows * inputs);
+        let mut x_gradient = buffer(rows * inputs);
         for (index, weight) in weights.iter().enumerate() {
             let keep = if index == 0 { 0.0 } else { 1.0 };
             let out = MatrixMut::new(&mut x_gradient, rows, inputs);
-            matmul(out, keep, part(index), weight.transposed(), 1.0, Threads::All);
+            matmul(out, keep, chunk(index), weight.transposed(), 1.0, Threads::All);
         }
         found.push(tensor(x_gradient, x.layout().shape().clone()));
     }
     for index in (0..linear.layers).filter(|&index| linear.weights[index]) {
-        let mut weight_gradient = room(inputs * outputs[index]);
+        let mut weight_gradient = buffer(inputs * outputs[index]);
         let x = Matrix::new(values::<f32>(&x), rows, inputs);
         let (shape, left, right) = if linear.tied {
-            ([outputs[index], inputs], part(index).transposed(), x)
+            ([outputs[index], inputs], chunk(index).transposed(), x)
         } else {
-            ([inputs, outputs[index]], x.transposed(), part(index))
+            ([inputs, outputs[index]], x.transposed(), chunk(index))
         };
         let out = MatrixMut::new(&mut weight_gradient, shape[0], shape[1]);
         matmul(out, 0.0, left, right, 1.0, Threads::All);

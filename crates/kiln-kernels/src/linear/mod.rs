@@ -12,11 +12,10 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
 use burn::tensor::{
     Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
 };
-use burn_flex::{Flex, FlexTensor};
 
 /// `x · weight + bias + residual` over the last dimension.
 ///
@@ -149,37 +148,20 @@ impl<T> Parts<T> {
     }
 }
 
-impl Kernel for Linear {
-    const NAME: &'static str = "linear";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let mut shape = floats[0].clone();
-        let last = shape.num_dims() - 1;
-        shape[last] =
-            floats[1..=self.layers].iter().map(|weight| sizes(weight, self.tied)[1]).sum();
-        vec![Output::new(shape)]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-}
+impl_kernel!(Linear, "linear", forward, |kernel, floats, _| {
+    let mut shape = floats[0].clone();
+    let last = shape.num_dims() - 1;
+    shape[last] =
+        floats[1..=kernel.layers].iter().map(|weight| sizes(weight, kernel.tied)[1]).sum();
+    vec![Output::new(shape)]
+});
 
 impl Differentiable for Linear {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
         Tensors::floats(inputs.floats.into_iter().take(1 + self.layers))
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let (weights, biases) = needed[1..].split_at(self.layers);
         let biases = if self.bias { &biases[..self.layers] } else { &[] };
         let kernel = LinearBackward {
@@ -189,7 +171,7 @@ impl Differentiable for Linear {
             weights: weights.to_vec(),
             biases: biases.to_vec(),
         };
-        kept.floats.push(gradient.clone());
+        let gradient = kept.floats.last().filter(|_| self.residual).cloned();
         let mut found = B::run(&kernel, kept).into_iter();
         let count = 1 + weights.len() + biases.len();
         let mut gradients: Vec<_> = needed[..count]
@@ -197,32 +179,20 @@ impl Differentiable for Linear {
             .map(|&needed| if needed { found.next() } else { None })
             .collect();
         if self.residual {
-            gradients.push(needed.last().copied().unwrap_or_default().then_some(gradient));
+            gradients.push(gradient.filter(|_| needed.last() == Some(&true)));
         }
         gradients
     }
 }
 
-impl Kernel for LinearBackward {
-    const NAME: &'static str = "linear_backward";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let weights = &floats[1..=self.layers];
-        let x = self.x.then(|| Output::new(floats[0].clone()));
-        let needed = |flags: &[bool], of: &dyn Fn(&Shape) -> Output| -> Vec<Output> {
-            weights.iter().zip(flags).filter(|(_, needed)| **needed).map(|(w, _)| of(w)).collect()
-        };
-        x.into_iter()
-            .chain(needed(&self.weights, &|weight| Output::new(weight.clone())))
-            .chain(needed(&self.biases, &|weight| Output::new([sizes(weight, self.tied)[1]])))
-            .collect()
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-}
+impl_kernel!(LinearBackward, "linear_backward", backward, |kernel, floats, _| {
+    let weights = &floats[1..=kernel.layers];
+    let x = kernel.x.then(|| Output::new(floats[0].clone()));
+    let needed = |flags: &[bool], of: &dyn Fn(&Shape) -> Output| -> Vec<Output> {
+        weights.iter().zip(flags).filter(|(_, needed)| **needed).map(|(w, _)| of(w)).collect()
+    };
+    x.into_iter()
+        .chain(needed(&kernel.weights, &|weight| Output::new(weight.clone())))
+        .chain(needed(&kernel.biases, &|weight| Output::new([sizes(weight, kernel.tied)[1]])))
+        .collect()
+});

@@ -4,9 +4,9 @@ use super::{LinearTokens, LinearTokensBackward};
 use crate::{
     Tensors,
     cpu::{
-        contiguous,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        parts, room,
+        buffer, chunks, contiguous,
+        matmul::{Threads, matmul},
+        matrix::{Matrix, MatrixMut},
         simd::{simd, sum},
         split_rows, tensor, total, unflipped, values,
     },
@@ -22,11 +22,11 @@ pub(super) fn forward(linear: &LinearTokens, inputs: Tensors<Flex>) -> Vec<FlexT
     let x = contiguous(x);
     let [batch, tokens, width] = x.layout().shape().dims();
     let outputs = weight.layout().shape()[1];
-    let mut out = room(batch * outputs * width);
-    let parts = parts(batch, outputs * width);
-    let work = parts.iter().zip(split_rows(&mut out, outputs * width, &parts));
-    work.collect::<Vec<_>>().into_par_iter().for_each(|(part, out)| {
-        let items = part.clone().zip(out.chunks_exact_mut((outputs * width).max(1)));
+    let mut out = buffer(batch * outputs * width);
+    let chunks = chunks(batch, outputs * width);
+    let work = chunks.iter().zip(split_rows(&mut out, outputs * width, &chunks));
+    work.collect::<Vec<_>>().into_par_iter().for_each(|(chunk, out)| {
+        let items = chunk.clone().zip(out.chunks_exact_mut((outputs * width).max(1)));
         for (item, out) in items {
             if let Some(bias) = bias {
                 for (row, bias) in out.chunks_exact_mut(width).zip(bias) {
@@ -52,18 +52,18 @@ pub(super) fn backward(linear: &LinearTokensBackward, inputs: Tensors<Flex>) -> 
     let (x, gradient) = (contiguous(x), contiguous(gradient));
     let [batch, tokens, width] = x.layout().shape().dims();
     let outputs = weight.layout().shape()[1];
-    let mut x_gradient = room(if linear.x { batch * tokens * width } else { 0 });
-    let parts = parts(batch, outputs * width);
+    let mut x_gradient = buffer(if linear.x { batch * tokens * width } else { 0 });
+    let chunks = chunks(batch, outputs * width);
     let columns = if linear.x { tokens * width } else { 0 };
-    let work = parts.iter().zip(split_rows(&mut x_gradient, columns, &parts));
+    let work = chunks.iter().zip(split_rows(&mut x_gradient, columns, &chunks));
     // Gradients of weight and bias: a partial sum a part.
     let partial: Vec<Vec<f32>> = work
         .collect::<Vec<_>>()
         .into_par_iter()
-        .map(|(part, x_gradient)| {
+        .map(|(chunk, x_gradient)| {
             let mut sums = vec![0.0; (tokens + 1) * outputs];
             let (weight_sums, bias_sums) = sums.split_at_mut(tokens * outputs);
-            for (index, item) in part.clone().enumerate() {
+            for (index, item) in chunk.clone().enumerate() {
                 let of = |size: usize| item * size * width..(item + 1) * size * width;
                 let x = Matrix::new(&values::<f32>(&x)[of(tokens)], tokens, width);
                 let gradient = &values::<f32>(&gradient)[of(outputs)];

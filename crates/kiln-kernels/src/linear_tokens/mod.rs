@@ -7,11 +7,8 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
-};
-use burn_flex::{Flex, FlexTensor};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// `out[b, o, w] = Σ_t x[b, t, w] · weight[t, o] + bias[o]`.
 ///
@@ -50,34 +47,18 @@ struct LinearTokensBackward {
     x: bool,
 }
 
-impl Kernel for LinearTokens {
-    const NAME: &'static str = "linear_tokens";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new([floats[0][0], floats[1][1], floats[0][2]])]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-}
+impl_kernel!(LinearTokens, "linear_tokens", forward, |_, floats, _| vec![Output::new([
+    floats[0][0],
+    floats[1][1],
+    floats[0][2]
+])]);
 
 impl Differentiable for LinearTokens {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
         Tensors::floats(inputs.floats.into_iter().take(2))
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let mut found = B::run(&LinearTokensBackward { x: needed[0] }, kept).into_iter();
         let (weight, bias, x) = (found.next(), found.next(), found.next());
         let mut gradients = vec![x, weight];
@@ -88,20 +69,8 @@ impl Differentiable for LinearTokens {
     }
 }
 
-impl Kernel for LinearTokensBackward {
-    const NAME: &'static str = "linear_tokens_backward";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let mut outputs = vec![Output::new(floats[1].clone()), Output::new([floats[1][1]])];
-        outputs.extend(self.x.then(|| Output::new(floats[0].clone())));
-        outputs
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-}
+impl_kernel!(LinearTokensBackward, "linear_tokens_backward", backward, |kernel, floats, _| {
+    let mut outputs = vec![Output::new(floats[1].clone()), Output::new([floats[1][1]])];
+    outputs.extend(kernel.x.then(|| Output::new(floats[0].clone())));
+    outputs
+});

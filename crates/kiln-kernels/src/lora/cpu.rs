@@ -4,9 +4,11 @@ use super::{Lora, LoraBackward};
 use crate::{
     Kernel, Tensors,
     cpu::{
-        column_sums, contiguous, fill_rows,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, room, tensor, unflipped, values,
+        buffer, column_sums, contiguous, fill_rows,
+        matmul::{Threads, matmul},
+        matrix,
+        matrix::{Matrix, MatrixMut},
+        tensor, unflipped, values,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -21,12 +23,12 @@ pub(super) fn forward(lora: &Lora, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let (rows, inputs) = matrix(&x);
     let (rank, outputs) = (up.layout().shape()[0], up.layout().shape()[1]);
     let x = Matrix::new(values::<f32>(&x), rows, inputs);
-    let mut out = room(rows * outputs);
+    let mut out = buffer(rows * outputs);
     if let Some(bias) = &bias {
         fill_rows(&mut out, values::<f32>(&contiguous(bias.clone())));
     }
     let keep = if bias.is_some() { 1.0 } else { 0.0 };
-    let mut projected = room(rows * rank);
+    let mut projected = buffer(rows * rank);
     let to = MatrixMut::new(&mut projected, rows, rank);
     matmul(to, 0.0, x, Matrix::of(&down), 1.0, Threads::All);
     let to = MatrixMut::new(&mut out, rows, outputs);
@@ -49,20 +51,20 @@ pub(super) fn backward(lora: &LoraBackward, inputs: Tensors<Flex>) -> Vec<FlexTe
     let gradient = Matrix::new(values::<f32>(&gradient), rows, outputs);
     let scale = lora.scale as f32;
 
-    let mut through = room(rows * rank);
+    let mut through = buffer(rows * rank);
     let to = MatrixMut::new(&mut through, rows, rank);
     matmul(to, 0.0, gradient, Matrix::of(&up).transposed(), scale, Threads::All);
     let through = Matrix::new(&through, rows, rank);
-    let mut down_gradient = room(inputs * rank);
+    let mut down_gradient = buffer(inputs * rank);
     let to = MatrixMut::new(&mut down_gradient, inputs, rank);
     matmul(to, 0.0, x.transposed(), through, 1.0, Threads::All);
-    let mut up_gradient = room(rank * outputs);
+    let mut up_gradient = buffer(rank * outputs);
     let to = MatrixMut::new(&mut up_gradient, rank, outputs);
     matmul(to, 0.0, projected.transposed(), gradient, scale, Threads::All);
     let mut found =
         vec![tensor(down_gradient, [inputs, rank]), tensor(up_gradient, [rank, outputs])];
     if lora.x {
-        let mut x_gradient = room(rows * inputs);
+        let mut x_gradient = buffer(rows * inputs);
         for (keep, from, by) in [(0.0, gradient, &weight), (1.0, through, &down)] {
             let to = MatrixMut::new(&mut x_gradient, rows, inputs);
             matmul(to, keep, from, Matrix::of(by).transposed(), 1.0, Threads::All);

@@ -10,11 +10,10 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors, plain::rows};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel, plain::rows,
 };
-use burn_flex::{Flex, FlexTensor};
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// The tensors of a linear layer with a low-rank update.
 #[derive(Debug, Clone)]
@@ -77,24 +76,12 @@ struct LoraBackward {
     bias: bool,
 }
 
-impl Kernel for Lora {
-    const NAME: &'static str = "lora_linear";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let mut shape = floats[0].clone();
-        let last = shape.num_dims() - 1;
-        shape[last] = floats[1][1];
-        vec![Output::new(shape), Output::new([rows(&floats[0]).0, floats[2][1]])]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-}
+impl_kernel!(Lora, "lora_linear", forward, |_, floats, _| {
+    let mut shape = floats[0].clone();
+    let last = shape.num_dims() - 1;
+    shape[last] = floats[1][1];
+    vec![Output::new(shape), Output::new([rows(&floats[0]).0, floats[2][1]])]
+});
 
 impl Differentiable for Lora {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, outputs: &[FloatTensor<B>]) -> Tensors<B> {
@@ -102,14 +89,8 @@ impl Differentiable for Lora {
         Tensors::floats(kept.chain(outputs.get(1).cloned()))
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let bias = self.bias && needed[4];
-        kept.floats.push(gradient);
         let kernel = LoraBackward { scale: self.scale, x: needed[0], bias };
         let mut found = B::run(&kernel, kept).into_iter();
         let (down, up) = (found.next(), found.next());
@@ -122,21 +103,9 @@ impl Differentiable for Lora {
     }
 }
 
-impl Kernel for LoraBackward {
-    const NAME: &'static str = "lora_linear_backward";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let mut outputs = vec![Output::new(floats[2].clone()), Output::new(floats[3].clone())];
-        outputs.extend(self.x.then(|| Output::new(floats[0].clone())));
-        outputs.extend(self.bias.then(|| Output::new([floats[1][1]])));
-        outputs
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-}
+impl_kernel!(LoraBackward, "lora_linear_backward", backward, |kernel, floats, _| {
+    let mut outputs = vec![Output::new(floats[2].clone()), Output::new(floats[3].clone())];
+    outputs.extend(kernel.x.then(|| Output::new(floats[0].clone())));
+    outputs.extend(kernel.bias.then(|| Output::new([floats[1][1]])));
+    outputs
+});

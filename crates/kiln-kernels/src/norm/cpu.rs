@@ -1,10 +1,10 @@
 //! On the CPU: rows divided among threads; each row is read once from memory and then from cache.
 
-use super::{Norm, NormBackward};
+use super::{AddNorm, Norm, NormBackward};
 use crate::{
     Tensors,
     cpu::{
-        contiguous, matrix, parts, room,
+        buffer, chunks, contiguous, matrix,
         simd::{simd, sum, sum2},
         split_rows, tensor, total, values,
     },
@@ -17,38 +17,38 @@ pub(super) fn forward(norm: &Norm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let (x, weight) = (values::<f32>(&floats[0]), values::<f32>(&floats[1]));
     let affine = Affine { weight, bias: floats.get(2).map_or(&[][..], values::<f32>) };
     let (rows, width) = matrix(&floats[0]);
-    let mut out = room(x.len());
-    let mut statistics = room(rows * 2);
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts
+    let mut out = buffer(x.len());
+    let mut statistics = buffer(rows * 2);
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks
         .iter()
-        .zip(split_rows(&mut out, width, &parts))
-        .zip(split_rows(&mut statistics, 2, &parts))
+        .zip(split_rows(&mut out, width, &chunks))
+        .zip(split_rows(&mut statistics, 2, &chunks))
         .collect();
-    work.into_par_iter().for_each(|((part, out), statistics)| {
-        affine.normalise(norm, &x[part.start * width..part.end * width], out, statistics);
+    work.into_par_iter().for_each(|((chunk, out), statistics)| {
+        affine.normalise(norm, &x[chunk.start * width..chunk.end * width], out, statistics);
     });
     let shape = floats[0].layout().shape().clone();
     vec![tensor(out, shape), tensor(statistics, [rows, 2])]
 }
 
-pub(super) fn forward_add(norm: &Norm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward_add(AddNorm { norm }: &AddNorm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
     let [x, residual, weight] = [0, 1, 2].map(|index| values::<f32>(&floats[index]));
     let affine = Affine { weight, bias: floats.get(3).map_or(&[][..], values::<f32>) };
     let (rows, width) = matrix(&floats[0]);
-    let mut sum = room(x.len());
-    let mut out = room(x.len());
-    let mut statistics = room(rows * 2);
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts
+    let mut sum = buffer(x.len());
+    let mut out = buffer(x.len());
+    let mut statistics = buffer(rows * 2);
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks
         .iter()
-        .zip(split_rows(&mut sum, width, &parts))
-        .zip(split_rows(&mut out, width, &parts))
-        .zip(split_rows(&mut statistics, 2, &parts))
+        .zip(split_rows(&mut sum, width, &chunks))
+        .zip(split_rows(&mut out, width, &chunks))
+        .zip(split_rows(&mut statistics, 2, &chunks))
         .collect();
-    work.into_par_iter().for_each(|(((part, sum), out), statistics)| {
-        let range = part.start * width..part.end * width;
+    work.into_par_iter().for_each(|(((chunk, sum), out), statistics)| {
+        let range = chunk.start * width..chunk.end * width;
         let terms = x[range.clone()].chunks_exact(width).zip(residual[range].chunks_exact(width));
         let results = out.chunks_exact_mut(width).zip(statistics.chunks_exact_mut(2));
         // A row of the sum is normalised while it is in the nearest cache.
@@ -123,17 +123,17 @@ simd! {
 pub(super) fn backward(norm: &NormBackward, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let [x, weight, statistics, gradient] = inputs.take().map(contiguous);
     let (rows, width) = matrix(&x);
-    let mut x_gradient = room(rows * width);
-    let parts = parts(rows, width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut x_gradient, width, &parts)).collect();
+    let mut x_gradient = buffer(rows * width);
+    let chunks = chunks(rows, width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut x_gradient, width, &chunks)).collect();
     // Weight and bias gradients: a partial sum a part, added in the order of the parts.
     let partial: Vec<Vec<f32>> = work
         .into_par_iter()
-        .map(|(part, x_gradient)| {
-            let range = part.start * width..part.end * width;
+        .map(|(chunk, x_gradient)| {
+            let range = chunk.start * width..chunk.end * width;
             let x = &values::<f32>(&x)[range.clone()];
             let gradient = &values::<f32>(&gradient)[range];
-            let statistics = &values::<f32>(&statistics)[part.start * 2..part.end * 2];
+            let statistics = &values::<f32>(&statistics)[chunk.start * 2..chunk.end * 2];
             let weight = values::<f32>(&weight);
             let mut sums = vec![0.0; 2 * width];
             if norm.centred {

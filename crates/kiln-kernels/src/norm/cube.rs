@@ -1,9 +1,12 @@
 //! On GPUs: a cube a row; weight and bias gradients in a second launch, a thread a column, in
 //! slices of rows that a third adds up.
 
-use super::{Norm, NormBackward};
+use super::{AddNorm, Norm, NormBackward};
 use crate::{
-    cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cube_sum, cubes, cubes_elementwise, room},
+    cube::{
+        CubeTensors, ROW_THREADS, SLICE, add_slices, buffer, cube_sum, cubes, cubes_elementwise,
+        launch,
+    },
     plain::rows,
 };
 use burn::tensor::{DType, TensorMetadata};
@@ -13,17 +16,13 @@ use cubecl::prelude::*;
 pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
     let (x, weight) = (&inputs.floats[0], &inputs.floats[1]);
     let (rows, width) = rows(&x.shape());
-    let out = room(x, x.shape(), x.dtype);
-    let statistics = room(x, [rows, 2], DType::F32);
-    forward_row::launch::<R>(
-        &x.client,
+    let out = buffer(x, x.shape(), x.dtype);
+    let statistics = buffer(x, [rows, 2], DType::F32);
+    launch!(
+        forward_row,
+        x,
         cubes(rows),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        weight.clone().into_array_arg(),
-        inputs.floats.get(2).unwrap_or(weight).clone().into_array_arg(),
-        out.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
+        [x, weight, inputs.floats.get(2).unwrap_or(weight), out, statistics],
         rows as u32,
         width as u32,
         norm.epsilon as f32,
@@ -35,24 +34,18 @@ pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> V
 }
 
 pub(super) fn forward_add<R: CubeRuntime>(
-    norm: &Norm,
+    AddNorm { norm }: &AddNorm,
     inputs: &CubeTensors<R>,
 ) -> Vec<CubeTensor<R>> {
     let [x, residual, weight] = [0, 1, 2].map(|index| &inputs.floats[index]);
     let (rows, width) = rows(&x.shape());
-    let [sum, out] = [0, 1].map(|_| room(x, x.shape(), x.dtype));
-    let statistics = room(x, [rows, 2], DType::F32);
-    forward_row_add::launch::<R>(
-        &x.client,
+    let [sum, out] = [0, 1].map(|_| buffer(x, x.shape(), x.dtype));
+    let statistics = buffer(x, [rows, 2], DType::F32);
+    launch!(
+        forward_row_add,
+        x,
         cubes(rows),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        residual.clone().into_array_arg(),
-        weight.clone().into_array_arg(),
-        inputs.floats.get(3).unwrap_or(weight).clone().into_array_arg(),
-        sum.clone().into_array_arg(),
-        out.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
+        [x, residual, weight, inputs.floats.get(3).unwrap_or(weight), sum, out, statistics],
         rows as u32,
         width as u32,
         norm.epsilon as f32,
@@ -165,32 +158,24 @@ pub(super) fn backward<R: CubeRuntime>(
 ) -> Vec<CubeTensor<R>> {
     let [x, weight, statistics, gradient] = [0, 1, 2, 3].map(|index| &inputs.floats[index]);
     let (rows, width) = rows(&x.shape());
-    let x_gradient = room(x, x.shape(), x.dtype);
-    backward_row::launch::<R>(
-        &x.client,
+    let x_gradient = buffer(x, x.shape(), x.dtype);
+    launch!(
+        backward_row,
+        x,
         cubes(rows),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        weight.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        x_gradient.clone().into_array_arg(),
+        [x, weight, statistics, gradient, x_gradient],
         rows as u32,
         width as u32,
         norm.centred,
         x.dtype.into(),
     );
     let slices = rows.div_ceil(SLICE);
-    let [weight_partial, bias_partial] = [0, 1].map(|_| room(x, [slices, width], DType::F32));
-    partial_sums::launch::<R>(
-        &x.client,
+    let [weight_partial, bias_partial] = [0, 1].map(|_| buffer(x, [slices, width], DType::F32));
+    launch!(
+        partial_sums,
+        x,
         cubes_elementwise(slices * width),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        weight_partial.clone().into_array_arg(),
-        bias_partial.clone().into_array_arg(),
+        [x, statistics, gradient, weight_partial, bias_partial],
         rows as u32,
         width as u32,
         x.dtype.into(),

@@ -12,16 +12,11 @@ mod reference;
 mod tests;
 
 use crate::{
-    Backend, Differentiable, Kernel, Output, Tensors,
+    Backend, Differentiable, Gradients, Kernel, Output, Tensors,
+    kernel::impl_kernel,
     plain::{primitive, rows, tensor},
 };
 use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias` over the last dimension; the variance
 /// is the biased one.
@@ -146,52 +141,16 @@ struct NormBackward {
     centred: bool,
 }
 
-impl Kernel for Norm {
-    const NAME: &'static str = "norm";
-    const ON_CUBE: bool = true;
+impl_kernel!(Norm, "norm", forward, cube, |_, floats, _| {
+    let (rows, _) = rows(&floats[0]);
+    vec![Output::new(floats[0].clone()), Output::full_precision([rows, 2])]
+});
 
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let (rows, _) = rows(&floats[0]);
-        vec![Output::new(floats[0].clone()), Output::full_precision([rows, 2])]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::forward(self, inputs))
-    }
-}
-
-impl Kernel for AddNorm {
-    const NAME: &'static str = "add_norm";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
-        let mut outputs = vec![Output::new(floats[0].clone())];
-        outputs.extend(self.norm.outputs(floats, ints));
-        outputs
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward_add(&self.norm, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward_add(&self.norm, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::forward_add(&self.norm, inputs))
-    }
-}
+impl_kernel!(AddNorm, "add_norm", forward_add, cube, |kernel, floats, ints| {
+    let mut outputs = vec![Output::new(floats[0].clone())];
+    outputs.extend(kernel.norm.outputs(floats, ints));
+    outputs
+});
 
 impl Differentiable for AddNorm {
     fn keep<B: BurnBackend>(&self, _inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
@@ -199,12 +158,8 @@ impl Differentiable for AddNorm {
     }
 
     /// Of the sum, which does not depend on weight and bias.
-    fn backward<B: Backend>(
-        &self,
-        _kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        _needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
+    fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
+        let [gradient] = kept.take();
         vec![Some(gradient.clone()), Some(gradient)]
     }
 }
@@ -227,13 +182,8 @@ impl Differentiable for Normed {
         Tensors::floats(floats)
     }
 
-    fn backward<B: Backend>(
-        &self,
-        kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        let mut gradients = self.norm.backward(kept, gradient, needed).into_iter();
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
+        let mut gradients = self.norm.backward::<B>(kept, needed).into_iter();
         let sum = gradients.next().flatten();
         [sum, None, None].into_iter().chain(gradients).collect()
     }
@@ -247,37 +197,13 @@ impl Differentiable for Norm {
         Tensors::floats(floats)
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        _needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
         let gradients = B::run(&NormBackward { centred: self.centred }, kept);
         gradients.into_iter().take(2 + usize::from(self.bias)).map(Some).collect()
     }
 }
 
-impl Kernel for NormBackward {
-    const NAME: &'static str = "norm_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let width = || Output::new(floats[1].clone());
-        vec![Output::new(floats[0].clone()), width(), width()]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::backward(self, inputs))
-    }
-}
+impl_kernel!(NormBackward, "norm_backward", backward, cube, |_, floats, _| {
+    let width = || Output::new(floats[1].clone());
+    vec![Output::new(floats[0].clone()), width(), width()]
+});

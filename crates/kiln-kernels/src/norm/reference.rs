@@ -1,6 +1,6 @@
 //! In plain tensor operations.
 
-use super::{Norm, NormBackward};
+use super::{AddNorm, Norm, NormBackward};
 use crate::{
     Tensors,
     plain::{matrix, primitive},
@@ -25,7 +25,7 @@ pub(super) fn forward<B: BurnBackend>(norm: &Norm, inputs: Tensors<B>) -> Vec<Fl
 }
 
 pub(super) fn forward_add<B: BurnBackend>(
-    norm: &Norm,
+    AddNorm { norm }: &AddNorm,
     mut inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
     let residual = inputs.floats.remove(1);

@@ -18,17 +18,17 @@ fn shares(lengths: &[usize]) -> Vec<Vec<(usize, usize)>> {
     let total: usize = lengths.iter().sum();
     let share = total.div_ceil(4 * rayon::current_num_threads()).max(GRAIN);
     let mut shares = Vec::with_capacity(total.div_ceil(share));
-    let (mut current, mut room) = (Vec::new(), share);
+    let (mut current, mut buffer) = (Vec::new(), share);
     for (tensor, &length) in lengths.iter().enumerate() {
         let mut left = length;
         while left > 0 {
-            let part = left.min(room);
-            current.push((tensor, part));
-            left -= part;
-            room -= part;
-            if room == 0 {
+            let chunk = left.min(buffer);
+            current.push((tensor, chunk));
+            left -= chunk;
+            buffer -= chunk;
+            if buffer == 0 {
                 shares.push(std::mem::take(&mut current));
-                room = share;
+                buffer = share;
             }
         }
     }
@@ -85,7 +85,7 @@ pub(super) fn adamw(kernel: &AdamWUpdate, inputs: Tensors<Flex>) -> Vec<FlexTens
     }
     let mut work = Vec::new();
     for share in shares(&lengths) {
-        let parts = share.into_iter().map(|(tensor, length)| {
+        let chunks = share.into_iter().map(|(tensor, length)| {
             let left = &mut left[tensor];
             Part {
                 weight: take_mut(&mut left.weight, length),
@@ -95,10 +95,10 @@ pub(super) fn adamw(kernel: &AdamWUpdate, inputs: Tensors<Flex>) -> Vec<FlexTens
                 factors: left.factors,
             }
         });
-        work.push(parts.collect::<Vec<_>>());
+        work.push(chunks.collect::<Vec<_>>());
     }
-    work.into_par_iter().flatten_iter().for_each(|part| {
-        let Part { weight, gradient, mean, square, factors } = part;
+    work.into_par_iter().flatten_iter().for_each(|chunk| {
+        let Part { weight, gradient, mean, square, factors } = chunk;
         adamw_values(weight, gradient, mean, square, factors);
     });
     drop(left);
@@ -141,11 +141,11 @@ pub(super) fn ema(kernel: &Ema, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
         averages.iter_mut().map(values_mut).zip(weights.iter().map(values)).collect();
     let mut work = Vec::new();
     for share in shares(&lengths) {
-        let parts = share.into_iter().map(|(tensor, length)| {
+        let chunks = share.into_iter().map(|(tensor, length)| {
             let (average, weight) = &mut left[tensor];
             (take_mut(average, length), take(weight, length))
         });
-        work.push(parts.collect::<Vec<_>>());
+        work.push(chunks.collect::<Vec<_>>());
     }
     let decay = kernel.decay;
     work.into_par_iter().flatten_iter().for_each(|(average, weight)| {
@@ -179,7 +179,7 @@ mod tests {
             }
             assert_eq!(found, lengths);
             let sizes: Vec<usize> =
-                shares.iter().map(|share| share.iter().map(|part| part.1).sum()).collect();
+                shares.iter().map(|share| share.iter().map(|chunk| chunk.1).sum()).collect();
             assert!(sizes.windows(3).all(|sizes| sizes[0] == sizes[1]), "{sizes:?}");
         }
     }

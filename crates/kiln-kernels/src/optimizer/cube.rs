@@ -1,7 +1,7 @@
 //! On GPUs: a launch a parameter, a thread a value, in place where the memory is ours alone.
 
 use super::{AdamWUpdate, Ema};
-use crate::cube::{CubeTensors, ROW_THREADS, cubes_elementwise, updatable};
+use crate::cube::{CubeTensors, cubes_elementwise, launch, updatable};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
@@ -15,14 +15,11 @@ pub(super) fn adamw<R: CubeRuntime>(
         let [weight, mean, square] = [0, 2, 3].map(|index| updatable(&tensors[index]));
         let count = weight.meta.shape().num_elements();
         if count > 0 {
-            adamw_value::launch::<R>(
-                &weight.client,
+            launch!(
+                adamw_value,
+                weight,
                 cubes_elementwise(count),
-                CubeDim::new_1d(ROW_THREADS),
-                weight.clone().into_array_arg(),
-                tensors[1].clone().into_array_arg(),
-                mean.clone().into_array_arg(),
-                square.clone().into_array_arg(),
+                [weight, tensors[1], mean, square],
                 count as u32,
                 factors.gradient as f32,
                 factors.mean[0] as f32,
@@ -80,12 +77,11 @@ pub(super) fn ema<R: CubeRuntime>(kernel: &Ema, inputs: &CubeTensors<R>) -> Vec<
         let average = updatable(&tensors[0]);
         let count = average.meta.shape().num_elements();
         if count > 0 {
-            ema_value::launch::<R>(
-                &average.client,
+            launch!(
+                ema_value,
+                average,
                 cubes_elementwise(count),
-                CubeDim::new_1d(ROW_THREADS),
-                average.clone().into_array_arg(),
-                tensors[1].clone().into_array_arg(),
+                [average, tensors[1]],
                 count as u32,
                 kernel.decay as f32,
                 (1.0 - kernel.decay) as f32,

@@ -12,16 +12,11 @@ mod reference;
 mod tests;
 
 use crate::{
-    Backend, Kernel, Output, Tensors,
+    Backend, Output, Tensors,
+    kernel::impl_kernel,
     plain::{primitive, tensor},
 };
-use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use burn::tensor::{Tensor, backend::Backend as BurnBackend};
 
 /// What an update of AdamW is for all parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -164,49 +159,9 @@ impl AdamWUpdate {
     }
 }
 
-impl Kernel for AdamWUpdate {
-    const NAME: &'static str = "adamw";
-    const ON_CUBE: bool = true;
-    const IN_PLACE: bool = true;
+impl_kernel!(AdamWUpdate, "adamw", adamw, cube in_place, |_, floats, _| {
+    let parameters = floats.iter().step_by(4);
+    parameters.flat_map(|shape| [0; 3].map(|_| Output::new(shape.clone()))).collect()
+});
 
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let parameters = floats.iter().step_by(4);
-        parameters.flat_map(|shape| [0; 3].map(|_| Output::new(shape.clone()))).collect()
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::adamw(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::adamw(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::adamw(self, inputs))
-    }
-}
-
-impl Kernel for Ema {
-    const NAME: &'static str = "ema";
-    const ON_CUBE: bool = true;
-    const IN_PLACE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        floats.iter().step_by(2).cloned().map(Output::new).collect()
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::ema(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::ema(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::ema(self, inputs))
-    }
-}
+impl_kernel!(Ema, "ema", ema, cube in_place, |_, floats, _| floats.iter().step_by(2).cloned().map(Output::new).collect());

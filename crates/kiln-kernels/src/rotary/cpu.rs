@@ -3,7 +3,7 @@
 use super::{Pairing, Rotary};
 use crate::{
     Tensors,
-    cpu::{contiguous, integers, parts, room, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, chunks, contiguous, integers, simd::simd, split_rows, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -16,13 +16,14 @@ pub(super) fn rotary(kernel: &Rotary, inputs: Tensors<Flex>) -> Vec<FlexTensor> 
     let angles = 2 * table.layout().shape()[1];
     let known = table.layout().shape()[0];
     let row = heads * width;
-    let mut out = room(batch * tokens * row);
-    let parts = parts(batch * tokens, row);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, row, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
+    let mut out = buffer(batch * tokens * row);
+    let chunks = chunks(batch * tokens, row);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, row, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
         let (x, table) = (values::<f32>(&x), values::<f32>(&table));
-        let mut turn = Turn { cosines: vec![0.0; angles / 2], sines: vec![0.0; angles / 2] };
-        for (token, out) in part.clone().zip(out.chunks_exact_mut(row.max(1))) {
+        let mut rotation =
+            Rotation { cosines: vec![0.0; angles / 2], sines: vec![0.0; angles / 2] };
+        for (token, out) in chunk.clone().zip(out.chunks_exact_mut(row.max(1))) {
             let position = match &positions {
                 Some(positions) => positions[token],
                 None => (token % tokens) as i64,
@@ -31,13 +32,13 @@ pub(super) fn rotary(kernel: &Rotary, inputs: Tensors<Flex>) -> Vec<FlexTensor> 
                 Ok(position) if position < known => position,
                 _ => panic_outside(position, known),
             };
-            turn.set(&table[position * angles..(position + 1) * angles], kernel.inverse);
+            rotation.set(&table[position * angles..(position + 1) * angles], kernel.inverse);
             let x = &x[token * row..(token + 1) * row];
-            let (turned, rest) = out.split_at_mut(kernel.heads * width);
+            let (rotated, rest) = out.split_at_mut(kernel.heads * width);
             rest.copy_from_slice(&x[kernel.heads * width..]);
             match kernel.pairing {
-                Pairing::Interleaved => turn_heads::<true>(x, &turn, turned, width),
-                Pairing::HalfSplit => turn_heads::<false>(x, &turn, turned, width),
+                Pairing::Interleaved => rotate_heads::<true>(x, &rotation, rotated, width),
+                Pairing::HalfSplit => rotate_heads::<false>(x, &rotation, rotated, width),
             }
         }
     });
@@ -49,17 +50,17 @@ fn panic_outside(position: i64, known: usize) -> ! {
     unreachable!("position {position} in a table of {known}")
 }
 
-/// The rotation of a token.
-struct Turn {
+/// Cosines and sines of a token.
+struct Rotation {
     cosines: Vec<f32>,
     sines: Vec<f32>,
 }
 
-impl Turn {
+impl Rotation {
     fn set(&mut self, angles: &[f32], inverse: bool) {
         let sign = if inverse { -1.0 } else { 1.0 };
-        let turns = self.cosines.iter_mut().zip(&mut self.sines);
-        for ((cosine, sine), angle) in turns.zip(angles.chunks_exact(2)) {
+        let rotation = self.cosines.iter_mut().zip(&mut self.sines);
+        for ((cosine, sine), angle) in rotation.zip(angles.chunks_exact(2)) {
             *cosine = angle[0];
             *sine = angle[1] * sign;
         }
@@ -67,13 +68,13 @@ impl Turn {
 }
 
 simd! {
-    fn turn_heads<const INTERLEAVED: bool>(x: &[f32], turn: &Turn, out: &mut [f32], width: usize) {
+    fn rotate_heads<const INTERLEAVED: bool>(x: &[f32], rotation: &Rotation, out: &mut [f32], width: usize) {
         let width = width.max(1);
-        let pairs = turn.cosines.len();
+        let pairs = rotation.cosines.len();
         for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let (x, x_rest) = x.split_at(2 * pairs);
             let (out, out_rest) = out.split_at_mut(2 * pairs);
-            let angles = turn.cosines.iter().zip(&turn.sines);
+            let angles = rotation.cosines.iter().zip(&rotation.sines);
             if INTERLEAVED {
                 let pairs = x.chunks_exact(2).zip(out.chunks_exact_mut(2));
                 for ((x, out), (cosine, sine)) in pairs.zip(angles) {

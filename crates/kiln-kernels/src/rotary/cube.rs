@@ -1,7 +1,7 @@
 //! On GPUs: a thread a value, which reads its partner from cache.
 
 use super::{Pairing, Rotary};
-use crate::cube::{CubeTensors, ROW_THREADS, cubes_elementwise, room};
+use crate::cube::{CubeTensors, buffer, cubes_elementwise, launch};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -12,20 +12,17 @@ pub(super) fn rotary<R: CubeRuntime>(
 ) -> Vec<CubeTensor<R>> {
     let [x, table] = [0, 1].map(|index| &inputs.floats[index]);
     let shape = x.shape();
-    let out = room(x, shape.clone(), x.dtype);
+    let out = buffer(x, shape.clone(), x.dtype);
     let count = shape.num_elements();
     let positions = match inputs.ints.first() {
         Some(positions) => positions.clone(),
-        None => room(x, [1], DType::I32),
+        None => buffer(x, [1], DType::I32),
     };
-    rotary_value::launch::<R>(
-        &x.client,
+    launch!(
+        rotary_value,
+        x,
         cubes_elementwise(count),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        table.clone().into_array_arg(),
-        positions.into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, table, positions, out],
         count as u32,
         shape[1] as u32,
         shape[2] as u32,
@@ -50,7 +47,7 @@ fn rotary_value<F: Float, T: Float>(
     tokens: u32,
     heads: u32,
     width: u32,
-    turned_heads: u32,
+    rotated_heads: u32,
     pairs: u32,
     sign: f32,
     #[comptime] interleaved: bool,
@@ -65,7 +62,7 @@ fn rotary_value<F: Float, T: Float>(
     let column = at % width;
     let head = at / width % heads;
     let token = at / width / heads;
-    if head >= turned_heads as usize || column >= 2 * pairs {
+    if head >= rotated_heads as usize || column >= 2 * pairs {
         out[at] = x[at];
         terminate!();
     }

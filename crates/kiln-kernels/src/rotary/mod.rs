@@ -8,18 +8,11 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
 use burn::tensor::{
-    Int, Shape, Tensor, TensorData, TensorPrimitive, backend::Backend as BurnBackend,
-    ops::FloatTensor,
+    Int, Tensor, TensorData, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
 };
-use burn_flex::{Flex, FlexTensor};
 use std::ops::Range;
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 /// Which two values of a head are rotated together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -119,40 +112,16 @@ struct Rotary {
     inverse: bool,
 }
 
-impl Kernel for Rotary {
-    const NAME: &'static str = "rotary";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::rotary(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::rotary(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::rotary(self, inputs))
-    }
-}
+impl_kernel!(Rotary, "rotary", rotary, cube, |_, floats, _| vec![Output::new(floats[0].clone())]);
 
 impl Differentiable for Rotary {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
         Tensors { floats: inputs.floats.into_iter().skip(1).collect(), ints: inputs.ints }
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.insert(0, gradient);
+    fn backward<B: Backend>(&self, mut kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
+        // The gradient stands where x did.
+        kept.floats.rotate_right(1);
         let step = Self { inverse: !self.inverse, ..self.clone() };
         vec![needed[0].then(|| B::run(&step, kept).swap_remove(0)), None]
     }

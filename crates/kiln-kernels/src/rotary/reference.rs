@@ -36,18 +36,18 @@ pub(super) fn rotary<B: BurnBackend>(kernel: &Rotary, inputs: Tensors<B>) -> Vec
     };
     let first = turning.clone().narrow(4, 0, 1);
     let second = turning.narrow(4, 1, 1);
-    let turned = Tensor::cat(
+    let rotated = Tensor::cat(
         vec![
             first.clone() * cosine.clone() - second.clone() * sine.clone(),
             first * sine + second * cosine,
         ],
         4,
     );
-    let turned = match kernel.pairing {
-        Pairing::Interleaved => turned,
-        Pairing::HalfSplit => turned.swap_dims(3, 4),
+    let rotated = match kernel.pairing {
+        Pairing::Interleaved => rotated,
+        Pairing::HalfSplit => rotated.swap_dims(3, 4),
     };
-    let mut out = turned.reshape([batch, tokens, kernel.heads, 2 * pairs]);
+    let mut out = rotated.reshape([batch, tokens, kernel.heads, 2 * pairs]);
     if 2 * pairs < width {
         let rest = x.clone().narrow(2, 0, kernel.heads).narrow(3, 2 * pairs, width - 2 * pairs);
         out = Tensor::cat(vec![out, rest], 3);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{Check, Numbers, outputs_agree};
 use burn::backend::Autodiff;
+use burn_flex::Flex;
 
 crate::on_every_backend!(agrees_with_the_reference, turning_back_is_the_inverse);
 
@@ -19,12 +20,12 @@ fn both_ways_agree<B: Backend>(kernel: &Rotary, floats: [TensorData; 2], ints: &
 
 fn agrees_with_the_reference<B: Backend>() {
     let mut numbers = Numbers::new(1);
-    for (shape, rotated, turned_heads) in
+    for (shape, rotated, rotated_heads) in
         [([2, 5, 3, 8], 8, 3), ([1, 1, 1, 2], 2, 1), ([2, 7, 4, 10], 6, 3), ([1, 9, 2, 66], 66, 1)]
     {
         let positions = 11;
         for pairing in [Pairing::Interleaved, Pairing::HalfSplit] {
-            let kernel = Rotary { pairing, heads: turned_heads, inverse: false };
+            let kernel = Rotary { pairing, heads: rotated_heads, inverse: false };
             let floats = [numbers.floats(shape), table(positions, rotated)];
             both_ways_agree::<B>(&kernel, floats.clone(), &[]);
             let ids = numbers.ids([shape[0], shape[1]], positions);

@@ -1,11 +1,11 @@
 //! On the CPU: an item at a time; along tokens, all features of an item side by side.
 
+use super::{SoftmaxGate, SoftmaxGateBackward};
 use crate::{
     Tensors,
     cpu::{
-        contiguous,
+        buffer, chunks, contiguous,
         math::exp,
-        parts, room,
         simd::{max, simd, sum},
         split_rows, tensor, values,
     },
@@ -31,15 +31,18 @@ fn pieces(x: &FlexTensor, tokens: bool) -> (Piece, usize) {
     }
 }
 
-pub(super) fn forward(tokens: bool, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn forward(
+    &SoftmaxGate { tokens }: &SoftmaxGate,
+    inputs: Tensors<Flex>,
+) -> Vec<FlexTensor> {
     let [x, scores] = inputs.take().map(contiguous);
     let (piece, count) = pieces(&x, tokens);
     let size = piece.count * piece.side;
-    let mut out = room(count * size);
-    let parts = parts(count, size);
-    let work = parts.iter().zip(split_rows(&mut out, size, &parts)).collect::<Vec<_>>();
-    work.into_par_iter().for_each(|(part, out)| {
-        let range = part.start * size..part.end * size;
+    let mut out = buffer(count * size);
+    let chunks = chunks(count, size);
+    let work = chunks.iter().zip(split_rows(&mut out, size, &chunks)).collect::<Vec<_>>();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let range = chunk.start * size..chunk.end * size;
         forward_pieces(
             piece,
             &values::<f32>(&x)[range.clone()],
@@ -64,19 +67,22 @@ simd! {
     }
 }
 
-pub(super) fn backward(tokens: bool, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn backward(
+    &SoftmaxGateBackward { tokens }: &SoftmaxGateBackward,
+    inputs: Tensors<Flex>,
+) -> Vec<FlexTensor> {
     let [x, scores, gradient] = inputs.take().map(contiguous);
     let (piece, count) = pieces(&x, tokens);
     let size = piece.count * piece.side;
-    let (mut x_gradient, mut score_gradient) = (room(count * size), room(count * size));
-    let parts = parts(count, size);
-    let work = parts
+    let (mut x_gradient, mut score_gradient) = (buffer(count * size), buffer(count * size));
+    let chunks = chunks(count, size);
+    let work = chunks
         .iter()
-        .zip(split_rows(&mut x_gradient, size, &parts))
-        .zip(split_rows(&mut score_gradient, size, &parts))
+        .zip(split_rows(&mut x_gradient, size, &chunks))
+        .zip(split_rows(&mut score_gradient, size, &chunks))
         .collect::<Vec<_>>();
-    work.into_par_iter().for_each(|((part, x_gradient), score_gradient)| {
-        let range = part.start * size..part.end * size;
+    work.into_par_iter().for_each(|((chunk, x_gradient), score_gradient)| {
+        let range = chunk.start * size..chunk.end * size;
         let of = |tensor| &values::<f32>(tensor)[range.clone()];
         let (x, scores, gradient) = (of(&x), of(&scores), of(&gradient));
         backward_pieces(piece, x, scores, gradient, x_gradient, score_gradient);

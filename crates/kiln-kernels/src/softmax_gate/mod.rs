@@ -6,11 +6,8 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
-};
-use burn_flex::{Flex, FlexTensor};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
+use burn::tensor::{Tensor, TensorPrimitive};
 
 /// `x · softmax(scores)`, value by value, with the softmax along dimension 1 or 2.
 ///
@@ -40,47 +37,18 @@ struct SoftmaxGateBackward {
     tokens: bool,
 }
 
-impl Kernel for SoftmaxGate {
-    const NAME: &'static str = "softmax_gate";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self.tokens, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self.tokens, inputs)
-    }
-}
+impl_kernel!(SoftmaxGate, "softmax_gate", forward, |_, floats, _| vec![Output::new(
+    floats[0].clone()
+)]);
 
 impl Differentiable for SoftmaxGate {
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        _needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
         let kernel = SoftmaxGateBackward { tokens: self.tokens };
         B::run(&kernel, kept).into_iter().map(Some).collect()
     }
 }
 
-impl Kernel for SoftmaxGateBackward {
-    const NAME: &'static str = "softmax_gate_backward";
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new(floats[0].clone()), Output::new(floats[0].clone())]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self.tokens, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self.tokens, inputs)
-    }
-}
+impl_kernel!(SoftmaxGateBackward, "softmax_gate_backward", backward, |_, floats, _| vec![
+    Output::new(floats[0].clone()),
+    Output::new(floats[0].clone())
+]);

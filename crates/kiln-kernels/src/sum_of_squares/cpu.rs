@@ -3,7 +3,7 @@
 use crate::{
     Tensors,
     cpu::{
-        contiguous, parts,
+        chunks, contiguous,
         simd::{simd, sum as lane_sum},
         tensor, values,
     },
@@ -16,14 +16,14 @@ const BLOCK: usize = 4096;
 
 pub(super) fn sum(inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
-    let pieces: Vec<&[f32]> = floats
+    let sequence_chunks: Vec<&[f32]> = floats
         .iter()
         .flat_map(|float| {
             let values = values::<f32>(float);
-            parts(values.len(), 1).into_iter().map(move |part| &values[part])
+            chunks(values.len(), 1).into_iter().map(move |chunk| &values[chunk])
         })
         .collect();
-    let sums: Vec<f64> = pieces.into_par_iter().map(squares).collect();
+    let sums: Vec<f64> = sequence_chunks.into_par_iter().map(squares).collect();
     vec![tensor(vec![sums.into_iter().sum::<f64>() as f32], [1])]
 }
 

@@ -1,10 +1,10 @@
 //! On the CPU: what was picked from each row is sorted by row first, so that rows are divided among
 //! threads and every sum has one order.
 
-use super::Scatter;
+use super::{FillGradient, Gather, Scatter};
 use crate::{
     Tensors,
-    cpu::{contiguous, integers, matrix, parts, room, split_rows, tensor, values, zeros},
+    cpu::{buffer, chunks, contiguous, integers, matrix, split_rows, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -22,20 +22,20 @@ fn flat(indices: FlexTensor, rows: usize) -> Vec<usize> {
     found
 }
 
-pub(super) fn gather(inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn gather(_: &Gather, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let Tensors { mut floats, mut ints } = inputs;
     let (x, indices) = (contiguous(floats.swap_remove(0)), ints.swap_remove(0));
     let shape = x.layout().shape();
     let (groups, rows, width) = (shape[0], shape[1], shape[2]);
     let picks = indices.layout().shape()[1];
     let sources = flat(indices, rows);
-    let mut out = room(groups * picks * width);
-    let parts = parts(sources.len(), width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, width, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
+    let mut out = buffer(groups * picks * width);
+    let chunks = chunks(sources.len(), width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
         let x = values::<f32>(&x);
         let rows = out.chunks_exact_mut(width.max(1));
-        for (out, &source) in rows.zip(&sources[part.clone()]) {
+        for (out, &source) in rows.zip(&sources[chunk.clone()]) {
             out.copy_from_slice(&x[source * width..(source + 1) * width]);
         }
     });
@@ -73,17 +73,17 @@ impl Picks {
     }
 
     /// Ranges of rows that are about as much work each: rows to write and picks to add.
-    fn parts(&self, width: usize) -> Vec<Range<usize>> {
+    fn chunks(&self, width: usize) -> Vec<Range<usize>> {
         let rows = self.starts.len() - 1;
         let total = rows + self.picks.len();
         let mut found = Vec::new();
         let mut first = 0;
-        for part in parts(total, width) {
+        for chunk in chunks(total, width) {
             // The first row before which there is as much work as the part ends with.
             let (mut low, mut high) = (first, rows);
             while low < high {
                 let middle = low + (high - low) / 2;
-                match middle + self.starts[middle] < part.end {
+                match middle + self.starts[middle] < chunk.end {
                     true => low = middle + 1,
                     false => high = middle,
                 }
@@ -102,12 +102,12 @@ pub(super) fn scatter(kernel: &Scatter, inputs: Tensors<Flex>) -> Vec<FlexTensor
     let rows = groups * kernel.rows;
     let picks = Picks::new(&flat(ints.swap_remove(0), kernel.rows), rows);
     let mut out = zeros(rows * width);
-    let parts = picks.parts(width);
-    let work: Vec<_> = parts.iter().zip(split_rows(&mut out, width, &parts)).collect();
-    work.into_par_iter().for_each(|(part, out)| {
+    let chunks = picks.chunks(width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
         let x = values::<f32>(&floats[0]);
         let fill = floats.get(1).map(values::<f32>);
-        for (row, out) in part.clone().zip(out.chunks_exact_mut(width.max(1))) {
+        for (row, out) in chunk.clone().zip(out.chunks_exact_mut(width.max(1))) {
             let mut picks = picks.of(row).iter().map(|pick| &x[pick * width..(pick + 1) * width]);
             match (picks.next(), fill) {
                 (Some(first), _) => out.copy_from_slice(first),
@@ -125,7 +125,7 @@ pub(super) fn scatter(kernel: &Scatter, inputs: Tensors<Flex>) -> Vec<FlexTensor
     vec![tensor(out, [groups, kernel.rows, width])]
 }
 
-pub(super) fn fill_gradient(inputs: Tensors<Flex>) -> Vec<FlexTensor> {
+pub(super) fn fill_gradient(_: &FillGradient, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let Tensors { mut floats, mut ints } = inputs;
     let gradient = contiguous(floats.swap_remove(0));
     let (rows, width) = matrix(&gradient);
@@ -134,12 +134,12 @@ pub(super) fn fill_gradient(inputs: Tensors<Flex>) -> Vec<FlexTensor> {
         free[source] = false;
     }
     // A partial sum a part, added in the order of the parts.
-    let partial: Vec<Vec<f32>> = parts(rows, width)
+    let partial: Vec<Vec<f32>> = chunks(rows, width)
         .into_par_iter()
-        .map(|part| {
+        .map(|chunk| {
             let mut sums = vec![0.0; width];
             let gradient = values::<f32>(&gradient);
-            for row in part.filter(|&row| free[row]) {
+            for row in chunk.filter(|&row| free[row]) {
                 for (sum, value) in sums.iter_mut().zip(&gradient[row * width..]) {
                     *sum += value;
                 }
@@ -166,9 +166,9 @@ mod tests {
         let picks = Picks::new(&sources, 9);
         assert_eq!((picks.of(3), picks.of(1), picks.of(2)), (&[0, 2, 4][..], &[1, 6][..], &[][..]));
         for width in [0, 1, 100_000] {
-            let parts = picks.parts(width);
-            assert_eq!((parts[0].start, parts[parts.len() - 1].end), (0, 9));
-            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
+            let chunks = picks.chunks(width);
+            assert_eq!((chunks[0].start, chunks[chunks.len() - 1].end), (0, 9));
+            assert!(chunks.windows(2).all(|pair| pair[0].end == pair[1].start));
         }
     }
 }

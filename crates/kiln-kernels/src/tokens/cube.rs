@@ -1,24 +1,24 @@
 //! On GPUs: a thread a value forward. Backward, what was picked from a row is a chain in the order
 //! of picks, which the row's cube follows: no atomics, and every sum has one order.
 
-use super::Scatter;
-use crate::cube::{CubeTensors, ROW_THREADS, SLICE, add_slices, cubes, cubes_elementwise, room};
+use super::{FillGradient, Gather, Scatter};
+use crate::cube::{
+    CubeTensors, ROW_THREADS, SLICE, add_slices, buffer, cubes, cubes_elementwise, launch,
+};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
-pub(super) fn gather<R: CubeRuntime>(inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
+pub(super) fn gather<R: CubeRuntime>(_: &Gather, inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
     let (x, indices) = (&inputs.floats[0], &inputs.ints[0]);
     let (shape, picks) = (x.shape(), indices.shape());
-    let out = room(x, [picks[0], picks[1], shape[2]], x.dtype);
+    let out = buffer(x, [picks[0], picks[1], shape[2]], x.dtype);
     let count = picks.num_elements() * shape[2];
-    gather_value::launch::<R>(
-        &x.client,
+    launch!(
+        gather_value,
+        x,
         cubes_elementwise(count),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        indices.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, indices, out],
         count as u32,
         shape[1] as u32,
         picks[1] as u32,
@@ -58,23 +58,15 @@ fn chains<R: CubeRuntime>(
 ) -> [CubeTensor<R>; 2] {
     let shape = indices.shape();
     let (groups, picks) = (shape[0], shape[1]);
-    let first = room(like, [groups * rows], DType::I32);
-    let next = room(like, [shape.num_elements().max(1)], DType::I32);
-    no_pick::launch::<R>(
-        &like.client,
-        cubes_elementwise(groups * rows),
-        CubeDim::new_1d(ROW_THREADS),
-        first.clone().into_array_arg(),
-        (groups * rows) as u32,
-    );
+    let first = buffer(like, [groups * rows], DType::I32);
+    let next = buffer(like, [shape.num_elements().max(1)], DType::I32);
+    launch!(no_pick, like, cubes_elementwise(groups * rows), [first], (groups * rows) as u32,);
     if groups * picks > 0 {
-        link_pick::launch::<R>(
-            &like.client,
+        launch!(
+            link_pick,
+            like,
             cubes_elementwise(groups * picks),
-            CubeDim::new_1d(ROW_THREADS),
-            indices.clone().into_array_arg(),
-            first.clone().into_array_arg(),
-            next.clone().into_array_arg(),
+            [indices, first, next],
             (groups * picks) as u32,
             rows as u32,
             picks as u32,
@@ -128,17 +120,13 @@ pub(super) fn scatter<R: CubeRuntime>(
 ) -> Vec<CubeTensor<R>> {
     let (x, indices) = (&inputs.floats[0], &inputs.ints[0]);
     let (groups, width) = (x.shape()[0], x.shape()[2]);
-    let out = room(x, [groups, kernel.rows, width], x.dtype);
+    let out = buffer(x, [groups, kernel.rows, width], x.dtype);
     let [first, next] = chains(x, indices, kernel.rows);
-    scatter_row::launch::<R>(
-        &x.client,
+    launch!(
+        scatter_row,
+        x,
         cubes(groups * kernel.rows),
-        CubeDim::new_1d(ROW_THREADS),
-        x.clone().into_array_arg(),
-        inputs.floats.get(1).unwrap_or(x).clone().into_array_arg(),
-        first.into_array_arg(),
-        next.into_array_arg(),
-        out.clone().into_array_arg(),
+        [x, inputs.floats.get(1).unwrap_or(x), first, next, out],
         (groups * kernel.rows) as u32,
         width as u32,
         kernel.fill,
@@ -179,20 +167,21 @@ fn scatter_row<F: Float>(
     }
 }
 
-pub(super) fn fill_gradient<R: CubeRuntime>(inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
+pub(super) fn fill_gradient<R: CubeRuntime>(
+    _: &FillGradient,
+    inputs: &CubeTensors<R>,
+) -> Vec<CubeTensor<R>> {
     let (gradient, indices) = (&inputs.floats[0], &inputs.ints[0]);
     let shape = gradient.shape();
     let (rows, width) = (shape[0] * shape[1], shape[2]);
     let [first, _] = chains(gradient, indices, shape[1]);
     let slices = rows.div_ceil(SLICE);
-    let partial = room(gradient, [slices, width], DType::F32);
-    fill_slice::launch::<R>(
-        &gradient.client,
+    let partial = buffer(gradient, [slices, width], DType::F32);
+    launch!(
+        fill_slice,
+        gradient,
         cubes_elementwise(slices * width),
-        CubeDim::new_1d(ROW_THREADS),
-        gradient.clone().into_array_arg(),
-        first.into_array_arg(),
-        partial.clone().into_array_arg(),
+        [gradient, first, partial],
         rows as u32,
         width as u32,
         gradient.dtype.into(),

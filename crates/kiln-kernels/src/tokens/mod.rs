@@ -11,16 +11,10 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Kernel, Output, Tensors};
+use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
 use burn::tensor::{
-    Int, Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+    Int, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
 };
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 /// The tokens with these numbers, in their order; a number may repeat.
 ///
@@ -110,79 +104,35 @@ struct Scatter {
 #[derive(Debug, Clone)]
 struct FillGradient;
 
-impl Kernel for Gather {
-    const NAME: &'static str = "gather";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new([ints[0][0], ints[0][1], floats[0][2]])]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::gather(inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::gather(inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::gather(inputs))
-    }
-}
+impl_kernel!(Gather, "gather", gather, cube, |_, floats, ints| vec![Output::new([
+    ints[0][0],
+    ints[0][1],
+    floats[0][2]
+])]);
 
 impl Differentiable for Gather {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
         Tensors::floats([]).with_ints(inputs.ints)
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        _needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
         let step = Scatter { rows: self.rows, fill: false };
         B::run(&step, kept).into_iter().map(Some).collect()
     }
 }
 
-impl Kernel for Scatter {
-    const NAME: &'static str = "scatter";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new([floats[0][0], self.rows, floats[0][2]])]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::scatter(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::scatter(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::scatter(self, inputs))
-    }
-}
+impl_kernel!(Scatter, "scatter", scatter, cube, |kernel, floats, _| vec![Output::new([
+    floats[0][0],
+    kernel.rows,
+    floats[0][2]
+])]);
 
 impl Differentiable for Scatter {
     fn keep<B: BurnBackend>(&self, inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {
         Tensors::floats([]).with_ints(inputs.ints)
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let fill = (needed.get(1) == Some(&true))
             .then(|| B::run(&FillGradient, kept.clone()).swap_remove(0));
         let values = needed[0].then(|| B::run(&Gather { rows: self.rows }, kept).swap_remove(0));
@@ -190,24 +140,6 @@ impl Differentiable for Scatter {
     }
 }
 
-impl Kernel for FillGradient {
-    const NAME: &'static str = "fill_gradient";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        vec![Output::new([floats[0][2]])]
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::fill_gradient(inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::fill_gradient(inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        Some(cube::fill_gradient(inputs))
-    }
-}
+impl_kernel!(FillGradient, "fill_gradient", fill_gradient, cube, |_, floats, _| vec![Output::new(
+    [floats[0][2]]
+)]);

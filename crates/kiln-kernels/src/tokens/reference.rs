@@ -1,6 +1,6 @@
 //! In plain tensor operations, on the rows of all groups as one matrix.
 
-use super::Scatter;
+use super::{FillGradient, Gather, Scatter};
 use crate::{
     Tensors,
     plain::{primitive, tensor},
@@ -24,7 +24,7 @@ fn split<B: BurnBackend>(inputs: Tensors<B>) -> (Vec<FloatTensor<B>>, Tensor<B, 
     (floats, Tensor::from_primitive(ints.swap_remove(0)))
 }
 
-pub(super) fn gather<B: BurnBackend>(inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+pub(super) fn gather<B: BurnBackend>(_: &Gather, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
     let (mut floats, indices) = split(inputs);
     let x = tensor::<B, 3>(floats.swap_remove(0));
     let [groups, rows, width] = x.dims();
@@ -58,7 +58,10 @@ pub(super) fn scatter<B: BurnBackend>(kernel: &Scatter, inputs: Tensors<B>) -> V
     vec![primitive::<B, 3>(out.reshape([groups, kernel.rows, width]))]
 }
 
-pub(super) fn fill_gradient<B: BurnBackend>(inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
+pub(super) fn fill_gradient<B: BurnBackend>(
+    _: &FillGradient,
+    inputs: Tensors<B>,
+) -> Vec<FloatTensor<B>> {
     let (mut floats, indices) = split(inputs);
     let gradient = tensor::<B, 3>(floats.swap_remove(0));
     let [groups, rows, width] = gradient.dims();

@@ -3,7 +3,7 @@
 use crate::batch::Text;
 use burn::tensor::Tensor;
 use kiln_core::{Backend, Tokens};
-use kiln_nn::Cache;
+use kiln_nn::DecoderCache;
 
 /// A decoder: gives the logits of the next token, by itself or with cross-attention to an encoder's
 /// hidden states.
@@ -31,6 +31,6 @@ pub trait Decoder<B: Backend> {
         &self,
         text: &Text<B>,
         memory: Option<&Tokens<B>>,
-        cache: Option<&mut Cache<B>>,
+        cache: Option<&mut DecoderCache<B>>,
     ) -> Option<Tensor<B, 3>>;
 }

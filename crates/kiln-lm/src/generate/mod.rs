@@ -15,12 +15,12 @@ pub use state::Prompts;
 
 use crate::{
     batch::{HostText, Text},
-    model::{ForwardOptions, TextModel},
+    model::{EncodeOptions, TextModel},
 };
 use burn::tensor::Tensor;
 use choice::Chooser;
 use kiln_core::{Backend, Seed, Tokens};
-use kiln_nn::Cache;
+use kiln_nn::{AttentionVisibility, DecoderCache};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use state::State;
@@ -186,13 +186,13 @@ impl<B: Backend> Decoder<B> for TextModel<B> {
         &self,
         text: &Text<B>,
         memory: Option<&Tokens<B>>,
-        cache: Option<&mut Cache<B>>,
+        cache: Option<&mut DecoderCache<B>>,
     ) -> Option<Tensor<B, 3>> {
         let read = match memory {
             Some(memory) => self.write(text, memory, cache)?,
             None => {
-                let causal = Some(true);
-                self.read(text, ForwardOptions { causal, cache, ..ForwardOptions::default() })
+                let visibility = Some(AttentionVisibility::causal());
+                self.read(text, EncodeOptions { visibility, cache, generates: false })
             }
         };
         let [_, tokens, _] = read.dims();

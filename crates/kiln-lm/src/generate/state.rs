@@ -4,7 +4,7 @@ use super::decoder::Decoder;
 use crate::batch::Text;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{Backend, Tokens};
-use kiln_nn::{Cache, Positions};
+use kiln_nn::{DecoderCache, Positions};
 
 /// Sequences to generate from.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub(super) struct State<'a, B: Backend, D> {
     decoder: &'a D,
     device: B::Device,
     prompts: Prompts<B>,
-    cache: Option<Cache<B>>,
+    cache: Option<DecoderCache<B>>,
 }
 
 impl<'a, B: Backend, D: Decoder<B>> State<'a, B, D> {
@@ -32,7 +32,7 @@ impl<'a, B: Backend, D: Decoder<B>> State<'a, B, D> {
         cache: bool,
         device: &B::Device,
     ) -> Self {
-        Self { decoder, device: device.clone(), prompts, cache: cache.then(Cache::default) }
+        Self { decoder, device: device.clone(), prompts, cache: cache.then(DecoderCache::default) }
     }
 
     /// The id that ends a sequence.
@@ -104,7 +104,7 @@ impl<'a, B: Backend, D: Decoder<B>> State<'a, B, D> {
             self.prompts.ids.iter_mut().for_each(|row| drop(row.drain(..gone)));
             self.prompts.pad.iter_mut().for_each(|pad| *pad = pad.saturating_sub(gone));
             // Keys and values know their old places.
-            self.cache = self.cache.as_ref().map(|_| Cache::default());
+            self.cache = self.cache.as_ref().map(|_| DecoderCache::default());
         }
     }
 

@@ -224,10 +224,10 @@ impl Family for T5 {
             Rule::Regex {
                 load: Some((
                     r"^decoder\.block\.(\d+)\.layer\.1\.layer_norm\.",
-                    "decoder.layers.$1.across.norm.",
+                    "decoder.layers.$1.cross_attention.norm.",
                 )),
                 save: Some((
-                    r"^decoder\.layers\.(\d+)\.across\.norm\.",
+                    r"^decoder\.layers\.(\d+)\.cross_attention\.norm\.",
                     "decoder.block.$1.layer.1.layer_norm.",
                 )),
             },
@@ -261,10 +261,10 @@ impl Family for T5 {
             Rule::Regex {
                 load: Some((
                     r"^decoder\.block\.(\d+)\.layer\.1\.EncDecAttention\.",
-                    "decoder.layers.$1.across.attention.",
+                    "decoder.layers.$1.cross_attention.attention.",
                 )),
                 save: Some((
-                    r"^decoder\.layers\.(\d+)\.across\.attention\.",
+                    r"^decoder\.layers\.(\d+)\.cross_attention\.attention\.",
                     "decoder.block.$1.layer.1.EncDecAttention.",
                 )),
             },

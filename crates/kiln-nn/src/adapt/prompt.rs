@@ -1,13 +1,14 @@
-//! Tokens in front of those that enter a transformer, <https://arxiv.org/abs/2104.08691>.
+//! Prompt tuning: learnt tokens in front of those that enter a transformer, <https://arxiv.org/abs/2104.08691>.
 
-use crate::{Pass, Positions};
+use crate::{ForwardOptions, Positions};
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Int, Tensor, TensorData},
 };
 use kiln_core::{Backend, Tokens};
 
-/// Learnt tokens in front of others; in front of each document where several follow each other.
+/// Prompt tuning: learnt tokens in front of others; in front of each document where several are
+/// packed.
 #[derive(Module, Debug)]
 pub struct Prompt<B: Backend> {
     /// `[prompt, width]`
@@ -50,21 +51,24 @@ impl<B: Backend> Prompt<B> {
         self.vectors.dims()[0]
     }
 
-    /// Puts the prompt before tokens, `[batch, tokens, width]`, and makes the pass fit. A cache
-    /// that holds tokens holds the prompt, too, and only what is said of places changes.
+    /// Puts the prompt before tokens, `[batch, tokens, width]`, and makes the options fit. A
+    /// cache that holds tokens holds the prompt, too, and only what is said of places changes.
     pub(crate) fn put_before(
         &self,
         tokens: Tokens<B>,
-        pass: &mut Pass<'_, B>,
+        options: &mut ForwardOptions<'_, B>,
     ) -> (Tokens<B>, Without<B>) {
         let ([batch, count, _], device) = (tokens.dims(), tokens.values.device());
         let prompt = self.len();
-        let known = pass.cache.as_ref().is_some_and(|cache| !cache.is_empty());
+        let known = options.cache.as_ref().is_some_and(|cache| !cache.is_empty());
         let mask_pad = tokens.mask_pad.clone().map(|mask| {
             let seen = Tensor::<B, 2, Int>::zeros([mask.dims()[0], prompt], &device).equal_elem(1);
             Tensor::cat(vec![seen, mask], 1)
         });
-        pass.bias = pass.bias.take().map(|bias| {
+        let visibility = &mut options.visibility;
+        let pattern = visibility.pattern.clone();
+        visibility.pattern = pattern.map(|lengths| lengths.clamp_min(0) + prompt as i64);
+        visibility.bias = visibility.bias.take().map(|bias| {
             let [batch, heads, rows, columns] = bias.dims();
             let bias =
                 Tensor::cat(vec![Tensor::zeros([batch, heads, rows, prompt], &device), bias], 3);
@@ -75,17 +79,17 @@ impl<B: Backend> Prompt<B> {
             Tensor::cat(vec![above, bias], 2)
         });
         if known {
-            pass.positions = pass.positions.take().map(|positions| Positions {
+            options.positions = options.positions.take().map(|positions| Positions {
                 ids: positions.ids + prompt as i64,
                 count: positions.count + prompt,
                 ..positions
             });
             return (Tokens { mask_pad, ..tokens }, Without::Nothing);
         }
-        if let Some(cache) = &mut pass.cache {
+        if let Some(cache) = &mut options.cache {
             cache.prompt = prompt;
         }
-        pass.positions = pass.positions.take().map(|positions| {
+        options.positions = options.positions.take().map(|positions| {
             let [rows, _] = positions.ids.dims();
             let first = Tensor::<B, 1, Int>::arange(0..prompt as i64, &device);
             let first = first.unsqueeze::<2>().repeat_dim(0, rows);
@@ -98,7 +102,7 @@ impl<B: Backend> Prompt<B> {
         let own = self.vectors.val().unsqueeze::<3>().repeat_dim(0, batch);
         let values = Tensor::cat(vec![own, tokens.values], 1);
         let tokens = Tokens { values, mask_pad, channels: tokens.channels };
-        match pass.offsets.take() {
+        match options.visibility.documents.take() {
             None => (tokens, Without::First(prompt)),
             Some(offsets) => {
                 let order = Order::new(&read(offsets), prompt, count);
@@ -106,16 +110,15 @@ impl<B: Backend> Prompt<B> {
                     let count = ids.len();
                     Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [count]), &device)
                 };
-                pass.offsets = Some(whole(order.offsets));
+                options.visibility.documents = Some(whole(order.offsets));
                 let places = whole(order.all);
-                pass.positions = pass.positions.take().map(|positions| Positions {
+                options.positions = options.positions.take().map(|positions| Positions {
                     ids: positions.ids.select(1, places.clone()),
                     ..positions
                 });
-                pass.bias = pass
-                    .bias
-                    .take()
-                    .map(|bias| bias.select(2, places.clone()).select(3, places.clone()));
+                let bias = options.visibility.bias.take();
+                options.visibility.bias =
+                    bias.map(|bias| bias.select(2, places.clone()).select(3, places.clone()));
                 let values = tokens.values.select(1, places.clone());
                 let mask_pad = tokens.mask_pad.map(|mask| mask.select(1, places));
                 let tokens = Tokens { values, mask_pad, channels: tokens.channels };

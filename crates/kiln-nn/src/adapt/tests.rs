@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    Activation, BackboneShape, Cache, MixerConfig, Pass, PositionConfig, Positions, RotaryConfig,
-    TransformerConfig, transformer::LocalConfig,
+    Activation, AttentionVisibility, BackboneShape, DecoderCache, ForwardOptions, MixerConfig,
+    PositionConfig, Positions, RotaryConfig, TransformerConfig, transformer::LocalConfig,
 };
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -183,12 +183,14 @@ fn documents_in_a_row_each_see_prefix_and_prompt() {
             let model = with(adapt.clone(), &TransformerConfig { local, ..transformer });
             let x = random([1, 5, WIDTH]);
             let offsets = Tensor::<Flex, 1, Int>::from_data([0, 2, 5], &device);
-            let row = |offsets| {
+            let row = |offsets: Option<Tensor<Flex, 1, Int>>| {
                 // Queries are turned against the prefix, which is not: by their own document's places.
                 let ids = Tensor::from_data([[0, 1, 0, 1, 2]], &device);
                 let positions = Some(Positions { ids, count: 3, arranged: false });
-                let pass = Pass { causal: number > 0, offsets, positions, ..Pass::default() };
-                model.pass(Tokens::new(x.clone()), pass).values
+                let visibility = AttentionVisibility::causal_if(number > 0);
+                let visibility = visibility.with_documents(offsets);
+                let options = ForwardOptions { positions, ..visibility.into() };
+                model.forward_with(Tokens::new(x.clone()), options).values
             };
             let alone = |from, count| {
                 let tokens = Tokens::new(x.clone().narrow(1, from, count));
@@ -197,6 +199,31 @@ fn documents_in_a_row_each_see_prefix_and_prompt() {
             let together = values(row(Some(offsets)));
             assert_close(&together, &[alone(0, 2), alone(2, 3)].concat(), 1e-5);
             assert_ne!(together, values(row(None)));
+        }
+    }
+}
+
+/// A document of a row, whose prefix reaches past learnt prefix and prompt.
+#[test]
+fn prefix_lms_have_prefix_and_prompt() {
+    let device = Default::default();
+    for adapt in prefix_and_prompt() {
+        for transformer in configs() {
+            let model = with(adapt.clone(), &transformer);
+            let x = random([1, 5, WIDTH]);
+            let ints = |ints: &[i64]| Tensor::<Flex, 1, Int>::from_data(ints, &device);
+            let ids = Tensor::from_data([[0, 1, 0, 1, 2]], &device);
+            let positions = Some(Positions { ids, count: 3, arranged: false });
+            let visibility = AttentionVisibility::prefix(ints(&[0, 2]));
+            let visibility = visibility.with_documents(ints(&[0, 2, 5]));
+            let options = ForwardOptions { positions, ..visibility.into() };
+            let row = values(model.forward_with(Tokens::new(x.clone()), options).values);
+            let alone = |from, count, length: i64| {
+                let visibility = AttentionVisibility::prefix(ints(&[length]));
+                let tokens = Tokens::new(x.clone().narrow(1, from, count));
+                values(model.forward_with(tokens, visibility.into()).values)
+            };
+            assert_close(&row, &[alone(0, 2, 0), alone(2, 3, 2)].concat(), 1e-5);
         }
     }
 }
@@ -222,11 +249,13 @@ fn a_cache_gives_what_all_tokens_at_once_give() {
             let model = with(adapt.clone(), &transformer);
             let x = random([2, 4, WIDTH]);
             let whole = values(model.forward(Tokens::new(x.clone()), true).values);
-            let mut cache = Cache::default();
+            let mut cache = DecoderCache::default();
             let mut parts = Vec::new();
             for (from, count) in [(0, 2), (2, 1), (3, 1)] {
-                let pass = Pass { causal: true, cache: Some(&mut cache), ..Pass::default() };
-                parts.push(model.pass(Tokens::new(x.clone().narrow(1, from, count)), pass).values);
+                let visibility = AttentionVisibility::causal();
+                let options = ForwardOptions { cache: Some(&mut cache), ..visibility.into() };
+                let part = Tokens::new(x.clone().narrow(1, from, count));
+                parts.push(model.forward_with(part, options).values);
                 assert_eq!(cache.len(), from + count);
             }
             assert_close(&values(Tensor::cat(parts, 1)), &whole, 1e-5);
@@ -235,22 +264,25 @@ fn a_cache_gives_what_all_tokens_at_once_give() {
 }
 
 #[test]
-fn decoders_are_adapted_across() {
+fn decoders_are_adapted_in_cross_attention() {
     let device = Default::default();
     let config = TransformerConfig { layers: 1, heads: 2, ..TransformerConfig::default() };
-    let mut model = config.init_across::<Flex>(WIDTH, &device);
+    let mut model = config.init_cross_attention::<Flex>(WIDTH, &device);
     let adapt = AdaptConfig {
-        prefix: Some(PrefixConfig { tokens: 2, modules: vec!["*.across.attention".into()] }),
+        prefix: Some(PrefixConfig {
+            tokens: 2,
+            modules: vec!["*.cross_attention.attention".into()],
+        }),
         ..AdaptConfig::default()
     };
     insert(&mut model, &adapt, &device).unwrap();
     assert!(model.layers[0].attention.prefix.is_none());
-    let across = model.layers[0].across.as_ref().unwrap();
-    assert_eq!(across.attention.prefix.as_ref().unwrap().len(), 2);
+    let cross = model.layers[0].cross_attention.as_ref().unwrap();
+    assert_eq!(cross.attention.prefix.as_ref().unwrap().len(), 2);
     let memory = Tokens::new(random([1, 3, WIDTH]));
     let x = random([1, 2, WIDTH]);
     let out = |model: &Transformer<Flex>| {
-        values(model.forward_across(Tokens::new(x.clone()), &memory, true).values)
+        values(model.forward_cross_attention(Tokens::new(x.clone()), &memory, true).values)
     };
     let adapted = out(&model);
     strip(&mut model);

@@ -6,7 +6,7 @@ mod rotary;
 mod sinusoids;
 
 pub use relative::{RelativeBias, RelativeConfig};
-pub use rotary::{Llama3Scaling, RotaryConfig, RotaryScaling, YarnScaling};
+pub use rotary::{Llama3Scaling, RotaryConfig, RotaryScaling, Rotation, YarnScaling};
 pub use sinusoids::{sinusoid_halves, sinusoids};
 
 use burn::tensor::{Int, Tensor};

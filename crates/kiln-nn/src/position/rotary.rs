@@ -1,7 +1,9 @@
 //! How fast queries and keys turn with their positions.
 
 use crate::ConfigError;
-use kiln_kernels::rotary_frequencies;
+use burn::tensor::{Int, Tensor};
+use kiln_core::Backend;
+use kiln_kernels::{RotaryOptions, rotary, rotary_frequencies};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
@@ -165,6 +167,23 @@ impl YarnScaling {
     /// What queries and keys are multiplied by.
     fn magnitude(&self) -> f64 {
         self.magnitude.unwrap_or(1.0 + 0.1 * self.factor.max(1.0).ln())
+    }
+}
+
+/// Rotary position embedding of queries and keys: the angles of the positions at hand.
+#[derive(Debug, Clone)]
+pub struct Rotation<B: Backend> {
+    /// `[positions, head_width / 2, 2]`
+    pub table: Tensor<B, 3>,
+    /// Which row of the table each token has, `[batch, tokens]`; its place if absent.
+    pub rows: Option<Tensor<B, 2, Int>>,
+}
+
+impl<B: Backend> Rotation<B> {
+    /// Rotates the first `heads` of packed heads, `[batch, tokens, heads, head_width]`.
+    pub(crate) fn forward(&self, packed: Tensor<B, 4>, heads: usize) -> Tensor<B, 4> {
+        let options = RotaryOptions { heads: Some(heads), ..RotaryOptions::default() };
+        rotary(packed, self.table.clone(), self.rows.clone(), options)
     }
 }
 

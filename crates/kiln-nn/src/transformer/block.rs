@@ -1,12 +1,13 @@
 //! One block of a transformer.
 
-use super::{EveryLayer, pass::Layer};
+use super::{EveryLayer, options::LayerCache};
 use crate::{
-    Attention, Dropout, FeedForward, KeysValues, Norm, Sees,
+    Attention, Dropout, FeedForward, KvCache, Norm, Rotation,
     adapt::{Adapt, Walk},
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
+use kiln_kernels::AttentionVisibility;
 
 /// Attention and feed-forward, each with a residual; where blocks read means of what those before
 /// them gave, attention has none.
@@ -17,7 +18,7 @@ pub struct TransformerBlock<B: Backend> {
     /// Before or after the attention over tokens.
     pub attention_norm: Option<Norm<B>>,
     /// Over the tokens of another sequence, in decoders.
-    pub across: Option<AcrossBlock<B>>,
+    pub cross_attention: Option<CrossAttentionBlock<B>>,
     /// Before or after the attention over channels.
     pub channel_norm: Option<Norm<B>>,
     /// Over features.
@@ -33,7 +34,7 @@ pub struct TransformerBlock<B: Backend> {
 
 /// Cross-attention and its norm.
 #[derive(Module, Debug)]
-pub struct AcrossBlock<B: Backend> {
+pub struct CrossAttentionBlock<B: Backend> {
     /// Over the tokens of another sequence.
     pub attention: Attention<B>,
     /// Before or after it.
@@ -46,13 +47,13 @@ impl<B: Backend> TransformerBlock<B> {
     pub(super) fn forward(
         &self,
         x: Tensor<B, 3>,
-        sees: &Sees<B>,
+        visibility: (&AttentionVisibility<B>, Option<&Rotation<B>>),
         memory: Option<&Tokens<B>>,
-        seen: Option<&mut Layer<B>>,
+        cache: Option<&mut LayerCache<B>>,
         channels: usize,
     ) -> Tensor<B, 3> {
-        let (own, across_seen) = match seen {
-            Some(Layer { own, memory }) => (Some(own), Some(memory)),
+        let (own, memory_cache) = match cache {
+            Some(LayerCache { own, memory }) => (Some(own), Some(memory)),
             None => (None, None),
         };
         let (entering, norm) = match (&self.feed_forward_norm, &self.attention_norm) {
@@ -62,22 +63,22 @@ impl<B: Backend> TransformerBlock<B> {
         };
         let entered = (self.parallel || self.every_layer.is_some()).then(|| entering.clone());
         let onto = self.every_layer.is_none().then_some(x);
-        let x = self.attend(entering, onto, norm, sees, own);
+        let x = self.attend(entering, onto, norm, visibility, own);
         // With no stream that runs past the block, what entered is read on, but not given.
         let read = |x: &Tensor<B, 3>| match (&entered, self.every_layer) {
             (_, None | Some(EveryLayer::Biased)) | (None, _) => x.clone(),
             (Some(entered), Some(_)) => entered.clone() + x.clone(),
         };
-        let x = match (&self.across, memory) {
-            (Some(across), Some(memory)) => {
-                self.residual(read(&x), Some(x), Some(&across.norm), |x, onto| {
-                    across.attention.forward_across_onto(x, memory, across_seen, onto)
+        let x = match (&self.cross_attention, memory) {
+            (Some(cross), Some(memory)) => {
+                self.residual(read(&x), Some(x), Some(&cross.norm), |x, onto| {
+                    cross.attention.forward_cross_onto(x, memory, memory_cache, onto)
                 })
             }
             _ => x,
         };
         let x = match &self.channel_norm {
-            Some(norm) => self.across_channels(x, norm, channels),
+            Some(norm) => self.attend_channels(x, norm, channels),
             None => x,
         };
         let feed = &self.feed_forward;
@@ -96,10 +97,12 @@ impl<B: Backend> TransformerBlock<B> {
         x: Tensor<B, 3>,
         onto: Option<Tensor<B, 3>>,
         norm: Option<&Norm<B>>,
-        sees: &Sees<B>,
-        seen: Option<&mut KeysValues<B>>,
+        (visibility, rotation): (&AttentionVisibility<B>, Option<&Rotation<B>>),
+        cache: Option<&mut KvCache<B>>,
     ) -> Tensor<B, 3> {
-        self.residual(x, onto, norm, |x, onto| self.attention.forward_onto(x, sees, seen, onto))
+        self.residual(x, onto, norm, |x, onto| {
+            self.attention.forward_onto(x, visibility, rotation, cache, onto)
+        })
     }
 
     /// A part of the block with its norm, added to a residual where there is one. `inner` adds its
@@ -131,7 +134,7 @@ impl<B: Backend> TransformerBlock<B> {
 
     /// Attention over the channels of each token: `[items * channels, tokens, width]` seen as
     /// `[items * tokens, channels, width]`.
-    fn across_channels(&self, x: Tensor<B, 3>, norm: &Norm<B>, channels: usize) -> Tensor<B, 3> {
+    fn attend_channels(&self, x: Tensor<B, 3>, norm: &Norm<B>, channels: usize) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
         let items = batch / channels.max(1);
         // From a rows of b columns an item to b rows of a columns.
@@ -139,7 +142,8 @@ impl<B: Backend> TransformerBlock<B> {
             x.reshape([items, a, b, width]).swap_dims(1, 2).reshape([items * b, a, width])
         };
         let x = swap(x, channels, tokens);
-        let x = self.attend(x.clone(), Some(x), Some(norm), &Sees::all(), None);
+        let all = AttentionVisibility::bidirectional();
+        let x = self.attend(x.clone(), Some(x), Some(norm), (&all, None), None);
         swap(x, tokens, channels)
     }
 }
@@ -147,12 +151,12 @@ impl<B: Backend> TransformerBlock<B> {
 impl<B: Backend> Adapt<B> for TransformerBlock<B> {
     fn places(&mut self, walk: &mut Walk<'_, B>) {
         walk.enter("attention", &mut self.attention);
-        walk.enter("across", &mut self.across);
+        walk.enter("cross_attention", &mut self.cross_attention);
         walk.enter("feed_forward", &mut self.feed_forward);
     }
 }
 
-impl<B: Backend> Adapt<B> for AcrossBlock<B> {
+impl<B: Backend> Adapt<B> for CrossAttentionBlock<B> {
     fn places(&mut self, walk: &mut Walk<'_, B>) {
         walk.enter("attention", &mut self.attention);
     }

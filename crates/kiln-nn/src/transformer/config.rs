@@ -1,6 +1,6 @@
 //! The settings of a transformer.
 
-use super::{AcrossBlock, EveryLayer, LayerInputs, Transformer, TransformerBlock};
+use super::{CrossAttentionBlock, EveryLayer, LayerInputs, Transformer, TransformerBlock};
 use crate::{
     Activation, AttentionBias, AttentionConfig, ConfigError, Dropout, FeedForwardConfig,
     NormConfig, PositionConfig,
@@ -241,17 +241,26 @@ impl TransformerConfig {
     }
 
     /// A decoder with random weights whose blocks attend to another sequence of the same width,
-    /// too: for [`Transformer::forward_across`].
-    pub fn init_across<B: Backend>(&self, width: usize, device: &B::Device) -> Transformer<B> {
+    /// too: for [`Transformer::forward_cross_attention`].
+    pub fn init_cross_attention<B: Backend>(
+        &self,
+        width: usize,
+        device: &B::Device,
+    ) -> Transformer<B> {
         self.build(width, true, device)
     }
 
-    fn build<B: Backend>(&self, width: usize, across: bool, device: &B::Device) -> Transformer<B> {
+    fn build<B: Backend>(
+        &self,
+        width: usize,
+        cross_attention: bool,
+        device: &B::Device,
+    ) -> Transformer<B> {
         let norm = || self.norm.init(width, device);
         let block = |layer| TransformerBlock {
             attention: self.attention(width).init(device),
             attention_norm: (layer > 0 || self.first_norm || !self.pre_norm).then(norm),
-            across: across.then(|| AcrossBlock {
+            cross_attention: cross_attention.then(|| CrossAttentionBlock {
                 attention: self.attention(width).init(device),
                 norm: norm(),
             }),

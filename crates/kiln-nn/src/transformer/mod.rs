@@ -6,27 +6,28 @@
 mod block;
 mod config;
 mod inputs;
-mod pass;
+mod options;
 #[cfg(test)]
 mod tests;
+mod visibility;
 
-pub use block::{AcrossBlock, TransformerBlock};
+pub use block::{CrossAttentionBlock, TransformerBlock};
 pub use config::{LocalConfig, TransformerConfig};
 pub use inputs::{EveryLayer, LayerInputs};
-pub use pass::{Cache, Pass};
+pub use options::{DecoderCache, ForwardOptions};
 
 use crate::{
     Dropout, Norm, RelativeBias,
     adapt::{Adapt, Place, Prefix, Prompt, Walk, Without},
     precision::{as_type_of, in_type_of},
-    sees::{UNSEEN, elsewhere},
 };
 use burn::{
     module::Module,
     tensor::{Int, Tensor},
 };
 use kiln_core::{Backend, Tokens};
-use pass::Views;
+use kiln_kernels::{AttentionVisibility, MASK_VALUE};
+use visibility::{LayerVisibility, document_mask};
 
 /// A transformer.
 #[derive(Module, Debug)]
@@ -50,46 +51,57 @@ impl<B: Backend> Transformer<B> {
     /// `[batch, tokens, width]` to the same shape; with `causal`, a token sees only itself and
     /// what came before.
     pub fn forward(&self, tokens: Tokens<B>, causal: bool) -> Tokens<B> {
-        self.pass(tokens, Pass { causal, ..Pass::default() })
+        self.forward_with(tokens, AttentionVisibility::causal_if(causal).into())
     }
 
-    /// The same for a decoder built by [`TransformerConfig::init_across`]: each block also attends
+    /// The same for a decoder built by [`TransformerConfig::init_cross_attention`]: each block also attends
     /// to `memory`, `[batch, others, width]`.
-    pub fn forward_across(&self, tokens: Tokens<B>, memory: &Tokens<B>, causal: bool) -> Tokens<B> {
-        self.pass(tokens, Pass { causal, memory: Some(memory), ..Pass::default() })
+    pub fn forward_cross_attention(
+        &self,
+        tokens: Tokens<B>,
+        memory: &Tokens<B>,
+        causal: bool,
+    ) -> Tokens<B> {
+        let visibility = AttentionVisibility::causal_if(causal);
+        self.forward_with(tokens, ForwardOptions { memory: Some(memory), ..visibility.into() })
     }
 
     /// What comes out of each block, from the input up: `[batch, tokens, width]` each, before the
     /// norm that follows the last.
     pub fn forward_each(&self, tokens: Tokens<B>, causal: bool) -> Vec<Tensor<B, 3>> {
-        self.pass_each(tokens, Pass { causal, ..Pass::default() })
+        self.forward_each_with(tokens, AttentionVisibility::causal_if(causal).into())
     }
 
-    /// The same, looking at whatever the pass brings.
-    pub fn pass_each(&self, tokens: Tokens<B>, pass: Pass<'_, B>) -> Vec<Tensor<B, 3>> {
+    /// The same with options.
+    pub fn forward_each_with(
+        &self,
+        tokens: Tokens<B>,
+        options: ForwardOptions<'_, B>,
+    ) -> Vec<Tensor<B, 3>> {
         let mut each = Vec::with_capacity(self.layers.len());
-        self.run(tokens, pass, |x| each.push(x.clone()));
+        self.run(tokens, options, |x| each.push(x.clone()));
         each
     }
 
-    /// `[batch, tokens, width]` to the same shape, looking at whatever the pass brings.
-    pub fn pass(&self, tokens: Tokens<B>, pass: Pass<'_, B>) -> Tokens<B> {
-        self.run(tokens, pass, |_| {})
+    /// `[batch, tokens, width]` to the same shape, with options.
+    pub fn forward_with(&self, tokens: Tokens<B>, options: ForwardOptions<'_, B>) -> Tokens<B> {
+        self.run(tokens, options, |_| {})
     }
 
     fn run(
         &self,
         mut tokens: Tokens<B>,
-        mut pass: Pass<'_, B>,
+        mut options: ForwardOptions<'_, B>,
         mut watch: impl FnMut(&Tensor<B, 3>),
     ) -> Tokens<B> {
         let mut without = Without::Nothing;
         let mask_pad = tokens.mask_pad.clone();
         if let Some(prompt) = &self.prompt {
-            (tokens, without) = prompt.put_before(tokens, &mut pass);
+            (tokens, without) = prompt.put_before(tokens, &mut options);
         }
-        let views = Views::new(self, &tokens, &pass);
-        let Pass { memory, mut cache, .. } = pass;
+        let (config, relative) = (&self.config, self.relative.as_ref());
+        let visibility = LayerVisibility::new(config, relative, self.prefix(), &tokens, &options);
+        let ForwardOptions { memory, mut cache, .. } = options;
         let weight = self.layers.first().map(|layer| layer.feed_forward.hidden.weight.val());
         let memory = memory.map(|memory| {
             let values = as_type_of(weight.clone(), memory.values.clone());
@@ -106,9 +118,9 @@ impl<B: Backend> Transformer<B> {
                     x = inputs.read(&mut given, x);
                 }
                 if !self.layer_drop.skips::<B>(&device) {
-                    let sees = views.of(self.config.is_local(number));
-                    let seen = cache.as_mut().and_then(|cache| cache.layers.get_mut(number));
-                    x = layer.forward(x, sees, memory.as_ref(), seen, tokens.channels);
+                    let visibility = visibility.of(config.is_local(number));
+                    let cache = cache.as_mut().and_then(|cache| cache.layers.get_mut(number));
+                    x = layer.forward(x, visibility, memory.as_ref(), cache, tokens.channels);
                 }
                 if let Some(inputs) = &self.inputs {
                     x = inputs.give(x);
@@ -126,14 +138,18 @@ impl<B: Backend> Transformer<B> {
         Tokens { values: without.strip(x), mask_pad, channels: tokens.channels }
     }
 
-    /// What hides the documents of each row from each other, `[rows, 1, tokens, tokens]`, where they
-    /// begin at the `offsets`, counted through the rows: where each pair of tokens has a score of its
-    /// own, rows are better read as they are than one after the other. `None` where there are no such
-    /// scores, or each document has a prompt.
-    pub fn apart(&self, offsets: &Tensor<B, 1, Int>, rows: [usize; 2]) -> Option<Tensor<B, 4>> {
+    /// Document mask as an attention bias, `[rows, 1, tokens, tokens]`, where documents begin at the
+    /// `offsets`, counted through the rows. With a relative position bias each pair of tokens has a
+    /// score of its own in memory, and rows are better read as they are than one after the other.
+    /// `None` without one, or where each document has a prompt.
+    pub fn document_bias(
+        &self,
+        offsets: &Tensor<B, 1, Int>,
+        rows: [usize; 2],
+    ) -> Option<Tensor<B, 4>> {
         let scored = self.relative.is_some() && self.prompt.is_none();
-        let others = scored.then(|| elsewhere(offsets, rows));
-        others.map(|others| others.float().mul_scalar(UNSEEN).unsqueeze_dim(1))
+        let mask = scored.then(|| document_mask(offsets, rows));
+        mask.map(|mask| mask.float().mul_scalar(MASK_VALUE).unsqueeze_dim(1))
     }
 
     /// Features of its tokens.

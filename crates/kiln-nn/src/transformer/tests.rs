@@ -48,12 +48,12 @@ fn channels_see_each_other_only_with_channel_attention() {
 #[test]
 fn decoders_see_their_memory_but_not_its_padding() {
     let config = TransformerConfig { layers: 2, heads: 2, ..Default::default() };
-    let decoder = config.init_across::<Flex>(8, &Default::default());
+    let decoder = config.init_cross_attention::<Flex>(8, &Default::default());
     let x = random([2, 3, 8]);
     let pad = Tensor::from_data([[false, false, true]; 2], &Default::default());
     let run = |values| {
         let memory = Tokens { values, mask_pad: Some(pad.clone()), channels: 1 };
-        values_of(decoder.forward_across(Tokens::new(x.clone()), &memory, true))
+        values_of(decoder.forward_cross_attention(Tokens::new(x.clone()), &memory, true))
     };
     let memory = random([2, 3, 8]);
     let plain = run(memory.clone());
@@ -135,16 +135,20 @@ fn settings() -> Vec<TransformerConfig> {
 fn a_cache_changes_nothing() {
     for config in settings() {
         config.validate(8).unwrap();
-        let model = config.init_across::<Flex>(8, &Default::default());
+        let model = config.init_cross_attention::<Flex>(8, &Default::default());
         let (x, memory) = (random([2, 6, 8]), Tokens::new(random([2, 3, 8])));
-        let whole = values_of(model.forward_across(Tokens::new(x.clone()), &memory, true));
-        let mut cache = Cache::default();
+        let whole = values_of(model.forward_cross_attention(Tokens::new(x.clone()), &memory, true));
+        let mut cache = DecoderCache::default();
         let mut parts = Vec::new();
         for (from, count) in [(0, 3), (3, 1), (4, 2)] {
             let part = Tokens::new(x.clone().narrow(1, from, count));
             let cache = Some(&mut cache);
-            let pass = Pass { causal: true, memory: Some(&memory), cache, ..Pass::default() };
-            parts.push(model.pass(part, pass).values);
+            let options = ForwardOptions {
+                memory: Some(&memory),
+                cache,
+                ..AttentionVisibility::causal().into()
+            };
+            parts.push(model.forward_with(part, options).values);
         }
         assert_eq!(cache.len(), 6);
         let parts = values(Tensor::cat(parts, 1));
@@ -163,14 +167,41 @@ fn documents_in_a_row_are_as_if_alone() {
         let run = |x: &Tensor<Flex, 3>| values(model.forward(Tokens::new(x.clone()), false).values);
         let alone = [run(&one), run(&other)].concat();
         let ids = Tensor::from_ints([[0, 1, 2, 0, 1, 2, 3]], &device);
-        let pass = Pass {
+        let documents = Tensor::from_ints([0, 3, 7], &device);
+        let options = ForwardOptions {
             positions: Some(crate::Positions { ids, count: 4, arranged: false }),
-            offsets: Some(Tensor::from_ints([0, 3, 7], &device)),
-            ..Pass::default()
+            ..AttentionVisibility::bidirectional().with_documents(documents).into()
         };
-        let together = model.pass(Tokens::new(Tensor::cat(vec![one, other], 1)), pass);
+        let together = model.forward_with(Tokens::new(Tensor::cat(vec![one, other], 1)), options);
         for (one, other) in alone.iter().zip(values(together.values)) {
             assert!((one - other).abs() < 1e-5, "{config:?}: {one} is not {other}");
+        }
+    }
+}
+
+/// A prefix LM attends to the prefix both ways: with blocks of all kinds, documents, and a window.
+#[test]
+fn prefixes_are_attended_to_by_all() {
+    let device = Default::default();
+    for config in settings() {
+        let model = config.init::<Flex>(8, &device);
+        let x = random([1, 6, 8]);
+        let changed = |at: usize| x.clone().slice_fill([0..1, at..at + 1, 0..8], 3.0);
+        let documents = Tensor::<Flex, 1, Int>::from_ints([0, 2, 6], &device);
+        let lengths = Tensor::<Flex, 1, Int>::from_ints([0, 2], &device);
+        let ids = Tensor::from_ints([[0, 1, 0, 1, 2, 3]], &device);
+        let third = |x: Tensor<Flex, 3>| {
+            let visibility = AttentionVisibility::prefix(lengths.clone());
+            let options = ForwardOptions {
+                positions: Some(crate::Positions { ids: ids.clone(), count: 4, arranged: false }),
+                ..visibility.with_documents(documents.clone()).into()
+            };
+            values(model.forward_with(Tokens::new(x), options).values.narrow(1, 2, 1))
+        };
+        let before = third(x.clone());
+        assert_ne!(before, third(changed(3)), "{config:?}: of the prefix");
+        for at in [1, 4, 5] {
+            assert_eq!(before, third(changed(at)), "{config:?}: not of the prefix");
         }
     }
 }
@@ -234,7 +265,7 @@ fn attention_has_no_residual_where_every_layer_counts() {
         let model = config.init::<Flex>(8, &Default::default());
         let block = &model.layers[0];
         let normed = block.attention_norm.as_ref().unwrap().forward(x.clone());
-        let attended = block.attention.forward(normed, &crate::Sees::all());
+        let attended = block.attention.forward(normed, &AttentionVisibility::bidirectional());
         let read = match kind {
             EveryLayer::Biased => attended.clone(),
             _ => x.clone() + attended.clone(),
@@ -257,7 +288,7 @@ fn parallel_blocks_read_the_same() {
     let x = Tensor::<Flex, 3>::random([1, 3, 8], Distribution::Default, &device);
     let block = &model.layers[0];
     let normed = block.attention_norm.as_ref().unwrap().forward(x.clone());
-    let attended = block.attention.forward(normed, &crate::Sees::all());
+    let attended = block.attention.forward(normed, &AttentionVisibility::bidirectional());
     let fed =
         block.feed_forward.forward(block.feed_forward_norm.as_ref().unwrap().forward(x.clone()));
     let expected: Vec<f32> = (x.clone() + attended + fed).into_data().to_vec().unwrap();
@@ -285,7 +316,7 @@ fn parallel_blocks_may_share_a_norm() {
     let block = &model.layers[0];
     assert!(block.feed_forward_norm.is_none());
     let normed = block.attention_norm.as_ref().unwrap().forward(x.clone());
-    let attended = block.attention.forward(normed.clone(), &crate::Sees::all());
+    let attended = block.attention.forward(normed.clone(), &AttentionVisibility::bidirectional());
     let expected = values(x.clone() + attended + block.feed_forward.forward(normed));
     for (one, other) in values_of(model.forward(Tokens::new(x), false)).iter().zip(&expected) {
         assert!((one - other).abs() < 1e-5);

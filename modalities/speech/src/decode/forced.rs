@@ -4,8 +4,8 @@ use super::{TokenSpan, log_add};
 use crate::{Result, SpeechError};
 use ndarray::ArrayView2;
 
-/// Logarithm of a probability of zero, finite so that sums stay numbers.
-const LOG_ZERO: f64 = -1e6;
+/// What stands for a probability of zero, so that sums stay numbers.
+const LOG_FLOOR: f64 = -1e6;
 
 /// Neighbouring equal tokens of a label, which need a blank between them: it fits into no fewer
 /// frames than its tokens and these together.
@@ -37,7 +37,7 @@ pub fn force_align(
     let states = 2 * label.len() + 1;
     let token = |state: usize| if state % 2 == 1 { label[state / 2] } else { blank };
     let at = |frame: usize, state: usize| {
-        f64::from(log_probs[(frame, token(state) as usize)]).max(LOG_ZERO)
+        f64::from(log_probs[(frame, token(state) as usize)]).max(LOG_FLOOR)
     };
     let mut scores = vec![f64::NEG_INFINITY; states];
     scores[0] = at(0, 0);

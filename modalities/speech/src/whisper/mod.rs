@@ -8,7 +8,7 @@ pub use hub::read;
 
 use crate::frontend::MelStem;
 use burn::{
-    module::{Module, Param},
+    module::{Initializer, Module, Param},
     tensor::{Int, Tensor, TensorData},
 };
 use config::WhisperConfig;
@@ -20,7 +20,9 @@ use kiln_lm::{
     generate::{Decoder, Generation, GenerationError, Prompts, Verdict, generate},
     model::decoder_states,
 };
-use kiln_nn::{Cache, ConfigError, Dropout, Transformer, sinusoid_halves};
+use kiln_nn::{
+    ConfigError, DecoderCache, Dropout, Embedding, EmbeddingConfig, Transformer, sinusoid_halves,
+};
 
 /// Whisper.
 #[derive(Module, Debug)]
@@ -80,7 +82,7 @@ impl<B: Backend> Whisper<B> {
             },
             decoder: WhisperDecoder {
                 embedding: TextEmbedding::new(&embedding, sizes, decoder.norm, device),
-                transformer: decoder.init_across(width, device),
+                transformer: decoder.init_cross_attention(width, device),
             },
             config,
         })
@@ -200,7 +202,7 @@ impl<B: Backend> Decoder<B> for Whisper<B> {
         &self,
         text: &Text<B>,
         memory: Option<&Tokens<B>>,
-        cache: Option<&mut Cache<B>>,
+        cache: Option<&mut DecoderCache<B>>,
     ) -> Option<Tensor<B, 3>> {
         let x = self.decoder.forward(text, memory?, cache);
         let [_, tokens, _] = x.dims();
@@ -226,7 +228,7 @@ impl<B: Backend> WhisperDecoder<B> {
         &self,
         text: &Text<B>,
         memory: &Tokens<B>,
-        cache: Option<&mut Cache<B>>,
+        cache: Option<&mut DecoderCache<B>>,
     ) -> Tensor<B, 3> {
         decoder_states(&self.transformer, &self.embedding, text, memory, cache).values
     }

@@ -5,7 +5,7 @@ use super::{Subject, language::BATCH};
 use crate::data::StageData;
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    AttentionPattern, Backend, Encode as _, Language as _, LossMean, PredictTokens as _, Rng,
+    AttentionVisibility, Backend, Encode as _, Language as _, LossMean, PredictTokens as _, Rng,
     StepContext,
 };
 use kiln_lm::examples::{Example, TextBatch, collate};
@@ -44,7 +44,7 @@ impl<B: Backend> Subject<'_, B> {
                     *sum += ngrams.nats_at(ids, at % tokens, *order);
                 }
             }
-            let values = self.model.encode(&batch, &corruption, &AttentionPattern::Model).values;
+            let values = self.model.encode(&batch, &corruption, None).values;
             let [rows, _, width] = values.dims();
             let at: Vec<i64> =
                 (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();

@@ -3,17 +3,15 @@
 //! threads.
 
 use super::{
-    super::kernel::{Attention, AttentionBackward, Sizes},
-    GRAIN, KEY_BLOCK, QUERY_BLOCK, bias_start,
-    heads::{Heads, HeadsMut, Shared, copy, transpose},
+    super::shape::{Attention, AttentionBackward, Sizes},
+    heads::{Heads, HeadsMut, Shared, bias_start, copy, sources, transpose},
     product::{LANE, Left, PANEL, Right, padded, product},
-    sources,
-    tile::{Tile, differentiate, dot},
+    tile::{GRAIN, KEY_BLOCK, QUERY_BLOCK, Tile, differentiate, dot},
     visible::Visible,
 };
 use crate::{
     Tensors,
-    cpu::{Room, contiguous, integers, parts, tensor, values, zeros},
+    cpu::{Buffer, chunks, contiguous, integers, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -27,8 +25,8 @@ pub(in super::super) fn backward(
     let (shapes, _) = inputs.shapes();
     let sizes = attention.sizes(&shapes);
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
-    let (mask, offsets) = attention.split_ints(inputs.ints.into_iter().map(integers).collect());
-    let visible = Visible::new(attention, &sizes, mask, offsets);
+    let ints = attention.split_ints(inputs.ints.into_iter().map(integers));
+    let visible = Visible::new(attention, &sizes, ints);
     let Sizes { batch, queries, keys, heads, kv_heads, width } = sizes;
     let [out, logsumexp, gradient] = [3, 2, 1].map(|back| values(&floats[floats.len() - back]));
     let bias_index = attention.sources();
@@ -43,7 +41,7 @@ pub(in super::super) fn backward(
     let cost = batch * heads * queries * keys * 5 * width;
     let splits = if cost < GRAIN { 1 } else { splits(units.len(), key_blocks.len()) };
     let with_keys = if attention.packed.is_some() { step.queries } else { step.keys };
-    let mut gradients: Vec<Room> = [step.queries, step.keys, step.keys]
+    let mut gradients: Vec<Buffer> = [step.queries, step.keys, step.keys]
         .into_iter()
         .zip(&shapes[..attention.sources()])
         .map(|(asked, shape)| zeros(if asked { shape.num_elements() } else { 0 }))
@@ -144,7 +142,7 @@ fn splits(units: usize, blocks: usize) -> usize {
 fn add_parts(query_parts: &[f32], splits: usize, sizes: &Sizes, whole: HeadsMut<'_>) {
     let Sizes { batch, queries, heads, width, .. } = *sizes;
     let len = batch * queries * heads * width;
-    parts(batch * queries * heads, width * splits).into_par_iter().for_each(|rows| {
+    chunks(batch * queries * heads, width * splits).into_par_iter().for_each(|rows| {
         for row in rows {
             let (token, head) = (row / heads, row % heads);
             // SAFETY: each row is of one part.
@@ -282,7 +280,7 @@ impl Work<'_> {
         // The part of the block that these queries see, from where a panel starts.
         let first = (seen.start.max(keys.start) - keys.start) / PANEL * PANEL;
         let end = seen.end.min(keys.end).max(keys.start) - keys.start;
-        if first >= end {
+        if first >= end || !self.visible.any(batch, queries, keys) {
             return;
         }
         let (rows, columns, width_stride) = (queries.len(), end - first, padded(width));
@@ -309,6 +307,7 @@ impl Work<'_> {
         let first_key = keys.start + first;
         let tile = Tile {
             ranges: self.visible.ranges(batch, queries),
+            gaps: self.visible.gaps(batch, queries),
             first_key,
             keys: columns,
             stride,

@@ -1,12 +1,10 @@
 //! The forward step: blocks of queries are independent.
 
 use super::{
-    super::kernel::{Attention, Sizes},
-    GRAIN, KEY_BLOCK, QUERY_BLOCK, bias_start,
-    heads::{Heads, HeadsMut, Shared, copy, transpose},
+    super::shape::{Attention, Sizes},
+    heads::{Heads, HeadsMut, Shared, bias_start, copy, sources, transpose},
     product::{LANE, Left, PANEL, Right, padded, product},
-    sources,
-    tile::{Tile, weigh},
+    tile::{GRAIN, KEY_BLOCK, QUERY_BLOCK, Tile, online_softmax},
     visible::Visible,
 };
 use crate::{
@@ -21,8 +19,8 @@ pub(in super::super) fn forward(attention: &Attention, inputs: Tensors<Flex>) ->
     let (shapes, _) = inputs.shapes();
     let sizes = attention.sizes(&shapes);
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
-    let (mask, offsets) = attention.split_ints(inputs.ints.into_iter().map(integers).collect());
-    let visible = Visible::new(attention, &sizes, mask, offsets);
+    let ints = attention.split_ints(inputs.ints.into_iter().map(integers));
+    let visible = Visible::new(attention, &sizes, ints);
     let Sizes { batch, queries, heads, width, .. } = sizes;
     let bias = floats.get(attention.sources()).map_or(&[][..], values::<f32>);
     let bias_heads = shapes.get(attention.sources()).map_or([1, 1], |shape| [shape[0], shape[1]]);
@@ -133,10 +131,15 @@ impl Work<'_> {
         let end = seen.end.max(task_keys.start) - task_keys.start;
         for first in (start..end).step_by(KEY_BLOCK) {
             let keys = (end - first).min(KEY_BLOCK);
+            let first_key = task_keys.start + first;
+            if !self.visible.any(batch, queries, &(first_key..first_key + keys)) {
+                continue;
+            }
             let stride = keys.next_multiple_of(LANE);
             let tile = Tile {
                 ranges: self.visible.ranges(batch, queries),
-                first_key: task_keys.start + first,
+                gaps: self.visible.gaps(batch, queries),
+                first_key,
                 keys,
                 stride,
                 position: queries.start as isize + self.sizes.shift(),
@@ -151,7 +154,7 @@ impl Work<'_> {
             let left = Left::rows(block, value_stride);
             let right = Right::panels(&keys_t[first * width..], width);
             product(scores, stride, false, left, right, [rows, width, stride]);
-            weigh(&tile, scores, largest, totals, sums);
+            online_softmax(&tile, scores, largest, totals, sums);
             let left = Left::rows(scores, stride);
             let right = Right::rows(&values[first * value_stride..], value_stride);
             product(sums, value_stride, true, left, right, [rows, keys, value_stride]);

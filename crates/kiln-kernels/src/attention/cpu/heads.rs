@@ -1,6 +1,11 @@
 //! Heads of `[batch, tokens, heads, width]`, read, copied out and written where they lie.
 
-use super::product::{PANEL, padded};
+use super::{
+    super::shape::{Attention, Sizes},
+    product::{PANEL, padded},
+};
+use crate::cpu::values;
+use burn_flex::FlexTensor;
 use std::{marker::PhantomData, ops::Range};
 
 /// Where the head of a batch and its tokens lie, in a tensor that may hold other heads, too.
@@ -154,4 +159,36 @@ pub(super) fn transpose(
             row[column] = *value;
         }
     }
+}
+
+/// Where queries, keys and values lie.
+pub(super) fn sources<'a>(
+    attention: &Attention,
+    sizes: &Sizes,
+    floats: &'a [FlexTensor],
+) -> [Heads<'a>; 3] {
+    let Sizes { queries, keys, heads, kv_heads, width, .. } = *sizes;
+    let of = |index: usize| values::<f32>(&floats[index]);
+    match attention.packed {
+        Some([heads, kv_heads]) => [0, heads, heads + kv_heads]
+            .map(|first| Heads::new(of(0), queries, heads + 2 * kv_heads, first, width)),
+        None => [
+            Heads::new(of(0), queries, heads, 0, width),
+            Heads::new(of(1), keys, kv_heads, 0, width),
+            Heads::new(of(2), keys, kv_heads, 0, width),
+        ],
+    }
+}
+
+/// The part of a bias `[batch or 1, heads or 1, queries, keys]` that a head of a batch has: where it
+/// starts.
+pub(super) fn bias_start(
+    sizes: &Sizes,
+    [batches, heads]: [usize; 2],
+    batch: usize,
+    head: usize,
+) -> usize {
+    let batch = if batches == 1 { 0 } else { batch };
+    let head = if heads == 1 { 0 } else { head };
+    (batch * heads + head) * sizes.queries * sizes.keys
 }

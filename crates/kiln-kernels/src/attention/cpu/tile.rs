@@ -1,6 +1,6 @@
 //! What happens to a tile of scores between the products.
 
-use super::super::AttentionDropout;
+use super::super::shape::AttentionDropout;
 use crate::{
     cpu::{
         math::exp,
@@ -9,11 +9,20 @@ use crate::{
     random,
 };
 
+/// Rows of a tile of scores, at most: a multiple of the rows that a product keeps in registers.
+pub(super) const QUERY_BLOCK: usize = 72;
+/// Columns of a tile of scores, at most.
+pub(super) const KEY_BLOCK: usize = 256;
+/// Below this many multiplications a task is not worth a thread.
+pub(super) const GRAIN: usize = 256 * 1024;
+
 /// Some queries against some keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tile<'a> {
-    /// The keys each query sees, of all keys.
+    /// The keys between which each query attends, of all keys.
     pub(super) ranges: &'a [[usize; 2]],
+    /// Keys in them that it does not attend to; may be empty.
+    pub(super) gaps: &'a [[usize; 2]],
     pub(super) first_key: usize,
     pub(super) keys: usize,
     /// Values of a row of scores: the keys and what fills the last vector.
@@ -34,12 +43,16 @@ pub(super) struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// The columns that a query sees.
+    /// The columns between which a query attends.
     #[inline(always)]
     pub(super) fn columns(&self, row: usize) -> (usize, usize) {
-        let [start, end] = self.ranges[row];
-        let inside = |key: usize| key.saturating_sub(self.first_key).min(self.keys);
-        let (start, end) = (inside(start), inside(end));
+        self.inside(self.ranges[row])
+    }
+
+    /// Keys as columns.
+    #[inline(always)]
+    fn inside(&self, keys: [usize; 2]) -> (usize, usize) {
+        let [start, end] = keys.map(|key| key.saturating_sub(self.first_key).min(self.keys));
         (start, end.max(start))
     }
 
@@ -64,6 +77,12 @@ impl Tile<'_> {
                 *score += penalty;
             }
         }
+        if let Some(&gap) = self.gaps.get(row) {
+            let (start, end) = self.inside(gap);
+            if start < end {
+                scores[start - column..end - column].fill(f32::NEG_INFINITY);
+            }
+        }
     }
 
     /// What dropout multiplies a weight by.
@@ -77,7 +96,7 @@ impl Tile<'_> {
 simd! {
     /// Makes weights of scores, relative to the largest score of each row so far; what was summed
     /// before, of weights and of values, is brought to the same scale.
-    pub(super) fn weigh(
+    pub(super) fn online_softmax(
         tile: &Tile<'_>,
         scores: &mut [f32],
         largest: &mut [f32],

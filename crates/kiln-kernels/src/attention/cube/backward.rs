@@ -2,14 +2,16 @@
 //! of keys.
 
 use super::{
-    super::kernel::{AttentionBackward, Sizes},
-    THREADS, bias,
-    plan::{Inputs, Numbers, Plan, keys_of, queries_of, rows_from, slope_of, within},
-    tile::{
-        Shared, Tile, add_products, add_weighted, differentiate, finish_scores, share, write, zeros,
+    super::shape::{AttentionBackward, Sizes},
+    bias,
+    gradients::tile_gradients,
+    plan::{
+        Inputs, Masks, Params, Plan, keys_of_tile, launch_tiles, queries_of_tile, rows_from,
+        skip_gap, slope_of,
     },
+    tile::{Shared, Tile, add_weighted, share, write, zeros},
 };
-use crate::cube::{CubeTensors, ROW_THREADS, cubes, cubes_elementwise, room};
+use crate::cube::{CubeTensors, buffer, cubes_elementwise, launch};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -23,7 +25,7 @@ pub(in super::super) fn backward<R: CubeRuntime>(
     let inputs = Inputs::new(&step.attention, inputs)?;
     let statistics = statistics(&inputs, out, logsumexp, gradient);
     let sources = [&inputs.queries, &inputs.keys, &inputs.values];
-    let like = |tensor: &CubeTensor<R>| room(tensor, tensor.meta.shape().clone(), tensor.dtype);
+    let like = |tensor: &CubeTensor<R>| buffer(tensor, tensor.meta.shape().clone(), tensor.dtype);
     let mut outputs = Vec::new();
     if inputs.plan.packed {
         if step.queries {
@@ -63,16 +65,13 @@ fn statistics<R: CubeRuntime>(
     gradient: &CubeTensor<R>,
 ) -> CubeTensor<R> {
     let Sizes { batch, queries, heads, .. } = inputs.sizes;
-    let statistics = room(out, [2, batch, heads, queries], DType::F32);
-    row_statistics::launch::<R>(
-        &out.client,
+    let statistics = buffer(out, [2, batch, heads, queries], DType::F32);
+    launch!(
+        row_statistics,
+        out,
         cubes_elementwise(batch * heads * queries),
-        CubeDim::new_1d(ROW_THREADS),
-        out.clone().into_array_arg(),
-        logsumexp.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        inputs.numbers(),
+        [out, logsumexp, gradient, statistics],
+        inputs.params(),
         inputs.plan,
         out.dtype.into(),
     );
@@ -86,23 +85,8 @@ fn queries_gradient<R: CubeRuntime>(
     out: &CubeTensor<R>,
 ) {
     let Sizes { batch, queries, heads, .. } = inputs.sizes;
-    queries_tile::launch::<R>(
-        &out.client,
-        cubes(batch * heads * queries.div_ceil(inputs.plan.tile)),
-        CubeDim::new_1d(THREADS),
-        inputs.queries.clone().into_array_arg(),
-        inputs.keys.clone().into_array_arg(),
-        inputs.values.clone().into_array_arg(),
-        inputs.bias.clone().into_array_arg(),
-        inputs.ints.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        out.clone().into_array_arg(),
-        inputs.numbers(),
-        inputs.plan,
-        inputs.slopes(),
-        out.dtype.into(),
-    );
+    let count = batch * heads * queries.div_ceil(inputs.plan.tile);
+    launch_tiles!(queries_tile, inputs, count, [gradient, statistics, out]);
 }
 
 fn keys_gradient<R: CubeRuntime>(
@@ -113,24 +97,8 @@ fn keys_gradient<R: CubeRuntime>(
     of_values: bool,
 ) {
     let Sizes { batch, keys, kv_heads, .. } = inputs.sizes;
-    keys_tile::launch::<R>(
-        &out.client,
-        cubes(batch * kv_heads * keys.div_ceil(inputs.plan.tile)),
-        CubeDim::new_1d(THREADS),
-        inputs.queries.clone().into_array_arg(),
-        inputs.keys.clone().into_array_arg(),
-        inputs.values.clone().into_array_arg(),
-        inputs.bias.clone().into_array_arg(),
-        inputs.ints.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        out.clone().into_array_arg(),
-        inputs.numbers(),
-        of_values,
-        inputs.plan,
-        inputs.slopes(),
-        out.dtype.into(),
-    );
+    let count = batch * kv_heads * keys.div_ceil(inputs.plan.tile);
+    launch_tiles!(keys_tile, inputs, count, [gradient, statistics, out], of_values);
 }
 
 #[cube(launch)]
@@ -139,20 +107,20 @@ fn row_statistics<F: Float>(
     logsumexp: &Array<f32>,
     gradient: &Array<F>,
     statistics: &mut Array<f32>,
-    numbers: &Numbers,
+    params: &Params,
     #[comptime] plan: Plan,
     #[define(F)] _dtype: StorageType,
 ) {
     let row = ABSOLUTE_POS as u32;
     let heads = comptime!(plan.heads as u32);
-    let count = numbers.batch * heads * numbers.queries;
+    let count = params.batch * heads * params.queries;
     if row >= count {
         terminate!();
     }
-    let query = row % numbers.queries;
-    let head = row / numbers.queries % heads;
-    let batch = row / numbers.queries / heads;
-    let first = (batch * numbers.queries + query) as usize * comptime!(plan.out_stride())
+    let query = row % params.queries;
+    let head = row / params.queries % heads;
+    let batch = row / params.queries / heads;
+    let first = (batch * params.queries + query) as usize * comptime!(plan.out_stride())
         + head as usize * comptime!(plan.width);
     let mut sum = 0.0f32;
     for column in 0..comptime!(plan.width) {
@@ -162,98 +130,38 @@ fn row_statistics<F: Float>(
     statistics[(count + row) as usize] = sum;
 }
 
-/// Scores and the gradients of weights of a tile become weights and gradients of scores.
-#[cube]
-pub(super) fn tile_gradients<F: Float>(
-    scores: &mut Array<f32>,
-    gradients: &mut Array<f32>,
-    shared: &mut Shared,
-    tile: &Tile,
-    queries: &Array<F>,
-    keys: &Array<F>,
-    values: &Array<F>,
-    bias: &Array<F>,
-    ints: &Array<i32>,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
-    slope: f32,
-    numbers: &Numbers,
-    // Whether the gradients of scores are asked for, or the weights alone.
-    #[comptime] with_gradients: bool,
-    #[comptime] plan: Plan,
-) {
-    let query_rows = rows_from(tile.first_query, numbers.queries, plan);
-    let key_rows = rows_from(tile.first_key, numbers.keys, plan);
-    let head_width = comptime!(plan.width);
-    let query_token = (tile.batch * numbers.queries + tile.first_query) as usize;
-    let in_query = tile.head as usize * head_width;
-    let key_first = (tile.batch * numbers.keys + tile.first_key) as usize
-        * comptime!(plan.key_stride())
-        + (tile.head / comptime!(plan.group() as u32)) as usize * head_width;
-    add_products::<F>(
-        scores,
-        shared,
-        queries,
-        query_token * comptime!(plan.query_stride()) + in_query,
-        comptime!(plan.query_stride()),
-        query_rows,
-        keys,
-        key_first + comptime!(plan.key_first()),
-        comptime!(plan.key_stride()),
-        key_rows,
-        plan,
-    );
-    finish_scores::<F>(scores, tile, bias, ints, slope, numbers, plan);
-    if with_gradients {
-        add_products::<F>(
-            gradients,
-            shared,
-            gradient,
-            query_token * comptime!(plan.out_stride()) + in_query,
-            comptime!(plan.out_stride()),
-            query_rows,
-            values,
-            key_first + comptime!(plan.value_first()),
-            comptime!(plan.key_stride()),
-            key_rows,
-            plan,
-        );
-    }
-    differentiate(scores, gradients, tile, statistics, numbers, plan);
-}
-
 #[cube(launch)]
 fn queries_tile<F: Float>(
     queries: &Array<F>,
     keys: &Array<F>,
     values: &Array<F>,
     bias: &Array<F>,
-    ints: &Array<i32>,
+    masks: &Masks,
     gradient: &Array<F>,
     statistics: &Array<f32>,
     out: &mut Array<F>,
-    numbers: &Numbers,
+    params: &Params,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
     #[define(F)] _dtype: StorageType,
 ) {
     let size = comptime!(plan.tile as u32);
-    let blocks = numbers.queries.div_ceil(size);
+    let blocks = params.queries.div_ceil(size);
     let piece = CUBE_POS as u32;
-    if piece >= numbers.batch * comptime!(plan.heads as u32) * blocks {
+    if piece >= params.batch * comptime!(plan.heads as u32) * blocks {
         terminate!();
     }
     let head = piece / blocks % comptime!(plan.heads as u32);
     let batch = piece / blocks / comptime!(plan.heads as u32);
     let first_query = piece % blocks * size;
-    let rows = rows_from(first_query, numbers.queries, plan);
+    let rows = rows_from(first_query, params.queries, plan);
     let slope = slope_of(head, slopes);
     let mut shared = Shared::new(plan.tile);
     let mut sums = zeros(comptime!(plan.each() * plan.columns()));
-    let (first, _) = keys_of(ints, numbers, first_query, plan);
-    let (_, end) = keys_of(ints, numbers, first_query + rows - 1, plan);
-    let (first, end) = within(first, end, numbers.keys);
-    for first_key in range_stepped(first, end, size) {
+    let (first, end) = keys_of_tile(masks, params, batch, first_query, rows, plan);
+    let last_query = first_query + rows - 1;
+    let mut first_key = skip_gap(first, masks, params, batch, first_query, last_query, plan);
+    while first_key < end {
         let tile = Tile { batch, head, first_query, first_key };
         let mut scores = zeros(comptime!(plan.each() * plan.each()));
         let mut gradients = zeros(comptime!(plan.each() * plan.each()));
@@ -266,16 +174,16 @@ fn queries_tile<F: Float>(
             keys,
             values,
             bias,
-            ints,
+            masks,
             gradient,
             statistics,
             slope,
-            numbers,
+            params,
             true,
             plan,
         );
-        share(&mut shared, &gradients, numbers.scale, plan);
-        let key_first = (batch * numbers.keys + first_key) as usize * comptime!(plan.key_stride())
+        share(&mut shared, &gradients, params.scale, plan);
+        let key_first = (batch * params.keys + first_key) as usize * comptime!(plan.key_stride())
             + (head / comptime!(plan.group() as u32)) as usize * comptime!(plan.width);
         add_weighted::<F>(
             &mut sums,
@@ -283,12 +191,14 @@ fn queries_tile<F: Float>(
             keys,
             key_first + comptime!(plan.key_first()),
             comptime!(plan.key_stride()),
-            rows_from(first_key, numbers.keys, plan),
+            rows_from(first_key, params.keys, plan),
             false,
             plan,
         );
+        let next = first_key + size;
+        first_key = skip_gap(next, masks, params, batch, first_query, last_query, plan);
     }
-    let out_first = (batch * numbers.queries + first_query) as usize
+    let out_first = (batch * params.queries + first_query) as usize
         * comptime!(plan.query_stride())
         + head as usize * comptime!(plan.width);
     write::<F>(out, &sums, out_first, comptime!(plan.query_stride()), rows, plan);
@@ -300,11 +210,11 @@ fn keys_tile<F: Float>(
     keys: &Array<F>,
     values: &Array<F>,
     bias: &Array<F>,
-    ints: &Array<i32>,
+    masks: &Masks,
     gradient: &Array<F>,
     statistics: &Array<f32>,
     out: &mut Array<F>,
-    numbers: &Numbers,
+    params: &Params,
     #[comptime] of_values: bool,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
@@ -313,20 +223,18 @@ fn keys_tile<F: Float>(
     let size = comptime!(plan.tile as u32);
     let group = comptime!(plan.group() as u32);
     let kv_heads = comptime!(plan.kv_heads as u32);
-    let blocks = numbers.keys.div_ceil(size);
+    let blocks = params.keys.div_ceil(size);
     let piece = CUBE_POS as u32;
-    if piece >= numbers.batch * kv_heads * blocks {
+    if piece >= params.batch * kv_heads * blocks {
         terminate!();
     }
     let kv_head = piece / blocks % kv_heads;
     let batch = piece / blocks / kv_heads;
     let first_key = piece % blocks * size;
-    let rows = rows_from(first_key, numbers.keys, plan);
+    let rows = rows_from(first_key, params.keys, plan);
     let mut shared = Shared::new(plan.tile);
     let mut sums = zeros(comptime!(plan.each() * plan.columns()));
-    let (first, _) = queries_of(ints, numbers, first_key, plan);
-    let (_, end) = queries_of(ints, numbers, first_key + rows - 1, plan);
-    let (first, end) = within(first, end, numbers.queries);
+    let (first, end) = queries_of_tile(masks, params, batch, first_key, rows, plan);
     for index in 0..group {
         let head = kv_head * group + index;
         let slope = slope_of(head, comptime!(slopes.clone()));
@@ -343,41 +251,37 @@ fn keys_tile<F: Float>(
                 keys,
                 values,
                 bias,
-                ints,
+                masks,
                 gradient,
                 statistics,
                 slope,
-                numbers,
+                params,
                 comptime!(!of_values),
                 plan,
             );
-            let query_rows = rows_from(first_query, numbers.queries, plan);
-            let token = (batch * numbers.queries + first_query) as usize;
+            let query_rows = rows_from(first_query, params.queries, plan);
+            let token = (batch * params.queries + first_query) as usize;
             let in_token = head as usize * comptime!(plan.width);
             if of_values {
                 share(&mut shared, &scores, 1.0f32, plan);
-                let from = token * comptime!(plan.out_stride()) + in_token;
-                let stride = comptime!(plan.out_stride());
                 add_weighted::<F>(
                     &mut sums,
                     &mut shared,
                     gradient,
-                    from,
-                    stride,
+                    token * comptime!(plan.out_stride()) + in_token,
+                    comptime!(plan.out_stride()),
                     query_rows,
                     true,
                     plan,
                 );
             } else {
-                share(&mut shared, &gradients, numbers.scale, plan);
-                let from = token * comptime!(plan.query_stride()) + in_token;
-                let stride = comptime!(plan.query_stride());
+                share(&mut shared, &gradients, params.scale, plan);
                 add_weighted::<F>(
                     &mut sums,
                     &mut shared,
                     queries,
-                    from,
-                    stride,
+                    token * comptime!(plan.query_stride()) + in_token,
+                    comptime!(plan.query_stride()),
                     query_rows,
                     true,
                     plan,
@@ -386,7 +290,7 @@ fn keys_tile<F: Float>(
         }
     }
     let in_token = comptime!(if of_values { plan.value_first() } else { plan.key_first() });
-    let out_first = (batch * numbers.keys + first_key) as usize * comptime!(plan.key_stride())
+    let out_first = (batch * params.keys + first_key) as usize * comptime!(plan.key_stride())
         + kv_head as usize * comptime!(plan.width)
         + in_token;
     write::<F>(out, &sums, out_first, comptime!(plan.key_stride()), rows, plan);

@@ -2,12 +2,10 @@
 //! it.
 
 use super::{
-    SIDE, THREADS,
-    backward::tile_gradients,
-    plan::{Inputs, Numbers, Plan, slope_of},
+    gradients::tile_gradients,
+    plan::{Inputs, Masks, Params, Plan, SIDE, launch_tiles, slope_of},
     tile::{Shared, Tile, bias_place, place, zeros},
 };
-use crate::cube::cubes;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
@@ -19,23 +17,8 @@ pub(super) fn gradient<R: CubeRuntime>(
 ) {
     let [batches, heads] = inputs.bias_heads;
     let tiles = |count: usize| count.div_ceil(inputs.plan.tile);
-    bias_tile::launch::<R>(
-        &out.client,
-        cubes(batches * heads * tiles(inputs.sizes.queries) * tiles(inputs.sizes.keys)),
-        CubeDim::new_1d(THREADS),
-        inputs.queries.clone().into_array_arg(),
-        inputs.keys.clone().into_array_arg(),
-        inputs.values.clone().into_array_arg(),
-        inputs.bias.clone().into_array_arg(),
-        inputs.ints.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        out.clone().into_array_arg(),
-        inputs.numbers(),
-        inputs.plan,
-        inputs.slopes(),
-        out.dtype.into(),
-    );
+    let count = batches * heads * tiles(inputs.sizes.queries) * tiles(inputs.sizes.keys);
+    launch_tiles!(bias_tile, inputs, count, [gradient, statistics, out]);
 }
 
 #[cube(launch)]
@@ -44,32 +27,32 @@ fn bias_tile<F: Float>(
     keys: &Array<F>,
     values: &Array<F>,
     bias: &Array<F>,
-    ints: &Array<i32>,
+    masks: &Masks,
     gradient: &Array<F>,
     statistics: &Array<f32>,
     out: &mut Array<F>,
-    numbers: &Numbers,
+    params: &Params,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
     #[define(F)] _dtype: StorageType,
 ) {
     let size = comptime!(plan.tile as u32);
-    let query_blocks = numbers.queries.div_ceil(size);
-    let key_blocks = numbers.keys.div_ceil(size);
+    let query_blocks = params.queries.div_ceil(size);
+    let key_blocks = params.keys.div_ceil(size);
     let piece = CUBE_POS as u32;
     let slice = piece / key_blocks / query_blocks;
-    if slice >= numbers.bias_batch * numbers.bias_heads {
+    if slice >= params.bias_batch * params.bias_heads {
         terminate!();
     }
     let first_key = piece % key_blocks * size;
     let first_query = piece / key_blocks % query_blocks * size;
     let heads = comptime!(plan.heads as u32);
     // What the slice is summed over.
-    let all_batches = numbers.bias_batch == 1;
-    let all_heads = numbers.bias_heads == 1;
-    let first_batch = select(all_batches, 0u32, slice / numbers.bias_heads);
-    let batches = select(all_batches, numbers.batch, 1u32);
-    let first_head = select(all_heads, 0u32, slice % numbers.bias_heads);
+    let all_batches = params.bias_batch == 1;
+    let all_heads = params.bias_heads == 1;
+    let first_batch = select(all_batches, 0u32, slice / params.bias_heads);
+    let batches = select(all_batches, params.batch, 1u32);
+    let first_head = select(all_heads, 0u32, slice % params.bias_heads);
     let head_count = select(all_heads, heads, 1u32);
 
     let mut shared = Shared::new(plan.tile);
@@ -91,11 +74,11 @@ fn bias_tile<F: Float>(
             keys,
             values,
             bias,
-            ints,
+            masks,
             gradient,
             statistics,
             slope,
-            numbers,
+            params,
             true,
             plan,
         );
@@ -112,8 +95,8 @@ fn bias_tile<F: Float>(
         #[unroll]
         for n in 0..each {
             let key = first_key + column + comptime!((n * SIDE) as u32);
-            if query < numbers.queries && key < numbers.keys {
-                out[bias_place(&tile, numbers, query, key)] = F::cast_from(sums[m * each + n]);
+            if query < params.queries && key < params.keys {
+                out[bias_place(&tile, params, query, key)] = F::cast_from(sums[m * each + n]);
             }
         }
     }

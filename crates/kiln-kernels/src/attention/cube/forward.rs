@@ -1,12 +1,14 @@
 //! The forward step: a cube a tile of queries.
 
 use super::{
-    super::kernel::{Attention, Sizes},
-    LOW, SIDE, THREADS,
-    plan::{Inputs, Numbers, Plan, keys_of, rows_from, slope_of, within},
+    super::shape::{Attention, Sizes},
+    plan::{
+        Inputs, Masks, Params, Plan, SIDE, keys_of_tile, launch_tiles, rows_from, skip_gap,
+        slope_of,
+    },
     tile::{Shared, Tile, add_products, add_weighted, finish_scores, kept, place, write, zeros},
 };
-use crate::cube::{CubeTensors, cubes, room};
+use crate::cube::{CubeTensors, LOWEST, buffer};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -18,24 +20,10 @@ pub(in super::super) fn forward<R: CubeRuntime>(
     let inputs = Inputs::new(attention, inputs)?;
     let Sizes { batch, queries, heads, width, .. } = inputs.sizes;
     let like = &inputs.queries;
-    let out = room(like, [batch, queries, heads, width], like.dtype);
-    let logsumexp = room(like, [batch, heads, queries], DType::F32);
-    forward_tile::launch::<R>(
-        &like.client,
-        cubes(batch * heads * queries.div_ceil(inputs.plan.tile)),
-        CubeDim::new_1d(THREADS),
-        inputs.queries.clone().into_array_arg(),
-        inputs.keys.clone().into_array_arg(),
-        inputs.values.clone().into_array_arg(),
-        inputs.bias.clone().into_array_arg(),
-        inputs.ints.clone().into_array_arg(),
-        out.clone().into_array_arg(),
-        logsumexp.clone().into_array_arg(),
-        inputs.numbers(),
-        inputs.plan,
-        inputs.slopes(),
-        like.dtype.into(),
-    );
+    let out = buffer(like, [batch, queries, heads, width], like.dtype);
+    let logsumexp = buffer(like, [batch, heads, queries], DType::F32);
+    let count = batch * heads * queries.div_ceil(inputs.plan.tile);
+    launch_tiles!(forward_tile, inputs, count, [out, logsumexp]);
     Some(vec![out, logsumexp])
 }
 
@@ -45,29 +33,29 @@ fn forward_tile<F: Float>(
     keys: &Array<F>,
     values: &Array<F>,
     bias: &Array<F>,
-    ints: &Array<i32>,
+    masks: &Masks,
     out: &mut Array<F>,
     logsumexp: &mut Array<f32>,
-    numbers: &Numbers,
+    params: &Params,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
     #[define(F)] _dtype: StorageType,
 ) {
     let tile_size = comptime!(plan.tile as u32);
-    let blocks = numbers.queries.div_ceil(tile_size);
+    let blocks = params.queries.div_ceil(tile_size);
     let piece = CUBE_POS as u32;
-    if piece >= numbers.batch * comptime!(plan.heads as u32) * blocks {
+    if piece >= params.batch * comptime!(plan.heads as u32) * blocks {
         terminate!();
     }
     let head_row = piece / blocks;
     let head = head_row % comptime!(plan.heads as u32);
     let batch = head_row / comptime!(plan.heads as u32);
     let first_query = piece % blocks * tile_size;
-    let rows = rows_from(first_query, numbers.queries, plan);
+    let rows = rows_from(first_query, params.queries, plan);
     let slope = slope_of(head, slopes);
     let head_width = comptime!(plan.width);
     let kv_head = (head / comptime!(plan.group() as u32)) as usize;
-    let query_first = (batch * numbers.queries + first_query) as usize
+    let query_first = (batch * params.queries + first_query) as usize
         * comptime!(plan.query_stride())
         + head as usize * head_width;
 
@@ -80,16 +68,16 @@ fn forward_tile<F: Float>(
     let mut largest = Array::<f32>::new(each);
     #[unroll]
     for m in 0..each {
-        largest[m] = comptime!(LOW).runtime();
+        largest[m] = comptime!(LOWEST).runtime();
     }
 
-    let (first, _) = keys_of(ints, numbers, first_query, plan);
-    let (_, end) = keys_of(ints, numbers, first_query + rows - 1, plan);
-    let (first, end) = within(first, end, numbers.keys);
-    for first_key in range_stepped(first, end, tile_size) {
+    let (first, end) = keys_of_tile(masks, params, batch, first_query, rows, plan);
+    let last_query = first_query + rows - 1;
+    let mut first_key = skip_gap(first, masks, params, batch, first_query, last_query, plan);
+    while first_key < end {
         let tile = Tile { batch, head, first_query, first_key };
-        let key_rows = rows_from(first_key, numbers.keys, plan);
-        let key_first = (batch * numbers.keys + first_key) as usize * comptime!(plan.key_stride())
+        let key_rows = rows_from(first_key, params.keys, plan);
+        let key_first = (batch * params.keys + first_key) as usize * comptime!(plan.key_stride())
             + kv_head * head_width;
         let mut scores = zeros(comptime!(plan.each() * plan.each()));
         add_products::<F>(
@@ -105,7 +93,7 @@ fn forward_tile<F: Float>(
             key_rows,
             plan,
         );
-        finish_scores::<F>(&mut scores, &tile, bias, ints, slope, numbers, plan);
+        finish_scores::<F>(&mut scores, &tile, bias, masks, slope, params, plan);
 
         // The largest score of each row: of each thread's, then of the 16 threads of the row.
         #[unroll]
@@ -145,13 +133,13 @@ fn forward_tile<F: Float>(
             for n in 0..each {
                 let score = scores[m * each + n];
                 let mut weight = 0.0f32;
-                if score > comptime!(LOW * 0.5) {
+                if score > comptime!(LOWEST * 0.5) {
                     weight = (score - now[m]).exp();
                 }
                 total += weight;
                 if comptime!(plan.dropout) {
                     let key = first_key + column + comptime!((n * SIDE) as u32);
-                    weight *= kept(&tile, numbers, query, key, plan);
+                    weight *= kept(&tile, params, query, key, plan);
                 }
                 let place = (row as usize + m * comptime!(SIDE)) * stride
                     + column as usize
@@ -171,6 +159,8 @@ fn forward_tile<F: Float>(
             false,
             plan,
         );
+        let next = first_key + tile_size;
+        first_key = skip_gap(next, masks, params, batch, first_query, last_query, plan);
     }
 
     // Each thread has summed its own columns.
@@ -197,10 +187,10 @@ fn forward_tile<F: Float>(
         }
         let query = row + comptime!((m * SIDE) as u32);
         if column == 0 && query < rows {
-            logsumexp[(head_row * numbers.queries + first_query + query) as usize] = logarithm;
+            logsumexp[(head_row * params.queries + first_query + query) as usize] = logarithm;
         }
     }
-    let out_first = (batch * numbers.queries + first_query) as usize * comptime!(plan.out_stride())
+    let out_first = (batch * params.queries + first_query) as usize * comptime!(plan.out_stride())
         + head as usize * head_width;
     let out_stride = comptime!(plan.out_stride());
     write::<F>(out, &sums, out_first, out_stride, rows, plan);

@@ -1,13 +1,22 @@
 //! What is fixed when kernels are compiled, what when they are launched, and what sees what.
 
-use super::{
-    super::kernel::{Attention, Sizes},
-    CHUNK, CHUNK_STRIDE, SIDE,
+use super::super::{
+    shape::{Attention, Ints, Sizes},
+    visibility::AttentionPattern,
 };
-use crate::cube::{CubeTensors, room};
+use crate::cube::{CubeTensors, buffer};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
+
+/// Threads in each direction of a tile.
+pub(super) const SIDE: usize = 16;
+/// Threads of a cube.
+pub(super) const THREADS: u32 = 256;
+/// Columns of a head in shared memory at a time.
+pub(super) const CHUNK: usize = 32;
+/// A row of a chunk; odd, so that a column's values lie in different banks.
+pub(super) const CHUNK_STRIDE: usize = CHUNK + 1;
 
 /// What the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,10 +27,10 @@ pub(super) struct Plan {
     pub(super) kv_heads: usize,
     pub(super) width: usize,
     pub(super) packed: bool,
-    pub(super) causal: bool,
+    pub(super) pattern: AttentionPattern<()>,
     pub(super) window: bool,
     pub(super) mask_pad: bool,
-    pub(super) offsets: bool,
+    pub(super) documents: bool,
     pub(super) bias: bool,
     pub(super) alibi: bool,
     pub(super) dropout: bool,
@@ -34,8 +43,8 @@ impl Plan {
         sizes: &Sizes,
         like: &CubeTensor<R>,
     ) -> Option<Self> {
-        // One buffer of integers; sums of a row in registers.
-        if (attention.mask_pad && attention.offsets) || sizes.width > 256 {
+        // Sums of a row are in registers.
+        if sizes.width > 256 {
             return None;
         }
         let memory = like.client.properties().hardware.max_shared_memory_size;
@@ -52,10 +61,10 @@ impl Plan {
             kv_heads: sizes.kv_heads,
             width: sizes.width,
             packed: attention.packed.is_some(),
-            causal: attention.causal,
+            pattern: attention.pattern,
             window: attention.window.is_some(),
             mask_pad: attention.mask_pad,
-            offsets: attention.offsets,
+            documents: attention.documents,
             bias: attention.bias,
             alibi: attention.alibi.is_some(),
             dropout: attention.dropout.is_some(),
@@ -79,6 +88,21 @@ impl Plan {
     /// Columns of a thread.
     pub(super) fn columns(&self) -> usize {
         self.chunks() * (CHUNK / SIDE)
+    }
+
+    /// Whether the pattern has an end of the keys that a query attends to.
+    pub(super) fn ends(&self) -> bool {
+        self.pattern != AttentionPattern::Bidirectional
+    }
+
+    /// Whether the pattern has a prefix or a context.
+    pub(super) fn lengths(&self) -> bool {
+        self.pattern.lengths().is_some()
+    }
+
+    /// Whether keys between the context and a query's own are masked.
+    pub(super) fn gap(&self) -> bool {
+        self.pattern == AttentionPattern::Context(())
     }
 
     pub(super) fn group(&self) -> usize {
@@ -112,14 +136,14 @@ impl Plan {
 
 /// What the kernels are launched with.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
-pub(super) struct Numbers {
+pub(super) struct Params {
     pub(super) batch: u32,
     pub(super) queries: u32,
     pub(super) keys: u32,
     /// Batches and heads of the bias.
     pub(super) bias_batch: u32,
     pub(super) bias_heads: u32,
-    /// How many offsets there are.
+    /// How many document offsets there are.
     pub(super) offsets: u32,
     pub(super) window: u32,
     pub(super) scale: f32,
@@ -131,6 +155,17 @@ pub(super) struct Numbers {
     pub(super) kept: f32,
 }
 
+/// The integers of a launch. What there is not is a value that is not read.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Masks {
+    /// `[batch, keys]`
+    pub(super) mask_pad: Array<i32>,
+    /// `[documents + 1]`
+    pub(super) documents: Array<i32>,
+    /// `[batch or documents]`
+    pub(super) lengths: Array<i32>,
+}
+
 /// The inputs by name. What there is not is another tensor, which is not read.
 pub(super) struct Inputs<R: CubeRuntime> {
     pub(super) plan: Plan,
@@ -140,10 +175,32 @@ pub(super) struct Inputs<R: CubeRuntime> {
     pub(super) values: CubeTensor<R>,
     pub(super) bias: CubeTensor<R>,
     pub(super) bias_heads: [usize; 2],
-    /// The padding mask or the offsets.
-    pub(super) ints: CubeTensor<R>,
+    ints: Ints<CubeTensor<R>>,
     attention: Attention,
 }
+
+/// Launches a kernel over tiles, `$count` cubes, with the inputs and further arrays.
+macro_rules! launch_tiles {
+    ($kernel:ident, $inputs:expr, $count:expr, [$($array:expr),*] $(, $flag:expr)?) => {
+        $kernel::launch::<R>(
+            &$inputs.queries.client,
+            crate::cube::cubes($count),
+            CubeDim::new_1d($crate::attention::cube::plan::THREADS),
+            $inputs.queries.clone().into_array_arg(),
+            $inputs.keys.clone().into_array_arg(),
+            $inputs.values.clone().into_array_arg(),
+            $inputs.bias.clone().into_array_arg(),
+            $inputs.masks(),
+            $($array.clone().into_array_arg(),)*
+            $inputs.params(),
+            $($flag,)?
+            $inputs.plan,
+            $inputs.slopes(),
+            $inputs.queries.dtype.into(),
+        )
+    };
+}
+pub(super) use launch_tiles;
 
 impl<R: CubeRuntime> Inputs<R> {
     pub(super) fn new(attention: &Attention, inputs: &CubeTensors<R>) -> Option<Self> {
@@ -155,13 +212,12 @@ impl<R: CubeRuntime> Inputs<R> {
         let source = |index: usize| inputs.floats[if plan.packed { 0 } else { index }].clone();
         let bias = attention.sources();
         let bias_heads = if plan.bias { [shapes[bias][0], shapes[bias][1]] } else { [1, 1] };
-        let ints = inputs.ints.first().cloned();
         Some(Self {
             keys: source(1),
             values: source(2),
             bias: inputs.floats[if plan.bias { bias } else { 0 }].clone(),
             bias_heads,
-            ints: ints.unwrap_or_else(|| room(&queries, [1], DType::I32)),
+            ints: attention.split_ints(inputs.ints.iter().cloned()),
             attention: attention.clone(),
             plan,
             sizes,
@@ -174,16 +230,24 @@ impl<R: CubeRuntime> Inputs<R> {
         self.attention.alibi.iter().flatten().map(|slope| slope.to_bits()).collect()
     }
 
-    pub(super) fn numbers(&self) -> NumbersLaunch<R> {
+    pub(super) fn masks(&self) -> MasksLaunch<R> {
+        let Ints { mask_pad, documents, lengths } = self.ints.clone();
+        let [mask_pad, documents, lengths] = [mask_pad, documents, lengths].map(|ints| {
+            ints.unwrap_or_else(|| buffer(&self.queries, [1], DType::I32)).into_array_arg()
+        });
+        MasksLaunch::new(mask_pad, documents, lengths)
+    }
+
+    pub(super) fn params(&self) -> ParamsLaunch<R> {
         let Sizes { batch, queries, keys, .. } = self.sizes;
         let seed = self.attention.dropout.map_or([0, 0], |dropout| dropout.seed);
-        NumbersLaunch::new(
+        ParamsLaunch::new(
             batch as u32,
             queries as u32,
             keys as u32,
             self.bias_heads[0] as u32,
             self.bias_heads[1] as u32,
-            self.ints.meta.num_elements() as u32,
+            self.ints.documents.as_ref().map_or(0, |ints| ints.meta.num_elements()) as u32,
             // A window beyond every key is one of all keys.
             self.attention.window.map_or(0, |window| window.min(queries + keys)) as u32,
             self.attention.scale as f32,
@@ -195,49 +259,155 @@ impl<R: CubeRuntime> Inputs<R> {
     }
 }
 
-/// The first key that a query sees and the one after the last; neither decreases from query to
-/// query.
+/// The first key that a query attends to and the one after the last; neither decreases from query
+/// to query.
 #[cube]
 pub(super) fn keys_of(
-    ints: &Array<i32>,
-    numbers: &Numbers,
+    masks: &Masks,
+    params: &Params,
+    batch: u32,
     query: u32,
     #[comptime] plan: Plan,
 ) -> (i32, i32) {
-    let position =
-        i32::cast_from(query) + i32::cast_from(numbers.keys) - i32::cast_from(numbers.queries);
-    let (first, end) = in_reach(ints, numbers, query, position, numbers.keys, plan);
+    let position = position_of(query, params);
+    let (first, end) = in_reach(masks, params, query, position, params.keys, plan);
     let mut end = end;
-    if comptime!(plan.causal) {
-        end = smaller(end, position + 1);
+    if comptime!(plan.ends()) {
+        let mut last = position + 1;
+        if comptime!(plan.lengths()) {
+            last = larger(last, context_end(masks, params, batch, query, plan));
+        }
+        end = smaller(end, last);
     }
     (first, end)
 }
 
-/// The first query that sees a key and the one after the last, as [`keys_of`].
+/// The first query that attends to a key and the one after the last, as [`keys_of`]. With a gap
+/// between context and own key, some of them may not.
 #[cube]
-pub(super) fn queries_of(
-    ints: &Array<i32>,
-    numbers: &Numbers,
+fn queries_of(
+    masks: &Masks,
+    params: &Params,
+    batch: u32,
     key: u32,
     #[comptime] plan: Plan,
 ) -> (i32, i32) {
-    let position =
-        i32::cast_from(key) + i32::cast_from(numbers.queries) - i32::cast_from(numbers.keys);
-    let (first, end) = in_reach(ints, numbers, key, position, numbers.queries, plan);
+    let position = own_query(key, params);
+    let (first, end) = in_reach(masks, params, key, position, params.queries, plan);
     let mut first = first;
-    if comptime!(plan.causal) {
-        first = larger(first, position);
+    if comptime!(plan.ends()) {
+        let mut least = position;
+        if comptime!(plan.lengths()) {
+            let context = context_end(masks, params, batch, key, plan);
+            least = select(i32::cast_from(key) < context, first, position);
+        }
+        first = larger(first, least);
     }
     (first, end)
 }
 
-/// What the sequence and the window leave of `count` rows for one at `position` among them, whose
-/// own number is `index`: the first and the one after the last.
+/// The keys between which the queries of a tile attend, as the first and the one after the last.
+#[cube]
+pub(super) fn keys_of_tile(
+    masks: &Masks,
+    params: &Params,
+    batch: u32,
+    first_query: u32,
+    rows: u32,
+    #[comptime] plan: Plan,
+) -> (u32, u32) {
+    let (first, _) = keys_of(masks, params, batch, first_query, plan);
+    let (_, end) = keys_of(masks, params, batch, first_query + rows - 1, plan);
+    within(first, end, params.keys)
+}
+
+/// The queries between which some attend to the keys of a tile, as [`keys_of_tile`].
+#[cube]
+pub(super) fn queries_of_tile(
+    masks: &Masks,
+    params: &Params,
+    batch: u32,
+    first_key: u32,
+    rows: u32,
+    #[comptime] plan: Plan,
+) -> (u32, u32) {
+    let last_key = first_key + rows - 1;
+    let (first, _) = queries_of(masks, params, batch, first_key, plan);
+    let (_, end) = queries_of(masks, params, batch, last_key, plan);
+    let mut end = end;
+    if comptime!(plan.gap()) {
+        // Keys of one sequence, all behind its context: each has its own query.
+        let context = context_end(masks, params, batch, first_key, plan);
+        let behind = i32::cast_from(first_key) >= context;
+        if behind && context == context_end(masks, params, batch, last_key, plan) {
+            end = smaller(end, own_query(last_key, params) + 1);
+        }
+    }
+    within(first, end, params.queries)
+}
+
+/// The query at the position of a key.
+#[cube]
+fn own_query(key: u32, params: &Params) -> i32 {
+    i32::cast_from(key) + i32::cast_from(params.queries) - i32::cast_from(params.keys)
+}
+
+/// The position of a query among the keys.
+#[cube]
+pub(super) fn position_of(query: u32, params: &Params) -> i32 {
+    i32::cast_from(query) + i32::cast_from(params.keys) - i32::cast_from(params.queries)
+}
+
+/// Where the prefix or context of a token's sequence ends.
+#[cube]
+pub(super) fn context_end(
+    masks: &Masks,
+    params: &Params,
+    batch: u32,
+    token: u32,
+    #[comptime] plan: Plan,
+) -> i32 {
+    let mut start = 0i32;
+    let mut number = batch;
+    if comptime!(plan.documents) {
+        let offset = offset_before(&masks.documents, params.offsets, token);
+        start = masks.documents[offset as usize];
+        number = select(offset + 1 < params.offsets, offset, 0u32);
+    }
+    let length = smaller(masks.lengths[number as usize], i32::cast_from(params.keys));
+    start + larger(length, 0i32)
+}
+
+/// Skips whole tiles of keys that the queries from `first_query` to `last_query` do not attend to:
+/// those between their context and their own keys.
+#[cube]
+pub(super) fn skip_gap(
+    first_key: u32,
+    masks: &Masks,
+    params: &Params,
+    batch: u32,
+    first_query: u32,
+    last_query: u32,
+    #[comptime] plan: Plan,
+) -> u32 {
+    let mut next = first_key;
+    if comptime!(plan.gap()) {
+        let key = i32::cast_from(first_key);
+        let own = position_of(first_query, params);
+        if key >= context_end(masks, params, batch, last_query, plan) && key < own {
+            let tile = comptime!(plan.tile as u32);
+            next += u32::cast_from(own - key) / tile * tile;
+        }
+    }
+    next
+}
+
+/// What document and window leave of `count` rows for one at `position` among them, whose own number
+/// is `index`: the first and the one after the last.
 #[cube]
 fn in_reach(
-    ints: &Array<i32>,
-    numbers: &Numbers,
+    masks: &Masks,
+    params: &Params,
     index: u32,
     position: i32,
     count: u32,
@@ -245,13 +415,13 @@ fn in_reach(
 ) -> (i32, i32) {
     let mut first = 0i32;
     let mut end = i32::cast_from(count);
-    if comptime!(plan.offsets) {
-        let (start, stop) = sequence_of(ints, numbers.offsets, index);
+    if comptime!(plan.documents) {
+        let (start, stop) = document_of(&masks.documents, params.offsets, index);
         first = start;
         end = stop;
     }
     if comptime!(plan.window) {
-        let window = i32::cast_from(numbers.window);
+        let window = i32::cast_from(params.window);
         first = larger(first, position - window + 1);
         end = smaller(end, position + window);
     }
@@ -267,17 +437,32 @@ pub(super) fn rows_from(first: u32, count: u32, #[comptime] plan: Plan) -> u32 {
 
 /// A range as it lies within `count`.
 #[cube]
-pub(super) fn within(first: i32, end: i32, count: u32) -> (u32, u32) {
+fn within(first: i32, end: i32, count: u32) -> (u32, u32) {
     let first = select(first > 0i32, u32::cast_from(first), 0u32);
     let end = select(end > 0i32, u32::cast_from(end), 0u32);
     (first, select(end < count, end, count))
 }
 
-/// Where the sequence of a token starts and ends: an empty one before the first and after the last.
+/// Where the document of a token starts and ends: an empty one before the first and after the last.
 #[cube]
-fn sequence_of(offsets: &Array<i32>, count: u32, token: u32) -> (i32, i32) {
+fn document_of(offsets: &Array<i32>, count: u32, token: u32) -> (i32, i32) {
+    let passed = offsets_passed(offsets, count, token);
+    let before = select(passed > 0, passed, 1u32) - 1;
+    let after = select(passed < count, passed, count - 1);
+    (offsets[before as usize], offsets[after as usize])
+}
+
+/// The last offset at or before a token; the first where there is none.
+#[cube]
+fn offset_before(offsets: &Array<i32>, count: u32, token: u32) -> u32 {
+    let passed = offsets_passed(offsets, count, token);
+    select(passed > 0, passed, 1u32) - 1
+}
+
+/// How many offsets are at or before a token.
+#[cube]
+fn offsets_passed(offsets: &Array<i32>, count: u32, token: u32) -> u32 {
     let token = i32::cast_from(token);
-    // How many offsets are at or before the token.
     let mut low = 0u32;
     let mut high = count;
     while low < high {
@@ -288,9 +473,7 @@ fn sequence_of(offsets: &Array<i32>, count: u32, token: u32) -> (i32, i32) {
             high = middle;
         }
     }
-    let before = select(low > 0, low, 1u32) - 1;
-    let after = select(low < count, low, count - 1);
-    (offsets[before as usize], offsets[after as usize])
+    low
 }
 
 #[cube]

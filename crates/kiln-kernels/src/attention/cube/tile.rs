@@ -1,10 +1,9 @@
 //! What a cube does with a tile.
 
-use super::{
-    CHUNK, CHUNK_STRIDE, LOW, SIDE, THREADS,
-    plan::{Numbers, Plan, keys_of},
+use super::plan::{
+    CHUNK, CHUNK_STRIDE, Masks, Params, Plan, SIDE, THREADS, context_end, keys_of, position_of,
 };
-use crate::random::cube::bits;
+use crate::{cube::LOWEST, random::cube::bits};
 use cubecl::prelude::*;
 
 /// Shared memory of a cube.
@@ -211,44 +210,51 @@ pub(super) struct Tile {
     pub(super) first_key: u32,
 }
 
-/// Scales a thread's scores and adds the biases; those that do not count become [`LOW`].
+/// Scales a thread's scores and adds the biases; those that do not count become [`LOWEST`].
 #[cube]
 #[allow(clippy::collapsible_if)] // The outer one is decided when the kernel is compiled.
 pub(super) fn finish_scores<F: Float>(
     scores: &mut Array<f32>,
     tile: &Tile,
     bias: &Array<F>,
-    ints: &Array<i32>,
+    masks: &Masks,
     slope: f32,
-    numbers: &Numbers,
+    params: &Params,
     #[comptime] plan: Plan,
 ) {
     let (row, column) = place();
     let each = comptime!(plan.each());
-    let shift = i32::cast_from(numbers.keys) - i32::cast_from(numbers.queries);
     #[unroll]
     for m in 0..each {
         let query = tile.first_query + row + comptime!((m * SIDE) as u32);
-        let (first, end) = keys_of(ints, numbers, query, plan);
+        let (first, end) = keys_of(masks, params, tile.batch, query, plan);
+        let position = position_of(query, params);
+        let mut context = 0i32;
+        if comptime!(plan.gap()) {
+            context = context_end(masks, params, tile.batch, query, plan);
+        }
         #[unroll]
         for n in 0..each {
             let key = tile.first_key + column + comptime!((n * SIDE) as u32);
             let signed = i32::cast_from(key);
-            let mut seen = query < numbers.queries && key < numbers.keys;
+            let mut seen = query < params.queries && key < params.keys;
             seen = seen && signed >= first && signed < end;
+            if comptime!(plan.gap()) {
+                seen = seen && (signed < context || signed == position);
+            }
             if comptime!(plan.mask_pad) {
                 if seen {
-                    seen = ints[(tile.batch * numbers.keys + key) as usize] == 0;
+                    seen = masks.mask_pad[(tile.batch * params.keys + key) as usize] == 0;
                 }
             }
-            let mut score = comptime!(LOW).runtime();
+            let mut score = comptime!(LOWEST).runtime();
             if seen {
-                score = scores[m * each + n] * numbers.scale;
+                score = scores[m * each + n] * params.scale;
                 if comptime!(plan.bias) {
-                    score += f32::cast_from(bias[bias_place(tile, numbers, query, key)]);
+                    score += f32::cast_from(bias[bias_place(tile, params, query, key)]);
                 }
                 if comptime!(plan.alibi) {
-                    let distance = f32::cast_from(signed - shift - i32::cast_from(query));
+                    let distance = f32::cast_from(signed - position);
                     score -= slope * distance.abs();
                 }
             }
@@ -259,25 +265,25 @@ pub(super) fn finish_scores<F: Float>(
 
 /// Where the bias of a score lies.
 #[cube]
-pub(super) fn bias_place(tile: &Tile, numbers: &Numbers, query: u32, key: u32) -> usize {
-    let batch = select(numbers.bias_batch == 1, 0u32, tile.batch);
-    let head = select(numbers.bias_heads == 1, 0u32, tile.head);
-    let row = (batch * numbers.bias_heads + head) * numbers.queries + query;
-    row as usize * numbers.keys as usize + key as usize
+pub(super) fn bias_place(tile: &Tile, params: &Params, query: u32, key: u32) -> usize {
+    let batch = select(params.bias_batch == 1, 0u32, tile.batch);
+    let head = select(params.bias_heads == 1, 0u32, tile.head);
+    let row = (batch * params.bias_heads + head) * params.queries + query;
+    row as usize * params.keys as usize + key as usize
 }
 
 /// What dropout multiplies the weight of a query and key by.
 #[cube]
 pub(super) fn kept(
     tile: &Tile,
-    numbers: &Numbers,
+    params: &Params,
     query: u32,
     key: u32,
     #[comptime] plan: Plan,
 ) -> f32 {
-    let row = (tile.batch * comptime!(plan.heads as u32) + tile.head) * numbers.queries + query;
-    let bits = bits(numbers.seed_low, numbers.seed_high, row, key);
-    select(bits >= numbers.threshold, numbers.kept, 0.0f32)
+    let row = (tile.batch * comptime!(plan.heads as u32) + tile.head) * params.queries + query;
+    let bits = bits(params.seed_low, params.seed_high, row, key);
+    select(bits >= params.threshold, params.kept, 0.0f32)
 }
 
 /// Makes of a thread's scores the weights after dropout, and of the gradients of those weights the
@@ -288,20 +294,20 @@ pub(super) fn differentiate(
     gradients: &mut Array<f32>,
     tile: &Tile,
     statistics: &Array<f32>,
-    numbers: &Numbers,
+    params: &Params,
     #[comptime] plan: Plan,
 ) {
     let (row, column) = place();
     let each = comptime!(plan.each());
     let heads = comptime!(plan.heads as u32);
-    let count = numbers.batch * heads * numbers.queries;
+    let count = params.batch * heads * params.queries;
     #[unroll]
     for m in 0..each {
         let query = tile.first_query + row + comptime!((m * SIDE) as u32);
         let mut logsumexp = 0.0f32;
         let mut delta = 0.0f32;
-        if query < numbers.queries {
-            let place = (tile.batch * heads + tile.head) * numbers.queries + query;
+        if query < params.queries {
+            let place = (tile.batch * heads + tile.head) * params.queries + query;
             logsumexp = statistics[place as usize];
             delta = statistics[(count + place) as usize];
         }
@@ -309,13 +315,13 @@ pub(super) fn differentiate(
         for n in 0..each {
             let score = scores[m * each + n];
             let mut weight = 0.0f32;
-            if score > comptime!(LOW * 0.5) {
+            if score > comptime!(LOWEST * 0.5) {
                 weight = (score - logsumexp).exp();
             }
             let mut factor = 1.0f32;
             if comptime!(plan.dropout) {
                 let key = tile.first_key + column + comptime!((n * SIDE) as u32);
-                factor = kept(tile, numbers, query, key, plan);
+                factor = kept(tile, params, query, key, plan);
             }
             scores[m * each + n] = weight * factor;
             gradients[m * each + n] = weight * (gradients[m * each + n] * factor - delta);

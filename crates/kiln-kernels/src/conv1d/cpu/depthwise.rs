@@ -5,7 +5,7 @@ use super::Finish;
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
-        Room, pieces,
+        Buffer, sequence_chunks,
         simd::{LANES, simd},
         split_rows, zeros,
     },
@@ -30,18 +30,22 @@ pub(super) fn forward(
     let rows = geometry.frames_out;
     let taps: Vec<usize> = (0..geometry.kernel).collect();
     let weight = pack(geometry, weight, &taps);
-    let pieces = pieces(geometry.batch, rows, channels * geometry.kernel, ROWS);
-    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { channels }, &pieces);
-    let work: Vec<_> = pieces.iter().zip(split_rows(out, channels, &pieces)).zip(slopes).collect();
-    work.into_par_iter().for_each(|((piece, out), slope)| {
-        let (sequence, first) = (piece.start / rows, piece.start % rows);
+    let sequence_chunks = sequence_chunks(geometry.batch, rows, channels * geometry.kernel, ROWS);
+    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { channels }, &sequence_chunks);
+    let work: Vec<_> = sequence_chunks
+        .iter()
+        .zip(split_rows(out, channels, &sequence_chunks))
+        .zip(slopes)
+        .collect();
+    work.into_par_iter().for_each(|((chunk, out), slope)| {
+        let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let x = &x[sequence * geometry.frames * channels..][..geometry.frames * channels];
-        sum_taps(x, channels, geometry.windows().skip(first), &weight, piece.len(), out, channels);
+        sum_taps(x, channels, geometry.windows().skip(first), &weight, chunk.len(), out, channels);
         finish.rows(channels, out, slope);
     });
 }
 
-pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) -> Room {
+pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) -> Buffer {
     let channels = geometry.channels_in;
     let stride = geometry.options.stride;
     let rows = geometry.frames;
@@ -51,14 +55,16 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) 
         .map(|phase| (pack(geometry, weight, &phase.taps), phase))
         .collect();
     let mut out = zeros(geometry.batch * rows * channels);
-    let pieces = pieces(geometry.batch, rows, channels * geometry.kernel, ROWS * stride);
-    let work: Vec<_> = pieces.iter().zip(split_rows(&mut out, channels, &pieces)).collect();
-    work.into_par_iter().for_each(|(piece, out)| {
-        let (sequence, first) = (piece.start / rows, piece.start % rows);
+    let sequence_chunks =
+        sequence_chunks(geometry.batch, rows, channels * geometry.kernel, ROWS * stride);
+    let work: Vec<_> =
+        sequence_chunks.iter().zip(split_rows(&mut out, channels, &sequence_chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let each = geometry.frames_out * channels;
         let gradient = &gradient[sequence * each..][..each];
         for (weight, phase) in &phases {
-            let among = phase.among(first..first + piece.len(), stride);
+            let among = phase.among(first..first + chunk.len(), stride);
             if among.is_empty() || phase.taps.is_empty() {
                 continue;
             }
@@ -70,25 +76,25 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) 
     out
 }
 
-pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Room {
+pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Buffer {
     let (channels, kernel) = (geometry.channels_in, geometry.kernel);
     let rows = geometry.frames_out;
     let taps = kernel.next_multiple_of(TILE);
     let each = channels.div_ceil(LANES) * taps * LANES;
-    let pieces = pieces(geometry.batch, rows, channels * kernel, rows);
+    let sequence_chunks = sequence_chunks(geometry.batch, rows, channels * kernel, rows);
     // A partial sum a piece, added in the order of the pieces.
-    let partial: Vec<Vec<f32>> = pieces
+    let partial: Vec<Vec<f32>> = sequence_chunks
         .par_iter()
-        .map(|piece| {
-            let (sequence, first) = (piece.start / rows, piece.start % rows);
+        .map(|chunk| {
+            let (sequence, first) = (chunk.start / rows, chunk.start % rows);
             let x = &x[sequence * geometry.frames * channels..][..geometry.frames * channels];
             let windows = Windows { taps, ..geometry.windows().skip(first) };
             let mut sums = vec![0.0; each];
             let (mut seen, mut scaled) = (Vec::new(), Vec::new());
-            for start in (0..piece.len()).step_by(ROWS) {
-                let count = (piece.len() - start).min(ROWS);
+            for start in (0..chunk.len()).step_by(ROWS) {
+                let count = (chunk.len() - start).min(ROWS);
                 let rows =
-                    Windows { first: (piece.start + start) as isize, step: 1, taps: 1, spacing: 1 };
+                    Windows { first: (chunk.start + start) as isize, step: 1, taps: 1, spacing: 1 };
                 for (chunk, sums) in sums.chunks_exact_mut(taps * LANES).enumerate() {
                     let from = chunk * LANES;
                     copy(x, channels, from, windows.skip(start), count, &mut seen);
@@ -116,7 +122,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
 }
 
 /// `[chunks, taps, LANES]`, zero past the last channel.
-fn pack(geometry: &Geometry, weight: &[f32], taps: &[usize]) -> Room {
+fn pack(geometry: &Geometry, weight: &[f32], taps: &[usize]) -> Buffer {
     let channels = geometry.channels_in;
     let mut packed = zeros(channels.div_ceil(LANES) * taps.len() * LANES);
     for (channel, weight) in weight.chunks_exact(geometry.kernel).enumerate() {

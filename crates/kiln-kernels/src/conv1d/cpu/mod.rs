@@ -9,7 +9,7 @@ mod product;
 use super::{Conv1d, Conv1dBackward, geometry::Geometry};
 use crate::{
     Activation, Tensors,
-    cpu::{column_sums, contiguous, parts, room, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, chunks, column_sums, contiguous, simd::simd, split_rows, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -22,8 +22,8 @@ pub(super) fn forward(kernel: &Conv1d, inputs: Tensors<Flex>) -> Vec<FlexTensor>
     let geometry =
         Geometry::new(kernel.options, floats[0].layout().shape(), floats[1].layout().shape());
     let shape = geometry.out_shape();
-    let mut out = room(shape.iter().product());
-    let mut slope = room(if kernel.slope { out.len() } else { 0 });
+    let mut out = buffer(shape.iter().product());
+    let mut slope = buffer(if kernel.slope { out.len() } else { 0 });
     let finish = Finish { bias, gelu: kernel.options.gelu };
     if geometry.depthwise() {
         depthwise::forward(&geometry, x, weight, &finish, &mut out, &mut slope);
@@ -127,9 +127,9 @@ simd! {
 fn scale(gradient: &mut FlexTensor, slope: &[f32]) {
     let start = gradient.layout().start_offset();
     let gradient = &mut gradient.storage_mut::<f32>()[start..start + slope.len()];
-    let parts = parts(slope.len(), 1);
-    let work: Vec<_> = parts.iter().zip(split_rows(gradient, 1, &parts)).collect();
-    work.into_par_iter().for_each(|(part, gradient)| multiply(gradient, &slope[part.clone()]));
+    let chunks = chunks(slope.len(), 1);
+    let work: Vec<_> = chunks.iter().zip(split_rows(gradient, 1, &chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, gradient)| multiply(gradient, &slope[chunk.clone()]));
 }
 
 simd! {

@@ -2,12 +2,12 @@
 
 use crate::{
     conv1d::geometry::Geometry,
-    cpu::{Room, zeros},
+    cpu::{Buffer, zeros},
 };
 use rayon::prelude::*;
 
 /// `[groups, kernel * width_in, width_out]` of the checkpoint's `[channels_out, width_in, kernel]`.
-pub(super) fn forward(geometry: &Geometry, weight: &[f32]) -> Room {
+pub(super) fn forward(geometry: &Geometry, weight: &[f32]) -> Buffer {
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let kernel = geometry.kernel;
     let each = width_in * kernel;
@@ -27,7 +27,7 @@ pub(super) fn forward(geometry: &Geometry, weight: &[f32]) -> Room {
 }
 
 /// For the windows of the input gradient: for every phase, `[groups, taps * width_out, width_in]`.
-pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Room> {
+pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Buffer> {
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let kernel = geometry.kernel;
     // First `[channels_out, kernel, width_in]`: then every row is in one piece.
@@ -55,7 +55,7 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32]) -> Vec<Room> {
 }
 
 /// The checkpoint's `[channels_out, width_in, kernel]` of `[groups, kernel * width_in, width_out]`.
-pub(super) fn unpack(geometry: &Geometry, packed: &[f32]) -> Room {
+pub(super) fn unpack(geometry: &Geometry, packed: &[f32]) -> Buffer {
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let kernel = geometry.kernel;
     let mut weight = zeros(packed.len());

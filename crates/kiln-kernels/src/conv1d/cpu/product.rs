@@ -4,9 +4,10 @@ use super::{Finish, pack, regroup};
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
-        Room,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        parts, pieces, room, split_rows, zeros,
+        Buffer, buffer, chunks,
+        matmul::{Threads, matmul},
+        matrix::{Matrix, MatrixMut},
+        sequence_chunks, split_rows, zeros,
     },
 };
 use rayon::prelude::*;
@@ -119,14 +120,14 @@ pub(super) fn forward(
         products(geometry, &x, weight, out, slope, Some(finish));
         return;
     }
-    let mut grouped = room(out.len());
+    let mut grouped = buffer(out.len());
     products(geometry, &x, weight, &mut grouped, &mut [], None);
     let channels = geometry.channels_out;
-    let parts = parts(geometry.batch * geometry.frames_out, channels);
-    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { channels }, &parts);
-    let work: Vec<_> = parts.iter().zip(split_rows(out, channels, &parts)).zip(slopes).collect();
-    work.into_par_iter().for_each(|((part, out), slope)| {
-        ungroup(geometry, &grouped, part.start, geometry.frames_out, out, channels);
+    let chunks = chunks(geometry.batch * geometry.frames_out, channels);
+    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { channels }, &chunks);
+    let work: Vec<_> = chunks.iter().zip(split_rows(out, channels, &chunks)).zip(slopes).collect();
+    work.into_par_iter().for_each(|((chunk, out), slope)| {
+        ungroup(geometry, &grouped, chunk.start, geometry.frames_out, out, channels);
         finish.rows(channels, out, slope);
     });
 }
@@ -164,16 +165,21 @@ fn products(
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let depth = geometry.kernel * width_in;
     let (sequences, rows) = (geometry.batch * groups, geometry.frames_out);
-    let pieces = pieces(sequences, rows, width_out.max(depth), BLOCK / width_out.max(1));
-    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { width_out }, &pieces);
-    let work: Vec<_> = pieces.iter().zip(split_rows(out, width_out, &pieces)).zip(slopes).collect();
-    work.into_par_iter().for_each(|((piece, out), slope)| {
-        let (sequence, first) = (piece.start / rows, piece.start % rows);
+    let sequence_chunks =
+        sequence_chunks(sequences, rows, width_out.max(depth), BLOCK / width_out.max(1));
+    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { width_out }, &sequence_chunks);
+    let work: Vec<_> = sequence_chunks
+        .iter()
+        .zip(split_rows(out, width_out, &sequence_chunks))
+        .zip(slopes)
+        .collect();
+    work.into_par_iter().for_each(|((chunk, out), slope)| {
+        let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let weight = &weight[sequence % groups * depth * width_out..][..depth * width_out];
         let windows = geometry.windows().skip(first);
         Sequence::at(x, sequence, geometry.frames, width_in).product(
             windows,
-            piece.len(),
+            chunk.len(),
             weight,
             width_out,
             out,
@@ -186,7 +192,7 @@ fn products(
 }
 
 /// From the weights of every phase and the gradient of `[batch, groups, frames_out, width_out]`.
-pub(super) fn x_gradient(geometry: &Geometry, weights: &[Room], gradient: &[f32]) -> Room {
+pub(super) fn x_gradient(geometry: &Geometry, weights: &[Buffer], gradient: &[f32]) -> Buffer {
     let groups = geometry.options.groups;
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let stride = geometry.options.stride;
@@ -194,13 +200,14 @@ pub(super) fn x_gradient(geometry: &Geometry, weights: &[Room], gradient: &[f32]
     let phases = geometry.phases();
     let mut out = zeros(sequences * rows * width_in);
     let cost = width_in.max(geometry.kernel.div_ceil(stride) * width_out);
-    let pieces = pieces(sequences, rows, cost, stride * BLOCK / width_in.max(1));
-    let work: Vec<_> = pieces.iter().zip(split_rows(&mut out, width_in, &pieces)).collect();
-    work.into_par_iter().for_each(|(piece, out)| {
-        let (sequence, first) = (piece.start / rows, piece.start % rows);
+    let sequence_chunks = sequence_chunks(sequences, rows, cost, stride * BLOCK / width_in.max(1));
+    let work: Vec<_> =
+        sequence_chunks.iter().zip(split_rows(&mut out, width_in, &sequence_chunks)).collect();
+    work.into_par_iter().for_each(|(chunk, out)| {
+        let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let gradient = Sequence::at(gradient, sequence, geometry.frames_out, width_out);
         for (phase, weight) in phases.iter().zip(weights) {
-            let among = phase.among(first..first + piece.len(), stride);
+            let among = phase.among(first..first + chunk.len(), stride);
             // Frames that no window reaches keep the zeros that are there.
             if among.is_empty() || phase.taps.is_empty() {
                 continue;
@@ -219,17 +226,17 @@ pub(super) fn x_gradient(geometry: &Geometry, weights: &[Room], gradient: &[f32]
     if groups == 1 {
         return out;
     }
-    let mut together = room(out.len());
-    let parts = parts(geometry.batch * rows, geometry.channels_in);
-    let work = parts.iter().zip(split_rows(&mut together, geometry.channels_in, &parts));
-    work.collect::<Vec<_>>().into_par_iter().for_each(|(part, together)| {
-        ungroup(geometry, &out, part.start, rows, together, geometry.channels_in);
+    let mut together = buffer(out.len());
+    let chunks = chunks(geometry.batch * rows, geometry.channels_in);
+    let work = chunks.iter().zip(split_rows(&mut together, geometry.channels_in, &chunks));
+    work.collect::<Vec<_>>().into_par_iter().for_each(|(chunk, together)| {
+        ungroup(geometry, &out, chunk.start, rows, together, geometry.channels_in);
     });
     together
 }
 
 /// From the gradient of `[batch, groups, frames_out, width_out]`.
-pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Room {
+pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Buffer {
     let groups = geometry.options.groups;
     let (width_in, width_out) = (geometry.width_in(), geometry.width_out());
     let windows = geometry.windows();
@@ -238,7 +245,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
     let tiles = tiles(groups, geometry.kernel * width_in, width_out);
     let units: Vec<_> =
         (0..groups).flat_map(|group| tiles.iter().map(move |tile| (group, tile.clone()))).collect();
-    let found: Vec<Room> = units
+    let found: Vec<Buffer> = units
         .par_iter()
         .map(|(group, (depth, columns))| {
             let mut tile = zeros(depth.len() * columns.len());

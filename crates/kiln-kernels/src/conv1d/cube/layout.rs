@@ -2,7 +2,7 @@
 
 use crate::{
     conv1d::geometry::Geometry,
-    cube::{ROW_THREADS, SLICE, add_slices, cubes_elementwise, room},
+    cube::{SLICE, add_slices, buffer, cubes_elementwise, launch},
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -33,19 +33,18 @@ fn pack<R: CubeRuntime>(
     swapped: bool,
 ) -> CubeTensor<R> {
     let count = geometry.channels_out * geometry.width_in() * taps.len();
-    let packed = room(weight, [count.max(1)], weight.dtype);
+    let packed = buffer(weight, [count.max(1)], weight.dtype);
     // Taps of a phase are the same distance apart.
     let (first, step) = match taps {
         [first, second, ..] => (*first as i32, *second as i32 - *first as i32),
         [first] => (*first as i32, 0),
         [] => return packed,
     };
-    pack_value::launch::<R>(
-        &weight.client,
+    launch!(
+        pack_value,
+        weight,
         cubes_elementwise(count),
-        CubeDim::new_1d(ROW_THREADS),
-        weight.clone().into_array_arg(),
-        packed.clone().into_array_arg(),
+        [weight, packed],
         count as u32,
         geometry.kernel as u32,
         geometry.width_in() as u32,
@@ -104,13 +103,12 @@ pub(super) fn unpack<R: CubeRuntime>(
     dtype: DType,
 ) -> CubeTensor<R> {
     let shape = [geometry.channels_out, geometry.width_in(), geometry.kernel];
-    let out = room(partial, shape, dtype);
-    unpack_value::launch::<R>(
-        &partial.client,
+    let out = buffer(partial, shape, dtype);
+    launch!(
+        unpack_value,
+        partial,
         cubes_elementwise(shape.iter().product()),
-        CubeDim::new_1d(ROW_THREADS),
-        partial.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [partial, out],
         partial.shape()[0] as u32,
         geometry.kernel as u32,
         geometry.width_in() as u32,
@@ -151,15 +149,13 @@ pub(super) fn multiply<R: CubeRuntime>(
     gradient: &CubeTensor<R>,
     slope: &CubeTensor<R>,
 ) -> CubeTensor<R> {
-    let out = room(gradient, gradient.shape(), gradient.dtype);
+    let out = buffer(gradient, gradient.shape(), gradient.dtype);
     let count = gradient.shape().num_elements();
-    multiply_value::launch::<R>(
-        &gradient.client,
+    launch!(
+        multiply_value,
+        gradient,
         cubes_elementwise(count),
-        CubeDim::new_1d(ROW_THREADS),
-        gradient.clone().into_array_arg(),
-        slope.clone().into_array_arg(),
-        out.clone().into_array_arg(),
+        [gradient, slope, out],
         count as u32,
         gradient.dtype.into(),
     );
@@ -185,13 +181,12 @@ fn multiply_value<F: Float>(
 pub(super) fn column_sums<R: CubeRuntime>(values: &CubeTensor<R>, columns: usize) -> CubeTensor<R> {
     let rows = values.shape().num_elements() / columns.max(1);
     let slices = rows.div_ceil(SLICE);
-    let partial = room(values, [slices, columns], DType::F32);
-    slice_sums::launch::<R>(
-        &values.client,
+    let partial = buffer(values, [slices, columns], DType::F32);
+    launch!(
+        slice_sums,
+        values,
         cubes_elementwise(slices * columns),
-        CubeDim::new_1d(ROW_THREADS),
-        values.clone().into_array_arg(),
-        partial.clone().into_array_arg(),
+        [values, partial],
         rows as u32,
         columns as u32,
         values.dtype.into(),

@@ -10,7 +10,7 @@ use super::{
     Conv1d, Conv1dBackward, Conv1dOptions,
     geometry::{Geometry, Windows},
 };
-use crate::cube::{CubeTensors, ROW_THREADS, cubes, cubes_elementwise, room};
+use crate::cube::{CubeTensors, ROW_THREADS, buffer, cubes, cubes_elementwise};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -38,8 +38,8 @@ pub(super) fn forward<R: CubeRuntime>(
         return None;
     }
     let geometry = Geometry::new(kernel.options, &x.shape(), &weight.shape());
-    let out = room(x, geometry.out_shape(), x.dtype);
-    let slope = kernel.slope.then(|| room(x, geometry.out_shape(), x.dtype));
+    let out = buffer(x, geometry.out_shape(), x.dtype);
+    let slope = kernel.slope.then(|| buffer(x, geometry.out_shape(), x.dtype));
     let product = Product::forward(&geometry);
     let weight = layout::forward(&geometry, weight);
     product.launch(x, &weight, inputs.floats.get(2), &out, slope.as_ref(), kernel.options.gelu);
@@ -64,7 +64,7 @@ pub(super) fn backward<R: CubeRuntime>(
     let [with_x, with_weight, with_bias] = kernel.needed;
     let mut outputs = Vec::new();
     if with_x {
-        let out = room(x, x.shape(), x.dtype);
+        let out = buffer(x, x.shape(), x.dtype);
         for phase in geometry.phases() {
             let product = Product {
                 geometry: &geometry,
@@ -172,7 +172,7 @@ impl<'a> Product<'a> {
             return;
         }
         let (with_bias, with_slope) = (bias.is_some(), slope.is_some());
-        let nothing = room(x, [1], x.dtype);
+        let nothing = buffer(x, [1], x.dtype);
         let [x_arg, weight, bias, out, slope] =
             [x, weight, bias.unwrap_or(&nothing), out, slope.unwrap_or(&nothing)]
                 .map(|tensor| tensor.clone().into_array_arg());
@@ -226,7 +226,7 @@ fn weight_gradient<R: CubeRuntime>(
     let tiles = depth.div_ceil(side) * geometry.width_out().div_ceil(side) * groups;
     let narrow = geometry.width_out() < WIDE;
     let parts = if narrow { longest } else { CUBES.div_ceil(tiles).min(longest) };
-    let partial = room(x, [parts, depth, geometry.channels_out], DType::F32);
+    let partial = buffer(x, [parts, depth, geometry.channels_out], DType::F32);
     if narrow {
         direct::weight_gradient::launch::<R>(
             &x.client,

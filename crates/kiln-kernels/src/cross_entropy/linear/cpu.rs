@@ -9,9 +9,10 @@ use super::{
 use crate::{
     Tensors,
     cpu::{
-        Room, Running, contiguous,
-        matmul::{Matrix, MatrixMut, Threads, matmul},
-        matrix, parts, room,
+        Buffer, OnlineLogSumExp, buffer, chunks, contiguous,
+        matmul::{Threads, matmul},
+        matrix,
+        matrix::{Matrix, MatrixMut},
         simd::simd,
         split_rows, tensor, updatable, values, values_mut, zeros,
     },
@@ -114,45 +115,46 @@ pub(super) fn forward(kernel: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
         transposed: kernel.transposed,
     };
     let weights = Weights::of(&kernel.options, classes);
-    let (mut losses, mut levels) = (zeros(rows), zeros(rows));
+    let (mut losses, mut log_sum_exps) = (zeros(rows), zeros(rows));
     let counted = counted(&targets);
     // In the order of blocks, where they are kept.
-    let mut all = if keeps { room(counted.len() * classes) } else { one_block(&counted, classes) };
+    let mut all =
+        if keeps { buffer(counted.len() * classes) } else { one_block(&counted, classes) };
     let mut at = 0;
     for rows in counted.chunks(ROWS) {
         let block = Block::of(rows, hidden, width);
-        let mut running = vec![(Running::NONE, 0.0); rows.len()];
+        let mut running = vec![(OnlineLogSumExp::NONE, 0.0); rows.len()];
         for columns in class_blocks(classes) {
             let size = rows.len() * columns.len();
             let logits = &mut all[at..at + size];
             at += if keeps { size } else { 0 };
             let out = MatrixMut::new(logits, rows.len(), columns.len());
             matmul(out, 0.0, block.hidden(), layer.block(&columns), 1.0, Threads::All);
-            let parts = parts(rows.len(), columns.len());
-            let work: Vec<_> = parts
+            let chunks = chunks(rows.len(), columns.len());
+            let work: Vec<_> = chunks
                 .iter()
-                .zip(split_rows(logits, columns.len(), &parts))
-                .zip(split_rows(&mut running, 1, &parts))
+                .zip(split_rows(logits, columns.len(), &chunks))
+                .zip(split_rows(&mut running, 1, &chunks))
                 .collect();
-            work.into_par_iter().for_each(|((part, logits), running)| {
-                let rows = &rows[part.clone()];
+            work.into_par_iter().for_each(|((chunk, logits), running)| {
+                let rows = &rows[chunk.clone()];
                 let bias = layer.bias(&columns);
                 take_in(logits, bias, &columns, rows, &targets, weights.smoothed, running);
             });
         }
-        for (&row, (running, hit)) in rows.iter().zip(running) {
-            levels[row] = running.log_sum_exp();
-            losses[row] = weights.loss(levels[row], hit, running.total);
+        for (&row, (running, target_logit)) in rows.iter().zip(running) {
+            log_sum_exps[row] = running.log_sum_exp();
+            losses[row] = weights.loss(log_sum_exps[row], target_logit, running.total);
         }
     }
-    let mut out = vec![tensor(losses, [targets.len()]), tensor(levels, [targets.len()])];
+    let mut out = vec![tensor(losses, [targets.len()]), tensor(log_sum_exps, [targets.len()])];
     out.extend(keeps.then(|| tensor(all, [counted.len(), classes])));
     out
 }
 
 /// Room for the logits of a block.
-fn one_block(counted: &[usize], classes: usize) -> Room {
-    room(counted.len().min(ROWS) * classes.min(CLASSES))
+fn one_block(counted: &[usize], classes: usize) -> Buffer {
+    buffer(counted.len().min(ROWS) * classes.min(CLASSES))
 }
 
 simd! {
@@ -164,16 +166,16 @@ simd! {
         rows: &[usize],
         targets: &[Option<usize>],
         with_total: bool,
-        running: &mut [(Running, f32)],
+        running: &mut [(OnlineLogSumExp, f32)],
     ) {
         let blocks = logits.chunks_exact_mut(columns.len());
-        for ((logits, row), (running, hit)) in blocks.zip(rows).zip(running) {
+        for ((logits, row), (running, target_logit)) in blocks.zip(rows).zip(running) {
             for (x, bias) in logits.iter_mut().zip(bias) {
                 *x += bias;
             }
             running.add(logits, with_total);
             match targets[*row] {
-                Some(target) if columns.contains(&target) => *hit = logits[target - columns.start],
+                Some(target) if columns.contains(&target) => *target_logit = logits[target - columns.start],
                 _ => {}
             }
         }
@@ -201,7 +203,7 @@ pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
     let terms = Terms {
         weights: Weights::of(&forward.options, classes),
         targets: &targets,
-        levels: at_end(2),
+        log_sum_exps: at_end(2),
         gradient: at_end(1),
     };
     let [for_hidden, for_weight, for_bias] = kernel.needed;
@@ -273,7 +275,7 @@ pub(super) fn backward(kernel: &LinearBackward, inputs: Tensors<Flex>) -> Vec<Fl
 struct Terms<'a> {
     weights: Weights,
     targets: &'a [Option<usize>],
-    levels: &'a [f32],
+    log_sum_exps: &'a [f32],
     gradient: &'a [f32],
 }
 
@@ -287,13 +289,13 @@ fn turn_to_gradient(
     sums: Option<&mut [f32]>,
 ) {
     let width = columns.len();
-    let parts = parts(rows.len(), width);
-    let work: Vec<_> = parts.iter().zip(split_rows(logits, width, &parts)).collect();
+    let chunks = chunks(rows.len(), width);
+    let work: Vec<_> = chunks.iter().zip(split_rows(logits, width, &chunks)).collect();
     let partial: Vec<Vec<f32>> = work
         .into_par_iter()
-        .map(|(part, logits)| {
+        .map(|(chunk, logits)| {
             let mut partial = vec![0.0; if sums.is_some() { width } else { 0 }];
-            gradient_rows(logits, bias, columns, &rows[part.clone()], terms, &mut partial);
+            gradient_rows(logits, bias, columns, &rows[chunk.clone()], terms, &mut partial);
             partial
         })
         .collect();
@@ -320,10 +322,10 @@ simd! {
                 *x += bias;
             }
             let gradient = terms.gradient[*row];
-            terms.weights.gradient_in_place(terms.levels[*row], gradient, logits);
+            terms.weights.gradient_in_place(terms.log_sum_exps[*row], gradient, logits);
             match terms.targets[*row] {
                 Some(target) if columns.contains(&target) => {
-                    logits[target - columns.start] -= terms.weights.hit(gradient);
+                    logits[target - columns.start] -= terms.weights.target_grad(gradient);
                 }
                 _ => {}
             }

@@ -6,8 +6,8 @@ use super::{
     Linear, LinearBackward,
 };
 use crate::cube::{
-    CubeTensors, ROW_THREADS, as_type, cubes_elementwise, matrix_rows, product, put, room,
-    row_blocks, transposed,
+    CubeTensors, as_type, buffer, cubes_elementwise, launch, matrix_rows, product, put, row_blocks,
+    transposed,
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -25,13 +25,13 @@ pub(super) fn forward<R: CubeRuntime>(
     let (hidden, weight) = (&inputs.floats[0], upright(kernel, &inputs.floats[1]));
     let bias = inputs.floats.get(2);
     let targets = &inputs.ints[0];
-    let [losses, levels] = [0, 1].map(|_| room(hidden, targets.shape(), DType::F32));
+    let [losses, log_sum_exps] = [0, 1].map(|_| buffer(hidden, targets.shape(), DType::F32));
     for rows in row_blocks(hidden.shape()[0], weight.shape()[1]) {
         let logits = product(matrix_rows(hidden, &rows), weight.clone(), DType::F32)?;
         let block = Rows { logits: &logits, bias, targets, first: rows.start };
-        forward_block(&kernel.options, &block, &losses, &levels);
+        forward_block(&kernel.options, &block, &losses, &log_sum_exps);
     }
-    Some(vec![losses, levels])
+    Some(vec![losses, log_sum_exps])
 }
 
 pub(super) fn backward<R: CubeRuntime>(
@@ -41,18 +41,18 @@ pub(super) fn backward<R: CubeRuntime>(
     let forward = &kernel.forward;
     let (hidden, weight) = (&inputs.floats[0], upright(forward, &inputs.floats[1]));
     let bias = inputs.floats.get(2).filter(|_| forward.bias);
-    let [levels, gradient] = [2, 1].map(|back| &inputs.floats[inputs.floats.len() - back]);
+    let [log_sum_exps, gradient] = [2, 1].map(|back| &inputs.floats[inputs.floats.len() - back]);
     let dtype = hidden.dtype;
     let classes = weight.shape()[1];
     let [for_hidden, for_weight, for_bias] = kernel.needed;
-    let hidden_out = for_hidden.then(|| room(hidden, hidden.shape(), dtype));
-    let weight_out = for_weight.then(|| room(hidden, inputs.floats[1].shape(), DType::F32));
-    let bias_out = for_bias.then(|| room(hidden, [classes], DType::F32));
+    let hidden_out = for_hidden.then(|| buffer(hidden, hidden.shape(), dtype));
+    let weight_out = for_weight.then(|| buffer(hidden, inputs.floats[1].shape(), DType::F32));
+    let bias_out = for_bias.then(|| buffer(hidden, [classes], DType::F32));
     for rows in row_blocks(hidden.shape()[0], classes) {
         let states = matrix_rows(hidden, &rows);
         let logits = product(states.clone(), weight.clone(), DType::F32)?;
         let block = Rows { logits: &logits, bias, targets: &inputs.ints[0], first: rows.start };
-        let along = backward_block(&forward.options, &block, levels, gradient, dtype);
+        let along = backward_block(&forward.options, &block, log_sum_exps, gradient, dtype);
         let add = rows.start > 0;
         if let Some(out) = &hidden_out {
             let found = product(along.clone(), transposed(weight.clone()), dtype)?;
@@ -67,12 +67,11 @@ pub(super) fn backward<R: CubeRuntime>(
             put(&found, out, 0, add);
         }
         if let Some(out) = &bias_out {
-            add_columns::launch::<R>(
-                &along.client,
+            launch!(
+                add_columns,
+                along,
                 cubes_elementwise(classes),
-                CubeDim::new_1d(ROW_THREADS),
-                along.clone().into_array_arg(),
-                out.clone().into_array_arg(),
+                [along, out],
                 rows.len() as u32,
                 classes as u32,
                 add,

@@ -12,16 +12,11 @@ mod reference;
 
 use super::CrossEntropyOptions;
 use crate::{
-    Backend, Differentiable, Kernel, Output, Tensors,
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
     plain::{at_needed, primitive, tensor},
 };
-use burn::tensor::{Int, Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
-
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
-#[cfg(feature = "cube")]
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use burn::tensor::{Int, Shape, Tensor};
 
 /// Logits that are kept at most: a quarter of a gigabyte.
 const KEPT: usize = if cfg!(test) { 1_100_000 } else { 1 << 26 };
@@ -95,43 +90,19 @@ impl Linear {
     }
 }
 
-impl Kernel for Linear {
-    const NAME: &'static str = "linear_cross_entropy";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], ints: &[Shape]) -> Vec<Output> {
-        let logits = || Shape::new([ints[0][0], self.classes(&floats[1])]);
-        let logits = self.keeps(floats, ints).then(logits);
-        let shapes = [ints[0].clone(), ints[0].clone()].into_iter().chain(logits);
-        shapes.map(Output::full_precision).collect()
-    }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::forward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::forward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::forward(self, inputs)
-    }
-}
+impl_kernel!(Linear, "linear_cross_entropy", forward, cube, |kernel, floats, ints| {
+    let logits = || Shape::new([ints[0][0], kernel.classes(&floats[1])]);
+    let logits = kernel.keeps(floats, ints).then(logits);
+    let shapes = [ints[0].clone(), ints[0].clone()].into_iter().chain(logits);
+    shapes.map(Output::full_precision).collect()
+});
 
 impl Differentiable for Linear {
     fn recorded<B: Backend>(&self) -> Self {
         Self { keep: B::KEEPS, ..self.clone() }
     }
 
-    fn backward<B: Backend>(
-        &self,
-        mut kept: Tensors<B>,
-        gradient: FloatTensor<B>,
-        needed: &[bool],
-    ) -> Vec<Option<FloatTensor<B>>> {
-        kept.floats.push(gradient);
+    fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
         let kernel = LinearBackward {
             forward: self.clone(),
             needed: [needed[0], needed[1], self.bias && needed[2]],
@@ -140,25 +111,13 @@ impl Differentiable for Linear {
     }
 }
 
-impl Kernel for LinearBackward {
-    const NAME: &'static str = "linear_cross_entropy_backward";
-    const ON_CUBE: bool = true;
-
-    fn outputs(&self, floats: &[Shape], _ints: &[Shape]) -> Vec<Output> {
-        let shapes = floats.iter().zip(self.needed).filter(|(_, needed)| *needed);
+impl_kernel!(
+    LinearBackward,
+    "linear_cross_entropy_backward",
+    backward,
+    cube,
+    |kernel, floats, _| {
+        let shapes = floats.iter().zip(kernel.needed).filter(|(_, needed)| *needed);
         shapes.map(|(shape, _)| Output::new(shape.clone())).collect()
     }
-
-    fn reference<B: BurnBackend>(&self, inputs: Tensors<B>) -> Vec<FloatTensor<B>> {
-        reference::backward(self, inputs)
-    }
-
-    fn cpu(&self, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
-        cpu::backward(self, inputs)
-    }
-
-    #[cfg(feature = "cube")]
-    fn cube<R: CubeRuntime>(&self, inputs: &CubeTensors<R>) -> Option<Vec<CubeTensor<R>>> {
-        cube::backward(self, inputs)
-    }
-}
+);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Tensors,
-    plain::{integers, primitive, tensor, wide},
+    plain::{integers, primitive, tensor, to_f32},
 };
 use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
 
@@ -20,10 +20,10 @@ pub(super) fn forward<B: Backend>(kernel: &Linear, inputs: Tensors<B>) -> Vec<Fl
     let targets = integers::<B, 1>(inputs.ints[0].clone());
     let mut floats = inputs.floats.into_iter();
     let (Some(hidden), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
-    let weight = upright(kernel, wide(tensor(weight)));
-    let mut logits = wide(tensor::<B, 2>(hidden)).matmul(weight);
+    let weight = upright(kernel, to_f32(tensor(weight)));
+    let mut logits = to_f32(tensor::<B, 2>(hidden)).matmul(weight);
     if let Some(bias) = floats.next() {
-        logits = logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0);
+        logits = logits + to_f32(tensor::<B, 1>(bias)).unsqueeze_dim(0);
     }
     let kept = kernel.keeps(&shapes, &ints).then(|| primitive(logits.clone()));
     let found = losses(&kernel.options, logits, targets).map(|out| primitive(out));
@@ -39,22 +39,22 @@ pub(super) fn backward<B: Backend>(
     let mut floats = inputs.floats;
     let gradient = floats.pop();
     let kept = if kernel.forward.keeps(&shapes, &ints) { floats.pop() } else { None };
-    let (Some(gradient), Some(level)) = (gradient, floats.pop()) else { return Vec::new() };
+    let (Some(gradient), Some(log_sum_exp)) = (gradient, floats.pop()) else { return Vec::new() };
     let mut floats = floats.into_iter();
     let (Some(hidden), Some(weight)) = (floats.next(), floats.next()) else { return Vec::new() };
     let hidden = tensor::<B, 2>(hidden);
     let dtype = hidden.dtype();
-    let hidden = wide(hidden);
-    let weight = upright(&kernel.forward, wide(tensor(weight)));
+    let hidden = to_f32(hidden);
+    let weight = upright(&kernel.forward, to_f32(tensor(weight)));
     let logits = kept.map(tensor::<B, 2>).unwrap_or_else(|| {
         let logits = hidden.clone().matmul(weight.clone());
         match floats.next() {
-            Some(bias) => logits + wide(tensor::<B, 1>(bias)).unsqueeze_dim(0),
+            Some(bias) => logits + to_f32(tensor::<B, 1>(bias)).unsqueeze_dim(0),
             None => logits,
         }
     });
     let options = &kernel.forward.options;
-    let along = logits_gradient(options, logits, targets, tensor(level), tensor(gradient));
+    let along = logits_gradient(options, logits, targets, tensor(log_sum_exp), tensor(gradient));
     let [for_hidden, for_weight, for_bias] = kernel.needed;
     let mut out = Vec::new();
     if for_hidden {

@@ -1,4 +1,4 @@
-//! The logarithm of a sum of exponentials of values that come a part at a time.
+//! Online log-sum-exp: of values that come a chunk at a time.
 
 use super::{
     math::{exp, ln},
@@ -9,9 +9,9 @@ use super::{
 /// find the greatest and sum the exponentials.
 const BLOCK: usize = 1024;
 
-/// What a row's logits have come to so far.
+/// Online log-sum-exp of a row of logits: the greatest so far, and the sum relative to it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Running {
+pub(crate) struct OnlineLogSumExp {
     /// The greatest.
     max: f32,
     /// The sum of `e^(logit - max)`.
@@ -20,7 +20,7 @@ pub(crate) struct Running {
     pub(crate) total: f32,
 }
 
-impl Running {
+impl OnlineLogSumExp {
     /// Of no logits.
     pub(crate) const NONE: Self = Self { max: f32::NEG_INFINITY, scaled: 0.0, total: 0.0 };
 
@@ -56,7 +56,7 @@ mod tests {
         let values: Vec<f32> = (0..3000).map(|i| (i * 37 % 101) as f32 - 90.0).collect();
         let truth: f64 = values.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
         for split in [0, 1, 1500, 3000] {
-            let mut running = Running::NONE;
+            let mut running = OnlineLogSumExp::NONE;
             running.add(&[f32::NEG_INFINITY; 3], true);
             running.total = 0.0;
             running.add(&values[..split], true);

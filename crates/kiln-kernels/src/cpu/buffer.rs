@@ -1,4 +1,4 @@
-//! Memory for outputs, used again.
+//! Output buffers from a pool: memory that is used again.
 //!
 //! A training step asks for the same sizes as the step before. Memory that is given back to the
 //! system and asked for again arrives a page at a time, each cleared by the kernel: that was a
@@ -24,22 +24,22 @@ const CLEARED: usize = 1 << 18;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { free: VecDeque::new(), waiting: 0, used: 0, most: 0 });
 
-/// Room for `len` values, whatever they are before they are written.
-pub(crate) fn room(len: usize) -> Room {
-    let mut room = Room(used(len).unwrap_or_else(|| fresh(len)));
+/// A buffer for `len` values, uninitialised: whatever they are before they are written.
+pub(crate) fn buffer(len: usize) -> Buffer {
+    let mut values = Buffer(used(len).unwrap_or_else(|| fresh(len)));
     if cfg!(test) {
-        room.fill(f32::NAN);
+        values.fill(f32::NAN);
     }
-    room
+    values
 }
 
-/// Zeros to add to.
-pub(crate) fn zeros(len: usize) -> Room {
+/// A buffer of zeros, to add to.
+pub(crate) fn zeros(len: usize) -> Buffer {
     let cleared = |mut values: Vec<f32>| {
         values.par_chunks_mut(CLEARED).for_each(|values| values.fill(0.0));
         values
     };
-    Room(used(len).map_or_else(|| fresh(len), cleared))
+    Buffer(used(len).map_or_else(|| fresh(len), cleared))
 }
 
 /// What waits, if something of that length does.
@@ -53,8 +53,8 @@ fn fresh(len: usize) -> Vec<f32> {
         return vec![0.0; len];
     }
     let mut values = Vec::with_capacity(len);
-    let room = &mut values.spare_capacity_mut()[..len];
-    room.par_chunks_mut(CLEARED).for_each(|values| {
+    let spare = &mut values.spare_capacity_mut()[..len];
+    spare.par_chunks_mut(CLEARED).for_each(|values| {
         values.iter_mut().for_each(|value| {
             value.write(0.0);
         });
@@ -64,11 +64,11 @@ fn fresh(len: usize) -> Vec<f32> {
     values
 }
 
-/// Values that go back to where [`room`] is found.
+/// A pooled allocation: its memory goes back to the pool.
 #[derive(Debug)]
-pub(crate) struct Room(Vec<f32>);
+pub(crate) struct Buffer(Vec<f32>);
 
-impl From<Vec<f32>> for Room {
+impl From<Vec<f32>> for Buffer {
     fn from(values: Vec<f32>) -> Self {
         if values.len() >= SHORTEST {
             pool().count(values.capacity());
@@ -77,7 +77,7 @@ impl From<Vec<f32>> for Room {
     }
 }
 
-impl Deref for Room {
+impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
@@ -85,13 +85,13 @@ impl Deref for Room {
     }
 }
 
-impl DerefMut for Room {
+impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.0
     }
 }
 
-impl Drop for Room {
+impl Drop for Buffer {
     fn drop(&mut self) {
         let values = take(&mut self.0);
         if values.len() >= SHORTEST {
@@ -100,7 +100,7 @@ impl Drop for Room {
     }
 }
 
-impl Room {
+impl Buffer {
     /// The memory of a tensor.
     pub(crate) fn into_bytes(self) -> Bytes {
         let len = size_of_val(&*self.0);
@@ -109,7 +109,7 @@ impl Room {
     }
 }
 
-impl AllocationController for Room {
+impl AllocationController for Buffer {
     fn alloc_align(&self) -> usize {
         align_of::<f32>()
     }
