@@ -5,7 +5,7 @@
 
 use crate::{
     DataError, Frequency, Result, Series,
-    table::read::{read_bytes, text_of},
+    files::read_text,
     text::{number, split_line},
 };
 use std::{collections::HashMap, path::Path};
@@ -25,8 +25,7 @@ pub struct Holdout {
 /// # Errors
 /// When the file is missing, is no text, has no series, or a cell is no number.
 pub fn read_series(path: &Path, frequency: Frequency) -> Result<Vec<Series>> {
-    let bytes = read_bytes(path)?;
-    let text = text_of(path, &bytes)?;
+    let text = read_text(path)?;
     let mut made = Vec::new();
     let mut lines = text.lines().filter(|line| !line.trim().is_empty()).enumerate().peekable();
     let header = lines.peek().is_some_and(|(_, line)| {

@@ -1,6 +1,29 @@
-//! Cells of a line of text.
+//! Text of files, and the numbers in its cells.
 
-use std::borrow::Cow;
+use crate::{DataError, Result};
+use std::{borrow::Cow, path::Path};
+
+/// The text of a CSV file without a byte-order mark; a few bytes in another encoding (names with
+/// accents) are replaced, anything that is not text is refused.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<String> {
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(reason) = not_text(&text) {
+        return Err(DataError::Format { path: path.into(), reason: reason.into() });
+    }
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
+}
+
+/// Why bytes, read as UTF-8, are not those of a text.
+pub(crate) fn not_text(text: &str) -> Option<&'static str> {
+    if text.as_bytes().contains(&0) {
+        return Some("it contains zero bytes; save text as UTF-8");
+    }
+    let strange =
+        |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace());
+    // A table in Latin-1 has a few such bytes, a picture has every tenth.
+    let many = text.chars().filter(strange).count() > 8 + text.len() / 50;
+    many.then_some("it is not text; save text as UTF-8")
+}
 
 /// Splits a CSV line at `separator`; quotes are removed, doubled quotes are one.
 pub(crate) fn split_line(line: &str, separator: char) -> Vec<Cow<'_, str>> {

@@ -5,7 +5,7 @@ use super::{
     plain::{Lines, Stop},
     reader::{Context, Record},
 };
-use crate::{DataError, Result, error::nearest, table::read::unreadable};
+use crate::{DataError, Result, error::nearest, files::unreadable};
 use serde_json::{Map, Value};
 
 /// A file of JSON lines.

@@ -4,7 +4,8 @@ use super::reader::{Context, Record};
 use crate::{
     DataError, Result,
     error::nearest,
-    table::read::{damaged, read_frame, unreadable},
+    files::unreadable,
+    table::read::{damaged, read_frame},
 };
 use polars::prelude::{Column, DataFrame, DataType, ParquetReader, SerReader};
 use std::{fs::File, path::Path};

@@ -9,10 +9,7 @@ use super::{
     shard::Shard,
     table::Table,
 };
-use crate::{
-    DataError, Result,
-    table::read::{not_text, unreadable},
-};
+use crate::{DataError, Result, files::unreadable, text::not_text};
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},

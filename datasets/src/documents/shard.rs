@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     DataError, Result,
-    files::{Member, each_member},
-    table::read::unreadable,
+    files::{Member, each_member, unreadable},
 };
 use std::{collections::BTreeMap, path::Path};
 

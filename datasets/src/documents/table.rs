@@ -8,10 +8,7 @@ use super::{
     reader::{Context, Record},
 };
 use crate::{
-    DataError, Result,
-    error::nearest,
-    table::read::{separator, unreadable},
-    text::split_line,
+    DataError, Result, error::nearest, files::unreadable, table::read::separator, text::split_line,
 };
 use std::borrow::Cow;
 

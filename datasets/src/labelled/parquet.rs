@@ -1,10 +1,7 @@
 //! Rows of Parquet files, a row group at a time.
 
 use super::rows::{Field, Place, Row, resolve};
-use crate::{
-    DataError, Result,
-    table::read::{read_frame, unreadable},
-};
+use crate::{DataError, Result, files::unreadable, table::read::read_frame};
 use polars::prelude::{AnyValue, DataFrame, ParquetReader, SerReader};
 use serde_json::Value;
 use std::{collections::VecDeque, fs::File, path::Path, sync::Arc};

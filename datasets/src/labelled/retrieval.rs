@@ -6,7 +6,7 @@ use super::{
     files::{Encoding, Files, Lines},
     rows::{Cell, Field, Place, examples, wrong},
 };
-use crate::{DataError, Result, table::locate};
+use crate::{DataError, Result, files::locate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{

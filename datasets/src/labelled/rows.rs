@@ -7,7 +7,7 @@ use super::{
 use crate::{
     DataError, Result,
     error::nearest,
-    table::read::read_bytes,
+    files::read_bytes,
     text::{number, split_line},
 };
 use serde::de::DeserializeOwned;

@@ -2,16 +2,13 @@
 
 use crate::{
     DataError, Result,
-    error::nearest,
+    files::read_bytes,
     guard::{CONTRADICTION, guarded},
-    text::split_line,
+    text::{decode, split_line},
 };
 use chrono::{DateTime, NaiveDateTime};
 use polars::prelude::{CsvReadOptions, DataFrame, DataType, ParquetReader, SerReader, TimeUnit};
-use std::{
-    io::{Cursor, ErrorKind},
-    path::Path,
-};
+use std::{io::Cursor, path::Path};
 
 /// A column of a file.
 #[derive(Clone, Debug)]
@@ -51,55 +48,8 @@ pub(super) fn read(path: &Path) -> Result<Columns> {
     if bytes.starts_with(b"PAR1") { parquet(path, bytes) } else { csv(path, &bytes) }
 }
 
-/// The bytes of a file, or why there are none.
-pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| unreadable(path, source))
-}
-
-/// Why a file cannot be read; one that is missing is compared with those beside it.
-pub(crate) fn unreadable(path: &Path, source: std::io::Error) -> DataError {
-    if source.kind() == ErrorKind::NotFound {
-        DataError::NotFound { path: path.into(), nearest: sibling(path) }
-    } else {
-        DataError::Io { path: path.into(), source }
-    }
-}
-
-/// A file beside `path` with a similar name.
-fn sibling(path: &Path) -> Option<String> {
-    let wanted = path.file_name()?.to_str()?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let names: Vec<String> = std::fs::read_dir(dir)
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    nearest(wanted, names.iter().map(String::as_str))
-}
-
-/// The text of a CSV file without a byte-order mark; a few bytes in another encoding (names with
-/// accents) are replaced, anything that is not text is refused.
-pub(crate) fn text_of(path: &Path, bytes: &[u8]) -> Result<String> {
-    let text = String::from_utf8_lossy(bytes);
-    if let Some(reason) = not_text(&text) {
-        return Err(DataError::Format { path: path.into(), reason: reason.into() });
-    }
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
-}
-
-/// Why bytes, read as UTF-8, are not those of a text.
-pub(crate) fn not_text(text: &str) -> Option<&'static str> {
-    if text.as_bytes().contains(&0) {
-        return Some("it contains zero bytes; save text as UTF-8");
-    }
-    let strange =
-        |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace());
-    // A table in Latin-1 has a few such bytes, a picture has every tenth.
-    let many = text.chars().filter(strange).count() > 8 + text.len() / 50;
-    many.then_some("it is not text; save text as UTF-8")
-}
-
 fn csv(path: &Path, bytes: &[u8]) -> Result<Columns> {
-    let text = text_of(path, bytes)?;
+    let text = decode(path, bytes)?;
     let header = text.lines().next().unwrap_or_default();
     let separator = separator(header);
     let names: Vec<String> =

@@ -6,7 +6,8 @@
 use super::{Passage, Vectors};
 use crate::{
     DataError, Result,
-    table::read::{damaged, read_frame, unreadable},
+    files::unreadable,
+    table::read::{damaged, read_frame},
 };
 use polars_arrow::{
     array::{Array, FixedSizeListArray, PrimitiveArray, Utf8ViewArray},

@@ -10,12 +10,10 @@ use crate::{
     transcript::Normalisation,
     vocabulary::Units,
 };
-use kiln_datasets::{
-    audio::{Augmentation, Bucketing, Manifest},
-    speech::{Espeak, Spoken},
-};
+use kiln_datasets::audio::{Augmentation, Bucketing, Manifest};
 use kiln_nn::ConfigError;
 use kiln_objectives::Objective;
+use kiln_synthetic::speech::{Espeak, Spoken};
 use kiln_train::recipe::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

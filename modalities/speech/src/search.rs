@@ -6,7 +6,7 @@ use crate::{
     recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon},
     recogniser::Recogniser,
 };
-use kiln_datasets::table::locate;
+use kiln_datasets::files::locate;
 use kiln_train::task::TaskError;
 use ndarray::Array2;
 use rayon::prelude::*;

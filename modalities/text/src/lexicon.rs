@@ -8,7 +8,7 @@ use crate::{
     tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{Size, Source};
-use kiln_datasets::{DataError, table::locate};
+use kiln_datasets::{DataError, files::locate};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;

@@ -11,8 +11,9 @@ use crate::{
     tokenizer::TokenizerSpec,
     transfer::NewTokens,
 };
-use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
+use kiln_datasets::{Documents, labelled::Holdout};
 use kiln_objectives::Objective;
+use kiln_synthetic::stories::Stories;
 use kiln_train::recipe::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,11 +8,9 @@ use crate::{
     tokenizer::{TextTokenizer, TokenizerError},
 };
 use kiln_core::{MixtureError, Seed};
-use kiln_datasets::{
-    DataError, Document, Documents,
-    stories::{Stories, StoryDocument},
-};
+use kiln_datasets::{DataError, Document, Documents};
 use kiln_hub::{HubError, ModelDir};
+use kiln_synthetic::stories::{Stories, StoryDocument};
 use kiln_train::{
     progress::Progress,
     start::resolve,

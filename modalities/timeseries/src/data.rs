@@ -6,10 +6,8 @@ use crate::{
     windows::{GeneratedWindows, SeriesWindows, Window},
 };
 use kiln_core::{Seed, Size};
-use kiln_datasets::{
-    DataError, Part, Prices, Series, SplitProtocol, Standardizer, TableSpec, embedded, m4,
-    table::locate,
-};
+use kiln_datasets::{DataError, Part, Series, SplitProtocol, Standardizer, TableSpec, embedded, m4, files::locate};
+use kiln_synthetic::Prices;
 use kiln_train::task::TaskSource;
 use ndarray::{Array2, s};
 use std::sync::Arc;

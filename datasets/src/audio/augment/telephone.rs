@@ -4,7 +4,7 @@ use super::share;
 use crate::{
     DataError, Result,
     audio::{Biquad, Waveform, filter::BUTTERWORTH_4, g711::Law},
-    generate::draw::Draw as _,
+    draw::Draw as _,
 };
 use kiln_core::Rng;
 use schemars::JsonSchema;
@@ -70,7 +70,7 @@ fn band_pass(line: &mut Waveform) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::tests::{level_at, sine};
+    use crate::audio::tests::sine;
     use kiln_core::Seed;
 
     #[test]
@@ -80,7 +80,8 @@ mod tests {
             let wave = sine(frequency, 0.5, 16_000, 16_000);
             let out = telephone.apply(wave, &mut Seed::new(1).rng()).unwrap();
             assert_eq!((out.samples.len(), out.rate), (16_000, 16_000));
-            20.0 * (level_at(&Waveform::new(out.samples[4000..12_000].to_vec(), 16_000), frequency)
+            20.0 * (Waveform::new(out.samples[4000..12_000].to_vec(), 16_000)
+                .amplitude_at(frequency)
                 / 0.5)
                 .log10()
         };

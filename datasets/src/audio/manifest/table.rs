@@ -1,12 +1,7 @@
 //! Manifests with a row an utterance.
 
 use super::Utterance;
-use crate::{
-    DataError, Result,
-    error::nearest,
-    table::read::{read_bytes, text_of},
-    text::number,
-};
+use crate::{DataError, Result, error::nearest, files::read_text, text::number};
 use serde_json::{Map, Value};
 use std::{collections::HashMap, path::Path};
 
@@ -65,7 +60,7 @@ pub(super) fn common_voice(dir: &Path, split: &str) -> Result<Vec<Utterance>> {
 
 /// Reads a JSON object a line.
 pub(super) fn jsonl(path: &Path) -> Result<Vec<Utterance>> {
-    let text = text_of(path, &read_bytes(path)?)?;
+    let text = read_text(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
     let mut utterances = Vec::new();
     for (place, line) in text.lines().enumerate() {
@@ -94,7 +89,7 @@ pub(super) fn describe(utterance: &mut Utterance, json: &[u8]) -> std::result::R
 }
 
 fn rows(path: &Path, root: &Path) -> Result<Vec<Utterance>> {
-    let text = text_of(path, &read_bytes(path)?)?;
+    let text = read_text(path)?;
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split('\t').map(str::trim).collect();
     let fields: Vec<Option<Field>> = header.iter().map(|name| Field::of(name)).collect();

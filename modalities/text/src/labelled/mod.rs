@@ -32,8 +32,8 @@ use kiln_datasets::{
         Pair, PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec,
         Triplet, TripletSpec,
     },
-    stories::{Stories, StoryLabel},
 };
+use kiln_synthetic::stories::{Stories, StoryLabel};
 use rand::seq::index::sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -6,8 +6,8 @@ use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
     labelled::{Passage, Retrieval, RetrievalSpec, Triplet},
-    stories::Stories,
 };
+use kiln_synthetic::stories::Stories;
 use rand::{RngExt as _, seq::SliceRandom as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
