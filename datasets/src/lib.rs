@@ -33,6 +33,7 @@ pub mod scale;
 pub mod series;
 pub mod split;
 pub mod table;
+mod tabular;
 mod text;
 pub mod vectors;
 

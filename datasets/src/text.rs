@@ -1,7 +1,7 @@
 //! Text of files, and the numbers in its cells.
 
 use crate::{DataError, Result};
-use std::{borrow::Cow, path::Path};
+use std::path::Path;
 
 /// The text of a CSV file without a byte-order mark; a few bytes in another encoding (names with
 /// accents) are replaced, anything that is not text is refused.
@@ -25,31 +25,6 @@ pub(crate) fn not_text(text: &str) -> Option<&'static str> {
     many.then_some("it is not text; save text as UTF-8")
 }
 
-/// Splits a CSV line at `separator`; quotes are removed, doubled quotes are one.
-pub(crate) fn split_line(line: &str, separator: char) -> Vec<Cow<'_, str>> {
-    if !line.contains('"') {
-        return line.split(separator).map(Cow::Borrowed).collect();
-    }
-    let mut cells = Vec::new();
-    let mut cell = String::new();
-    let mut quoted = false;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        if quoted && character == '"' && characters.peek() == Some(&'"') {
-            characters.next();
-            cell.push('"');
-        } else if character == '"' {
-            quoted = !quoted;
-        } else if character == separator && !quoted {
-            cells.push(Cow::Owned(std::mem::take(&mut cell)));
-        } else {
-            cell.push(character);
-        }
-    }
-    cells.push(Cow::Owned(cell));
-    cells
-}
-
 /// Reads a number; missing values are `None` inside, anything else `None` outside.
 pub(crate) fn number(cell: &str, decimal_comma: bool) -> Option<Option<f64>> {
     const MISSING: [&str; 10] = ["", "na", "nan", "null", "none", "n/a", "#n/a", "-", "?", "."];
@@ -66,13 +41,6 @@ pub(crate) fn number(cell: &str, decimal_comma: bool) -> Option<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quotes_protect_separators() {
-        assert_eq!(split_line("a,b,", ','), ["a", "b", ""]);
-        assert_eq!(split_line(r#""a,1","say ""hi""",3"#, ','), ["a,1", "say \"hi\"", "3"]);
-        assert_eq!(split_line("", ','), [""]);
-    }
 
     #[test]
     fn numbers_and_missing() {

@@ -3,8 +3,8 @@
 use super::{
     RECORD,
     json::{object, record, value_of},
-    plain::{Lines, Plain, Stop},
-    reader::{Context, Record, plain_record},
+    plain::{Lines, Plain, Stop, plain_record},
+    record::{Context, Record},
 };
 use crate::{
     DataError, Result,

@@ -4,7 +4,7 @@
 //! long table also has an id column; each id becomes a series.
 
 mod assemble;
-pub(crate) mod read;
+mod read;
 mod time;
 
 use crate::{Result, Series};

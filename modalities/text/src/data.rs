@@ -316,7 +316,7 @@ mod tests {
         tokenizer::{Model, TokenizerSpec},
     };
     use burn_flex::Flex;
-    use kiln_datasets::{Documents, documents::Before};
+    use kiln_datasets::{Documents, documents::Prefix};
 
     /// Of metadata before a document nothing is learnt, and two views of documents keep the same.
     #[test]
@@ -326,7 +326,7 @@ mod tests {
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, (0..40).map(line).collect::<String>()).unwrap();
         let plain = Documents::new([path]);
-        let before = vec![Before::Text("{by}:".to_owned())];
+        let before = vec![Prefix::Text("{by}:".to_owned())];
         let data = TextData {
             sources: [Documents { before, ..plain.clone() }, plain]
                 .map(TextSource::Documents)

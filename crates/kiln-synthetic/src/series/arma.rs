@@ -22,7 +22,7 @@ pub(crate) fn noise(rng: &mut Rng, length: usize) -> Vec<f32> {
         2 => (0..length).map(|_| rng.sign() * rng.exponential() * 0.707).collect(),
         3 => {
             let keep = 1.0 - rng.log_uniform(0.02, 0.7);
-            super::trend::ornstein_uhlenbeck(rng, length, -1.0 / keep.ln())
+            ornstein_uhlenbeck(rng, length, -1.0 / keep.ln())
         }
         4 => arma(rng, length),
         _ => garch(rng, length),
@@ -30,8 +30,7 @@ pub(crate) fn noise(rng: &mut Rng, length: usize) -> Vec<f32> {
     // Errors that are larger at some times than at others.
     if rng.chance(0.15) {
         let memory = rng.log_uniform(5.0, length.max(6) as f32);
-        let (envelope, depth) =
-            (super::trend::ornstein_uhlenbeck(rng, length, memory), rng.between(0.2, 0.8));
+        let (envelope, depth) = (ornstein_uhlenbeck(rng, length, memory), rng.between(0.2, 0.8));
         for (value, envelope) in values.iter_mut().zip(envelope) {
             *value *= (depth * envelope).clamp(-3.0, 2.0).exp();
         }
@@ -106,7 +105,7 @@ pub(crate) fn generate(rng: &mut Rng, length: usize) -> Vec<f32> {
         0 => arma(rng, length),
         1 => {
             let memory = rng.log_uniform(20.0, 600.0);
-            let mut values = super::trend::ornstein_uhlenbeck(rng, length, memory);
+            let mut values = ornstein_uhlenbeck(rng, length, memory);
             let share = rng.log_uniform(0.01, 0.3);
             let noise = noise(rng, length);
             values.iter_mut().zip(noise).for_each(|(value, noise)| *value += share * noise);
@@ -124,6 +123,20 @@ pub(crate) fn generate(rng: &mut Rng, length: usize) -> Vec<f32> {
             returns.into_iter().map(price).collect()
         }
     }
+}
+
+/// Ornstein-Uhlenbeck process with variance 1, a stationary AR(1) that forgets in about `memory` rows:
+/// weather.
+pub(crate) fn ornstein_uhlenbeck(rng: &mut Rng, length: usize, memory: f32) -> Vec<f32> {
+    let keep = (-1.0 / memory.max(0.1)).exp();
+    let step = (1.0 - keep * keep).sqrt();
+    let mut level = rng.normal();
+    (0..length)
+        .map(|_| {
+            level = keep * level + step * rng.normal();
+            level
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -164,5 +177,16 @@ mod tests {
             clustered += product / 4000.0;
         }
         assert!(clustered / 40.0 > 0.05, "squares of neighbours go together: {clustered}");
+    }
+
+    #[test]
+    fn a_reverting_level_forgets_at_its_pace() {
+        let mut rng = Seed::new(3).rng();
+        let values = ornstein_uhlenbeck(&mut rng, 200_000, 20.0);
+        let variance = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
+        let lagged: f32 = values.windows(21).map(|w| w[0] * w[20]).sum();
+        let correlation = lagged / (values.len() - 20) as f32 / variance;
+        assert!((variance - 1.0).abs() < 0.1, "{variance}");
+        assert!((correlation - (-1.0f32).exp()).abs() < 0.06, "{correlation}");
     }
 }

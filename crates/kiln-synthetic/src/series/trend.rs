@@ -3,7 +3,7 @@
 //! All are scaled so that their spread over a window is about 1, by what the process is expected
 //! to do and not by what it did: the future of a level must not be felt in its past.
 
-use super::calendar::pace;
+use super::{arma::ornstein_uhlenbeck, calendar::pace};
 use kiln_core::Rng;
 use kiln_datasets::{Frequency, draw::Draw};
 
@@ -89,20 +89,6 @@ pub(crate) fn local_linear(rng: &mut Rng, length: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Ornstein-Uhlenbeck process with variance 1, a stationary AR(1) that forgets in about `memory` rows:
-/// weather.
-pub(crate) fn ornstein_uhlenbeck(rng: &mut Rng, length: usize, memory: f32) -> Vec<f32> {
-    let keep = (-1.0 / memory.max(0.1)).exp();
-    let step = (1.0 - keep * keep).sqrt();
-    let mut level = rng.normal();
-    (0..length)
-        .map(|_| {
-            level = keep * level + step * rng.normal();
-            level
-        })
-        .collect()
-}
-
 /// A stationary AR(2) with a double root and variance 1: a level without corners, as the
 /// temperature of a large body.
 fn smooth_ornstein_uhlenbeck(rng: &mut Rng, length: usize, memory: f32) -> Vec<f32> {
@@ -162,17 +148,6 @@ pub(crate) fn generate(rng: &mut Rng, frequency: Frequency, length: usize) -> Ve
 mod tests {
     use super::*;
     use kiln_core::Seed;
-
-    #[test]
-    fn a_reverting_level_forgets_at_its_pace() {
-        let mut rng = Seed::new(3).rng();
-        let values = ornstein_uhlenbeck(&mut rng, 200_000, 20.0);
-        let variance = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
-        let lagged: f32 = values.windows(21).map(|w| w[0] * w[20]).sum();
-        let correlation = lagged / (values.len() - 20) as f32 / variance;
-        assert!((variance - 1.0).abs() < 0.1, "{variance}");
-        assert!((correlation - (-1.0f32).exp()).abs() < 0.06, "{correlation}");
-    }
 
     #[test]
     fn a_smooth_level_is_stationary_too() {

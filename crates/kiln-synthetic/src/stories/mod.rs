@@ -11,6 +11,7 @@ mod chinese;
 mod english;
 mod event;
 mod lexicon;
+mod narrate;
 mod plot;
 mod simulation;
 mod source;

@@ -9,7 +9,7 @@ use super::{
     template::{Grammar, read_grammar},
 };
 use kiln_core::{Seed, Size, Source};
-use kiln_datasets::{DataError, Result, documents::Before, draw::Draw as _};
+use kiln_datasets::{DataError, Result, documents::Prefix, draw::Draw as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
@@ -30,10 +30,10 @@ pub struct Stories {
     /// The number of the first story: other numbers are other stories, so that training and
     /// evaluation need not meet.
     pub first: u64,
-    /// What is said before each where stories are documents, of its `title`, `domain`, `topics` and
-    /// `mood`. It is read, but not learnt.
+    /// Metadata prefix of each where stories are documents, of its `title`, `domain`, `topics` and
+    /// `mood`: the model attends to it, but is not trained on it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub before: Vec<Before>,
+    pub before: Vec<Prefix>,
 }
 
 /// A story.

@@ -1,12 +1,10 @@
 //! Tells events in sentences: who was named before decides between names, nouns and pronouns.
 
 use super::{
-    chinese, english,
-    event::{Act, Entity, Event, Id, Role, Story},
-    template::{Form, Grammar, Piece, Template, choose},
+    event::{Act, Entity, Id, Story},
+    template::Grammar,
 };
 use kiln_core::Rng;
-use kiln_datasets::draw::Draw as _;
 use std::{collections::BTreeSet, ops::Range};
 
 /// What a story is told in.
@@ -60,8 +58,8 @@ pub(super) struct Told {
 /// Tells a story's events.
 pub(super) struct Teller<'a> {
     pub story: &'a Story,
-    grammar: &'a Grammar,
-    tongue: Tongue,
+    pub grammar: &'a Grammar,
+    pub tongue: Tongue,
     pub rng: &'a mut Rng,
     /// Nothing is introduced and no pronoun used: for sentences that stand alone.
     pub plain: bool,
@@ -76,7 +74,7 @@ pub(super) struct Teller<'a> {
     pub previous: BTreeSet<Id>,
     /// Who and what this sentence spoke of.
     pub current: BTreeSet<Id>,
-    told: Told,
+    pub told: Told,
     sentence_begin: Option<usize>,
 }
 
@@ -99,67 +97,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Tells these events in order.
-    pub fn tell(mut self, events: &[Event]) -> Told {
-        for (place, event) in events.iter().enumerate() {
-            let (grammar, tongue) = (self.grammar, self.tongue);
-            let Some(telling) = grammar.get(&event.act) else { continue };
-            let templates: Vec<&Template> = match tongue {
-                Tongue::English if self.complete => telling.complete().0,
-                Tongue::English => telling.english.iter().collect(),
-                Tongue::Chinese => telling.chinese.iter().collect(),
-            };
-            if let Some(template) = templates.get(self.rng.below(templates.len())) {
-                self.say(template, event, place);
-            }
-        }
-        self.told
-    }
-
-    /// One sentence that stands alone: a question, a statement.
-    pub fn alone(mut self, template: &Template, event: &Event) -> Told {
-        self.plain = true;
-        self.say(template, event, 0);
-        self.told
-    }
-
-    fn say(&mut self, template: &Template, event: &Event, place: usize) {
-        let mut pieces = Vec::new();
-        choose(template, self.rng, &mut pieces);
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => self.emit(vec![Said::plain(text.as_str())]),
-                Piece::Slot(role, form) => {
-                    let said = self.slot(*role, *form, event);
-                    self.emit(said);
-                }
-                Piece::Break => self.finish(place),
-                // `choose` leaves none.
-                Piece::Choice(_) => {}
-            }
-        }
-        self.finish(place);
-    }
-
-    fn slot(&mut self, role: Role, form: Form, event: &Event) -> Vec<Said> {
-        let Some(id) = event.get(role) else { return Vec::new() };
-        let story = self.story;
-        let Some(entity) = story.entity(id) else { return Vec::new() };
-        let said = match self.tongue {
-            Tongue::English => english::say(self, id, entity, form),
-            Tongue::Chinese => chinese::say(self, id, entity, form),
-        };
-        if self.is_person(id) && !self.subject_is_set() {
-            self.focus = Some(id);
-        }
-        if !matches!(form, Form::Use | Form::Scene) {
-            self.current.insert(id);
-            self.introduced.insert(id);
-        }
-        said
-    }
-
-    fn is_person(&self, id: Id) -> bool {
+    pub fn is_person(&self, id: Id) -> bool {
         matches!(self.story.entity(id), Some(Entity::Person { .. }))
     }
 
@@ -178,7 +116,7 @@ impl<'a> Teller<'a> {
         self.current.iter().any(|other| self.is_person(*other))
     }
 
-    fn emit(&mut self, said: Vec<Said>) {
+    pub fn emit(&mut self, said: Vec<Said>) {
         for Said { text, names } in said {
             if text.is_empty() {
                 continue;
@@ -236,7 +174,7 @@ impl<'a> Teller<'a> {
         self.told.colours.push((id, begin..begin + colour.len()));
     }
 
-    fn finish(&mut self, event: usize) {
+    pub fn finish(&mut self, event: usize) {
         let Some(begin) = self.sentence_begin.take() else { return };
         self.told.sentences.push(begin..self.told.text.len());
         self.told.events.push(event);

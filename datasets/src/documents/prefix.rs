@@ -1,13 +1,13 @@
-//! What is said before the text of a document: where it comes from, how good it is.
+//! Metadata prefixes of documents: where a text comes from, how good it is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Something said before the text of each document.
+/// Metadata prefix: text put before each document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Before {
+pub enum Prefix {
     /// A text with fields in braces, such as `"URL: {url}\n\n"`, so that a model learns where what
     /// comes from: metadata conditioning, <https://arxiv.org/abs/2501.01956>. Nothing where a
     /// document lacks one of the fields.
@@ -31,8 +31,8 @@ pub struct ScoreText {
     pub bad: String,
 }
 
-impl Before {
-    /// The fields that it wants.
+impl Prefix {
+    /// The metadata fields that it needs.
     pub(super) fn fields(&self) -> Vec<&str> {
         match self {
             Self::Score(score) => vec![&score.field],
@@ -43,7 +43,7 @@ impl Before {
         }
     }
 
-    /// What is said before a document with these fields.
+    /// The prefix of a document with these fields; `None` where it lacks one.
     pub(super) fn text(&self, metadata: &BTreeMap<String, String>) -> Option<String> {
         match self {
             Self::Score(ScoreText { field, least, good, bad }) => {
@@ -51,19 +51,19 @@ impl Before {
                 Some(if score >= *least { good.clone() } else { bad.clone() })
             }
             Self::Text(text) => {
-                let mut said = String::new();
+                let mut prefix = String::new();
                 let mut pieces = text.split('{');
-                said.push_str(pieces.next().unwrap_or_default());
+                prefix.push_str(pieces.next().unwrap_or_default());
                 for piece in pieces {
                     let Some((field, rest)) = piece.split_once('}') else {
-                        said.push('{');
-                        said.push_str(piece);
+                        prefix.push('{');
+                        prefix.push_str(piece);
                         continue;
                     };
-                    said.push_str(metadata.get(field)?);
-                    said.push_str(rest);
+                    prefix.push_str(metadata.get(field)?);
+                    prefix.push_str(rest);
                 }
-                Some(said)
+                Some(prefix)
             }
         }
     }
@@ -77,16 +77,16 @@ mod tests {
     fn fields_are_put_in_and_scores_become_words() {
         let metadata: BTreeMap<String, String> =
             [("url", "kiln.org"), ("score", " 0.5")].map(|(k, v)| (k.into(), v.into())).into();
-        let text = Before::Text("<{url}> {".into());
+        let text = Prefix::Text("<{url}> {".into());
         assert_eq!(
             (text.fields(), text.text(&metadata)),
             (vec!["url"], Some("<kiln.org> {".into()))
         );
-        assert_eq!(Before::Text("{title}".into()).text(&metadata), None);
+        assert_eq!(Prefix::Text("{title}".into()).text(&metadata), None);
         let score = |least| {
             let score =
                 ScoreText { field: "score".into(), least, good: "+".into(), bad: "-".into() };
-            Before::Score(score).text(&metadata)
+            Prefix::Score(score).text(&metadata)
         };
         assert_eq!((score(0.5), score(0.6)), (Some("+".into()), Some("-".into())));
     }
