@@ -1,9 +1,6 @@
 //! Small real series that come with Kiln; `embedded/README.md` names sources and licences.
 
-use crate::{
-    DataError, Frequency, Result, Series,
-    text::{number, split_line},
-};
+use crate::{DataError, Frequency, Result, Series, text::number};
 use chrono::NaiveDate;
 use ndarray::Array2;
 
@@ -137,8 +134,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 impl File {
     fn dataset(&self) -> Result<Dataset> {
         let mut lines = self.text.lines();
-        let header = split_line(lines.next().unwrap_or_default(), ',');
-        let channels: Vec<String> = header.iter().map(ToString::to_string).collect();
+        let header = lines.next().unwrap_or_default();
+        let channels: Vec<String> = header.split(',').map(str::to_owned).collect();
         let mut cells = Vec::new();
         for (row, line) in lines.enumerate() {
             let before = cells.len();

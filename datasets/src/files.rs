@@ -1,14 +1,67 @@
-//! Finding files: folders, patterns, members of tar files.
+//! Files: where they are, what is in them, members of tar files.
 
-use crate::{
-    DataError, Result,
-    table::{data_folder, locate, read::unreadable},
-};
+use crate::{DataError, Result, error::nearest, text};
 use std::{
     fs::File,
-    io::Read,
+    io::{ErrorKind, Read},
     path::{Component, Path, PathBuf},
 };
+
+/// The file of a relative path: in the working directory, or in the folder of data sets that the
+/// environment variable `KILN_DATA` names (`../shared/data` where it names none).
+///
+/// # Errors
+/// When it is in neither.
+pub fn locate(path: &Path) -> Result<PathBuf> {
+    if path.is_absolute() || path.exists() {
+        return Ok(path.to_owned());
+    }
+    let folder = data_folder();
+    let inside = folder.join(path);
+    if inside.exists() {
+        return Ok(inside);
+    }
+    Err(DataError::NotInFolder { path: path.to_owned(), folder })
+}
+
+/// The folder of data sets.
+pub(crate) fn data_folder() -> PathBuf {
+    std::env::var_os("KILN_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from)
+}
+
+/// The bytes of a file, or why there are none.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| unreadable(path, source))
+}
+
+/// Why a file cannot be read; one that is missing is compared with those beside it.
+pub(crate) fn unreadable(path: &Path, source: std::io::Error) -> DataError {
+    if source.kind() == ErrorKind::NotFound {
+        DataError::NotFound { path: path.into(), nearest: sibling(path) }
+    } else {
+        DataError::Io { path: path.into(), source }
+    }
+}
+
+/// A file beside `path` with a similar name.
+fn sibling(path: &Path) -> Option<String> {
+    let wanted = path.file_name()?.to_str()?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names: Vec<String> = std::fs::read_dir(dir)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    nearest(wanted, names.iter().map(String::as_str))
+}
+
+/// The text of a file without a byte-order mark; a few bytes in another encoding (names with
+/// accents) are replaced.
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub fn read_text(path: &Path) -> Result<String> {
+    text::decode(path, &read_bytes(path)?)
+}
 
 /// All files under a folder, sorted. Hidden ones are left out, links to folders not followed.
 pub(crate) fn files_under(dir: &Path) -> Result<Vec<PathBuf>> {

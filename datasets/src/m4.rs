@@ -5,8 +5,9 @@
 
 use crate::{
     DataError, Frequency, Result, Series,
-    table::read::{read_bytes, text_of},
-    text::{number, split_line},
+    files::read_text,
+    tabular::delimited::{Dialect, Records, lines},
+    text::number,
 };
 use std::{collections::HashMap, path::Path};
 
@@ -25,19 +26,17 @@ pub struct Holdout {
 /// # Errors
 /// When the file is missing, is no text, has no series, or a cell is no number.
 pub fn read_series(path: &Path, frequency: Frequency) -> Result<Vec<Series>> {
-    let bytes = read_bytes(path)?;
-    let text = text_of(path, &bytes)?;
+    let text = read_text(path)?;
     let mut made = Vec::new();
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).enumerate().peekable();
-    let header = lines.peek().is_some_and(|(_, line)| {
-        let cells = split_line(line, ',');
-        let first = cells.first().map(|cell| cell.trim()).unwrap_or_default();
-        first.is_empty() || first.eq_ignore_ascii_case("id") || first == "V1"
-    });
-    for (place, line) in lines.skip(usize::from(header)) {
-        let row = place + usize::from(!header);
-        let mut cells = split_line(line, ',').into_iter();
+    let (mut row, dialect) = (0, Dialect::CSV);
+    for (place, record) in Records::new(lines(&text), dialect).enumerate() {
+        let record = record?.text;
+        let mut cells = dialect.cells(&record).into_iter();
         let id = cells.next().unwrap_or_default().trim().to_owned();
+        if place == 0 && (id.is_empty() || id.eq_ignore_ascii_case("id") || id == "V1") {
+            continue;
+        }
+        row += 1;
         let mut values = Vec::new();
         for (column, cell) in cells.enumerate() {
             let value = number(&cell, false).ok_or_else(|| DataError::NotNumeric {

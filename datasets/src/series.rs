@@ -76,6 +76,22 @@ impl Frequency {
             }
         }
     }
+
+    /// The distance between rows when only every `factor`-th is kept; undated where that has no
+    /// name, such as 36 hours.
+    pub fn coarser(self, factor: u32) -> Self {
+        let product = |unit: u32| unit.checked_mul(factor.max(1));
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::Seconds(seconds) => match product(seconds) {
+                Some(total) if total < 86_400 => Self::Seconds(total),
+                Some(total) if total % 86_400 == 0 => Self::Days(total / 86_400),
+                _ => Self::Unknown,
+            },
+            Self::Days(days) => product(days).map_or(Self::Unknown, Self::Days),
+            Self::Months(months) => product(months).map_or(Self::Unknown, Self::Months),
+        }
+    }
 }
 
 impl fmt::Display for Frequency {
@@ -159,6 +175,15 @@ impl Series {
 mod tests {
     use super::*;
     use chrono::NaiveDate;
+
+    #[test]
+    fn frequencies_grow() {
+        assert_eq!(Frequency::HOURLY.coarser(24), Frequency::DAILY);
+        assert_eq!(Frequency::HOURLY.coarser(36), Frequency::Unknown);
+        assert_eq!(Frequency::DAILY.coarser(7), Frequency::WEEKLY);
+        assert_eq!(Frequency::MONTHLY.coarser(3), Frequency::QUARTERLY);
+        assert_eq!(Frequency::Days(u32::MAX).coarser(2), Frequency::Unknown);
+    }
 
     #[test]
     fn months_end_where_the_month_ends() {

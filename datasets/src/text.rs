@@ -1,30 +1,28 @@
-//! Cells of a line of text.
+//! Text of files, and the numbers in its cells.
 
-use std::borrow::Cow;
+use crate::{DataError, Result};
+use std::path::Path;
 
-/// Splits a CSV line at `separator`; quotes are removed, doubled quotes are one.
-pub(crate) fn split_line(line: &str, separator: char) -> Vec<Cow<'_, str>> {
-    if !line.contains('"') {
-        return line.split(separator).map(Cow::Borrowed).collect();
+/// The text of a CSV file without a byte-order mark; a few bytes in another encoding (names with
+/// accents) are replaced, anything that is not text is refused.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<String> {
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(reason) = not_text(&text) {
+        return Err(DataError::Format { path: path.into(), reason: reason.into() });
     }
-    let mut cells = Vec::new();
-    let mut cell = String::new();
-    let mut quoted = false;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        if quoted && character == '"' && characters.peek() == Some(&'"') {
-            characters.next();
-            cell.push('"');
-        } else if character == '"' {
-            quoted = !quoted;
-        } else if character == separator && !quoted {
-            cells.push(Cow::Owned(std::mem::take(&mut cell)));
-        } else {
-            cell.push(character);
-        }
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
+}
+
+/// Why bytes, read as UTF-8, are not those of a text.
+pub(crate) fn not_text(text: &str) -> Option<&'static str> {
+    if text.as_bytes().contains(&0) {
+        return Some("it contains zero bytes; save text as UTF-8");
     }
-    cells.push(Cow::Owned(cell));
-    cells
+    let strange =
+        |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace());
+    // A table in Latin-1 has a few such bytes, a picture has every tenth.
+    let many = text.chars().filter(strange).count() > 8 + text.len() / 50;
+    many.then_some("it is not text; save text as UTF-8")
 }
 
 /// Reads a number; missing values are `None` inside, anything else `None` outside.
@@ -43,13 +41,6 @@ pub(crate) fn number(cell: &str, decimal_comma: bool) -> Option<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quotes_protect_separators() {
-        assert_eq!(split_line("a,b,", ','), ["a", "b", ""]);
-        assert_eq!(split_line(r#""a,1","say ""hi""",3"#, ','), ["a,1", "say \"hi\"", "3"]);
-        assert_eq!(split_line("", ','), [""]);
-    }
 
     #[test]
     fn numbers_and_missing() {

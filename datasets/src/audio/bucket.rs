@@ -73,7 +73,7 @@ impl Bucketing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::draw::Draw as _;
+    use crate::draw::Draw as _;
     use proptest::prelude::*;
 
     proptest! {
@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn epochs_differ_and_little_is_padding() {
         let mut rng = Seed::new(2).rng();
-        let durations: Vec<f64> = (0..3000).map(|_| f64::from(rng.magnitude(0.5, 20.0))).collect();
+        let durations: Vec<f64> =
+            (0..3000).map(|_| f64::from(rng.log_uniform(0.5, 20.0))).collect();
         let bucketing = Bucketing::default();
         let epoch = |epoch| bucketing.batches(&durations, Seed::new(3), epoch);
         assert_eq!(epoch(0), epoch(0));

@@ -3,8 +3,8 @@
 use super::AudioFault;
 use crate::{
     DataError, Result,
+    files::{locate, unreadable},
     guard::{CONTRADICTION, guarded},
-    table::{locate, read::unreadable},
 };
 use std::{
     fs::File,

@@ -2,9 +2,10 @@
 
 use std::f64::consts::TAU;
 
-/// `y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`, with its state.
+/// Biquad filter, a second-order recursive section with its state:
+/// `y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Biquad {
+pub struct Biquad {
     forward: [f64; 3],
     back: [f64; 2],
     state: [f64; 2],
@@ -12,14 +13,14 @@ pub(crate) struct Biquad {
 
 impl Biquad {
     /// A low-pass section with this corner, Hz, by the bilinear transform.
-    pub(crate) fn low_pass(corner: f64, quality: f64, rate: f64) -> Self {
+    pub fn low_pass(corner: f64, quality: f64, rate: f64) -> Self {
         let (cosine, alpha) = corner_of(corner, quality, rate);
         let gain = 1.0 - cosine;
         Self::normalised([gain / 2.0, gain, gain / 2.0], cosine, alpha)
     }
 
     /// A high-pass section with this corner, Hz, by the bilinear transform.
-    pub(crate) fn high_pass(corner: f64, quality: f64, rate: f64) -> Self {
+    pub fn high_pass(corner: f64, quality: f64, rate: f64) -> Self {
         let (cosine, alpha) = corner_of(corner, quality, rate);
         let gain = 1.0 + cosine;
         Self::normalised([gain / 2.0, -gain, gain / 2.0], cosine, alpha)
@@ -27,20 +28,20 @@ impl Biquad {
 
     /// Changes to a resonance at `frequency`, Hz, of this bandwidth, Hz, with gain 1 at 0 Hz, and
     /// keeps the state (Klatt, Software for a cascade/parallel formant synthesizer, 1980).
-    pub(crate) fn resonate(&mut self, frequency: f64, bandwidth: f64, rate: f64) {
+    pub fn resonate(&mut self, frequency: f64, bandwidth: f64, rate: f64) {
         let radius = (-TAU / 2.0 * bandwidth / rate).exp();
         self.back = [-2.0 * radius * (TAU * frequency / rate).cos(), radius * radius];
         self.forward = [1.0 + self.back[0] + self.back[1], 0.0, 0.0];
     }
 
     /// Deviation of a resonance's output when its input is noise of deviation 1.
-    pub(crate) fn noise_level(&self) -> f64 {
+    pub fn noise_level(&self) -> f64 {
         let ([gain, ..], [a1, a2]) = (self.forward, self.back);
         (gain * gain * (1.0 + a2) / ((1.0 - a2) * ((1.0 + a2) * (1.0 + a2) - a1 * a1))).sqrt()
     }
 
     /// The next output.
-    pub(crate) fn step(&mut self, input: f64) -> f64 {
+    pub fn step(&mut self, input: f64) -> f64 {
         // Transposed direct form II.
         let output = self.forward[0] * input + self.state[0];
         self.state[0] = self.forward[1] * input - self.back[0] * output + self.state[1];

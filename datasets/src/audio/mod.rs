@@ -24,7 +24,7 @@ pub use augment::{Augmentation, Augmenter};
 pub use bucket::Bucketing;
 pub use decode::{AudioInfo, probe};
 pub use fault::AudioFault;
-pub(crate) use filter::Biquad;
+pub use filter::Biquad;
 pub use manifest::{Location, Manifest, Utterance};
 pub use resample::Resampler;
 pub use segment::{Segment, Segmentation, Spans};
@@ -33,4 +33,4 @@ pub use stream::{AudioReader, read, read_bytes};
 pub use waveform::Waveform;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

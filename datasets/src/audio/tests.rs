@@ -1,7 +1,7 @@
 //! Decoding, streaming and bad files; and the sounds that the tests of this folder share.
 
 use super::*;
-use crate::{DataError, generate::draw::Draw as _};
+use crate::{DataError, draw::Draw as _, generate::draw::Draw as _};
 use kiln_host::Seed;
 use proptest::prelude::*;
 use std::{f32::consts::TAU, io::Cursor, path::Path};
@@ -17,21 +17,6 @@ pub(crate) fn sine(frequency: f32, level: f32, rate: u32, samples: usize) -> Wav
 pub(crate) fn noise(deviation: f32, rate: u32, samples: usize) -> Waveform {
     let mut rng = Seed::new(77).rng();
     Waveform::new((0..samples).map(|_| deviation * rng.normal()).collect(), rate)
-}
-
-/// Level of a sine of this frequency in a sound, by the Fourier transform at one point under a
-/// Hann window.
-pub(crate) fn level_at(wave: &Waveform, frequency: f32) -> f32 {
-    let count = wave.samples.len() as f64;
-    let step = std::f64::consts::TAU * f64::from(frequency) / f64::from(wave.rate);
-    let (mut re, mut im) = (0.0, 0.0);
-    for (n, sample) in wave.samples.iter().enumerate() {
-        let window = 1.0 - (std::f64::consts::TAU * n as f64 / count).cos();
-        let (sin, cos) = (step * n as f64).sin_cos();
-        re += f64::from(*sample) * window * cos;
-        im += f64::from(*sample) * window * sin;
-    }
-    (2.0 * (re * re + im * im).sqrt() / count) as f32
 }
 
 /// A reader of a sound that was written as a WAV file.
@@ -132,7 +117,7 @@ fn compressed_formats() {
         let wave = reader.rest().unwrap();
         assert!((wave.seconds() - 0.5).abs() <= tolerance, "{extension}: {} s", wave.seconds());
         let middle = Waveform::new(wave.samples[4000..8000].to_vec(), wave.rate);
-        let level = level_at(&middle, 440.0);
+        let level = middle.amplitude_at(440.0);
         assert!((level - 0.3535).abs() < 0.02, "{extension}: {level}");
         let rest = middle.power() - f64::from(level * level / 2.0);
         assert!(rest < 4e-4, "{extension}: {rest} beside the tone");

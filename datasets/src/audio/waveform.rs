@@ -30,6 +30,21 @@ impl Waveform {
         squares / self.samples.len().max(1) as f64
     }
 
+    /// Amplitude of a sine of this frequency, Hz: the Fourier transform at one point, under a Hann
+    /// window.
+    pub fn amplitude_at(&self, frequency: f32) -> f32 {
+        let count = self.samples.len() as f64;
+        let step = std::f64::consts::TAU * f64::from(frequency) / f64::from(self.rate);
+        let (mut re, mut im) = (0.0, 0.0);
+        for (n, sample) in self.samples.iter().enumerate() {
+            let window = 1.0 - (std::f64::consts::TAU * n as f64 / count).cos();
+            let (sin, cos) = (step * n as f64).sin_cos();
+            re += f64::from(*sample) * window * cos;
+            im += f64::from(*sample) * window * sin;
+        }
+        (2.0 * (re * re + im * im).sqrt() / count) as f32
+    }
+
     /// The same sound at another rate, Hz; round(samples · to / from) samples.
     ///
     /// # Errors

@@ -1,29 +1,28 @@
 //! JSON objects, one a line.
 
 use super::{
-    RECORD, line_at,
+    RECORD, line_at, line_error,
     plain::{Lines, Stop},
-    reader::{Context, Record},
+    record::{Context, Record},
 };
-use crate::{DataError, Result, error::nearest, table::read::unreadable};
+use crate::{DataError, Result, error::nearest, files::unreadable};
 use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
 
 /// A file of JSON lines.
 #[derive(Debug)]
 pub(super) struct JsonLines {
-    lines: Lines,
+    lines: WholeLines,
 }
 
 impl JsonLines {
-    pub fn new(lines: Lines) -> Self {
-        Self { lines }
+    /// The lines that begin in the slice `start..end`.
+    pub fn open(path: &Path, start: u64, end: u64) -> Result<Self> {
+        Ok(Self { lines: WholeLines::open(path, start, end)? })
     }
 
     pub fn next(&mut self, context: &mut Context) -> Result<Option<Record>> {
-        loop {
-            let Some((bytes, offset)) = whole_line(&mut self.lines, context)? else {
-                return Ok(None);
-            };
+        while let Some((offset, bytes)) = self.lines.next().transpose()? {
             if bytes.trim_ascii().is_empty() {
                 continue;
             }
@@ -31,23 +30,42 @@ impl JsonLines {
                 return record(&text, offset, context).map(Some);
             }
         }
+        Ok(None)
     }
 }
 
-/// A line with its break, and where it begins; `None` at the end of the slice.
-pub(super) fn whole_line(lines: &mut Lines, context: &Context) -> Result<Option<(Vec<u8>, u64)>> {
-    if lines.is_past() {
-        return Ok(None);
+/// The lines that begin in a slice of a file, with their breaks; each with the byte that it begins
+/// at, and shorter than a record may be.
+#[derive(Debug)]
+pub(super) struct WholeLines {
+    lines: Lines,
+    path: PathBuf,
+}
+
+impl WholeLines {
+    pub fn open(path: &Path, start: u64, end: u64) -> Result<Self> {
+        let lines = Lines::of_slice(path, start, end).map_err(|e| unreadable(path, e))?;
+        Ok(Self { lines, path: path.into() })
     }
-    let (mut bytes, offset) = (Vec::new(), lines.offset);
-    let failed = |source| unreadable(&context.path, source);
-    match lines.read_line(RECORD, &mut bytes).map_err(failed)? {
-        Stop::Limit => {
-            let reason = format!("longer than {} MiB; a record must be shorter", RECORD >> 20);
-            Err(context.line(&context.path, offset, reason))
+}
+
+impl Iterator for WholeLines {
+    type Item = Result<(u64, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.lines.is_past() {
+            return None;
         }
-        Stop::End if bytes.is_empty() => Ok(None),
-        Stop::End | Stop::Line => Ok(Some((bytes, offset))),
+        let (mut bytes, offset) = (Vec::new(), self.lines.offset);
+        match self.lines.read_line(RECORD, &mut bytes) {
+            Ok(Stop::End) if bytes.is_empty() => None,
+            Ok(Stop::End | Stop::Line) => Some(Ok((offset, bytes))),
+            Ok(Stop::Limit) => {
+                let reason = format!("longer than {} MiB; a record must be shorter", RECORD >> 20);
+                Some(Err(line_error(&self.path, offset, reason)))
+            }
+            Err(source) => Some(Err(unreadable(&self.path, source))),
+        }
     }
 }
 
@@ -61,7 +79,7 @@ pub(super) fn record(text: &str, offset: u64, context: &Context) -> Result<Recor
         Some(Value::Null) => String::new(),
         Some(_) => {
             let reason = format!("`{field}` is not a text");
-            return Err(context.line(&context.path, offset, reason));
+            return Err(line_error(&context.path, offset, reason));
         }
         None => {
             return Err(DataError::MissingField {
@@ -80,7 +98,7 @@ pub(super) fn record(text: &str, offset: u64, context: &Context) -> Result<Recor
 /// A JSON object.
 pub(super) fn object(text: &str, offset: u64, context: &Context) -> Result<Map<String, Value>> {
     serde_json::from_str(text).map_err(|error| {
-        context.line(&context.path, offset, format!("expected a JSON object: {error}"))
+        line_error(&context.path, offset, format!("expected a JSON object: {error}"))
     })
 }
 

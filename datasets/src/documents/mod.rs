@@ -5,19 +5,20 @@
 //! as several, the later ones marked as going on. [`Documents::parts`] divides the files for readers
 //! that work in parallel.
 
-mod before;
 mod format;
 mod json;
 mod parquet;
 mod part;
 mod plain;
+mod prefix;
 mod reader;
+mod record;
 mod shard;
 mod table;
 
-pub use before::{Before, ScoreText};
 pub use format::{Format, Invalid, Split};
 pub use part::Part;
+pub use prefix::{Prefix, ScoreText};
 pub use reader::DocumentReader;
 
 use crate::{
@@ -41,12 +42,12 @@ const RECORD: usize = 64 << 20;
 /// A text, and what is known about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
-    /// The text, at most [`PIECE`] bytes behind what is said before it; blank only where
+    /// The text, at most [`PIECE`] bytes behind its metadata prefix; blank only where
     /// [`Documents::blank`] asks for it.
     pub text: String,
-    /// Bytes of the text that are said before the document, by [`Documents::before`]: they are not
-    /// of it.
-    pub said: usize,
+    /// Length of the metadata prefix in bytes: what [`Documents::before`] puts before the document
+    /// is not of it.
+    pub prefix_len: usize,
     /// The fields that were asked for, as far as the document has them.
     pub metadata: BTreeMap<String, String>,
     /// Whether it goes on from the document before it: both are pieces of a longer one.
@@ -74,9 +75,9 @@ pub struct Documents {
     /// Whether blank texts are documents, too: for what must match the files row by row.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blank: bool,
-    /// What is said before each document. It is read, but not learnt.
+    /// Metadata prefix of each document: the model attends to it, but is not trained on it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub before: Vec<Before>,
+    pub before: Vec<Prefix>,
 }
 
 impl Default for Documents {
@@ -228,6 +229,11 @@ fn line_at(path: &Path, offset: u64) -> usize {
         reader.consume(read);
     }
     lines
+}
+
+/// The error of the line that holds a byte.
+fn line_error(path: &Path, offset: u64, reason: impl Into<String>) -> DataError {
+    DataError::Line { path: path.into(), line: line_at(path, offset), reason: reason.into() }
 }
 
 #[cfg(test)]

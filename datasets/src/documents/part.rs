@@ -1,7 +1,7 @@
 //! Parts of files, for readers that work in parallel.
 
 use super::{Format, Split, parquet, shard};
-use crate::{Result, table::read::unreadable};
+use crate::{Result, files::unreadable};
 use std::path::{Path, PathBuf};
 
 /// A file of documents, or a slice of one.

@@ -1,6 +1,10 @@
 //! Lines and pieces of plain text, from any stretch of a file.
 
-use super::{PIECE, Split};
+use super::{
+    PIECE, Split,
+    record::{Context, Record},
+};
+use crate::{Result, files::unreadable};
 use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
@@ -191,4 +195,19 @@ pub(super) fn border(bytes: &[u8]) -> usize {
         0 => bytes.len(),
         first => first - usize::from(first > 1),
     }
+}
+
+/// The next piece of plain text, as text.
+pub(super) fn plain_record(plain: &mut Plain, context: &mut Context) -> Result<Option<Record>> {
+    let piece = plain.next().map_err(|source| unreadable(&context.path, source))?;
+    let Some(piece) = piece else { return Ok(None) };
+    let record = Record { open: piece.open, ..Record::default() };
+    let Some(mut text) = context.decode(piece.bytes, piece.offset)? else {
+        return Ok(Some(Record { skipped: true, ..record }));
+    };
+    // The line break that ends a document is not of it.
+    if !piece.open && context.spec.split != Split::File {
+        text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    }
+    Ok(Some(Record { text, ..record }))
 }

@@ -1,22 +1,16 @@
 //! The stream of documents.
 
 use super::{
-    Before, Document, Documents, Format, Invalid, PIECE, Part, Split, Tally,
+    Document, Documents, Format, PIECE, Part, Prefix, Tally,
     json::JsonLines,
-    line_at,
     parquet::ParquetRows,
-    plain::{Lines, Plain, border},
+    plain::{Lines, Plain, border, plain_record},
+    record::{Context, Record},
     shard::Shard,
     table::Table,
 };
-use crate::{
-    DataError, Result,
-    table::read::{not_text, unreadable},
-};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    path::{Path, PathBuf},
-};
+use crate::{Result, files::unreadable};
+use std::{collections::VecDeque, path::PathBuf};
 
 /// Documents, part after part. It stops after the first error.
 #[derive(Debug)]
@@ -32,25 +26,6 @@ pub struct DocumentReader {
     counted: bool,
 }
 
-/// What readers of all formats need.
-#[derive(Debug)]
-pub(super) struct Context {
-    pub spec: Documents,
-    pub path: PathBuf,
-    pub tally: Tally,
-}
-
-/// A text as a file has it.
-#[derive(Debug, Default)]
-pub(super) struct Record {
-    pub text: String,
-    pub metadata: BTreeMap<String, String>,
-    /// Whether its document goes on in the next one.
-    pub open: bool,
-    /// Whether its text is left out, and that was counted.
-    pub skipped: bool,
-}
-
 #[derive(Debug)]
 enum Source {
     Plain(Plain),
@@ -64,7 +39,7 @@ impl DocumentReader {
     pub(super) fn new(spec: &Documents, parts: Vec<Part>) -> Self {
         let mut spec = spec.clone();
         let Documents { before, metadata, .. } = &mut spec;
-        for field in before.iter().flat_map(Before::fields) {
+        for field in before.iter().flat_map(Prefix::fields) {
             if !metadata.iter().any(|known| known == field) {
                 metadata.push(field.to_owned());
             }
@@ -140,10 +115,10 @@ impl DocumentReader {
         self.begun = open && (continues || !blank);
         let kept = !blank || (self.context.spec.blank && !open && !continues && !skipped);
         let before = self.context.spec.before.iter().filter(|_| !continues);
-        let before: String = before.filter_map(|before| before.text(&metadata)).collect();
-        let said = before.len();
-        let text = if said == 0 { text } else { before + &text };
-        kept.then_some(Document { text, said, metadata, continues })
+        let prefix: String = before.filter_map(|before| before.text(&metadata)).collect();
+        let prefix_len = prefix.len();
+        let text = if prefix_len == 0 { text } else { prefix + &text };
+        kept.then_some(Document { text, prefix_len, metadata, continues })
     }
 }
 
@@ -167,9 +142,9 @@ impl Source {
         let lines = || Lines::of_slice(path, start, end).map_err(|source| unreadable(path, source));
         Ok(match format {
             Format::Auto | Format::Text => Self::Plain(Plain::new(lines()?, context.spec.split)),
-            Format::Jsonl => Self::Json(JsonLines::new(lines()?)),
+            Format::Jsonl => Self::Json(JsonLines::open(path, start, end)?),
             Format::Tsv | Format::Csv => {
-                Self::Table(Table::open(context, lines()?, start, *format == Format::Csv)?)
+                Self::Table(Table::open(context, start, end, *format == Format::Csv)?)
             }
             Format::Parquet => Self::Parquet(ParquetRows::open(context, start, end)?),
             Format::Tar => Self::Shard(Shard::open(path, start, end)?),
@@ -184,72 +159,5 @@ impl Source {
             Self::Parquet(rows) => rows.next(context),
             Self::Shard(shard) => shard.next(context),
         }
-    }
-}
-
-/// The next piece of plain text, as text.
-pub(super) fn plain_record(plain: &mut Plain, context: &mut Context) -> Result<Option<Record>> {
-    let piece = plain.next().map_err(|source| unreadable(&context.path, source))?;
-    let Some(piece) = piece else { return Ok(None) };
-    let record = Record { open: piece.open, ..Record::default() };
-    let Some(mut text) = context.decode(piece.bytes, piece.offset)? else {
-        return Ok(Some(Record { skipped: true, ..record }));
-    };
-    // The line break that ends a document is not of it.
-    if !piece.open && context.spec.split != Split::File {
-        text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    }
-    Ok(Some(Record { text, ..record }))
-}
-
-impl Context {
-    /// Bytes as text, by what the recipe says of text that is not UTF-8; `None` to leave it out.
-    pub fn decode(&mut self, bytes: Vec<u8>, offset: u64) -> Result<Option<String>> {
-        if bytes.contains(&0) {
-            let reason = "it contains zero bytes: not text; text must be UTF-8";
-            return Err(DataError::NotText { path: self.path.clone(), reason });
-        }
-        let error = match String::from_utf8(bytes) {
-            Ok(text) => return Ok(Some(text)),
-            Err(error) => error,
-        };
-        let valid = error.utf8_error().valid_up_to();
-        match self.spec.invalid {
-            Invalid::Skip => {
-                self.tally.skipped += 1;
-                Ok(None)
-            }
-            Invalid::Stop => {
-                let byte = error.as_bytes().get(valid).copied().unwrap_or_default();
-                let reason = format!(
-                    "the byte {byte:#04x} is not UTF-8; `invalid = \"replace\"` replaces it, \
-                     `invalid = \"skip\"` leaves the document out"
-                );
-                let line = line_at(&self.path, offset + valid as u64);
-                Err(DataError::Line { path: self.path.clone(), line, reason })
-            }
-            Invalid::Replace => {
-                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                if let Some(reason) = not_text(&text) {
-                    return Err(DataError::NotText { path: self.path.clone(), reason });
-                }
-                self.tally.replaced += 1;
-                Ok(Some(text))
-            }
-        }
-    }
-
-    /// The metadata that is asked for, of what a record has.
-    pub fn metadata(
-        &self,
-        mut value: impl FnMut(&str) -> Option<String>,
-    ) -> BTreeMap<String, String> {
-        let names = self.spec.metadata.iter();
-        names.filter_map(|name| Some((name.clone(), value(name)?))).collect()
-    }
-
-    /// A mistake in the line that holds a byte.
-    pub fn line(&self, path: &Path, offset: u64, reason: impl Into<String>) -> DataError {
-        DataError::Line { path: path.into(), line: line_at(path, offset), reason: reason.into() }
     }
 }

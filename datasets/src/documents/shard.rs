@@ -3,13 +3,12 @@
 use super::{
     RECORD,
     json::{object, record, value_of},
-    plain::{Lines, Plain, Stop},
-    reader::{Context, Record, plain_record},
+    plain::{Lines, Plain, Stop, plain_record},
+    record::{Context, Record},
 };
 use crate::{
     DataError, Result,
-    files::{Member, each_member},
-    table::read::unreadable,
+    files::{Member, each_member, unreadable},
 };
 use std::{collections::BTreeMap, path::Path};
 

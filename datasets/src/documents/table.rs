@@ -1,90 +1,70 @@
 //! Tables of text: TSV and CSV.
 
 use super::{
-    RECORD,
-    json::whole_line,
-    line_at,
-    plain::Lines,
-    reader::{Context, Record},
+    json::WholeLines,
+    line_at, line_error,
+    record::{Context, Record},
 };
 use crate::{
     DataError, Result,
-    error::nearest,
-    table::read::{separator, unreadable},
-    text::split_line,
+    tabular::{
+        delimited::{Dialect, Records, UNCLOSED},
+        unknown_column,
+    },
 };
-use std::borrow::Cow;
 
 /// A table with a header.
 #[derive(Debug)]
 pub(super) struct Table {
-    lines: Lines,
-    /// The separator of quoted cells; without, cells are separated by tabs and taken as they are.
-    quoted: Option<char>,
+    records: Records<WholeLines>,
     columns: usize,
     text: usize,
     metadata: Vec<(String, usize)>,
 }
 
 impl Table {
-    /// A table whose rows are in `lines`; its header is at the begin of the file.
-    pub fn open(context: &Context, mut lines: Lines, start: u64, csv: bool) -> Result<Self> {
-        let failed = |source| unreadable(&context.path, source);
-        let header = if start == 0 {
-            whole_line(&mut lines, context)?
-        } else {
-            let mut first = Lines::of_slice(&context.path, 0, u64::MAX).map_err(failed)?;
-            whole_line(&mut first, context)?
+    /// A table whose rows are in the slice `start..end`; its header is at the begin of the file.
+    pub fn open(context: &Context, start: u64, end: u64, csv: bool) -> Result<Self> {
+        let path = &context.path;
+        let mut lines = WholeLines::open(path, start, end)?;
+        let header = match start {
+            0 => lines.next(),
+            _ => WholeLines::open(path, 0, u64::MAX)?.next(),
         };
-        let (header, _) = header.unwrap_or_default();
+        let (_, header) = header.transpose()?.unwrap_or_default();
         if header.contains(&0) {
             let reason = "it contains zero bytes: not a table of text";
-            return Err(DataError::NotText { path: context.path.clone(), reason });
+            return Err(DataError::NotText { path: path.clone(), reason });
         }
         let header = String::from_utf8_lossy(&header);
         let header = header.trim_end_matches(['\n', '\r']);
-        let quoted = csv.then(|| separator(header));
+        let dialect = if csv { Dialect::sniff(header) } else { Dialect::TSV };
         let names: Vec<String> =
-            cells(header, quoted).iter().map(|name| name.trim().to_owned()).collect();
+            dialect.cells(header).iter().map(|name| name.trim().to_owned()).collect();
         let column = |wanted: &str| {
-            names.iter().position(|name| name == wanted).ok_or_else(|| DataError::UnknownColumn {
-                path: context.path.clone(),
-                column: wanted.to_owned(),
-                nearest: nearest(wanted, names.iter().map(String::as_str)),
-                columns: names.clone(),
-            })
+            let place = names.iter().position(|name| name == wanted);
+            place.ok_or_else(|| unknown_column(path, wanted, &names))
         };
         let text = column(&context.spec.field)?;
         let metadata = context.spec.metadata.iter();
         let metadata = metadata
             .map(|name| Ok((name.clone(), column(name)?)))
             .collect::<Result<Vec<(String, usize)>>>()?;
-        Ok(Self { lines, quoted, columns: names.len(), text, metadata })
+        Ok(Self { records: Records::new(lines, dialect), columns: names.len(), text, metadata })
     }
 
     pub fn next(&mut self, context: &mut Context) -> Result<Option<Record>> {
         loop {
-            let Some((mut bytes, offset)) = whole_line(&mut self.lines, context)? else {
-                return Ok(None);
-            };
-            // A line break inside quotes is part of its cell.
-            while self.quoted.is_some() && is_open(&bytes) {
-                let Some((more, _)) = whole_line(&mut self.lines, context)? else { break };
-                bytes.extend(more);
-                if bytes.len() > RECORD {
-                    let reason = "a quote that is opened here is not closed";
-                    return Err(context.line(&context.path, offset, reason));
-                }
+            let Some(record) = self.records.next().transpose()? else { return Ok(None) };
+            if !record.closed {
+                return Err(line_error(&context.path, record.place, UNCLOSED));
             }
-            if bytes.trim_ascii().is_empty() {
-                continue;
-            }
-            let Some(row) = context.decode(bytes, offset)? else { continue };
-            let cells = cells(row.trim_end_matches(['\n', '\r']), self.quoted);
+            let Some(row) = context.decode(record.text, record.place)? else { continue };
+            let cells = self.records.dialect.cells(row.trim_end_matches(['\n', '\r']));
             if cells.len() != self.columns {
                 return Err(DataError::Ragged {
                     path: context.path.clone(),
-                    row: line_at(&context.path, offset) - 1,
+                    row: line_at(&context.path, record.place) - 1,
                     expected: self.columns,
                     found: cells.len(),
                 });
@@ -97,16 +77,4 @@ impl Table {
             return Ok(Some(Record { text, metadata, ..Record::default() }));
         }
     }
-}
-
-fn cells(line: &str, quoted: Option<char>) -> Vec<Cow<'_, str>> {
-    match quoted {
-        Some(separator) => split_line(line, separator),
-        None => line.split('\t').map(Cow::Borrowed).collect(),
-    }
-}
-
-/// Whether a quote is left open.
-fn is_open(bytes: &[u8]) -> bool {
-    bytes.iter().filter(|byte| **byte == b'"').count() % 2 == 1
 }

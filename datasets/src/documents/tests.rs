@@ -61,10 +61,10 @@ fn fields_of_json_lines() {
 fn what_is_said_before_is_told_apart() {
     let lines = b"{\"text\": \"one\", \"url\": \"u\"}\n{\"text\": \"two\"}\n";
     let dir = folder(&[("a.jsonl", lines)]);
-    let before = vec![Before::Text("{url}: ".into())];
+    let before = vec![Prefix::Text("{url}: ".into())];
     let spec = Documents { before, ..Documents::new([dir.path()]) };
     let documents = spec.read().unwrap().map(std::result::Result::unwrap);
-    let found: Vec<_> = documents.map(|document| (document.text, document.said)).collect();
+    let found: Vec<_> = documents.map(|document| (document.text, document.prefix_len)).collect();
     assert_eq!(found, [("u: one".to_owned(), 3), ("two".to_owned(), 0)]);
 }
 

@@ -3,7 +3,8 @@
 use super::{
     example::{Conversation, Message, Preference, Role},
     files::Files,
-    rows::{Cell, Examples, Field, Row, examples},
+    read::examples,
+    rows::{Cell, Examples, Field, Row},
     spec::ExampleSpec,
 };
 use crate::Result;

@@ -2,7 +2,7 @@
 
 use crate::{
     DataError, Result,
-    table::{locate, read::unreadable},
+    files::{locate, unreadable},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

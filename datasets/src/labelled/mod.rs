@@ -24,6 +24,7 @@ mod labels;
 mod pairs;
 mod parquet;
 mod questions;
+mod read;
 mod retrieval;
 mod rows;
 mod spec;

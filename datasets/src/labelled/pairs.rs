@@ -4,7 +4,8 @@ use super::{
     classification::LabelKind,
     example::{Pair, Triplet},
     files::Files,
-    rows::{Examples, Field, examples},
+    read::examples,
+    rows::{Examples, Field},
     spec::ExampleSpec,
 };
 use crate::{DataError, Result};

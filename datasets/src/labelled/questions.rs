@@ -4,7 +4,8 @@
 use super::{
     example::{Answer, Question},
     files::{Files, Format},
-    rows::{Cell, Field, Row, examples, json_file},
+    read::{examples, json_file},
+    rows::{Cell, Field, Row},
 };
 use crate::Result;
 use schemars::JsonSchema;

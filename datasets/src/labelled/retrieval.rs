@@ -4,9 +4,10 @@
 use super::{
     example::{Passage, Relevance, Retrieval},
     files::{Encoding, Files, Lines},
-    rows::{Cell, Field, Place, examples, wrong},
+    read::examples,
+    rows::{Cell, Field, Place, wrong},
 };
-use crate::{DataError, Result, table::locate};
+use crate::{DataError, Result, files::locate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{

@@ -1,18 +1,8 @@
 //! Rows of any format: the columns that a spec asks for, as JSON values.
 
-use super::{
-    files::{Files, Format, Lines},
-    parquet::Parquet,
-};
-use crate::{
-    DataError, Result,
-    error::nearest,
-    table::read::read_bytes,
-    text::{number, split_line},
-};
-use serde::de::DeserializeOwned;
+use crate::{DataError, Result, tabular::unknown_column, text::number};
 use serde_json::{Map, Value};
-use std::{iter::once, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 /// Examples as they are read, or what is wrong with a row.
 pub type Examples<'a, T> = Box<dyn Iterator<Item = Result<T>> + Send + 'a>;
@@ -46,6 +36,12 @@ impl Field {
         position: usize,
     ) -> Self {
         Self { required: chosen.is_some(), ..Self::required(chosen, usual, position) }
+    }
+
+    /// The same column of a file whose columns are called by their numbers.
+    pub(super) fn numbered(&self) -> Self {
+        let chosen = self.chosen.clone().or(Some(self.position.to_string()));
+        Self { chosen, ..self.clone() }
     }
 
     /// The name to call it by in messages.
@@ -93,12 +89,7 @@ pub(super) fn resolve(
     columns: &[String],
 ) -> Result<Vec<Option<usize>>> {
     let place = |field: &Field| match field.among(columns) {
-        None if field.required => Err(DataError::UnknownColumn {
-            path: path.into(),
-            column: field.name().to_owned(),
-            nearest: nearest(field.name(), columns.iter().map(String::as_str)),
-            columns: columns.to_vec(),
-        }),
+        None if field.required => Err(unknown_column(path, field.name(), columns)),
         place => Ok(place),
     };
     fields.iter().map(place).collect()
@@ -134,7 +125,7 @@ impl Row {
         Self { path: path.clone(), place, fields: fields.clone(), values }
     }
 
-    fn of_object(
+    pub(super) fn of_object(
         path: &Arc<Path>,
         place: Place,
         fields: &Arc<[Field]>,
@@ -216,170 +207,5 @@ pub(super) fn wrong(path: &Path, place: Place, reason: String) -> DataError {
     match place {
         Place::Line(line) => DataError::Line { path: path.into(), line, reason },
         Place::Row(row) => DataError::Row { path: path.into(), row, reason },
-    }
-}
-
-/// A file that is one JSON value.
-pub(super) fn json_file<T: DeserializeOwned>(path: &Path, expected: &str) -> Result<T> {
-    let bytes = read_bytes(path)?;
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    serde_json::from_slice(bytes).map_err(|error| {
-        wrong(path, Place::Line(error.line()), format!("expected {expected}: {error}"))
-    })
-}
-
-/// Reads rows of all files and makes an example of each.
-pub(super) fn examples<'a, T: 'a>(
-    files: &Files,
-    fields: Vec<Field>,
-    example: impl Fn(&Row) -> Cell<T> + Send + 'a,
-) -> Result<Examples<'a, T>> {
-    let example = move |row: Result<Row>| row.and_then(|r| example(&r).map_err(|e| r.wrong(e)));
-    Ok(Box::new(rows(files, fields)?.map(example)))
-}
-
-/// The rows of all files, in order.
-pub(super) fn rows(files: &Files, fields: Vec<Field>) -> Result<Examples<'static, Row>> {
-    let (paths, files, fields) = (files.located()?, files.clone(), Arc::<[Field]>::from(fields));
-    Ok(Box::new(paths.into_iter().flat_map(move |path| {
-        let rows = open(&path, &files, fields.clone()).unwrap_or_else(|e| Box::new(once(Err(e))));
-        let mut rows = rows.peekable();
-        let what = "there is no row";
-        let empty = rows.peek().is_none().then_some(Err(DataError::Empty { path, what }));
-        rows.chain(empty)
-    })))
-}
-
-fn open(path: &Path, files: &Files, fields: Arc<[Field]>) -> Result<Examples<'static, Row>> {
-    let lines = || Lines::open(path, files.encoding);
-    let path: Arc<Path> = path.into();
-    Ok(match files.format_of(&path)? {
-        Format::Tsv => Box::new(Delimited::open(path.clone(), lines()?, '\t', files, fields)?),
-        Format::Csv => Box::new(Delimited::open(path.clone(), lines()?, ',', files, fields)?),
-        Format::Jsonl | Format::Auto => Box::new(lines()?.filter_map(move |line| {
-            let json = |(line, text): (usize, String)| {
-                let place = Place::Line(line);
-                let object = serde_json::from_str(&text);
-                let object = object.map_err(|e| wrong(&path, place, format!("not JSON: {e}")))?;
-                Row::of_object(&path, place, &fields, object)
-            };
-            let blank = matches!(&line, Ok((_, text)) if text.trim().is_empty());
-            (!blank).then(|| line.and_then(json))
-        })),
-        Format::Json => {
-            let objects: Vec<Map<String, Value>> = json_file(&path, "a list of objects")?;
-            Box::new(
-                objects.into_iter().zip(1..).map(move |(object, row)| {
-                    Row::of_object(&path, Place::Row(row), &fields, object)
-                }),
-            )
-        }
-        Format::Parquet => Box::new(Parquet::open(path.clone(), fields)?),
-    })
-}
-
-/// A file whose cells are divided by a character.
-struct Delimited {
-    path: Arc<Path>,
-    lines: Lines,
-    separator: char,
-    fields: Arc<[Field]>,
-    /// Where each field is.
-    places: Vec<Option<usize>>,
-    width: usize,
-    /// A first line that was no header.
-    first: Option<(usize, Vec<String>)>,
-}
-
-impl Delimited {
-    fn open(
-        path: Arc<Path>,
-        lines: Lines,
-        separator: char,
-        files: &Files,
-        fields: Arc<[Field]>,
-    ) -> Result<Self> {
-        let (places, width, first) = (Vec::new(), 0, None);
-        let mut table = Self { path, lines, separator, fields, places, width, first };
-        let Some((line, cells)) = table.record().transpose()? else {
-            return Err(DataError::Empty {
-                path: table.path.to_path_buf(),
-                what: "the file is empty",
-            });
-        };
-        table.width = cells.len();
-        if files.header {
-            let names: Vec<String> = cells.iter().map(|name| name.trim().to_owned()).collect();
-            table.places = resolve(&table.path, &table.fields, &names)?;
-        } else {
-            let names: Vec<String> = (1..=cells.len()).map(|n| n.to_string()).collect();
-            let numbered = |field: &Field| Field {
-                chosen: field.chosen.clone().or(Some(field.position.to_string())),
-                ..field.clone()
-            };
-            let numbered: Vec<Field> = table.fields.iter().map(numbered).collect();
-            table.places = resolve(&table.path, &numbered, &names)?;
-            table.first = Some((line, cells));
-        }
-        Ok(table)
-    }
-
-    /// The cells of the next line that is not blank, and its number.
-    fn record(&mut self) -> Option<Result<(usize, Vec<String>)>> {
-        let quotes = self.separator == ',';
-        loop {
-            let (line, mut text) = match self.lines.next()? {
-                Ok(line) => line,
-                Err(error) => return Some(Err(error)),
-            };
-            if text.trim().is_empty() {
-                continue;
-            }
-            if !quotes {
-                return Some(Ok((line, text.split(self.separator).map(str::to_owned).collect())));
-            }
-            // A quote that is open at the end of a line goes on in the next.
-            let odd = |text: &str| text.matches('"').count() % 2 == 1;
-            let mut open = odd(&text);
-            while open {
-                match self.lines.next() {
-                    Some(Ok((_, more))) => {
-                        open ^= odd(&more);
-                        text.push('\n');
-                        text.push_str(&more);
-                    }
-                    Some(Err(error)) => return Some(Err(error)),
-                    None => {
-                        let reason = "a quote is opened and never closed".to_owned();
-                        return Some(Err(wrong(&self.path, Place::Line(line), reason)));
-                    }
-                }
-            }
-            let cells = split_line(&text, self.separator);
-            return Some(Ok((line, cells.into_iter().map(|cell| cell.into_owned()).collect())));
-        }
-    }
-
-    fn row(&self, line: usize, mut cells: Vec<String>) -> Result<Row> {
-        if cells.len() != self.width {
-            let reason =
-                format!("{} cells, expected {} as in the first line", cells.len(), self.width);
-            return Err(wrong(&self.path, Place::Line(line), reason));
-        }
-        let cell = |place: &Option<usize>| match place.and_then(|place| cells.get_mut(place)) {
-            Some(cell) => Value::String(std::mem::take(cell)),
-            None => Value::Null,
-        };
-        let values = self.places.iter().map(cell).collect();
-        Ok(Row::new(&self.path, Place::Line(line), &self.fields, values))
-    }
-}
-
-impl Iterator for Delimited {
-    type Item = Result<Row>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let record = self.first.take().map(Ok).or_else(|| self.record())?;
-        Some(record.and_then(|(line, cells)| self.row(line, cells)))
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::table::read::read_frame;
+use crate::tabular::parquet::guard;
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 /// A folder with one file, and the file.
@@ -69,7 +69,7 @@ fn parquet_by_groups() {
 
     fs::write(&path, b"PAR1 and no more").unwrap();
     assert!(spec.read().unwrap_err().to_string().contains("Parquet, but damaged"));
-    assert!(read_frame::<()>(|| Err(polars::prelude::PolarsError::NoData("x".into()))).is_err());
+    assert!(guard::<()>(&path, || Err(polars::prelude::PolarsError::NoData("x".into()))).is_err());
 }
 
 #[test]

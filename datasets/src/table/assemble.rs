@@ -5,7 +5,9 @@ use super::{
     read::{Cells, Column, Columns},
     time::{TimeError, parse_column},
 };
-use crate::{DataError, Frequency, Result, Series, error::nearest, frequency, text::number};
+use crate::{
+    DataError, Frequency, Result, Series, frequency, tabular::unknown_column, text::number,
+};
 use chrono::NaiveDateTime;
 use ndarray::{Array2, ArrayView2, s};
 use std::collections::HashMap;
@@ -56,13 +58,8 @@ fn check_roles(spec: &TableSpec) -> Result<()> {
 
 fn find<'a>(spec: &TableSpec, table: &'a Columns, name: &str) -> Result<&'a Column> {
     table.columns.iter().find(|column| column.name == name).ok_or_else(|| {
-        let names = || table.columns.iter().map(|column| column.name.as_str());
-        DataError::UnknownColumn {
-            path: spec.path().into(),
-            column: name.to_owned(),
-            nearest: nearest(name, names()),
-            columns: names().map(str::to_owned).collect(),
-        }
+        let names: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+        unknown_column(spec.path(), name, &names)
     })
 }
 

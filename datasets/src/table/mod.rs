@@ -4,10 +4,10 @@
 //! long table also has an id column; each id becomes a series.
 
 mod assemble;
-pub(crate) mod read;
+mod read;
 mod time;
 
-use crate::{DataError, Result, Series};
+use crate::{Result, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -85,28 +85,6 @@ impl TableSpec {
     fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// The file of a relative path: in the working directory, or in the folder of data sets that the
-/// environment variable `KILN_DATA` names (`../shared/data` where it names none).
-///
-/// # Errors
-/// When it is in neither.
-pub fn locate(path: &Path) -> Result<PathBuf> {
-    if path.is_absolute() || path.exists() {
-        return Ok(path.to_owned());
-    }
-    let folder = data_folder();
-    let inside = folder.join(path);
-    if inside.exists() {
-        return Ok(inside);
-    }
-    Err(DataError::NotInFolder { path: path.to_owned(), folder })
-}
-
-/// The folder of data sets.
-pub(crate) fn data_folder() -> PathBuf {
-    std::env::var_os("KILN_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from)
 }
 
 #[cfg(test)]

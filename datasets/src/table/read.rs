@@ -1,17 +1,16 @@
-//! Files to columns: the only place that knows Polars.
+//! Files to columns.
 
 use crate::{
     DataError, Result,
-    error::nearest,
-    guard::{CONTRADICTION, guarded},
-    text::split_line,
+    files::read_text,
+    tabular::{
+        delimited::{Dialect, Records, UNCLOSED, lines},
+        parquet::{ParquetFile, is_parquet},
+    },
 };
 use chrono::{DateTime, NaiveDateTime};
-use polars::prelude::{CsvReadOptions, DataFrame, DataType, ParquetReader, SerReader, TimeUnit};
-use std::{
-    io::{Cursor, ErrorKind},
-    path::Path,
-};
+use polars::prelude::{DataFrame, DataType, TimeUnit};
+use std::path::Path;
 
 /// A column of a file.
 #[derive(Clone, Debug)]
@@ -44,167 +43,78 @@ pub(super) struct Columns {
 
 /// Reads a CSV or Parquet file; which of them is told by its first bytes.
 pub(super) fn read(path: &Path) -> Result<Columns> {
-    let bytes = read_bytes(path)?;
-    if bytes.is_empty() {
-        return Err(DataError::Empty { path: path.into(), what: "the file is empty" });
-    }
-    if bytes.starts_with(b"PAR1") { parquet(path, bytes) } else { csv(path, &bytes) }
-}
-
-/// The bytes of a file, or why there are none.
-pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| unreadable(path, source))
-}
-
-/// Why a file cannot be read; one that is missing is compared with those beside it.
-pub(crate) fn unreadable(path: &Path, source: std::io::Error) -> DataError {
-    if source.kind() == ErrorKind::NotFound {
-        DataError::NotFound { path: path.into(), nearest: sibling(path) }
-    } else {
-        DataError::Io { path: path.into(), source }
+    let table = if is_parquet(path)? { parquet(path)? } else { csv(path)? };
+    match table.rows {
+        0 => Err(DataError::Empty { path: path.into(), what: "there are columns but no row" }),
+        _ => Ok(table),
     }
 }
 
-/// A file beside `path` with a similar name.
-fn sibling(path: &Path) -> Option<String> {
-    let wanted = path.file_name()?.to_str()?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let names: Vec<String> = std::fs::read_dir(dir)
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    nearest(wanted, names.iter().map(String::as_str))
-}
-
-/// The text of a CSV file without a byte-order mark; a few bytes in another encoding (names with
-/// accents) are replaced, anything that is not text is refused.
-pub(crate) fn text_of(path: &Path, bytes: &[u8]) -> Result<String> {
-    let text = String::from_utf8_lossy(bytes);
-    if let Some(reason) = not_text(&text) {
-        return Err(DataError::Format { path: path.into(), reason: reason.into() });
+fn csv(path: &Path) -> Result<Columns> {
+    let text = read_text(path)?;
+    let empty = |what| Err(DataError::Empty { path: path.into(), what });
+    if text.is_empty() {
+        return empty("the file is empty");
     }
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
-}
-
-/// Why bytes, read as UTF-8, are not those of a text.
-pub(crate) fn not_text(text: &str) -> Option<&'static str> {
-    if text.as_bytes().contains(&0) {
-        return Some("it contains zero bytes; save text as UTF-8");
-    }
-    let strange =
-        |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace());
-    // A table in Latin-1 has a few such bytes, a picture has every tenth.
-    let many = text.chars().filter(strange).count() > 8 + text.len() / 50;
-    many.then_some("it is not text; save text as UTF-8")
-}
-
-fn csv(path: &Path, bytes: &[u8]) -> Result<Columns> {
-    let text = text_of(path, bytes)?;
-    let header = text.lines().next().unwrap_or_default();
-    let separator = separator(header);
-    let names: Vec<String> =
-        split_line(header, separator).iter().map(|name| name.trim().to_owned()).collect();
+    let dialect = Dialect::sniff(text.lines().next().unwrap_or_default());
+    let mut records = Records { lines: lines(&text), dialect, blank: true };
+    let header = records.next().transpose()?.map(|record| record.text).unwrap_or_default();
+    let names = names(&dialect.cells(&header));
     if names.iter().all(String::is_empty) {
-        return Err(DataError::Empty {
-            path: path.into(),
-            what: "its first line, the header, is empty",
-        });
+        return empty("its first line, the header, is empty");
     }
-    if text.lines().skip(1).all(|line| line.trim().is_empty()) {
-        return Err(DataError::Empty { path: path.into(), what: "there is a header but no row" });
-    }
-    let text = without_blank_lines(&text, names.len());
-    // All columns are read as text, so that a cell that is no number can be shown as it is.
-    let options = CsvReadOptions::default()
-        .with_infer_schema_length(Some(0))
-        .with_raise_if_empty(false)
-        .map_parse_options(|parse| parse.with_separator(separator as u8));
-    let cursor = Cursor::new(text.clone().into_bytes());
-    let frame =
-        read_frame(|| options.into_reader_with_file_handle(cursor).finish()).map_err(|reason| {
-            ragged(path, &text, separator)
-                .unwrap_or_else(|| DataError::Format { path: path.into(), reason })
-        })?;
-    if let Some(error) = ragged(path, &text, separator) {
-        return Err(error);
-    }
-    let mut columns = columns(path, &frame)?;
-    for (column, name) in columns.iter_mut().zip(names) {
-        // Polars renames doubles and empty names, and keeps the spaces around a name.
-        if !name.is_empty() && column.name.trim() == name {
-            column.name = name;
+    // In a file of one column blank lines are missing values, save at the end.
+    records.blank = names.len() == 1;
+    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); names.len()];
+    let (mut rows, mut kept) = (0, 0);
+    for record in records {
+        let record = record?;
+        if !record.closed {
+            let reason = format!("line {}: {UNCLOSED}", record.place);
+            return Err(DataError::Format { path: path.into(), reason });
+        }
+        rows += 1;
+        let cells = dialect.cells(&record.text);
+        if cells.len() != names.len() {
+            let (expected, found) = (names.len(), cells.len());
+            return Err(DataError::Ragged { path: path.into(), row: rows, expected, found });
+        }
+        if !record.text.trim().is_empty() {
+            kept = rows;
+        }
+        for (column, cell) in columns.iter_mut().zip(cells) {
+            column.push((!cell.is_empty()).then(|| cell.into_owned()));
         }
     }
-    Ok(Columns { columns, rows: frame.height(), decimal_comma: separator == ';' })
+    if kept == 0 {
+        return empty("there is a header but no row");
+    }
+    let column = |(name, mut cells): (String, Vec<Option<String>>)| {
+        cells.truncate(kept);
+        Column { name, cells: Cells::Text(cells) }
+    };
+    let columns = names.into_iter().zip(columns).map(column).collect();
+    Ok(Columns { columns, rows: kept, decimal_comma: dialect.delimiter == ';' })
 }
 
-/// The text without blank lines. In a file of one column they are missing values, save at the end.
-fn without_blank_lines(text: &str, columns: usize) -> String {
-    let mut kept = String::with_capacity(text.len());
-    for line in text.trim_end().lines().filter(|line| columns == 1 || !line.trim().is_empty()) {
-        kept.push_str(line);
-        kept.push('\n');
+/// The names of a header; one that comes again is told apart by a number.
+fn names(cells: &[impl AsRef<str>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for cell in cells {
+        let name = cell.as_ref().trim();
+        let again = |name: &String| !name.is_empty() && names.contains(name);
+        let numbered = |n| format!("{name}_duplicated_{n}");
+        let own = Some(name.to_owned()).filter(|name| !again(name));
+        let own = own.or_else(|| (0..).map(numbered).find(|name| !again(name)));
+        names.push(own.unwrap_or_default());
     }
-    kept
+    names
 }
 
-/// The separator that the header has most of.
-pub(crate) fn separator(header: &str) -> char {
-    let count = |separator| split_line(header, separator).len();
-    // Later ones win ties in `max_by_key`, and a comma is the likeliest.
-    ['|', '\t', ';', ','].into_iter().max_by_key(|s| count(*s)).unwrap_or(',')
-}
-
-/// The first row whose number of cells is not the header's. Files with line breaks inside quotes
-/// are left to Polars: lines are not rows there.
-fn ragged(path: &Path, text: &str, separator: char) -> Option<DataError> {
-    let mut lines = text.lines();
-    let header = lines.next()?;
-    let expected = split_line(header, separator).len();
-    let odd = |text: &str| text.matches('"').count() % 2 == 1;
-    let balanced = !odd(text);
-    for (row, line) in lines.filter(|line| !line.trim().is_empty()).enumerate() {
-        if balanced && odd(line) {
-            return None;
-        }
-        let found = split_line(line, separator).len();
-        if found != expected {
-            return Some(DataError::Ragged { path: path.into(), row: row + 1, expected, found });
-        }
-    }
-    None
-}
-
-fn parquet(path: &Path, bytes: Vec<u8>) -> Result<Columns> {
-    let damaged = |reason| damaged(path, reason);
-    // The last four bytes repeat the first: a file cut short lacks them.
-    if bytes.len() < 12 || !bytes.ends_with(b"PAR1") {
-        return Err(damaged("it is cut short".to_owned()));
-    }
-    let frame = read_frame(|| ParquetReader::new(Cursor::new(bytes)).finish()).map_err(damaged)?;
-    if frame.height() == 0 {
-        return Err(DataError::Empty { path: path.into(), what: "there are columns but no row" });
-    }
+fn parquet(path: &Path) -> Result<Columns> {
+    let frame = ParquetFile::open(path)?.read()?;
     let columns = columns(path, &frame)?;
     Ok(Columns { columns, rows: frame.height(), decimal_comma: false })
-}
-
-/// A Parquet file that cannot be read.
-pub(crate) fn damaged(path: &Path, reason: String) -> DataError {
-    let reason = format!("Parquet, but damaged or of an unknown kind: {reason}");
-    DataError::Format { path: path.into(), reason }
-}
-
-/// Runs one of Polars' readers; why it gave nothing, in a line.
-pub(crate) fn read_frame<T>(
-    read: impl FnOnce() -> polars::prelude::PolarsResult<T>,
-) -> std::result::Result<T, String> {
-    match guarded(read) {
-        Some(Ok(read)) => Ok(read),
-        // Polars' messages go on for lines with advice on its own options.
-        Some(Err(error)) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
-        None => Err(CONTRADICTION.to_owned()),
-    }
 }
 
 fn columns(path: &Path, frame: &DataFrame) -> Result<Vec<Column>> {

@@ -94,6 +94,19 @@ fn separators_quotes_and_marks() {
 }
 
 #[test]
+fn line_breaks_inside_quotes_are_part_of_their_cell() {
+    let text = "shop,y\n\"North\n\nStreet\",1\n\"North\nStreet\",2\n\n\"North\n\nStreet\",3\n";
+    let series = read(text, |spec| spec.with_id("shop")).unwrap();
+    let ids: Vec<_> = series.iter().map(|s| (s.id.as_str(), s.len())).collect();
+    assert_eq!(ids, [("North\n\nStreet", 2), ("North\nStreet", 1)], "a blank line is kept");
+    // An empty last cell of a table with tabs is a cell.
+    let series = &read("a\tb\n1\t2\n3\t\n", |spec| spec).unwrap()[0];
+    assert!(series.len() == 2 && series.values[[1, 1]].is_nan());
+    let text = message("a,b\n1,2\n3,\"4\n5,6\n", |s| s);
+    assert!(text.contains("line 3: a quote is opened and never closed"), "{text}");
+}
+
+#[test]
 fn missing_files_and_columns_name_the_nearest() {
     let (dir, spec) = written("sales.csv", SALES);
     let text = TableSpec::new(dir.path().join("sale.csv")).read().unwrap_err().to_string();

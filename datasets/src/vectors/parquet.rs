@@ -6,23 +6,19 @@
 use super::{Passage, Vectors};
 use crate::{
     DataError, Result,
-    table::read::{damaged, read_frame, unreadable},
+    tabular::parquet::{ArrowFile, damaged, guard, open},
 };
 use polars_arrow::{
     array::{Array, FixedSizeListArray, PrimitiveArray, Utf8ViewArray},
     datatypes::{ArrowDataType, ArrowSchema, Field},
     record_batch::RecordBatchT,
 };
-use polars_parquet::{
-    read as parquet,
-    write::{
-        CompressionOptions, Encoding, FileWriter, KeyValue, StatisticsOptions, Version,
-        WriteOptions, row_group_iter, schema_to_metadata_key, to_parquet_schema,
-    },
+use polars_parquet::write::{
+    CompressionOptions, Encoding, FileWriter, KeyValue, StatisticsOptions, Version, WriteOptions,
+    row_group_iter, schema_to_metadata_key, to_parquet_schema,
 };
 use std::{
-    fs::File,
-    io::{Cursor, Write},
+    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -137,39 +133,15 @@ pub struct Stored {
 /// # Errors
 /// When it cannot be read, or is no such file.
 pub fn read_parquet(path: &Path) -> Result<Stored> {
-    let bytes = std::fs::read(path).map_err(|source| unreadable(path, source))?;
-    let mut file = File::open(path).map_err(|source| unreadable(path, source))?;
-    let stored = read_frame(|| {
-        let metadata = parquet::read_metadata(&mut file)?;
-        let schema = parquet::infer_schema(&metadata)?;
+    let file = open(path)?;
+    let stored = guard(path, || {
+        let file = ArrowFile::new(file)?;
         let mut stored = Stored::default();
-        let notes = metadata.key_value_metadata().iter().flatten();
+        let notes = file.metadata.key_value_metadata().iter().flatten();
         stored.notes =
             notes.filter_map(|note| Some((note.key.clone(), note.value.clone()?))).collect();
-        for group in &metadata.row_groups {
-            let read = |name: &str| -> polars::prelude::PolarsResult<Vec<Box<dyn Array>>> {
-                let Some((field, columns)) =
-                    schema.get(name).zip(group.columns_under_root_iter(name))
-                else {
-                    return Ok(Vec::new());
-                };
-                let mut pages = Vec::new();
-                let mut types = Vec::new();
-                for column in columns {
-                    let range = column.byte_range();
-                    let bytes = bytes.get(range.start as usize..range.end as usize);
-                    let bytes = bytes.unwrap_or_default().to_vec();
-                    let reader = parquet::PageReader::new(
-                        Cursor::new(bytes.into()),
-                        column,
-                        vec![],
-                        usize::MAX,
-                    );
-                    pages.push(parquet::BasicDecompressor::new(reader, vec![]));
-                    types.push(&column.descriptor().descriptor.primitive_type);
-                }
-                Ok(parquet::column_iter_to_arrays(pages, types, field.clone(), None)?.0)
-            };
+        for group in &file.metadata.row_groups {
+            let read = |name| file.column(group, name);
             let (sources, ids, texts) =
                 (strings(&read(SOURCE)?), strings(&read(ID)?), strings(&read(TEXT)?));
             let mut texts = texts.into_iter();
@@ -187,8 +159,7 @@ pub fn read_parquet(path: &Path) -> Result<Stored> {
             }
         }
         Ok(stored)
-    });
-    let stored = stored.map_err(|reason| damaged(path, reason))?;
+    })?;
     if stored.vectors.len() != stored.passages.len() {
         let reason = format!(
             "{} vectors of fixed size in `{EMBEDDING}` for {} rows of `{SOURCE}` and `{ID}`",

@@ -7,6 +7,7 @@ use crate::{
     distortion::DistortionConfig,
     presets::Preset,
     quantiser::QuantiserConfig,
+    transcript::Normalisation,
     vocabulary::Units,
 };
 use kiln_datasets::{
@@ -16,6 +17,7 @@ use kiln_datasets::{
 use kiln_metrics::error_rate::Normalisation;
 use kiln_nn::ConfigError;
 use kiln_objectives::Objective;
+use kiln_synthetic::speech::{Espeak, Spoken};
 use kiln_train::recipe::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,10 +2,11 @@
 
 use crate::{
     decode::{Decoded, Decoder, FrameTimes, greedy},
+    ngram::{KneserNey, NgramModel},
     recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon},
     recogniser::Recogniser,
 };
-use kiln_datasets::table::locate;
+use kiln_datasets::{files::locate, table::locate};
 use kiln_metrics::ngram::{KneserNey, NgramModel};
 use kiln_train::task::TaskError;
 use ndarray::Array2;

@@ -1,14 +1,18 @@
 //! From documents to what a stage trains on.
 
 use crate::{
+    cache::{CacheSpec, TokenCache},
     data_error::StageDataError,
     documents::{Counter, cache_dir, documents, size},
+    examples::Example,
     labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
     lexicon::{LexiconSource, LexiconTerms, Terms, WithTerms},
     order::Ordered,
+    packing::{Packed, PackedSource, PackingError},
     recipe::{TextData, TextSource, Validation, Windows},
     salience::Salience,
     sources::{Counter, StageDataError, cache_dir, documents, size},
+    tokenizer::TextTokenizer,
 };
 use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
 use kiln_lm::examples::Example;
@@ -314,8 +318,16 @@ fn example(packed: Packed, special: &[u32]) -> Example {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        TextModel, TextModelConfig,
+        packing::{Borders, Held, Packing},
+        tokenizer::{Model, TokenizerSpec},
+    };
     use burn_flex::Flex;
-    use kiln_datasets::{Documents, documents::Before};
+    use kiln_datasets::{
+        Documents,
+        documents::{Before, Prefix},
+    };
     use kiln_lm::{TextModel, TextModelConfig};
     use kiln_tokenize::{
         Packing, TokenizerSpec,
@@ -331,7 +343,7 @@ mod tests {
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, (0..40).map(line).collect::<String>()).unwrap();
         let plain = Documents::new([path]);
-        let before = vec![Before::Text("{by}:".to_owned())];
+        let before = vec![Prefix::Text("{by}:".to_owned())];
         let data = TextData {
             sources: [Documents { before, ..plain.clone() }, plain]
                 .map(TextSource::Documents)

@@ -1,9 +1,14 @@
 //! Lexicon-guided masking: words of a domain that are masked more than others, as in Chinese
 //! MentalBERT, <https://arxiv.org/abs/2402.09151>, or the salient words of a document (TF-IDF).
 
-use crate::salience::Salience;
+use crate::{
+    examples::Example,
+    metrics::is_unspaced,
+    salience::Salience,
+    tokenizer::{TextTokenizer, TokenizerError},
+};
 use kiln_core::{Size, Source};
-use kiln_datasets::{DataError, table::locate};
+use kiln_datasets::{DataError, files::locate, table::locate};
 use kiln_lm::examples::Example;
 use kiln_metrics::words::is_unspaced;
 use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
@@ -151,6 +156,7 @@ impl Source for LexiconSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::{Model, TokenizerSpec};
     use kiln_datasets::Document;
     use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 

@@ -1,17 +1,32 @@
 //! Where the texts of a stage come from, and its tokenizer.
 
 use crate::{
+    cache::CacheError,
     data_error::StageDataError,
     documents::{Counter, documents, size},
-    labelled::{Row, task_seed},
+    labelled::{EncodeError, Row, task_seed},
     opened::{has_tokenizer, open_tokenizer},
+    packing::PackingError,
     recipe::{TextData, TextSource, TokenizerSource},
+    tokenizer::{TextTokenizer, TokenizerError},
 };
-use kiln_core::Seed;
-use kiln_datasets::{DataError, Document};
+use kiln_core::{MixtureError, Seed};
+use kiln_datasets::{DataError, Document, Documents};
+use kiln_hub::{HubError, ModelDir};
+use kiln_synthetic::stories::{Stories, StoryDocument};
 use kiln_tokenize::{TextTokenizer, tokenizer::TOKENIZER_FILE};
-use kiln_train::start::resolve;
-use std::{path::Path, sync::Arc};
+use kiln_train::{
+    progress::Progress,
+    start::resolve,
+    task::{TaskError, TaskSourceError},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// The tokenizer of a stage: that of the data, or else that of the model it starts from.
 ///

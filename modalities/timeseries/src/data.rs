@@ -7,9 +7,9 @@ use crate::{
 };
 use kiln_core::{Seed, Size};
 use kiln_datasets::{
-    DataError, Part, Prices, Series, SplitProtocol, Standardizer, TableSpec, embedded, m4,
-    table::locate,
+    DataError, Part, Series, SplitProtocol, Standardizer, TableSpec, embedded, files::locate, m4,
 };
+use kiln_synthetic::Prices;
 use kiln_train::task::TaskSource;
 use ndarray::{Array2, s};
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 
 use crate::{SeriesHostBatch, config::resolution_id};
 use kiln_core::{Seed, Size, Source};
-use kiln_datasets::{Corpus, Frequency, Part, Series};
+use kiln_datasets::{Frequency, Part, Series};
+use kiln_synthetic::Corpus;
 use kiln_train::task::TaskSourceError;
 use ndarray::{Array2, Array3, Axis, s};
 use rand::RngExt;

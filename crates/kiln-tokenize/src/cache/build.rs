@@ -2,8 +2,8 @@
 //! written in their order.
 
 use super::{
-    CacheError, CacheSpec, DOCUMENTS, META, Meta, PREFIXES, Result, SourceFile, TOKENS, VERSION,
-    WORDS, io_error,
+    CacheError, CacheSpec, DOCUMENTS, META, Meta, PREFIXES, Result, SAID, SourceFile, TOKENS,
+    VERSION, WORDS, io_error,
 };
 use crate::tokenizer::{Encoded, IdEncoder, Progress, TextTokenizer, TokenizerError};
 use kiln_datasets::{Document, documents::DocumentReader};
@@ -151,7 +151,8 @@ fn encode<'a>(
     for document in batch {
         // By itself, so that a document has the same ids whatever its prefix.
         let begin = encoded.ids.len();
-        let (prefix, text) = document.text.split_at_checked(document.said).unwrap_or_default();
+        let (prefix, text) =
+            document.text.split_at_checked(document.prefix_len).unwrap_or_default();
         encoder.encode(prefix, &mut encoded)?;
         let prefix = encoded.ids.len() - begin;
         encoder.encode(text, &mut encoded)?;

@@ -5,7 +5,7 @@ use crate::{
 };
 use kiln_datasets::{
     Documents,
-    documents::{Before, Split},
+    documents::{Prefix, Split},
 };
 use proptest::prelude::*;
 
@@ -74,7 +74,7 @@ fn sequences_by_hand() {
 #[test]
 fn prefixes_are_outside_the_loss_mask() {
     let text = "{\"text\":\"abc\",\"by\":\"X\"}\n{\"text\":\"de\"}\n";
-    let before = vec![Before::Text("{by}:".to_owned())];
+    let before = vec![Prefix::Text("{by}:".to_owned())];
     let expect = |packing: Packing, expected: &[(&str, &str)]| {
         let documents = Documents { before: before.clone(), ..Documents::default() };
         let source = of_file("a.jsonl", text, documents, &packing).unwrap();

@@ -13,7 +13,7 @@ pub use room::Room;
 pub use telephone::Telephone;
 
 use super::{Waveform, resample::Resampler};
-use crate::{DataError, Result, generate::draw::Draw as _};
+use crate::{DataError, Result, draw::Draw as _, generate::draw::Draw as _};
 use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ mod tests {
         let out = apply(&config, &sine(400.0, 0.5, 8000, 10_000), 1);
         assert_eq!(out.samples.len(), 8000);
         let middle = Waveform::new(out.samples[2000..6000].to_vec(), 8000);
-        assert!(level_at(&middle, 500.0) > 0.49 && level_at(&middle, 400.0) < 0.01);
+        assert!(middle.amplitude_at(500.0) > 0.49 && middle.amplitude_at(400.0) < 0.01);
     }
 
     #[test]

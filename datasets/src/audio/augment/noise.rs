@@ -1,7 +1,7 @@
 //! Noise at a given ratio of signal to noise.
 
 use super::{amplitude, range, share};
-use crate::{DataError, Result, audio::Waveform, generate::draw::Draw as _};
+use crate::{DataError, Result, audio::Waveform, draw::Draw as _, generate::draw::Draw as _};
 use kiln_host::Rng;
 use realfft::{RealFftPlanner, num_complex::Complex};
 use schemars::JsonSchema;
@@ -171,7 +171,7 @@ mod tests {
     fn colours_fall_as_they_should() {
         let octave = |samples: &[f32], low: f32| {
             let wave = Waveform::new(samples.to_vec(), 16_000);
-            let bins = (0..200).map(|n| level_at(&wave, low * (1.0 + n as f32 / 200.0)).powi(2));
+            let bins = (0..200).map(|n| wave.amplitude_at(low * (1.0 + n as f32 / 200.0)).powi(2));
             bins.sum::<f32>() / 200.0
         };
         for (exponent, expected) in [(0.0, 0.0), (1.0, 3.01), (2.0, 6.02)] {

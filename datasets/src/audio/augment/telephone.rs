@@ -4,6 +4,7 @@ use super::share;
 use crate::{
     DataError, Result,
     audio::{Biquad, Waveform, filter::BUTTERWORTH_4, g711::Law},
+    draw::Draw as _,
     generate::draw::Draw as _,
 };
 use kiln_host::Rng;
@@ -80,7 +81,8 @@ mod tests {
             let wave = sine(frequency, 0.5, 16_000, 16_000);
             let out = telephone.apply(wave, &mut Seed::new(1).rng()).unwrap();
             assert_eq!((out.samples.len(), out.rate), (16_000, 16_000));
-            20.0 * (level_at(&Waveform::new(out.samples[4000..12_000].to_vec(), 16_000), frequency)
+            20.0 * (Waveform::new(out.samples[4000..12_000].to_vec(), 16_000)
+                .amplitude_at(frequency)
                 / 0.5)
                 .log10()
         };

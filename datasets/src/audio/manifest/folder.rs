@@ -3,8 +3,7 @@
 use super::{EXTENSIONS, Utterance, is_recording};
 use crate::{
     DataError, Result,
-    files::files_under,
-    table::read::{read_bytes, text_of},
+    files::{files_under, read_text},
 };
 use std::path::{Path, PathBuf};
 
@@ -20,7 +19,7 @@ pub(super) fn sidecars(dir: &Path) -> Result<Vec<Utterance>> {
             let sidecar = path.with_extension("txt");
             let mut utterance = Utterance::of_file(id_of(dir, &path), path);
             if sidecar.exists() {
-                let text = text_of(&sidecar, &read_bytes(&sidecar)?)?;
+                let text = read_text(&sidecar)?;
                 utterance.text = Some(text.split_whitespace().collect::<Vec<_>>().join(" "));
             }
             Ok(utterance)
@@ -36,7 +35,7 @@ pub(super) fn librispeech(dir: &Path) -> Result<Vec<Utterance>> {
             continue;
         }
         let folder = path.parent().unwrap_or(dir);
-        let text = text_of(&path, &read_bytes(&path)?)?;
+        let text = read_text(&path)?;
         for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let (id, text) = line.trim().split_once(char::is_whitespace).ok_or_else(|| {
                 let reason = "expected a name and what is said".to_owned();

@@ -4,7 +4,7 @@ mod folder;
 mod shard;
 mod table;
 
-use crate::{DataError, Result, table::locate};
+use crate::{DataError, Result, files::locate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -3,8 +3,11 @@
 use super::Utterance;
 use crate::{
     DataError, Result,
-    error::nearest,
-    table::read::{read_bytes, text_of},
+    files::read_text,
+    tabular::{
+        delimited::{Dialect, Record, Records, lines},
+        unknown_column,
+    },
     text::number,
 };
 use serde_json::{Map, Value};
@@ -65,7 +68,7 @@ pub(super) fn common_voice(dir: &Path, split: &str) -> Result<Vec<Utterance>> {
 
 /// Reads a JSON object a line.
 pub(super) fn jsonl(path: &Path) -> Result<Vec<Utterance>> {
-    let text = text_of(path, &read_bytes(path)?)?;
+    let text = read_text(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
     let mut utterances = Vec::new();
     for (place, line) in text.lines().enumerate() {
@@ -94,29 +97,24 @@ pub(super) fn describe(utterance: &mut Utterance, json: &[u8]) -> std::result::R
 }
 
 fn rows(path: &Path, root: &Path) -> Result<Vec<Utterance>> {
-    let text = text_of(path, &read_bytes(path)?)?;
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next().unwrap_or_default().split('\t').map(str::trim).collect();
+    let text = read_text(path)?;
+    let (dialect, mut lines) = (Dialect::TSV, lines(&text));
+    let (_, header) = lines.next().transpose()?.unwrap_or_default();
+    let header: Vec<String> =
+        dialect.cells(&header).iter().map(|name| name.trim().to_owned()).collect();
     let fields: Vec<Option<Field>> = header.iter().map(|name| Field::of(name)).collect();
     if !fields.contains(&Some(Field::Path)) {
-        return Err(DataError::UnknownColumn {
-            path: path.into(),
-            column: "path".into(),
-            nearest: nearest("path", header.iter().copied()),
-            columns: header.iter().map(ToString::to_string).collect(),
-        });
+        return Err(unknown_column(path, "path", &header));
     }
     let mut utterances = Vec::new();
-    for (place, line) in lines.enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let cells: Vec<&str> = line.split('\t').collect();
+    for record in Records::new(lines, dialect) {
+        let Record { place: line, text, .. } = record?;
+        let cells = dialect.cells(&text);
         if cells.len() != header.len() {
-            let (row, expected, found) = (place + 1, header.len(), cells.len());
+            let (row, expected, found) = (line - 1, header.len(), cells.len());
             return Err(DataError::Ragged { path: path.into(), row, expected, found });
         }
-        let fail = |reason: String| DataError::Line { path: path.into(), line: place + 2, reason };
+        let fail = |reason: String| DataError::Line { path: path.into(), line, reason };
         let mut row = Row::default();
         for (field, cell) in fields.iter().zip(cells) {
             if let Some(field) = field {
@@ -205,10 +203,11 @@ impl Row {
 
 /// Common Voice lists milliseconds by clip since release 11; without that table, nothing is known.
 fn clip_durations(path: &Path) -> HashMap<String, f64> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let pair = |line: &str| {
-        let (name, milliseconds) = line.split_once('\t')?;
-        Some((name.to_owned(), milliseconds.trim().parse::<f64>().ok()? / 1000.0))
+    let text = read_text(path).unwrap_or_default();
+    let pair = |record: Record<usize, String>| {
+        let cells = Dialect::TSV.cells(&record.text);
+        let milliseconds = cells.get(1)?.trim().parse::<f64>().ok()?;
+        Some((cells.first()?.to_string(), milliseconds / 1000.0))
     };
-    text.lines().skip(1).filter_map(pair).collect()
+    Records::new(lines(&text), Dialect::TSV).flatten().skip(1).filter_map(pair).collect()
 }

@@ -7,7 +7,8 @@ pub use scheme::{Entity, TagScheme, entities, to_bio};
 use super::{
     example::Tagged,
     files::{Files, Lines},
-    rows::{Cell, Examples, Field, Place, rows, wrong},
+    read::rows,
+    rows::{Cell, Examples, Field, Place, wrong},
 };
 use crate::{DataError, Result};
 use schemars::JsonSchema;

@@ -1,14 +1,21 @@
 //! Queries and the documents that answer them: what rankings are learnt from, and measured on.
 
 use super::Row;
-use crate::recipe::{JudgedQueries, RetrievalSource, StoryRetrieval};
+use crate::{
+    bm25::Bm25,
+    metrics::rank,
+    recipe::{JudgedQueries, RetrievalSource, StoryRetrieval},
+};
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
-    labelled::{Passage, Retrieval, Triplet},
+    labelled::{Passage, Retrieval, RetrievalSpec, Triplet},
 };
 use kiln_metrics::ranking::{Bm25, rank};
+use kiln_synthetic::stories::Stories;
 use rand::{RngExt as _, seq::SliceRandom as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// How far down the ranking by words hard negatives are drawn from, as in
