@@ -212,8 +212,8 @@ impl<B: AutodiffBackend, M: Trainable<B>> Task<B> for Repeated<B, M> {
         _: (),
         _: &mut StepContext<'_>,
         _: &B::Device,
-    ) -> Loss<B> {
-        Loss::new(model.loss(&self.batch), 1)
+    ) -> std::result::Result<Loss<B>, TaskError> {
+        Ok(Loss::new(model.loss(&self.batch), 1))
     }
 
     fn validate(

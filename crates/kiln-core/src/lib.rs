@@ -14,10 +14,12 @@
 //! - Objectives (`kiln-objectives`) make of a model and a batch a [`Loss`] with its vital [`Sign`]s.
 //! - [`Seed`] derives every random number of a run from one.
 //! - [`pattern`] chooses parameters and modules by name.
+//! - [`blame`] attributes errors to the user or to the machine.
 //! - [`bootstrap()`] says how sure a corpus's number is.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod blame;
 mod bootstrap;
 mod loss;
 mod mixture;

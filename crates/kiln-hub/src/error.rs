@@ -1,7 +1,11 @@
 //! What can go wrong with a model directory.
 
 use crate::module::LoadReport;
-use std::path::{Path, PathBuf};
+use kiln_core::blame::{Blame, Blamed};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 /// Kiln-hub's result.
 pub type Result<T> = std::result::Result<T, HubError>;
@@ -210,6 +214,24 @@ pub enum HubError {
         /// The status or what was missing.
         cause: String,
     },
+}
+
+impl Blamed for HubError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Io { action: "read", source, .. } if source.kind() == ErrorKind::NotFound => {
+                Blame::User
+            }
+            Self::Io { .. }
+            | Self::Offline { .. }
+            | Self::Unreachable { .. }
+            | Self::Interrupted { .. }
+            | Self::Server { .. }
+            | Self::Rule { .. }
+            | Self::Tensor { .. } => Blame::Machine,
+            _ => Blame::User,
+        }
+    }
 }
 
 impl HubError {

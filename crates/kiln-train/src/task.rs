@@ -1,7 +1,10 @@
 //! What a modality gives the trainer for one stage: a model, data, and a loss.
 
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Loss, Seed, Source, StepContext, Teacher};
+use kiln_core::{
+    AutodiffBackend, Loss, Seed, Source, StepContext, Teacher,
+    blame::{Blame, Blamed},
+};
 use kiln_hub::adapter::Published;
 use std::{error::Error, path::Path, sync::Arc};
 
@@ -15,6 +18,12 @@ pub type TaskSource<E> = Arc<dyn Source<Example = E, Error = TaskSourceError>>;
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct TaskSourceError(#[from] pub TaskError);
+
+impl Blamed for TaskSourceError {
+    fn blame(&self) -> Blame<'_> {
+        Blame::Inner(self.0.as_ref())
+    }
+}
 
 /// One number of a validation pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +85,9 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
 
     /// Uploads a batch and computes its loss; `teacher` is the model of [`Self::teacher`], which
     /// gets no gradients and is passed [at rest](kiln_kernels::at_rest).
+    ///
+    /// # Errors
+    /// When the model cannot do what the loss asks of it.
     fn loss(
         &self,
         model: &Self::Model,
@@ -83,7 +95,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
-    ) -> Loss<B>;
+    ) -> Result<Loss<B>, TaskError>;
 
     /// Measures the model on validation data; empty when there is none, and a measure is left out
     /// when nothing counts for it. The first is what early stopping and "best" go by, [`LOSS`] where
@@ -124,7 +136,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
 
     /// The index of the block a parameter belongs to, counted from the input, and the number of
     /// blocks: for layer-wise learning-rate decay. `None` for parameters outside blocks.
-    fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+    fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         let _ = parameter;
         None
     }

@@ -132,9 +132,10 @@ impl<B: Backend> Net<B> {
     }
 }
 
-struct Line {
-    examples: u64,
-    broken: Option<u64>,
+/// Points on the line.
+pub(crate) struct Line {
+    pub examples: u64,
+    pub broken: Option<u64>,
 }
 
 impl Source for Line {
@@ -188,7 +189,7 @@ impl Task<Cpu> for Toy {
         batch: ToyBatch,
         context: &mut StepContext<'_>,
         device: &<Cpu as burn::tensor::backend::BackendTypes>::Device,
-    ) -> Loss<Cpu> {
+    ) -> Result<Loss<Cpu>, TaskError> {
         let size = batch.targets.len();
         let inputs = Tensor::<Cpu, 2>::from_data(TensorData::new(batch.inputs, [size, 2]), device);
         let targets =
@@ -198,7 +199,7 @@ impl Task<Cpu> for Toy {
         let guess = targets.clone().square().mean();
         let loss =
             Loss::new((model.forward(inputs) - targets).add_scalar(noise).square().mean(), size);
-        if context.observe { loss.with_sign(Sign::GuessLoss, guess) } else { loss }
+        Ok(if context.observe { loss.with_sign(Sign::GuessLoss, guess) } else { loss })
     }
 
     fn validate(
@@ -233,7 +234,7 @@ impl Task<Cpu> for Toy {
         Ok(())
     }
 
-    fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+    fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         parameter.starts_with("middle").then_some((0, 1))
     }
 }

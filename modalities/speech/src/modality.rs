@@ -1,15 +1,29 @@
 //! Speech among the modalities.
 
-use crate::{frontend::StemConfig, hub, job::SpeechJob, recipe::SpeechParts};
+use crate::{
+    SpeechError, commands::VERBS, data::StageDataError, frontend::StemConfig, hub, job::SpeechJob,
+    recipe::SpeechParts, transcribe::TranscribeError,
+};
+use kiln_core::blame::{BlameOf, blame_of};
+use kiln_datasets::DataError;
 use kiln_train::{
     modality::{Job, Modality, ModelSummary},
     recipe::{RecipeText, schema},
     task::TaskError,
+    verb::Verb,
 };
 use std::path::Path;
 
 /// Speech.
 pub static SPEECH: Speech = Speech;
+
+/// Errors that say whom they are attributed to.
+static ERRORS: [BlameOf; 4] = [
+    blame_of::<DataError>,
+    blame_of::<SpeechError>,
+    blame_of::<StageDataError>,
+    blame_of::<TranscribeError>,
+];
 
 /// The modality's entry in the binary's list.
 #[derive(Debug)]
@@ -30,6 +44,22 @@ impl Modality for Speech {
 
     fn owns(&self, model_type: &str) -> bool {
         hub::MODEL_TYPES.contains(&model_type)
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &VERBS
+    }
+
+    fn errors(&self) -> &'static [BlameOf] {
+        &ERRORS
+    }
+
+    fn log_targets(&self) -> &'static [&'static str] {
+        &["kiln_speech"]
+    }
+
+    fn silent_log_targets(&self) -> &'static [&'static str] {
+        &["symphonia_core"]
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {

@@ -71,6 +71,8 @@ pub enum AnnotateError {
     },
 }
 
+impl kiln_core::blame::Blamed for AnnotateError {}
+
 /// What a model says of a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]

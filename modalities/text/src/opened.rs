@@ -4,7 +4,10 @@ use crate::{
     TextModel,
     tokenizer::{TextTokenizer, TokenizerError},
 };
-use kiln_core::Backend;
+use kiln_core::{
+    Backend,
+    blame::{Blame, Blamed},
+};
 use kiln_hub::ModelError;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +34,15 @@ pub enum OpenError {
         /// Ids that the model knows.
         vocabulary: usize,
     },
+}
+
+impl Blamed for OpenError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Model(error) => Blame::Inner(error),
+            _ => Blame::User,
+        }
+    }
 }
 
 /// The tokenizer and the model of a directory. A model may know more ids than its tokenizer gives,

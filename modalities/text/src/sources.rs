@@ -83,6 +83,8 @@ pub enum StageDataError {
     Tasks(MixtureError),
 }
 
+impl kiln_core::blame::Blamed for StageDataError {}
+
 /// The tokenizer of a stage: that of the data, or else that of the model it starts from.
 ///
 /// # Errors

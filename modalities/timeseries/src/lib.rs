@@ -4,6 +4,7 @@
 
 pub mod baselines;
 pub mod batch;
+mod commands;
 pub mod config;
 pub mod cost;
 pub mod data;
@@ -26,7 +27,6 @@ pub mod predict;
 pub mod presets;
 pub mod recipe;
 pub mod scaler;
-pub mod task;
 pub mod token_model;
 pub mod windows;
 

@@ -9,7 +9,10 @@ use crate::{
         EmbeddedEvaluation, M4Evaluation, PortfolioEvaluation, SeriesEvaluation, TableEvaluation,
     },
 };
-use kiln_core::Seed;
+use kiln_core::{
+    Seed,
+    blame::{Blame, Blamed},
+};
 use kiln_datasets::{DataError, embedded, m4, table::locate};
 use kiln_train::results::Evaluation;
 use ndarray::{Array2, s};
@@ -35,6 +38,15 @@ pub enum MeasureError {
         #[source]
         source: ForecastError,
     },
+}
+
+impl Blamed for MeasureError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Data(_) => Blame::User,
+            Self::Forecast { .. } => Blame::Cause,
+        }
+    }
 }
 
 /// Measures a forecaster by one evaluation of a recipe.

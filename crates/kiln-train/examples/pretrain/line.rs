@@ -60,11 +60,12 @@ impl<B: AutodiffBackend> Task<B> for Line {
         batch: Self::HostBatch,
         context: &mut StepContext<'_>,
         device: &B::Device,
-    ) -> Loss<B> {
+    ) -> Result<Loss<B>, TaskError> {
         let count = batch.len();
         let (error, targets) = error(model, batch, device);
         let loss = Loss::new(error, count);
-        if context.observe { loss.with_sign(Sign::GuessLoss, targets.var(0).mean()) } else { loss }
+        let guess = targets.var(0).mean();
+        Ok(if context.observe { loss.with_sign(Sign::GuessLoss, guess) } else { loss })
     }
 
     fn validate(

@@ -98,8 +98,8 @@ impl Task<Cpu> for Mean {
         batch: Vec<f32>,
         _context: &mut StepContext<'_>,
         device: &<Cpu as BackendTypes>::Device,
-    ) -> Loss<Cpu> {
-        Loss::new(model.loss(&batch, device), batch.len())
+    ) -> Result<Loss<Cpu>, TaskError> {
+        Ok(Loss::new(model.loss(&batch, device), batch.len()))
     }
 
     fn validate(

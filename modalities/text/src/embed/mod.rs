@@ -18,6 +18,7 @@ pub use rerank::Reranker;
 pub use stream::{Summary, embed};
 
 use crate::{config::Pooling, opened::OpenError, tokenizer::TokenizerError};
+use kiln_core::blame::{Blame, Blamed};
 use kiln_datasets::{
     DataError,
     vectors::{Passage, Vectors},
@@ -168,6 +169,17 @@ pub enum EmbedError {
     /// Someone asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Blamed for EmbedError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Hub(error) => Blame::Inner(error),
+            Self::Open(error) => Blame::Inner(error),
+            Self::Device(_) | Self::Output(_) | Self::Interrupted => Blame::Machine,
+            _ => Blame::User,
+        }
+    }
 }
 
 fn offered(known: &[String]) -> String {

@@ -62,6 +62,8 @@ pub struct TooLong {
     pub most: usize,
 }
 
+impl kiln_core::blame::Blamed for TooLong {}
+
 /// Whether a model with positions for so many tokens has enough for an evaluation.
 pub(crate) fn fits(
     recipe: &Recipe<TextParts>,
