@@ -309,6 +309,8 @@ pub enum DataError {
     },
 }
 
+impl kiln_host::blame::Blamed for DataError {}
+
 impl DataError {
     /// A value of a configuration that cannot be.
     pub fn config(

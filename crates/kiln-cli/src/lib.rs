@@ -1,7 +1,8 @@
 //! The `kiln` command, as a library so that tests can build it under a name of their own.
 //!
 //! Three layers: `cli` says what may be typed, `commands` does it, one file a command, and
-//! `failure` turns whatever went wrong into a message and an exit code.
+//! `failure` turns whatever went wrong into a message and an exit code. Commands that use a model are
+//! the verbs that modalities declare.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -14,7 +15,8 @@ mod models;
 mod recipe_book;
 mod units;
 
-use clap::{Parser, error::ErrorKind};
+use clap::{ArgMatches, FromArgMatches as _, error::ErrorKind};
+use kiln_train::{failure::Result, verb::VerbContext};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -24,8 +26,8 @@ use std::{
 pub fn main() -> ExitCode {
     failure::install();
     kiln_kernels::keep_freed_memory();
-    let cli = match cli::Cli::try_parse() {
-        Ok(cli) => cli,
+    let matches = match cli::command().try_get_matches() {
+        Ok(matches) => matches,
         Err(error) => {
             // Help and version are no errors; a reader that went away is none either.
             let _ = error.print();
@@ -35,15 +37,25 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    logging::start(cli.verbose, cli.quiet);
+    let modalities = modalities::all();
+    logging::start(matches.get_count("verbose"), matches.get_flag("quiet"), modalities);
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let result = commands::run(&cli, &mut out).and_then(|()| Ok(out.flush()?));
+    let result = run(&matches, &mut out).and_then(|()| Ok(out.flush()?));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // What was printed before the failure is still worth reading.
             let _ = out.flush();
-            failure.report()
+            failure::report(failure)
         }
+    }
+}
+
+/// Runs the verb that was typed, or the command of this crate.
+fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<()> {
+    let (quiet, modalities) = (matches.get_flag("quiet"), modalities::all());
+    match cli::verb(matches) {
+        Some((verb, below)) => (verb.run)(below, &mut VerbContext { quiet, out, modalities }),
+        None => commands::run(&cli::Cli::from_arg_matches(matches)?, out),
     }
 }

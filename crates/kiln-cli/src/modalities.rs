@@ -1,24 +1,17 @@
 //! The modalities of this binary: to add one, add a line.
 
-use crate::{
-    cli,
-    failure::{Failure, Result},
-    models,
-};
-use kiln_hub::ModelDir;
-use kiln_speech::SPEECH;
-use kiln_text::modality::TEXT;
-use kiln_timeseries::{TIMESERIES, forecaster::Forecaster, job::open_forecaster};
+use kiln_core::blame::BlameOf;
 use kiln_train::{
+    dispatch::NO_CUDA,
+    failure::{Failure, Result},
     modality::{Job, Modality},
     recipe::{self, Device, RecipeError, RecipeText},
+    verb::{self, Verb},
 };
 
-/// What to say when CUDA is asked of a binary without it.
-const NO_CUDA: &str = "build it with `--features cuda`, or compute on the `cpu`";
-
 /// Every modality, in the order in which they are listed.
-const MODALITIES: &[&dyn Modality] = &[&TIMESERIES, &SPEECH, &TEXT];
+const MODALITIES: &[&dyn Modality] =
+    &[&kiln_timeseries::TIMESERIES, &kiln_speech::SPEECH, &kiln_text::TEXT];
 
 /// Every modality.
 pub fn all() -> &'static [&'static dyn Modality] {
@@ -27,7 +20,7 @@ pub fn all() -> &'static [&'static dyn Modality] {
 
 /// Their names, for messages.
 pub fn names() -> String {
-    all().iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ")
+    verb::names(all())
 }
 
 /// A modality by name.
@@ -49,30 +42,19 @@ pub fn job(text: &RecipeText) -> Result<Box<dyn Job>> {
     };
     let job = modality.job(text)?;
     if job.common().device == Device::Cuda && !cfg!(feature = "cuda") {
-        let error = RecipeError::at(text, "device", "this binary was built without CUDA");
-        return Err(error.with_help(NO_CUDA).into());
+        let [message, help] = NO_CUDA;
+        return Err(RecipeError::at(text, "device", message).with_help(help).into());
     }
     Ok(job)
 }
 
-/// Opens a model for forecasting.
-pub fn forecaster(model: &ModelDir, device: cli::Device) -> Result<Box<dyn Forecaster>> {
-    let modality = models::owner(model)?;
-    if modality.name() != TIMESERIES.name() {
-        return Err(Failure::user(
-            format!("{} forecasts nothing: it is for {}", model.path.display(), modality.name()),
-            "name a model that was trained on time series",
-        ));
-    }
-    let device = self::device(device)?;
-    Ok(open_forecaster(&model.path, device).map_err(kiln_train::Error::from)?)
+/// The error types of this binary that say whom they are attributed to.
+pub fn errors() -> Vec<BlameOf> {
+    let own = all().iter().flat_map(|modality| modality.errors());
+    kiln_train::ERRORS.iter().chain(own).copied().collect()
 }
 
-/// The device that was asked for, if this binary has it.
-pub fn device(device: cli::Device) -> Result<Device> {
-    match device {
-        cli::Device::Cpu => Ok(Device::Cpu),
-        cli::Device::Cuda if cfg!(feature = "cuda") => Ok(Device::Cuda),
-        cli::Device::Cuda => Err(Failure::user("this binary was built without CUDA", NO_CUDA)),
-    }
+/// The verbs of all modalities.
+pub fn verbs() -> impl Iterator<Item = &'static Verb> {
+    all().iter().flat_map(|modality| modality.verbs())
 }

@@ -1,15 +1,9 @@
 //! Finding the model that `--model` names, and the run that it is from.
 
-use crate::{
-    failure::{Failure, Result},
-    modalities,
-};
+use crate::modalities;
 use kiln_hub::ModelDir;
-use kiln_train::modality::Modality;
+use kiln_train::{failure::Result, modality::Modality, start::RUNS, verb};
 use std::path::{Path, PathBuf};
-
-/// Where runs are.
-pub const RUNS: &str = "runs";
 
 /// Finds a model by run, directory or hub id.
 pub fn find(spec: &str) -> Result<ModelDir> {
@@ -18,18 +12,7 @@ pub fn find(spec: &str) -> Result<ModelDir> {
 
 /// The modality that a model belongs to.
 pub fn owner(model: &ModelDir) -> Result<&'static dyn Modality> {
-    let model_type = model.model_type();
-    modalities::all().iter().find(|modality| modality.owns(model_type)).copied().ok_or_else(|| {
-        let what = if model_type.is_empty() {
-            "its config.json has no `model_type`".to_owned()
-        } else {
-            format!("nothing here reads models of type `{model_type}`")
-        };
-        Failure::user(
-            format!("{} cannot be used: {what}", model.path.display()),
-            format!("modalities of this build: {}", modalities::names()),
-        )
-    })
+    verb::owner(modalities::all(), model)
 }
 
 /// The run directory that a spec means or lies in, if it is one.

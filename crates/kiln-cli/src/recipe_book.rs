@@ -1,7 +1,9 @@
 //! Finding recipes: by path, or by name in a folder of them or in this binary.
 
-use crate::failure::{Failure, Result};
-use kiln_train::recipe::RecipeText;
+use kiln_train::{
+    failure::{Failure, Result},
+    recipe::RecipeText,
+};
 use std::{
     collections::BTreeMap,
     env, fs,

@@ -15,6 +15,7 @@
 //!   [`Diagnostic`]s. What one asks for is a [`Need`], which the plan of a model [`Provide`]s.
 //! - [`Seed`] derives every random number of a run from one.
 //! - [`pattern`] chooses parameters and modules by name.
+//! - [`blame`] attributes errors to the user or to the machine.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -36,7 +37,7 @@ pub use corruption::{Corruption, DecoderInput, PermutedSequence, RandomReplaceme
 #[cfg(feature = "testing")]
 pub use kiln_host::testing;
 pub use kiln_host::{
-    Mixture, MixtureError, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source,
+    Mixture, MixtureError, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source, blame,
 };
 pub use kiln_kernels::{AttentionVisibility, AutodiffBackend, Backend};
 pub use layout::Layout;

@@ -1,8 +1,9 @@
 //! What can go wrong with a model directory.
 
 use crate::module::LoadReport;
+use kiln_core::blame::{Blame, Blamed};
 use kiln_host::FileError;
-use std::path::{Path, PathBuf};
+use std::{io::ErrorKind, path::{Path, PathBuf}};
 
 /// Kiln-hub's result.
 pub type Result<T> = std::result::Result<T, HubError>;
@@ -216,6 +217,21 @@ pub enum HubError {
 impl From<FileError> for HubError {
     fn from(FileError { action, path, source }: FileError) -> Self {
         Self::Io { action, path, source }
+impl Blamed for HubError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Io { action: "read", source, .. } if source.kind() == ErrorKind::NotFound => {
+                Blame::User
+            }
+            Self::Io { .. }
+            | Self::Offline { .. }
+            | Self::Unreachable { .. }
+            | Self::Interrupted { .. }
+            | Self::Server { .. }
+            | Self::Rule { .. }
+            | Self::Tensor { .. } => Blame::Machine,
+            _ => Blame::User,
+        }
     }
 }
 

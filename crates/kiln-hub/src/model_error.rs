@@ -1,6 +1,7 @@
 //! Why a model directory could not be made a model.
 
 use crate::HubError;
+use kiln_core::blame::{Blame, Blamed};
 use kiln_nn::ConfigError;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,15 @@ pub enum ModelError {
         /// What would do.
         expected: String,
     },
+}
+
+impl Blamed for ModelError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Hub(error) => Blame::Inner(error),
+            _ => Blame::User,
+        }
+    }
 }
 
 impl ModelError {

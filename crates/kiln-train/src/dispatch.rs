@@ -1,6 +1,6 @@
 //! From a recipe's device to the backend that computes: the one place where backends are named.
 
-use crate::{recipe::Device, task::TaskError};
+use crate::{failure::Failure, recipe::Device, task::TaskError};
 use kiln_core::AutodiffBackend;
 
 /// Work that can be done on any backend.
@@ -10,6 +10,24 @@ pub trait OnBackend {
 
     /// Does it on `device`.
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output;
+}
+
+/// Why a binary has no CUDA, and what to do.
+pub const NO_CUDA: [&str; 2] = [
+    "this binary was built without CUDA",
+    "build it with `--features cuda`, or compute on the `cpu`",
+];
+
+/// A device, if this binary has it.
+///
+/// # Errors
+/// When it was built without.
+pub fn available(device: Device) -> Result<Device, Failure> {
+    let [message, help] = NO_CUDA;
+    match device {
+        Device::Cuda if !cfg!(feature = "cuda") => Err(Failure::user(message, help)),
+        device => Ok(device),
+    }
 }
 
 /// The CPU, with gradients.

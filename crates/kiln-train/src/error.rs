@@ -1,6 +1,12 @@
 //! What can go wrong between a recipe and a trained model.
 
-use crate::{changes::Refusal, task::TaskError};
+use crate::{
+    changes::Refusal,
+    recipe::RecipeError,
+    task::{TaskError, TaskSourceError},
+};
+use kiln_core::blame::{Blame, BlameOf, Blamed, blame_of};
+use kiln_hub::{HubError, ModelError};
 use std::path::PathBuf;
 
 /// Kiln-train's result.
@@ -184,8 +190,37 @@ pub enum Error {
     Signals(#[source] std::io::Error),
     /// A recipe has a mistake.
     #[error(transparent)]
-    Recipe(#[from] crate::recipe::RecipeError),
+    Recipe(#[from] RecipeError),
     /// A model directory could not be found, read or written.
     #[error(transparent)]
-    Hub(#[from] kiln_hub::HubError),
+    Hub(#[from] HubError),
 }
+
+impl Blamed for Error {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Recipe(_)
+            | Self::Adapt(_)
+            | Self::Setting { .. }
+            | Self::NoSuchParameter { .. }
+            | Self::OtherShape { .. }
+            | Self::NothingToTrain
+            | Self::NoExamples
+            | Self::RunExists { .. }
+            | Self::NotARun { .. }
+            | Self::OtherRecipe { .. } => Blame::User,
+            Self::Hub(error) => Blame::Inner(error),
+            Self::Task(error) => Blame::Inner(error.as_ref()),
+            _ => Blame::Cause,
+        }
+    }
+}
+
+/// The error types of this crate and of those below it.
+pub const ERRORS: &[BlameOf] = &[
+    blame_of::<Error>,
+    blame_of::<RecipeError>,
+    blame_of::<TaskSourceError>,
+    blame_of::<HubError>,
+    blame_of::<ModelError>,
+];

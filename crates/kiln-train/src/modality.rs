@@ -5,7 +5,9 @@ use crate::{
     learner::Learner,
     recipe::{Common, RecipeText},
     results::Evaluation,
+    verb::Verb,
 };
+use kiln_core::blame::BlameOf;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -25,6 +27,26 @@ pub trait Modality: Sync {
 
     /// Whether a model directory's `model_type` is one of this modality's.
     fn owns(&self, model_type: &str) -> bool;
+
+    /// The commands of the binary that use its models and prepare its data.
+    fn verbs(&self) -> &'static [Verb] {
+        &[]
+    }
+
+    /// Its error types that are attributed to the user, or to the machine.
+    fn errors(&self) -> &'static [BlameOf] {
+        &[]
+    }
+
+    /// Log targets of its own, which say as much as Kiln's.
+    fn log_targets(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Log targets below it that say nothing unless asked.
+    fn silent_log_targets(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// What a model directory of this modality holds.
     ///

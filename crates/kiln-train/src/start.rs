@@ -22,6 +22,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The folder of runs.
+pub const RUNS: &str = "runs";
+
 /// Weights to start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
@@ -183,7 +186,7 @@ where
 /// # Errors
 /// When there is none.
 pub fn resolve(name: &str) -> Result<PathBuf, TaskError> {
-    Ok(kiln_hub::resolve(name, Path::new("runs"))?.path)
+    Ok(kiln_hub::resolve(name, Path::new(RUNS))?.path)
 }
 
 /// What of a model a stage trains.

@@ -1,7 +1,7 @@
 //! What a modality gives the trainer for one stage: a model, data, and a loss.
 
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Loss, Seed, Source, StepContext, Teacher};
+use kiln_core::{blame::{Blame, Blamed}, AutodiffBackend, Loss, Seed, Source, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use std::{error::Error, path::Path, sync::Arc};
 
@@ -15,6 +15,12 @@ pub type TaskSource<E> = Arc<dyn Source<Example = E, Error = TaskSourceError>>;
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct TaskSourceError(#[from] pub TaskError);
+
+impl Blamed for TaskSourceError {
+    fn blame(&self) -> Blame<'_> {
+        Blame::Inner(self.0.as_ref())
+    }
+}
 
 /// One number of a validation pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,7 +133,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
 
     /// The index of the block a parameter belongs to, counted from the input, and the number of
     /// blocks: for layer-wise learning-rate decay. `None` for parameters outside blocks.
-    fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+    fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         let _ = parameter;
         None
     }

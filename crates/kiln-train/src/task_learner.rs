@@ -85,7 +85,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         adapters::check(stage.adapt.as_ref(), adapters.as_ref())?;
         let listed = named::list(&model);
         let held = |name: &str| adapters.as_ref().is_some_and(|adapters| adapters.holds(name));
-        let depth = |name: &str| task.depth(name);
+        let depth = |name: &str| task.layer_index(name);
         let groups = groups::plan(&listed, &stage.freeze, held, stage.layer_decay, depth)?;
         let role = |name: &str| groups.get(name).map(|parameter| parameter.role);
         let model = named::freeze::<B, _>(model, |name| role(name) == Some(Role::Frozen));
@@ -201,7 +201,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let mut context = StepContext { rng: &mut rng, collect_metrics, step, step_seed: shared };
         let cast = self.half.then(|| {
             let block = |name: &str| {
-                self.task.depth(name).is_some() && self.role(name) != Some(Role::Buffer)
+                self.task.layer_index(name).is_some() && self.role(name) != Some(Role::Buffer)
             };
             named::cast::<B, _>(self.model.clone(), FloatDType::BF16, block)
         });

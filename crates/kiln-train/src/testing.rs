@@ -1,25 +1,11 @@
 //! What the tests of this crate share: references, comparisons and a tiny task.
 
-use crate::{
-    learner::HostTensor,
-    recipe::{Bare, Stage},
-    task::{LOSS, Measure, Task, TaskError, TaskSource, TaskSourceError},
-    task_learner::TaskLearner,
-};
-use burn::{
-    backend::Autodiff,
-    module::Module,
-    nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig},
-    tensor::{Tensor, TensorData, backend::Backend},
-};
+use crate::{learner::HostTensor, recipe::{Bare, Stage}, task::{LOSS, Measure, Task, TaskError, TaskSource, TaskSourceError}, task_learner::TaskLearner};
+use burn::{backend::Autodiff, module::Module, nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig}, tensor::{backend::Backend, Tensor, TensorData}};
 use burn_flex::Flex;
-use kiln_core::{Diagnostic, Loss, Seed, Size, Source, StepContext};
+use kiln_core::{Diagnostic, Loss, Seed, Sign, Size, Source, StepContext};
 use rand::RngExt as _;
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::{collections::BTreeMap, path::Path, sync::{Arc, Mutex, MutexGuard}};
 
 /// The backend of tests.
 pub(crate) type Cpu = Autodiff<Flex>;
@@ -132,9 +118,10 @@ impl<B: Backend> Net<B> {
     }
 }
 
-struct Line {
-    examples: u64,
-    broken: Option<u64>,
+/// Points on the line.
+pub(crate) struct Line {
+    pub examples: u64,
+    pub broken: Option<u64>,
 }
 
 impl Source for Line {
@@ -237,7 +224,7 @@ impl Task<Cpu> for Toy {
         Ok(())
     }
 
-    fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+    fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         parameter.starts_with("middle").then_some((0, 1))
     }
 }

@@ -1,10 +1,7 @@
 //! What a model costs to train, from its configuration alone.
 
 use crate::{SpeechModelConfig, frontend::StemConfig, recipe::SpeechData};
-use kiln_train::{
-    cost::{self, KEPT_A_FEATURE},
-    recipe::{Parts, Stage},
-};
+use kiln_train::{architecture::StageCost, cost::KEPT_A_FEATURE};
 
 /// Of a recording, s, where nothing says how long recordings are.
 const TYPICAL: f64 = 5.0;
@@ -48,36 +45,14 @@ fn samples(config: &SpeechModelConfig, data: &SpeechData, clips: usize) -> (usiz
     }
 }
 
-/// Operations of one optimizer step, whose backward pass costs so many forward passes.
-pub fn step_flops<P: Parts>(
-    config: &SpeechModelConfig,
+/// What a micro-batch of so many clips costs.
+pub fn of_stage(
+    config: SpeechModelConfig,
     data: &SpeechData,
-    stage: &Stage<P>,
-    backward: f64,
-) -> f64 {
-    let (length, clips) = samples(config, data, stage.batch);
-    (1.0 + backward) * stage.accumulate as f64 * clips * forward_flops(config, length)
-}
-
-/// Tokens of one optimizer step: frames.
-pub fn step_tokens<P: Parts>(
-    config: &SpeechModelConfig,
-    data: &SpeechData,
-    stage: &Stage<P>,
-) -> f64 {
-    let (length, clips) = samples(config, data, stage.batch);
-    stage.accumulate as f64 * clips * config.frames(length) as f64
-}
-
-/// Bytes of weights, gradients, optimizer state and kept activations, an estimate.
-pub fn step_memory<P: Parts>(
-    config: &SpeechModelConfig,
-    data: &SpeechData,
-    stage: &Stage<P>,
-    parameters: usize,
-    trainable: usize,
-) -> f64 {
-    let (length, clips) = samples(config, data, stage.batch);
+    batch: usize,
+    examples: u64,
+) -> StageCost<SpeechModelConfig> {
+    let (length, clips) = samples(&config, data, batch);
     let frames = config.frames(length) as f64;
     let stem = match &config.frontend.stem {
         // Each layer of the stem halves what the one before it kept.
@@ -88,5 +63,11 @@ pub fn step_memory<P: Parts>(
         StemConfig::LogMel(_) => 4.0 * frames * config.frontend.stem.channels() as f64,
     };
     let blocks = config.backbone.layers as f64 * frames * config.width as f64;
-    cost::step_memory(stage, parameters, trainable, clips * (stem + KEPT_A_FEATURE * blocks))
+    StageCost {
+        examples: Some(examples),
+        forward_flops: clips * forward_flops(&config, length),
+        tokens: clips * frames,
+        activations: clips * (stem + KEPT_A_FEATURE * blocks),
+        config,
+    }
 }

@@ -72,6 +72,8 @@ pub enum SpeechError {
     },
 }
 
+impl kiln_core::blame::Blamed for SpeechError {}
+
 impl SpeechError {
     /// A [`SpeechError::Hub`] about reading or writing, for `map_err`.
     pub(crate) fn io(

@@ -1,203 +1,306 @@
-//! A speech recipe at work.
+//! Speech models as the trainer takes them.
 
-use crate::{
-    SpeechModel, SpeechModelConfig,
-    batch::Collator,
-    cost, data,
-    distortion::DistortionConfig,
-    evaluate::evaluate,
-    frontend::StemConfig,
-    provide::SpeechPlan,
-    recipe::{ModelSpec, SpeechParts},
-    recogniser::Recogniser,
-    self_training,
-    task::SpeechTask,
-    vocabulary::Vocabulary,
-};
-use kiln_core::{AutodiffBackend, Seed};
-use kiln_hub::{Weights, family};
-use kiln_train::{
-    dispatch::{self, Cpu, OnBackend},
-    modality::{Job, Prepared, StagePlan},
-    recipe::{Bare, Common, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
-    results::Evaluation,
-    start::{self, Counts, Start, resolve},
-    task::TaskError,
-    task_learner::stage_seed,
-};
-use std::path::{Path, PathBuf};
+use crate::{batch::Collator, config::{CtcConfig, TokenHeadConfig}, cost, data::{self, collate, Item, Recordings}, decode::{greedy, FrameTimes}, distortion::DistortionConfig, evaluate::evaluate, frontend::StemConfig, hub, recipe::{ModelSpec, SpeechParts}, recogniser::{self, Recogniser}, self_training, transcript::Normalisation, vocabulary::Vocabulary, SpeechBatch, SpeechHostBatch, SpeechModel, SpeechModelConfig};
+use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_hub::{adapter::Published, Weights};
+use kiln_objectives::{both_sides, offer, Objective, Offers};
+use kiln_train::{architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet}, recipe::{Problem, Recipe}, results::Evaluation, stage_job::StageJob, start::{resolve, Start}, task::{Measure, TaskError}};
+use std::{path::Path, sync::Arc};
 
-/// A recipe that was understood.
-pub struct SpeechJob {
-    recipe: Recipe<SpeechParts>,
-    common: Common,
-    config: SpeechModelConfig,
-    /// The model directory that `model.directory` names.
-    directory: Option<PathBuf>,
+/// Recordings a batch of validation.
+const VALIDATION_BATCH: usize = 16;
+
+/// A recipe of speech that was read and checked.
+pub type SpeechJob = StageJob<Speech>;
+
+/// The architecture of speech models.
+#[derive(Debug)]
+pub struct Speech;
+
+/// What is known of an open stage.
+pub struct SpeechStage {
+    recordings: Arc<Recordings>,
+    collator: Collator,
+    /// The tokens of the CTC head.
+    vocabulary: Option<Arc<Vocabulary>>,
+    /// Whether the vocabulary begins with that of the model that the stage starts from.
+    known: bool,
 }
 
-impl SpeechJob {
-    /// Reads a recipe and resolves its model.
-    ///
-    /// # Errors
-    /// When the recipe has a mistake, or names a model that cannot be found.
-    pub fn new(text: &RecipeText) -> kiln_train::Result<Self> {
-        let recipe = parse::<SpeechParts>(text)?;
-        let (part, config, directory) = match &recipe.model {
+impl Architecture for Speech {
+    type Spec = SpeechParts;
+    type Config = SpeechModelConfig;
+    type Example = Vec<Item>;
+    type HostBatch = SpeechHostBatch;
+    type Data = SpeechStage;
+    type Batch<B: Backend> = SpeechBatch<B>;
+    type Model<B: Backend> = SpeechModel<B>;
+    type Trained<B: AutodiffBackend> = SpeechModel<B>;
+
+    fn model(recipe: &Recipe<SpeechParts>) -> Result<ModelSource<SpeechModelConfig>, TaskError> {
+        let (key, config, directory) = match &recipe.model {
             ModelSpec::Preset(preset) => ("preset", preset.config(), None),
             ModelSpec::Parts(config) => {
                 ("parts", config.validate().map(|()| config.as_ref().clone()), None)
             }
             ModelSpec::Directory(name) => {
                 let dir = resolve(name)?;
-                ("directory", Ok(family::read_config(&dir).map_err(boxed)?), Some(dir))
+                ("directory", Ok(hub::read_config(&dir)?), Some(dir))
             }
         };
-        let wrong = |key: &str, problem: String| {
-            kiln_train::Error::from(RecipeError::at(text, key, problem))
+        Ok(ModelSource { key, config, directory })
+    }
+
+    fn offers(stage: &StageSpec<'_, Self>) -> Offers {
+        offers(stage.config)
+    }
+
+    fn check_stage(stage: &StageSpec<'_, Self>) -> Result<(), Problem> {
+        let data = stage.data();
+        if data.sources.is_empty() {
+            let problem = "names no recordings: `spoken`, `espeak` or `manifest`";
+            return Err(stage.data_problem("sources", problem));
+        }
+        if let Some(settings) = &data.self_training {
+            let transcribes = stage.settings.objective.is_supervised();
+            let problem = self_training::mismatch(settings, stage.has_start(), transcribes);
+            if let Some(problem) = problem {
+                return Err(stage.data_problem("self_training", &problem));
+            }
+        }
+        let Some(distortion) = data.distortion.filter(DistortionConfig::is_used) else {
+            return Ok(());
         };
-        let config = config
-            .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
-        for (number, stage) in recipe.stage.iter().enumerate() {
-            SpeechPlan::config(&config, &stage.objective, None)
-                .map_err(|refused| wrong(&refused.key_of(number), refused.problem))?;
-            let data = recipe.data_of(stage);
-            let of_data = |key: &str, problem: &str| {
-                let key = recipe.data_key(number, key);
-                wrong(&key, format!("`{key}` {problem}"))
-            };
-            if data.sources.is_empty() {
-                let problem = "names no recordings: `spoken`, `espeak` or `manifest`";
-                return Err(of_data("sources", problem));
-            }
-            if let Some(settings) = &data.self_training {
-                let starts = number > 0 || stage.init.is_some() || directory.is_some();
-                let transcribes = stage.objective.is_supervised();
-                if let Some(problem) = self_training::mismatch(settings, starts, transcribes) {
-                    return Err(of_data("self_training", &problem));
-                }
-            }
-            if let Some(distortion) = data.distortion.filter(DistortionConfig::is_used) {
-                distortion.validate().map_err(|error| {
-                    let key = recipe.data_key(number, &format!("distortion.{}", error.key));
-                    wrong(&key, error.to_string())
-                })?;
-                if matches!(config.frontend.stem, StemConfig::Wave(_)) {
-                    let problem = "is for models that take log-mel spectrograms; this one takes \
-                                   waves, for which there is `data.augmentation`";
-                    return Err(of_data("distortion", problem));
-                }
-            }
+        distortion.validate().map_err(|error| {
+            let key = format!("distortion.{}", error.key);
+            Problem::new(stage.recipe.data_key(stage.number, &key), error.to_string())
+        })?;
+        if matches!(stage.config.frontend.stem, StemConfig::Wave(_)) {
+            let problem = "is for models that take log-mel spectrograms; this one takes waves, for \
+                           which there is `data.augmentation`";
+            return Err(stage.data_problem("distortion", problem));
         }
-        Ok(Self { common: recipe.common(), recipe, config, directory })
-    }
-}
-
-fn boxed(error: impl Into<TaskError>) -> TaskError {
-    error.into()
-}
-
-impl Job for SpeechJob {
-    fn common(&self) -> &Common {
-        &self.common
+        Ok(())
     }
 
-    fn resolved(&self) -> kiln_train::Result<String> {
-        Ok(resolved(&self.recipe)?)
+    fn plan(
+        stage: &StageSpec<'_, Self>,
+        _before: Option<&SpeechModelConfig>,
+        _init: Option<&Path>,
+    ) -> Result<StageCost<SpeechModelConfig>, TaskError> {
+        let config = stage_config(stage.config, &stage.settings.objective, None);
+        let data = stage.data();
+        let pool = data::choose(data, config.audio.sample_rate, stage.seed())?;
+        let examples = pool.len().saturating_sub(data.validation);
+        Ok(cost::of_stage(config, data, stage.settings.batch, examples as u64))
     }
 
-    fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
-        let mut plans = Vec::with_capacity(self.recipe.stage.len());
-        for stage in &self.recipe.stage {
-            let config = SpeechPlan::config(&self.config, &stage.objective, None).map_err(boxed)?;
-            // Only where gradients are recorded do parameters know whether they are trained.
-            let model =
-                SpeechModel::<Cpu>::new(config.clone(), &Default::default()).map_err(boxed)?;
-            let depth = |name: &str| config.depth(name);
-            let Counts { parameters, trainable, backward } = start::count(&model, stage, depth)?;
-            if let Some(init) = &stage.init {
-                Start::find(init)?;
-            }
-            let data = self.recipe.data_of(stage);
-            let pool = data::choose(data, config.audio.sample_rate, self.recipe.data_seed());
-            let examples = pool.map_err(boxed)?.len().saturating_sub(data.validation);
-            plans.push(StagePlan {
-                name: stage.name.clone(),
-                parameters,
-                trainable,
-                flops_per_step: cost::step_flops(&config, data, stage, backward),
-                tokens_per_step: cost::step_tokens(&config, data, stage),
-                memory: cost::step_memory(&config, data, stage, parameters, trainable),
-                examples: Some(examples as u64),
-            });
-        }
-        Ok(plans)
-    }
-
-    fn learner(&self, stage: usize, from: Option<&Path>) -> kiln_train::Result<Prepared> {
-        let missing = || boxed(format!("the recipe has no stage {stage}"));
-        let settings = self.recipe.stage.get(stage).ok_or_else(missing)?;
-        let start = Start::of(settings, from, self.directory.as_deref())?;
-        let known = start.as_ref().filter(|start| Vocabulary::is_in(&start.dir));
-        let known = known.map(|start| Vocabulary::read(&start.dir, None)).transpose();
-        let known = known.map_err(boxed)?;
-        let transcribe = settings.objective.is_supervised();
-        let base = SpeechPlan::config(&self.config, &settings.objective, None).map_err(boxed)?;
-        let source = self.recipe.data_of(settings);
-        let seed = self.recipe.data_seed();
-        let taught = match (&source.self_training, &start) {
+    fn open(
+        stage: &StageSpec<'_, Self>,
+        start: Option<&Start>,
+    ) -> Result<OpenStage<Self>, TaskError> {
+        let known = start.filter(|start| Vocabulary::is_in(&start.dir));
+        let known = known.map(|start| Vocabulary::read(&start.dir, None)).transpose()?;
+        let objective = stage.settings.objective.clone();
+        let transcribe = objective.is_supervised();
+        let base = stage_config(stage.config, &objective, None);
+        let (source, seed) = (stage.data(), stage.seed());
+        let taught = match (&source.self_training, start) {
             (Some(settings), Some(start)) => {
-                let teacher = Recogniser::open(&start.dir, self.recipe.device)?;
+                let teacher = Recogniser::open(&start.dir, stage.recipe.device)?;
                 Some(self_training::transcribe(settings, source, &teacher, seed)?)
             }
             _ => None,
         };
-        let data = data::open(source, &base, known.as_ref(), transcribe, taught, seed);
-        let data = data.map_err(boxed)?;
-        let vocabulary = data.vocabulary.as_deref();
-        let config = SpeechPlan::config(&self.config, &settings.objective, vocabulary);
-        let config = config.map_err(boxed)?;
-        let seed = stage_seed(&self.common, stage);
-        let task = SpeechTask {
-            train: data.train,
-            validation: data.validation.all().collect(),
-            objective: settings.objective.clone(),
-            collator: Collator::new(&config).map_err(boxed)?,
-            config: config.clone(),
-            vocabulary: data.vocabulary,
-        };
-        let known = known.is_some();
-        let prepare = Prepare { task, config, stage: settings.common(), seed, start, known };
-        dispatch::on(self.recipe.device, prepare)?
+        let data = data::open(source, &base, known.as_ref(), transcribe, taught, seed)?;
+        let config = stage_config(stage.config, &objective, data.vocabulary.as_deref());
+        let validation = data.validation.all().map(|item| vec![item]).collect();
+        Ok(OpenStage {
+            objective,
+            train: data.train.clone(),
+            // The source draws its own order, so that recordings of a length can be kept together.
+            shuffle: false,
+            validation: ValidationSet::only(validation),
+            validation_batch: VALIDATION_BATCH,
+            data: SpeechStage {
+                recordings: data.train,
+                collator: Collator::new(&config)?,
+                vocabulary: data.vocabulary,
+                known: known.is_some(),
+            },
+            config,
+        })
     }
 
-    fn evaluate(&self, model: &Path) -> kiln_train::Result<Evaluation> {
-        Ok(evaluate(&self.recipe, model, self.recipe.data_seed())?)
+    fn init<B: AutodiffBackend>(
+        config: SpeechModelConfig,
+        device: &B::Device,
+    ) -> Result<SpeechModel<B>, TaskError> {
+        Ok(SpeechModel::new(config, device)?)
+    }
+
+    fn read_weights<B: AutodiffBackend>(
+        stage: &OpenStage<Self>,
+        dir: &Path,
+        _whole: bool,
+        model: &SpeechModel<B>,
+        _device: &B::Device,
+    ) -> Result<Weights, TaskError> {
+        let (_, mut weights) = hub::read(dir)?;
+        fit_head(&mut weights, &kiln_hub::collect::<B, _>(model)?, stage.data.known);
+        Ok(weights)
+    }
+
+    fn collate(
+        stage: &OpenStage<Self>,
+        examples: &[Vec<Item>],
+    ) -> Result<Option<SpeechHostBatch>, TaskError> {
+        Ok(collate(&stage.data.collator, examples.iter().flatten())?)
+    }
+
+    fn tokens(stage: &OpenStage<Self>, batch: &SpeechHostBatch) -> usize {
+        batch.samples.iter().map(|samples| stage.config.frames(*samples)).sum()
+    }
+
+    fn upload<B: Backend>(
+        _stage: &OpenStage<Self>,
+        batch: SpeechHostBatch,
+        device: &B::Device,
+    ) -> SpeechBatch<B> {
+        batch.upload(device)
+    }
+
+    fn measures<B: Backend>(
+        stage: &OpenStage<Self>,
+        model: &SpeechModel<B>,
+        loss: Vec<Measure>,
+        device: &B::Device,
+    ) -> Result<Vec<Measure>, TaskError> {
+        let rates = error_rates(stage, model, device)?;
+        let rates = [Measure::of("wer", rates.wer()), Measure::of("cer", rates.cer())];
+        let mut measures: Vec<Measure> = rates.into_iter().flatten().chain(loss).collect();
+        if !measures.is_empty() {
+            let bad = stage.data.recordings.bad().count() as f64;
+            measures.extend(Measure::of("bad_recordings", Some(bad)));
+        }
+        Ok(measures)
+    }
+
+    fn write<B: Backend>(
+        stage: &OpenStage<Self>,
+        model: &SpeechModel<B>,
+        dir: &Path,
+    ) -> Result<(), TaskError> {
+        model.save(dir)?;
+        if let Some(vocabulary) = &stage.data.vocabulary {
+            vocabulary.write(dir)?;
+        }
+        Ok(())
+    }
+
+    fn published(config: &SpeechModelConfig) -> Result<Option<Published>, TaskError> {
+        Ok(hub::published(config)?)
+    }
+
+    fn layer_index(config: &SpeechModelConfig, parameter: &str) -> Option<(usize, usize)> {
+        config.depth(parameter)
+    }
+
+    fn evaluate(
+        recipe: &Recipe<SpeechParts>,
+        model: &Path,
+        seed: Seed,
+    ) -> Result<Evaluation, TaskError> {
+        evaluate(recipe, model, seed)
     }
 }
 
-/// A stage that waits for its backend.
-struct Prepare {
-    task: SpeechTask,
-    config: SpeechModelConfig,
-    stage: Stage<Bare>,
-    seed: Seed,
-    start: Option<Start>,
-    /// Whether the vocabulary begins with that of the model it starts from.
-    known: bool,
+/// Error rates of the transcripts of validation recordings; of nothing where the model does not
+/// learn to transcribe.
+fn error_rates<B: Backend>(
+    stage: &OpenStage<Speech>,
+    model: &SpeechModel<B>,
+    device: &B::Device,
+) -> Result<ErrorRates, TaskError> {
+    let mut rates = ErrorRates::new(Normalisation::none());
+    let vocabulary = stage.data.vocabulary.as_ref().filter(|_| stage.objective.is_supervised());
+    let Some(vocabulary) = vocabulary else { return Ok(rates) };
+    let batches = stage.validation.iter().flat_map(|set| set.examples.chunks(VALIDATION_BATCH));
+    for examples in batches {
+        let Some(host) = Speech::collate(stage, examples)? else { continue };
+        let batch = host.upload::<B>(device);
+        let items = || examples.iter().flatten();
+        let waves: Vec<&[f32]> = items().map(|item| &item.wave[..]).collect();
+        let found = recogniser::log_probs(model, &batch, &waves)?;
+        for (log_probs, item) in found.iter().zip(items()) {
+            let decoded = greedy(vocabulary, log_probs.view(), FrameTimes::new(1.0))?;
+            rates.add(item.text.as_deref().unwrap_or_default(), decoded.text());
+        }
+    }
+    Ok(rates)
 }
 
-impl OnBackend for Prepare {
-    type Output = kiln_train::Result<Prepared>;
+/// The model of a stage, with the heads that its objective trains and no other.
+fn stage_config(
+    config: &SpeechModelConfig,
+    objective: &Objective,
+    vocabulary: Option<&Vocabulary>,
+) -> SpeechModelConfig {
+    let mut config = config.clone();
+    let ctc = config.ctc.take();
+    if objective.is_supervised() {
+        let ctc = ctc.unwrap_or_default();
+        // Before the transcripts are read, a vocabulary of the usual size stands in.
+        config.ctc = Some(match vocabulary {
+            Some(vocabulary) => CtcConfig {
+                vocabulary: vocabulary.len(),
+                blank: vocabulary.blank() as usize,
+                ..ctc
+            },
+            None => ctc,
+        });
+    }
+    let codes = objective.has(|one| matches!(one, Objective::Contrastive(_)));
+    config.quantiser = codes.then(|| config.quantiser.take().unwrap_or_default());
+    let of_tokens =
+        |one: &Objective| !matches!(one, Objective::Supervised(_) | Objective::Contrastive(_));
+    if objective.has(|one| matches!(one, Objective::SelfDistillation(_))) {
+        config.token = Some(TokenHeadConfig::Teacher);
+    } else if !objective.has(of_tokens) {
+        config.token = None;
+    }
+    config
+}
 
-    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let new = |device: &B::Device| Ok(SpeechModel::<B>::new(self.config, device)?);
-        let read = |dir: &Path, model: &SpeechModel<B>| {
-            let (_, mut weights) = family::read::<SpeechModelConfig>(dir)?;
-            fit_head(&mut weights, &kiln_hub::collect::<B, _>(model)?, self.known);
-            Ok(weights)
-        };
-        start::prepare(self.task, &self.stage, self.seed, device, self.start.as_ref(), new, read)
+/// What a speech model offers to objectives. Heads that transcribe and quantisers are made where
+/// they are needed.
+fn offers(config: &SpeechModelConfig) -> Offers {
+    let mel = matches!(config.frontend.stem, StemConfig::LogMel(_));
+    Offers {
+        labels: Ok(()),
+        targets: offer(
+            config.token.is_some_and(|token| token != TokenHeadConfig::Teacher),
+            "trains a head that predicts units or spectrograms, and the model has none: set \
+             `model.*.token`",
+        ),
+        hiding: Ok(()),
+        both_sides: both_sides(config.causal, "model.*.causal"),
+        next: offer(
+            mel && config.is_one_way(),
+            "needs frames that do not hear what follows them: a stem of log-mel spectrograms \
+             (`model.parts.frontend.stem.log-mel`), and no convolution over positions \
+             (`model.parts.frontend.positions.kernel` of 1)",
+        ),
+        // The stem's second layer hears half of the next frame.
+        ahead: 2,
+        quantiser: Ok(()),
+        blocks: Ok(()),
+        dropout: offer(
+            config.backbone.drops() || config.frontend.dropout > 0.0,
+            "hears a recording twice, which is the same without dropout: set some in \
+             `model.parts.backbone`, or `views.hidden`",
+        ),
+        ..Offers::none("recordings")
     }
 }
 

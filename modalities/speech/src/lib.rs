@@ -8,7 +8,7 @@
 //! - [`whisper`]: the encoder-decoder. [`hub`]: model directories of Hugging Face.
 //! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] writes text.
 //! - [`decode`] turns log-probabilities into words.
-//! - [`recipe`] is what a speech recipe is made of, [`data`] reads its recordings, [`task`] trains
+//! - [`recipe`] is what a speech recipe is made of, [`data`] reads its recordings, [`job`] trains
 //!   on them, [`recogniser`] is what comes of it, and [`self_training`] learns from that again;
 //!   [`search`] is the decoding that a recipe asks for.
 
@@ -16,6 +16,7 @@
 
 pub mod batch;
 pub mod cluster;
+mod commands;
 pub mod config;
 pub mod cost;
 pub mod data;
@@ -37,7 +38,6 @@ pub mod recipe;
 pub mod recogniser;
 pub mod search;
 pub mod self_training;
-pub mod task;
 pub mod token_model;
 pub mod transcribe;
 pub mod transcript;

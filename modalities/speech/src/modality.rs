@@ -1,16 +1,22 @@
 //! Speech among the modalities.
 
-use crate::{SpeechModelConfig, frontend::StemConfig, job::SpeechJob, recipe::SpeechParts};
+use crate::{commands::VERBS, data::StageDataError, frontend::StemConfig, hub, job::SpeechJob, recipe::SpeechParts, transcribe::TranscribeError, SpeechError, SpeechModelConfig};
+use kiln_core::blame::{blame_of, BlameOf};
+use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
-    recipe::{RecipeText, schema},
-    task::TaskError,
-};
+use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
 use std::path::Path;
 
 /// Speech.
 pub static SPEECH: Speech = Speech;
+
+/// Errors that say whom they are attributed to.
+static ERRORS: [BlameOf; 4] = [
+    blame_of::<DataError>,
+    blame_of::<SpeechError>,
+    blame_of::<StageDataError>,
+    blame_of::<TranscribeError>,
+];
 
 /// The modality's entry in the binary's list.
 #[derive(Debug)]
@@ -31,6 +37,22 @@ impl Modality for Speech {
 
     fn owns(&self, model_type: &str) -> bool {
         family::model_types::<SpeechModelConfig>().any(|known| known == model_type)
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &VERBS
+    }
+
+    fn errors(&self) -> &'static [BlameOf] {
+        &ERRORS
+    }
+
+    fn log_targets(&self) -> &'static [&'static str] {
+        &["kiln_speech"]
+    }
+
+    fn silent_log_targets(&self) -> &'static [&'static str] {
+        &["symphonia_core"]
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {

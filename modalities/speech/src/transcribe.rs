@@ -11,6 +11,7 @@ use crate::{
     recogniser::Recogniser,
     transcript::{Transcript, Word},
 };
+use kiln_core::blame::{Blame, Blamed};
 use kiln_datasets::{
     DataError,
     audio::{AudioReader, Segment, Segmentation, Spans, Waveform},
@@ -47,6 +48,15 @@ pub enum TranscribeError {
     /// The model could not be run.
     #[error(transparent)]
     Model(#[from] TaskError),
+}
+
+impl Blamed for TranscribeError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Data(_) => Blame::User,
+            Self::Model(error) => Blame::Inner(error.as_ref()),
+        }
+    }
 }
 
 /// A recording's transcript.

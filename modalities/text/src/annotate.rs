@@ -1,23 +1,11 @@
 //! Text classification and token tagging with a fine-tuned model: `kiln classify` and `kiln tag`.
 
-use crate::{
-    embed::{EmbedError, Watch},
-    labelled::{Encoder, Words},
-    opened,
-};
+use crate::{embed::{EmbedError, Watch}, labelled::{Encoder, Words}, opened};
 use kiln_core::AutodiffBackend;
 use kiln_datasets::{labelled::entities, vectors::Passage};
-use kiln_lm::{
-    config::{TaskHeadConfig, TaskKind, TextModelConfig},
-    examples::Example,
-    predict::Prediction,
-};
+use kiln_lm::{config::{TaskHeadConfig, TaskKind, TextModelConfig}, examples::Example, predict::{Prediction, Said}};
 use kiln_metrics::classification::argmax;
-use kiln_train::{
-    dispatch::{self, OnBackend},
-    recipe::Device,
-    task::TaskError,
-};
+use kiln_train::{dispatch::{self, OnBackend}, recipe::Device, task::TaskError};
 use serde::Serialize;
 use std::{ops::Range, path::Path, sync::Arc};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -72,6 +60,8 @@ pub enum AnnotateError {
         heads: String,
     },
 }
+
+impl kiln_core::blame::Blamed for AnnotateError {}
 
 /// The answer for a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,10 +2,7 @@
 
 use kiln_lm::TextModelConfig;
 use kiln_nn::TransformerConfig;
-use kiln_train::{
-    cost::{self, KEPT_A_FEATURE},
-    recipe::{Parts, Stage},
-};
+use kiln_train::{architecture::StageCost, cost::KEPT_A_FEATURE};
 
 /// Floating-point operations of the forward pass over a sequence of so many tokens: the matrix
 /// products, a multiplication and an addition each; norms and activations are left out.
@@ -31,33 +28,23 @@ pub fn forward_flops(config: &TextModelConfig, tokens: usize) -> f64 {
     backbone.forward_flops(tokens, width) + decoder + generator + scores
 }
 
-/// Operations of one optimizer step, whose backward pass costs so many forward passes.
-pub fn step_flops<P: Parts>(
-    config: &TextModelConfig,
+/// What a micro-batch of so many sequences of so many tokens costs.
+pub fn of_stage(
+    config: TextModelConfig,
     tokens: usize,
-    stage: &Stage<P>,
-    backward: f64,
-) -> f64 {
-    let sequences = stage.accumulate as f64 * stage.batch as f64;
-    (1.0 + backward) * sequences * forward_flops(config, tokens)
-}
-
-/// Tokens of one optimizer step: what is written counts beside what is read.
-pub fn step_tokens<P: Parts>(config: &TextModelConfig, tokens: usize, stage: &Stage<P>) -> f64 {
-    let texts = if config.decoder.is_some() { 2.0 } else { 1.0 };
-    texts * stage.accumulate as f64 * stage.batch as f64 * tokens as f64
-}
-
-/// Bytes of weights, gradients, optimizer state and kept activations, an estimate.
-pub fn step_memory<P: Parts>(
-    config: &TextModelConfig,
-    tokens: usize,
-    stage: &Stage<P>,
-    parameters: usize,
-    trainable: usize,
-) -> f64 {
+    sequences: f64,
+    examples: Option<u64>,
+) -> StageCost<TextModelConfig> {
     let decoder = config.decoder.as_ref().map_or(0, |decoder| decoder.layers);
     let layers = config.backbone.layers + config.branch_layers() + decoder;
-    let blocks = KEPT_A_FEATURE * (layers * tokens * config.width) as f64;
-    cost::step_memory(stage, parameters, trainable, stage.batch as f64 * blocks)
+    let features = (layers * tokens * config.width) as f64;
+    // What is written counts beside what is read.
+    let texts = if config.decoder.is_some() { 2.0 } else { 1.0 };
+    StageCost {
+        examples,
+        forward_flops: sequences * forward_flops(&config, tokens),
+        tokens: texts * sequences * tokens as f64,
+        activations: sequences * KEPT_A_FEATURE * features,
+        config,
+    }
 }

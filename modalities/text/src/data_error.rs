@@ -64,3 +64,5 @@ pub enum StageDataError {
     #[error("`data.tasks`: {0}")]
     Tasks(MixtureError),
 }
+
+impl kiln_core::blame::Blamed for StageDataError {}

@@ -1,17 +1,12 @@
 //! Lexicon-guided masking: words of a domain that are masked more than others, as in Chinese
 //! MentalBERT, <https://arxiv.org/abs/2402.09151>, or the salient words of a document (TF-IDF).
 
-use crate::{
-    examples::Example,
-    metrics::is_unspaced,
-    salience::Salience,
-    tokenizer::{TextTokenizer, TokenizerError},
-};
+use crate::salience::Salience;
 use kiln_core::{Size, Source};
-use kiln_datasets::{DataError, files::locate, table::locate};
+use kiln_datasets::{files::locate, table::locate, DataError};
 use kiln_lm::examples::Example;
 use kiln_metrics::words::is_unspaced;
-use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
+use kiln_tokenize::{tokenizer::TokenizerError, TextTokenizer};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
@@ -156,9 +151,8 @@ impl Source for LexiconSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Model, TokenizerSpec};
     use kiln_datasets::Document;
-    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
+    use kiln_tokenize::{tokenizer::Model, TokenizerSpec};
 
     #[test]
     fn words_are_found_as_a_whole_and_terms_within_text() {

@@ -9,6 +9,8 @@
 
 pub mod annotate;
 pub mod author;
+mod check;
+mod commands;
 pub mod cost;
 pub mod data;
 pub mod data_error;
@@ -25,5 +27,6 @@ pub mod recipe;
 mod salience;
 pub mod sources;
 mod stage_model;
-pub mod task;
 pub mod transfer;
+
+pub use modality::TEXT;

@@ -1,17 +1,28 @@
 //! Text among the modalities.
 
-use crate::{job::TextJob, recipe::TextParts};
+use crate::{annotate::AnnotateError, commands::VERBS, embed::EmbedError, evaluate::TooLong, job::TextJob, labelled::ChatError, opened::OpenError, recipe::TextParts, sources::StageDataError};
+use kiln_core::blame::{blame_of, BlameOf};
+use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_lm::TextModelConfig;
-use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
-    recipe::{RecipeText, schema},
-    task::TaskError,
-};
+use kiln_lm::{generate::GenerationError, hub, TextModelConfig};
+use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
 use std::path::Path;
 
 /// Text.
 pub static TEXT: TextModality = TextModality;
+
+/// Errors that say whom they are attributed to.
+static ERRORS: [BlameOf; 9] = [
+    blame_of::<DataError>,
+    blame_of::<StageDataError>,
+    blame_of::<TokenizerError>,
+    blame_of::<GenerationError>,
+    blame_of::<AnnotateError>,
+    blame_of::<ChatError>,
+    blame_of::<TooLong>,
+    blame_of::<OpenError>,
+    blame_of::<EmbedError>,
+];
 
 /// The modality's entry in the binary's list.
 #[derive(Debug)]
@@ -32,6 +43,18 @@ impl Modality for TextModality {
 
     fn owns(&self, model_type: &str) -> bool {
         family::model_types::<TextModelConfig>().any(|known| known == model_type)
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &VERBS
+    }
+
+    fn errors(&self) -> &'static [BlameOf] {
+        &ERRORS
+    }
+
+    fn log_targets(&self) -> &'static [&'static str] {
+        &["kiln_text"]
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {

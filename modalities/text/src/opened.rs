@@ -1,12 +1,9 @@
 //! A model directory opened as a whole: its tokenizer and its model, which belong together.
 
-use kiln_core::Backend;
+use kiln_core::{blame::{Blame, Blamed}, Backend};
 use kiln_hub::{ModelDir, ModelError};
 use kiln_lm::TextModel;
-use kiln_tokenize::{
-    TextTokenizer,
-    tokenizer::{TOKENIZER_FILE, TokenizerError},
-};
+use kiln_tokenize::{tokenizer::{TOKENIZER_FILE, TokenizerError}, TextTokenizer};
 use std::path::{Path, PathBuf};
 
 /// Why a model directory cannot be used.
@@ -45,6 +42,13 @@ pub(crate) fn open_tokenizer(path: &Path) -> Result<TextTokenizer, TokenizerErro
 /// Whether a model directory has a tokenizer.
 pub(crate) fn has_tokenizer(dir: &Path) -> bool {
     ModelDir::home(dir, TOKENIZER_FILE).join(TOKENIZER_FILE).is_file()
+impl Blamed for OpenError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Model(error) => Blame::Inner(error),
+            _ => Blame::User,
+        }
+    }
 }
 
 /// The tokenizer and the model of a directory. A model may know more ids than its tokenizer gives,
@@ -74,7 +78,7 @@ mod tests {
     use super::*;
     use burn_flex::Flex;
     use kiln_lm::TextModelConfig;
-    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
+    use kiln_tokenize::{tokenizer::Model, TokenizerSpec};
 
     #[test]
     fn a_model_knows_its_tokenizers_tokens() {

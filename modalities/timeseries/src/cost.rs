@@ -2,10 +2,7 @@
 
 use crate::SeriesModelConfig;
 use kiln_nn::BackboneConfig;
-use kiln_train::{
-    cost::{self, KEPT_A_FEATURE},
-    recipe::Stage,
-};
+use kiln_train::{architecture::StageCost, cost::KEPT_A_FEATURE};
 
 /// Floating-point operations of the forward pass for one sequence of tokens: the matrix
 /// products, a multiplication and an addition each; norms and activations are left out.
@@ -59,41 +56,26 @@ fn backbone_flops(backbone: &BackboneConfig, tokens: f64, width: f64, channels: 
     }
 }
 
-/// Operations of one optimizer step, whose backward pass costs so many forward passes.
-pub fn step_flops<P: kiln_train::recipe::Parts>(
-    config: &SeriesModelConfig,
-    stage: &Stage<P>,
-    backward: f64,
-) -> f64 {
-    let a_window = config.frontend.sequences(config.built_channels()) as f64;
-    let sequences = stage.batch as f64 * stage.accumulate as f64 * a_window;
-    (1.0 + backward) * sequences * forward_flops(config)
-}
-
-/// Tokens of one optimizer step.
-pub fn step_tokens<P: kiln_train::recipe::Parts>(
-    config: &SeriesModelConfig,
-    stage: &Stage<P>,
-) -> f64 {
-    let windows = stage.batch * stage.accumulate as usize;
-    (windows * config.built_channels() * config.tokens()) as f64
-}
-
-/// Bytes of weights, gradients, optimizer state and kept activations, an estimate.
-pub fn step_memory<P: kiln_train::recipe::Parts>(
-    config: &SeriesModelConfig,
-    stage: &Stage<P>,
-    parameters: usize,
-    trainable: usize,
-) -> f64 {
+/// What a micro-batch of so many windows costs.
+pub fn of_stage(
+    config: SeriesModelConfig,
+    batch: usize,
+    examples: Option<u64>,
+) -> StageCost<SeriesModelConfig> {
     let blocks = match &config.backbone {
         BackboneConfig::Transformer(transformer) => transformer.layers,
         BackboneConfig::Mixer(mixer) => 2 * mixer.layers * mixer.adaptive_levels.max(1),
     };
-    let sequences = config.frontend.sequences(config.built_channels()) * stage.batch;
-    let tokens = (config.tokens() * sequences) as f64;
-    let kept = KEPT_A_FEATURE * blocks as f64 * tokens * config.width as f64;
-    cost::step_memory(stage, parameters, trainable, kept)
+    let channels = config.built_channels();
+    let sequences = config.frontend.sequences(channels) * batch;
+    let features = (blocks * config.tokens() * sequences * config.width) as f64;
+    StageCost {
+        examples,
+        forward_flops: sequences as f64 * forward_flops(&config),
+        tokens: (batch * channels * config.tokens()) as f64,
+        activations: KEPT_A_FEATURE * features,
+        config,
+    }
 }
 
 #[cfg(test)]

@@ -84,6 +84,8 @@ pub enum StageDataError {
     },
 }
 
+impl kiln_core::blame::Blamed for StageDataError {}
+
 /// Reads a table, wherever [`locate`] finds it.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! A forecaster with its backend and architecture hidden.
 
+use kiln_core::blame::{Blame, Blamed};
 use ndarray::{Array2, Array3};
 
 /// What is known when a forecast is made.
@@ -82,4 +83,13 @@ pub enum ForecastError {
     /// The model could not be run.
     #[error("{0}")]
     Model(String),
+}
+
+impl Blamed for ForecastError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Model(_) => Blame::Machine,
+            _ => Blame::User,
+        }
+    }
 }

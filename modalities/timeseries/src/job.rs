@@ -1,89 +1,224 @@
-//! A time-series recipe at work.
+//! Series models as the trainer takes them.
 
 use crate::{
-    SeriesModel, SeriesModelConfig, cost,
-    data::{self, StageData},
+    SeriesBatch, SeriesHostBatch, SeriesModel, SeriesModelConfig, cost,
+    data::{self, StageDataError},
     forecaster::Forecaster,
     hub, language,
     measure::{check, measure},
     model_forecaster::ModelForecaster,
-    provide::SeriesPlan,
     recipe::{ModelSpec, SeriesParts},
-    task::SeriesTask,
+    windows::{Window, collate},
 };
-use kiln_core::{AutodiffBackend, Seed};
+use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_hub::{Weights, adapter::Published};
 use kiln_nn::BackboneConfig;
+use kiln_objectives::{Offers, both_sides, offer};
 use kiln_train::{
-    dispatch::{self, Cpu, OnBackend},
-    modality::{Job, Prepared, StagePlan},
-    recipe::{Common, Recipe, RecipeText, Stage, parse, resolved},
+    architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
+    dispatch::{self, OnBackend},
+    recipe::Recipe,
     results::Evaluation,
-    start::{self, Counts, Start, resolve},
-    task::TaskError,
-    task_learner::stage_seed,
+    stage_job::StageJob,
+    start::{Start, resolve},
+    task::{Measure, TaskError},
 };
-use std::path::{Path, PathBuf};
+use ndarray::Axis;
+use std::path::Path;
 
-/// A recipe that was understood.
-pub struct SeriesJob {
-    recipe: Recipe<SeriesParts>,
-    common: Common,
-    config: SeriesModelConfig,
-    /// The directory that `model.directory` or `model.language` names.
-    start: Option<PathBuf>,
+/// Windows a batch of validation; larger ones only take more memory.
+const VALIDATION_BATCH: usize = 128;
+
+/// A recipe of series that was read and checked.
+pub type SeriesJob = StageJob<Series>;
+
+/// The architecture of series models.
+#[derive(Debug)]
+pub struct Series;
+
+/// What is known of an open stage.
+#[derive(Debug)]
+pub struct SeriesStage {
+    /// Whether errors of different windows can be averaged in their own units.
+    pub comparable: bool,
 }
 
-impl SeriesJob {
-    /// Reads a recipe and resolves its model.
-    ///
-    /// # Errors
-    /// When the recipe has a mistake, or names a model that cannot be found.
-    pub fn new(text: &RecipeText) -> kiln_train::Result<Self> {
-        let recipe = parse::<SeriesParts>(text)?;
-        let mut start = None;
-        let (part, config) = match &recipe.model {
+impl Architecture for Series {
+    type Spec = SeriesParts;
+    type Config = SeriesModelConfig;
+    type Example = Window;
+    type HostBatch = SeriesHostBatch;
+    type Data = SeriesStage;
+    type Batch<B: Backend> = SeriesBatch<B>;
+    type Model<B: Backend> = SeriesModel<B>;
+    type Trained<B: AutodiffBackend> = SeriesModel<B>;
+
+    fn model(recipe: &Recipe<SeriesParts>) -> Result<ModelSource<SeriesModelConfig>, TaskError> {
+        let mut directory = None;
+        let (key, config) = match &recipe.model {
             ModelSpec::Preset(preset) => ("preset", preset.config()),
             ModelSpec::Parts(config) => ("parts", Ok(config.as_ref().clone())),
             ModelSpec::Directory(name) => {
-                let dir = start.insert(resolve(name)?);
-                ("directory", Ok(kiln_hub::family::read_config(dir).map_err(boxed)?))
+                ("directory", Ok(hub::read_config(directory.insert(resolve(name)?))?))
             }
             ModelSpec::Language(spec) => {
-                let dir = start.insert(resolve(&spec.directory)?);
-                ("language.parts", Ok(spec.config(dir).map_err(boxed)?))
+                let dir = directory.insert(resolve(&spec.directory)?);
+                ("language.parts", Ok(spec.config(dir)?))
             }
         };
-        let config = config.and_then(|config| config.validate().map(|()| config));
-        let wrong = |key: &str, problem: String| {
-            kiln_train::Error::from(kiln_train::recipe::RecipeError::at(text, key, problem))
-        };
-        let mut config = config
-            .map_err(|error| wrong(&format!("model.{part}.{}", error.key), error.to_string()))?;
         let published = matches!(recipe.model, ModelSpec::Directory(_));
-        if !published && config.token.is_some() && !trains_forecast_head(&recipe) {
-            config.forecast = None;
+        let config = config.and_then(|config| config.validate().map(|()| config));
+        let config = config.map(|mut config| {
+            if !published && config.token.is_some() && !trains_forecast_head(recipe) {
+                config.forecast = None;
+            }
+            config
+        });
+        Ok(ModelSource { key, config, directory })
+    }
+
+    fn offers(stage: &StageSpec<'_, Self>) -> Offers {
+        offers(stage.config)
+    }
+
+    fn check_files(recipe: &Recipe<SeriesParts>) -> Result<(), TaskError> {
+        Ok(recipe.evaluation.iter().try_for_each(check)?)
+    }
+
+    fn plan(
+        stage: &StageSpec<'_, Self>,
+        _before: Option<&SeriesModelConfig>,
+        _init: Option<&Path>,
+    ) -> Result<StageCost<SeriesModelConfig>, TaskError> {
+        let examples = open(stage)?.examples();
+        Ok(cost::of_stage(stage.config.clone(), stage.settings.batch, examples))
+    }
+
+    fn open(
+        stage: &StageSpec<'_, Self>,
+        _start: Option<&Start>,
+    ) -> Result<OpenStage<Self>, TaskError> {
+        let data = open(stage)?;
+        Ok(OpenStage {
+            config: stage.config.clone(),
+            objective: stage.settings.objective.clone(),
+            train: data.source,
+            shuffle: data.shuffle,
+            validation: ValidationSet::only(data.validation),
+            validation_batch: VALIDATION_BATCH,
+            data: SeriesStage { comparable: data.comparable },
+        })
+    }
+
+    fn init<B: AutodiffBackend>(
+        config: SeriesModelConfig,
+        device: &B::Device,
+    ) -> Result<SeriesModel<B>, TaskError> {
+        Ok(SeriesModel::new(config, device)?)
+    }
+
+    fn read_weights<B: AutodiffBackend>(
+        stage: &OpenStage<Self>,
+        dir: &Path,
+        _whole: bool,
+        _model: &SeriesModel<B>,
+        _device: &B::Device,
+    ) -> Result<Weights, TaskError> {
+        Ok(language::start(dir, &stage.config)?)
+    }
+
+    fn collate(
+        stage: &OpenStage<Self>,
+        windows: &[Window],
+    ) -> Result<Option<SeriesHostBatch>, TaskError> {
+        Ok(Some(collate(windows, stage.config.frontend.resolutions)))
+    }
+
+    fn tokens(stage: &OpenStage<Self>, batch: &SeriesHostBatch) -> usize {
+        let (windows, _, channels) = batch.past.dim();
+        windows * channels * stage.config.tokens()
+    }
+
+    fn upload<B: Backend>(
+        _stage: &OpenStage<Self>,
+        batch: SeriesHostBatch,
+        device: &B::Device,
+    ) -> SeriesBatch<B> {
+        batch.upload(device)
+    }
+
+    fn measures<B: Backend>(
+        stage: &OpenStage<Self>,
+        model: &SeriesModel<B>,
+        loss: Vec<Measure>,
+        device: &B::Device,
+    ) -> Result<Vec<Measure>, TaskError> {
+        let forecasts = stage.objective.is_supervised() && stage.data.comparable;
+        let mse = if forecasts { forecast_error(stage, model, device)? } else { None };
+        Ok(Measure::of("mse", mse).into_iter().chain(loss).collect())
+    }
+
+    fn write<B: Backend>(
+        stage: &OpenStage<Self>,
+        model: &SeriesModel<B>,
+        dir: &Path,
+    ) -> Result<(), TaskError> {
+        Ok(hub::save_model(model, &stage.config, dir)?)
+    }
+
+    fn published(config: &SeriesModelConfig) -> Result<Option<Published>, TaskError> {
+        Ok(hub::published(config)?)
+    }
+
+    fn layer_index(config: &SeriesModelConfig, parameter: &str) -> Option<(usize, usize)> {
+        layer_index(config, parameter)
+    }
+
+    fn evaluate(
+        recipe: &Recipe<SeriesParts>,
+        model: &Path,
+        seed: Seed,
+    ) -> Result<Evaluation, TaskError> {
+        let forecaster = open_forecaster(model, recipe.device)?;
+        let mut all = Evaluation::default();
+        for evaluation in &recipe.evaluation {
+            let one = measure(forecaster.as_ref(), evaluation, seed)?;
+            all.rows.extend(one.rows);
+            all.sections.extend(one.sections);
         }
-        for (number, stage) in recipe.stage.iter().enumerate() {
-            let prepared = stage.objective.prepare(&mut SeriesPlan(&config));
-            prepared.map_err(|refused| wrong(&refused.key_of(number), refused.problem))?;
+        Ok(all)
+    }
+}
+
+fn open(stage: &StageSpec<'_, Series>) -> Result<data::StageData, StageDataError> {
+    data::open(stage.data(), stage.config, stage.seed())
+}
+
+/// The mean squared error of forecasts, in the units of the windows; `None` where no future is known.
+fn forecast_error<B: Backend>(
+    stage: &OpenStage<Series>,
+    model: &SeriesModel<B>,
+    device: &B::Device,
+) -> Result<Option<f64>, TaskError> {
+    let (mut sum, mut count) = (0.0, 0usize);
+    let windows = stage.validation.iter().flat_map(|set| set.examples.chunks(VALIDATION_BATCH));
+    for windows in windows {
+        let host = collate(windows, stage.config.frontend.resolutions);
+        let batch = host.upload::<B>(device);
+        let forecast = model.predict(&batch)?;
+        let [_, rows, _] = forecast.point.dims();
+        let targets = model.targets_of(&batch);
+        let point = forecast.point.into_data();
+        let Some(truth) = &host.future else { continue };
+        let truth = truth.slice(ndarray::s![.., ..rows, ..]).select(Axis(2), &targets);
+        for (truth, point) in truth.iter().zip(point.iter::<f32>()) {
+            if truth.is_finite() {
+                sum += f64::from(truth - point).powi(2);
+                count += 1;
+            }
         }
-        Ok(Self { common: recipe.common(), recipe, config, start })
     }
-
-    /// The model's configuration.
-    pub fn config(&self) -> &SeriesModelConfig {
-        &self.config
-    }
-
-    fn stage(&self, stage: usize) -> kiln_train::Result<&Stage<SeriesParts>> {
-        let missing = || boxed(format!("the recipe has no stage {stage}"));
-        Ok(self.recipe.stage.get(stage).ok_or_else(missing)?)
-    }
-
-    fn data(&self, stage: &Stage<SeriesParts>) -> kiln_train::Result<StageData> {
-        let source = self.recipe.data_of(stage);
-        Ok(data::open(source, &self.config, self.recipe.data_seed()).map_err(boxed)?)
-    }
+    Ok((count > 0).then(|| sum / count as f64))
 }
 
 /// Whether some stage trains the forecast head or brings one along. A head that none does would
@@ -92,76 +227,45 @@ fn trains_forecast_head(recipe: &Recipe<SeriesParts>) -> bool {
     recipe.stage.iter().any(|stage| stage.objective.is_supervised() || stage.init.is_some())
 }
 
-fn boxed(error: impl Into<TaskError>) -> TaskError {
-    error.into()
-}
-
-impl Job for SeriesJob {
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn resolved(&self) -> kiln_train::Result<String> {
-        Ok(resolved(&self.recipe)?)
-    }
-
-    fn plan(&self) -> kiln_train::Result<Vec<StagePlan>> {
-        // Only where gradients are recorded do parameters know whether they are trained.
-        let model =
-            SeriesModel::<Cpu>::new(self.config.clone(), &Default::default()).map_err(boxed)?;
-        for evaluation in &self.recipe.evaluation {
-            check(evaluation).map_err(boxed)?;
-        }
-        let mut plans = Vec::with_capacity(self.recipe.stage.len());
-        for stage in &self.recipe.stage {
-            let depth = |name: &str| depth(&self.config, name);
-            let Counts { parameters, trainable, backward } = start::count(&model, stage, depth)?;
-            if let Some(init) = &stage.init {
-                Start::find(init)?;
-            }
-            plans.push(StagePlan {
-                name: stage.name.clone(),
-                parameters,
-                trainable,
-                flops_per_step: cost::step_flops(&self.config, stage, backward),
-                tokens_per_step: cost::step_tokens(&self.config, stage),
-                memory: cost::step_memory(&self.config, stage, parameters, trainable),
-                examples: self.data(stage)?.examples(),
-            });
-        }
-        Ok(plans)
-    }
-
-    fn learner(&self, stage: usize, from: Option<&Path>) -> kiln_train::Result<Prepared> {
-        let settings = self.stage(stage)?;
-        let start = Start::of(settings, from, self.start.as_deref())?;
-        let data = self.data(settings)?;
-        let seed = stage_seed(&self.common, stage);
-        let task = SeriesTask {
-            source: data.source,
-            shuffle: data.shuffle,
-            objective: settings.objective.clone(),
-            config: self.config.clone(),
-            validation: data.validation,
-            comparable: data.comparable,
-        };
-        let prepare = Prepare { task, config: &self.config, stage: settings.common(), seed, start };
-        dispatch::on(self.recipe.device, prepare)?
-    }
-
-    fn evaluate(&self, model: &Path) -> kiln_train::Result<Evaluation> {
-        let mut all = Evaluation::default();
-        if self.recipe.evaluation.is_empty() {
-            return Ok(all);
-        }
-        let forecaster = open_forecaster(model, self.recipe.device)?;
-        let seed = self.recipe.data_seed();
-        for evaluation in &self.recipe.evaluation {
-            let one = measure(forecaster.as_ref(), evaluation, seed).map_err(boxed)?;
-            all.rows.extend(one.rows);
-            all.sections.extend(one.sections);
-        }
-        Ok(all)
+/// What a model of series offers to objectives.
+fn offers(config: &SeriesModelConfig) -> Offers {
+    Offers {
+        labels: offer(
+            config.forecast.is_some(),
+            "trains a forecast head, and the model has none (`model.parts.forecast`)",
+        ),
+        targets: offer(
+            config.token.is_some(),
+            "trains a token head, and the model has none (`model.parts.token`, or \
+             `model.preset.token_head = true`)",
+        ),
+        hiding: Ok(()),
+        both_sides: both_sides(config.causal, "model.parts.causal"),
+        next: if !config.backbone.supports_causal() {
+            Err(format!(
+                "needs a backbone whose tokens can be kept from seeing later ones; a {} sees all of \
+                 them",
+                config.backbone.name()
+            ))
+        } else {
+            offer(
+                config.scaler.is_causal(),
+                "needs a scaler that does not look ahead: set `model.parts.scaler.kind.prefix` to \
+                 the number of patches it may look at",
+            )
+        },
+        blocks: offer(
+            matches!(config.backbone, BackboneConfig::Transformer(_)),
+            "predicts what a teacher's blocks give, which only transformers show \
+             (`model.parts.backbone.transformer`)",
+        ),
+        dropout: offer(
+            config.backbone.drops(),
+            "sees a window twice, which are the same without dropout: set some in \
+             `model.parts.backbone`, or `views.hidden`",
+        ),
+        tasks: config.labels.iter().map(|label| label.task().to_owned()).collect(),
+        ..Offers::none("series")
     }
 }
 
@@ -187,28 +291,9 @@ impl OnBackend for Open<'_> {
     }
 }
 
-/// A stage that waits for its backend.
-struct Prepare<'a> {
-    task: SeriesTask,
-    config: &'a SeriesModelConfig,
-    stage: Stage<kiln_train::recipe::Bare>,
-    seed: Seed,
-    start: Option<Start>,
-}
-
-impl OnBackend for Prepare<'_> {
-    type Output = kiln_train::Result<Prepared>;
-
-    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let new = |device: &B::Device| Ok(SeriesModel::<B>::new(self.config.clone(), device)?);
-        let read = |dir: &Path, _: &SeriesModel<B>| Ok(language::start(dir, self.config)?);
-        start::prepare(self.task, &self.stage, self.seed, device, self.start.as_ref(), new, read)
-    }
-}
-
-/// The block of a parameter and how many there are: `backbone.layers.3.…` of a transformer,
+/// The layer of a parameter and how many there are: `backbone.layers.3.…` of a transformer,
 /// `backbone.stages.1.…` of a mixer.
-pub(crate) fn depth(config: &SeriesModelConfig, parameter: &str) -> Option<(usize, usize)> {
+fn layer_index(config: &SeriesModelConfig, parameter: &str) -> Option<(usize, usize)> {
     let rest = parameter.strip_prefix("backbone.")?;
     let rest = rest.strip_prefix("layers.").or_else(|| rest.strip_prefix("stages."))?;
     let block = rest.split('.').next()?.parse().ok()?;

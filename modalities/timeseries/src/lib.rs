@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod batch;
+mod commands;
 pub mod config;
 pub mod cost;
 pub mod data;
@@ -25,7 +26,6 @@ pub mod presets;
 mod provide;
 pub mod recipe;
 pub mod scaler;
-pub mod task;
 pub mod token_model;
 pub mod windows;
 

@@ -1,16 +1,23 @@
 //! Time series among the modalities.
 
-use crate::{SeriesModelConfig, job::SeriesJob, recipe::SeriesParts};
+use crate::{commands::VERBS, data::StageDataError, forecast::RequestError, forecaster::ForecastError, hub, job::SeriesJob, measure::MeasureError, recipe::SeriesParts, SeriesModelConfig};
+use kiln_core::blame::{blame_of, BlameOf};
+use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
-    recipe::{RecipeText, schema},
-    task::TaskError,
-};
+use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
 use std::path::Path;
 
 /// Time series.
 pub static TIMESERIES: TimeSeries = TimeSeries;
+
+/// Errors that say whom they are attributed to.
+static ERRORS: [BlameOf; 5] = [
+    blame_of::<DataError>,
+    blame_of::<StageDataError>,
+    blame_of::<RequestError>,
+    blame_of::<ForecastError>,
+    blame_of::<MeasureError>,
+];
 
 /// The modality's entry in the binary's list.
 #[derive(Debug)]
@@ -31,6 +38,18 @@ impl Modality for TimeSeries {
 
     fn owns(&self, model_type: &str) -> bool {
         family::model_types::<SeriesModelConfig>().any(|known| known == model_type)
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &VERBS
+    }
+
+    fn errors(&self) -> &'static [BlameOf] {
+        &ERRORS
+    }
+
+    fn log_targets(&self) -> &'static [&'static str] {
+        &["kiln_timeseries"]
     }
 
     fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
@@ -55,5 +74,18 @@ impl Modality for TimeSeries {
             parameters: opened.parameters().map_err(TaskError::from)?,
             facts,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_core::blame::is_users;
+
+    #[test]
+    fn a_request_is_the_users_and_a_failing_model_is_not() {
+        let users = |error: &RequestError| is_users(error, TIMESERIES.errors());
+        assert!(users(&RequestError::NoSeries));
+        assert!(!users(&RequestError::Forecast(ForecastError::Model("x".into()))));
     }
 }

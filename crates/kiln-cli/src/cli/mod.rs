@@ -1,17 +1,9 @@
 //! What may be typed. Nothing here opens a file: flags are only parsed.
 
-mod annotate;
-mod apply;
-mod data;
-mod vectors;
-
-pub use annotate::{Annotate, Classify, Tag};
-pub use apply::{Forecast, Generate, Transcribe, TranscriptFormat};
-pub use data::{Data, Ngram, TextSplit, Tokenizer, TokenizerKind};
-pub use vectors::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs};
-
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use crate::modalities;
+use clap::{ArgMatches, Args, CommandFactory as _, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
+use kiln_train::{recipe::Device, verb::Verb};
 use std::path::PathBuf;
 
 /// Pretrain, adapt, evaluate and run foundation models. A recipe goes in, a run directory comes
@@ -40,6 +32,43 @@ Examples:
 `kiln <command> --help` explains a command. Exit codes: 0 done, 1 failed, 2 a mistake in what was
 typed or in a file that was given, 130 interrupted.";
 
+/// Where verbs and what follows them stand in the list of commands.
+const VERBS: usize = 100;
+const AFTER_VERBS: usize = 200;
+
+/// The whole command line: the commands of this crate and the verbs of all modalities.
+pub fn command() -> clap::Command {
+    let mut command = Cli::command();
+    for (number, verb) in modalities::verbs().enumerate() {
+        let own = (verb.command)().display_order(VERBS + number);
+        let Some(group) = verb.group else {
+            command = command.subcommand(own);
+            continue;
+        };
+        if command.find_subcommand(group.name).is_none() {
+            let group = clap::Command::new(group.name)
+                .about(group.about)
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .display_order(AFTER_VERBS - 1);
+            command = command.subcommand(group);
+        }
+        command = command.mut_subcommand(group.name, |group| group.subcommand(own));
+    }
+    command
+}
+
+/// The verb that was typed, with its arguments; `None` for commands of this crate.
+pub fn verb(matches: &ArgMatches) -> Option<(&'static Verb, &ArgMatches)> {
+    modalities::verbs().find_map(|verb| {
+        let mut below = matches;
+        if let Some(group) = verb.group {
+            below = below.subcommand_matches(group.name)?;
+        }
+        Some((verb, below.subcommand_matches((verb.command)().get_name())?))
+    })
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -51,28 +80,14 @@ pub enum Command {
     Recipes(Recipes),
     /// Measure a model as a recipe says, beside its baselines
     Evaluate(Evaluate),
-    /// Forecast the series of a CSV or Parquet file
-    Forecast(Forecast),
-    /// Write down what is said in recordings
-    Transcribe(Transcribe),
-    /// Go on with a text, or answer it
-    Generate(Generate),
-    /// Make vectors of texts
-    Embed(Embed),
-    /// Find the documents that are like a query
-    Search(Search),
-    /// Say of texts what they are: classes, labels, numbers
-    Classify(Classify),
-    /// Say what the words of texts are: names, parts of speech
-    Tag(Tag),
-    /// Prepare data for training
-    #[command(subcommand)]
-    Data(Data),
     /// Show what a run or a model holds
+    #[command(display_order = AFTER_VERBS)]
     Inspect(Inspect),
     /// Show what this machine offers, and what is in the way
+    #[command(display_order = AFTER_VERBS + 1)]
     Doctor(Doctor),
     /// Print a completion script for a shell
+    #[command(display_order = AFTER_VERBS + 2)]
     Completions(Completions),
 }
 
@@ -87,25 +102,6 @@ pub struct RecipeArgs {
     /// Where to compute; overrides the recipe's `device`
     #[arg(long)]
     pub device: Option<Device>,
-}
-
-/// Where to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// All cores of this machine
-    Cpu,
-    /// The first NVIDIA GPU; needs a binary built with `--features cuda`
-    Cuda,
-}
-
-impl Device {
-    /// As recipes spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
 }
 
 /// `kiln run`
@@ -257,15 +253,19 @@ pub struct Completions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::FromArgMatches as _;
+
+    fn typed(line: &str) -> Result<ArgMatches, clap::Error> {
+        command().try_get_matches_from(line.split_whitespace())
+    }
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+        Cli::from_arg_matches(&typed(line)?).map(|cli| cli.command)
     }
 
     #[test]
     fn the_definition_holds_together() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -294,17 +294,18 @@ mod tests {
             "kiln forecast --model m --input i --horizon 3 --level 100",
             "kiln completions tcsh-ish",
         ] {
-            assert!(parse(line).is_err(), "{line}");
+            assert!(typed(line).is_err(), "{line}");
         }
     }
 
     #[test]
-    fn forecast_lists() {
-        let line = "kiln forecast --model m --input i.csv --target a --target b --known c,d \
-                    --horizon 3 --level 90%";
-        let Ok(Command::Forecast(forecast)) = parse(line) else { panic!() };
-        assert_eq!(forecast.targets, ["a", "b"]);
-        assert_eq!(forecast.known, ["c", "d"]);
-        assert_eq!((forecast.horizon, forecast.level), (3, 90.0));
+    fn verbs_are_found_alone_and_in_groups() {
+        let matches = typed("kiln data ngram a.txt --out a.arpa -q").unwrap();
+        let (found, below) = verb(&matches).unwrap();
+        assert_eq!((found.command)().get_name(), "ngram");
+        assert_eq!(below.get_raw("files").unwrap().count(), 1);
+        assert!(verb(&typed("kiln embed --model m --text a").unwrap()).is_some());
+        assert!(verb(&typed("kiln doctor").unwrap()).is_none());
+        assert!(matches.get_flag("quiet"));
     }
 }

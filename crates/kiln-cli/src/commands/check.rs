@@ -2,11 +2,11 @@
 
 use crate::{
     cli::Check,
-    failure::Result,
     modalities,
     units::{bytes, count},
 };
 use kiln_train::{
+    failure::Result,
     modality::StagePlan,
     recipe::{Common, RecipeText},
     report::table::columns,

@@ -1,12 +1,11 @@
 //! `kiln doctor`: what this machine offers, and what is in the way.
 
-use crate::{
-    cli::Doctor,
-    failure::{Failure, Result},
-    modalities, models,
-    units::bytes,
-};
+use crate::{cli::Doctor, modalities, units::bytes};
 use kiln_hub::Hub;
+use kiln_train::{
+    failure::{Failure, Result},
+    start::RUNS,
+};
 use serde_json::{Value, json};
 use std::{
     env, fs,
@@ -47,7 +46,11 @@ pub fn run(args: &Doctor, out: &mut dyn Write) -> Result<()> {
     match problems.first() {
         None if args.json => Ok(()),
         None => Ok(writeln!(out, "\nnothing is in the way")?),
-        Some(first) => Err(Failure::machine(problems.len(), first)),
+        Some(first) if problems.len() == 1 => Err(Failure::Machine(first.clone())),
+        Some(first) => {
+            let count = problems.len();
+            Err(Failure::Machine(format!("{count} things are in the way; the first: {first}")))
+        }
     }
 }
 
@@ -67,7 +70,7 @@ fn findings() -> Vec<Finding> {
         findings.push(Finding::new("memory", bytes(total)));
         findings.push(Finding::new("memory free", bytes(available)));
     }
-    findings.push(writable("runs", Path::new(models::RUNS)));
+    findings.push(writable("runs", Path::new(RUNS)));
     match Hub::from_env() {
         Ok(hub) => {
             findings.push(writable("hub cache", &hub.cache));

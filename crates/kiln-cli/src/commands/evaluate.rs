@@ -1,13 +1,12 @@
 //! `kiln evaluate`: measures a model as a recipe says.
 
-use super::write_file;
-use crate::{
-    cli::Evaluate,
+use crate::{cli::Evaluate, modalities, models, recipe_book::RecipeBook};
+use kiln_train::{
     failure::{Failure, Result},
-    modalities, models,
-    recipe_book::RecipeBook,
+    recipe::RecipeText,
+    report::table::results_table,
+    verb::write_file,
 };
-use kiln_train::{recipe::RecipeText, report::table::results_table};
 use std::io::Write;
 
 /// Evaluates a model, prints a table, writes JSON where it was asked for.

@@ -2,12 +2,12 @@
 
 use crate::{
     cli::Inspect,
-    failure::{Failure, Result},
     models,
     units::{bytes, count, seconds},
 };
 use kiln_hub::ModelDir;
 use kiln_train::{
+    failure::{Failure, Result},
     logs::{self, told},
     report::table::{columns, number, results_table},
     results::ResultRow,

@@ -2,11 +2,13 @@
 
 use crate::{
     cli::Recipes,
-    failure::{Failure, Result},
     modalities,
     recipe_book::{Place, RecipeBook},
 };
-use kiln_train::report::table::columns;
+use kiln_train::{
+    failure::{Failure, Result},
+    report::table::columns,
+};
 use serde_json::{Value, json};
 use std::{fs, io::Write};
 

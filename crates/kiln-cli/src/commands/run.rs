@@ -1,20 +1,17 @@
 //! `kiln run`: trains, evaluates, writes a run directory.
 
-use super::write_file;
-use crate::{
-    cli::Run,
-    failure::{Failure, Result},
-    modalities, models,
-    units::seconds,
-};
+use crate::{cli::Run, modalities, units::seconds};
 use kiln_train::{
     Outcome, RunOptions,
+    failure::{Failure, Result},
     interrupt::Interrupt,
     modality::Job,
     recipe::Arm,
     report::table::{comparison_table, cost_table, results_table},
     results::Evaluation,
     run_dir::RunRecord,
+    start::RUNS,
+    verb::write_file,
 };
 use std::{
     io::Write,
@@ -64,7 +61,7 @@ impl Runner<'_> {
                     dir.join("checkpoints").display(),
                     self::resume(self.args)
                 );
-                Err(Failure::interrupted())
+                Err(Failure::Interrupted)
             }
         }
     }
@@ -95,7 +92,7 @@ impl Runner<'_> {
 }
 
 fn directory(args: &Run, name: &str) -> PathBuf {
-    args.dir.clone().unwrap_or_else(|| Path::new(models::RUNS).join(name))
+    args.dir.clone().unwrap_or_else(|| Path::new(RUNS).join(name))
 }
 
 /// Where to look next.

@@ -1,6 +1,7 @@
 //! Why a tokenizer cannot be read, trained or used.
 
 use super::Role;
+use kiln_host::blame::{Blame, Blamed};
 use kiln_datasets::DataError;
 use kiln_host::FileError;
 use std::path::PathBuf;
@@ -94,6 +95,15 @@ pub enum TokenizerError {
     /// A text could not be encoded, or ids not decoded.
     #[error("the tokenizer failed: {0}")]
     Encoding(String),
+}
+
+impl Blamed for TokenizerError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Hub(error) => Blame::Inner(error),
+            _ => Blame::User,
+        }
+    }
 }
 
 /// A result of tokenizers.

@@ -22,6 +22,8 @@ struct Mistake {
     source: Option<std::io::Error>,
 }
 
+impl kiln_core::blame::Blamed for RecipeError {}
+
 impl RecipeError {
     /// A mistake that has no place in the text.
     pub fn new(path: &Path, message: impl Into<String>) -> Self {

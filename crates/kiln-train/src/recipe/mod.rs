@@ -33,6 +33,7 @@ pub use parse::{modality, parse, resolved};
 pub use schema::schema;
 pub use validate::Problem;
 
+use clap::ValueEnum;
 use kiln_nn::adapt::AdaptConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -230,7 +231,9 @@ pub enum Precision {
 }
 
 /// Where to compute.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
     /// All cores of this machine.
@@ -238,6 +241,16 @@ pub enum Device {
     Cpu,
     /// The first NVIDIA GPU; needs a binary built with `--features cuda`.
     Cuda,
+}
+
+impl Device {
+    /// As recipes spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
 }
 
 /// The learning rate over a stage's steps.

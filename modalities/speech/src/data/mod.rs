@@ -78,6 +78,8 @@ pub enum StageDataError {
     },
 }
 
+impl kiln_core::blame::Blamed for StageDataError {}
+
 /// What a stage trains on.
 pub struct StageData {
     /// Training examples.
@@ -234,13 +236,13 @@ fn cluster(
 ///
 /// # Errors
 /// When they do not fit the model.
-pub fn collate(
+pub fn collate<'a>(
     collator: &Collator,
-    items: &[Item],
+    items: impl IntoIterator<Item = &'a Item>,
 ) -> Result<Option<crate::SpeechHostBatch>, crate::BatchError> {
-    if items.is_empty() {
+    let clips: Vec<_> = items.into_iter().map(Item::clip).collect();
+    if clips.is_empty() {
         return Ok(None);
     }
-    let clips: Vec<_> = items.iter().map(Item::clip).collect();
     collator.collate(&clips).map(Some)
 }

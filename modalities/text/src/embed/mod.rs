@@ -18,10 +18,8 @@ pub use rerank::Reranker;
 pub use stream::{Summary, embed};
 
 use crate::opened::OpenError;
-use kiln_datasets::{
-    DataError,
-    vectors::{Passage, Vectors},
-};
+use kiln_core::blame::{Blame, Blamed};
+use kiln_datasets::{vectors::{Passage, Vectors}, DataError};
 use kiln_hub::HubError;
 use kiln_lm::config::Pooling;
 use kiln_tokenize::tokenizer::TokenizerError;
@@ -171,6 +169,17 @@ pub enum EmbedError {
     /// Someone asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Blamed for EmbedError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Hub(error) => Blame::Inner(error),
+            Self::Open(error) => Blame::Inner(error),
+            Self::Device(_) | Self::Output(_) | Self::Interrupted => Blame::Machine,
+            _ => Blame::User,
+        }
+    }
 }
 
 fn offered(known: &[String]) -> String {

@@ -27,6 +27,8 @@ pub enum ChatError {
     Missing,
 }
 
+impl kiln_core::blame::Blamed for ChatError {}
+
 /// A tokenizer with the template that conversations are written by: its own, or else ChatML's. A
 /// warning says where the latter's marks are no tokens.
 pub(crate) fn with_template(tokenizer: Arc<TextTokenizer>) -> Arc<TextTokenizer> {

@@ -1,19 +1,12 @@
 //! Queries and the documents that answer them: what rankings are learnt from, and measured on.
 
 use super::Row;
-use crate::{
-    bm25::Bm25,
-    metrics::rank,
-    recipe::{JudgedQueries, RetrievalSource, StoryRetrieval},
-};
+use crate::recipe::{JudgedQueries, RetrievalSource, StoryRetrieval};
 use kiln_core::Seed;
-use kiln_datasets::{
-    DataError,
-    labelled::{Passage, Retrieval, RetrievalSpec, Triplet},
-};
-use kiln_metrics::ranking::{Bm25, rank};
+use kiln_datasets::{labelled::{Passage, Retrieval, RetrievalSpec, Triplet}, DataError};
+use kiln_metrics::ranking::{rank, Bm25};
 use kiln_synthetic::stories::Stories;
-use rand::{RngExt as _, seq::SliceRandom as _};
+use rand::{seq::SliceRandom as _, RngExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

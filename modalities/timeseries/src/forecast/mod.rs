@@ -16,6 +16,7 @@ use crate::{
 };
 use chrono::NaiveDateTime;
 use intervals::interval;
+use kiln_core::blame::{Blame, Blamed};
 use kiln_datasets::{Frequency, Series};
 use ndarray::{Array2, Axis, concatenate, s};
 
@@ -104,6 +105,15 @@ pub enum RequestError {
         /// Rows without a value.
         missing: usize,
     },
+}
+
+impl Blamed for RequestError {
+    fn blame(&self) -> Blame<'_> {
+        match self {
+            Self::Forecast(error) => Blame::Inner(error),
+            _ => Blame::User,
+        }
+    }
 }
 
 impl ForecastRequest {

@@ -1,30 +1,88 @@
 //! `kiln transcribe`: what is said in recordings.
 
 use super::write_file;
-use crate::{
-    cli::{Transcribe, TranscriptFormat},
-    failure::{Failure, Result},
-    modalities, models,
-};
+use crate::{cli::{Transcribe, TranscriptFormat}, decode::{BeamConfig, Decoder, LanguageWeights}, failure::{Failure, Result}, modalities, models, transcribe::Transcriber, transcript::{Format, Segments}, Recogniser, SPEECH};
+use clap::{value_parser, Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use kiln_metrics::ngram::NgramModel;
-use kiln_speech::{
-    Recogniser, SPEECH, SpeechError,
-    decode::{BeamConfig, Decoder, LanguageWeights},
-    transcribe::Transcriber,
-    transcript::{Format, Segments},
-};
-use kiln_train::modality::Modality as _;
-use std::{
-    collections::BTreeSet,
-    io::{IsTerminal, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use kiln_speech::{decode::{BeamConfig, Decoder, LanguageWeights}, transcribe::Transcriber, transcript::{Format, Segments}, Recogniser, SPEECH, SpeechError};
+use kiln_train::{dispatch, failure::{Failure, Result}, modality::Modality as _, recipe::Device, verb::{write_file, RunVerb, VerbContext}};
+use std::{collections::BTreeSet, io::{IsTerminal, Write}, path::{Path, PathBuf}, sync::Arc, time::Instant};
+
+/// Write down what is said in recordings
+#[derive(Debug, Parser)]
+#[command(
+    name = "transcribe",
+    after_help = "\
+Examples:
+  kiln transcribe --model runs/digits call.wav
+  kiln transcribe --model runs/digits calls/*.mp3 --format srt --out subtitles
+  kiln transcribe --model runs/digits call.wav --lm lm.arpa --alpha 0.6 --beta 1.0 --format json
+
+WAV, FLAC, MP3, OGG and M4A of any rate; several channels are mixed. Long recordings are cut at their
+pauses. Several recordings go on after one that cannot be read; the exit code is then 2."
+)]
+pub struct Transcribe {
+    /// A run, a model directory, or a hub id (organisation/name[@revision])
+    #[arg(long, short)]
+    pub model: String,
+    /// Recordings
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// What is written
+    #[arg(long, short, default_value = "text")]
+    pub format: TranscriptFormat,
+    /// Write a file a recording into this folder instead of printing
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// A language model in ARPA's format, for a beam search (`kiln data ngram` makes one)
+    #[arg(long, value_name = "FILE.arpa")]
+    pub lm: Option<PathBuf>,
+    /// Only words of this file, white space between them, for a beam search
+    #[arg(long, value_name = "FILE")]
+    pub lexicon: Option<PathBuf>,
+    /// Prefixes that a beam search keeps [default: 64 with --lm, --lexicon or --nbest]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub beam: Option<u32>,
+    /// The weight of the language model
+    #[arg(long, requires = "lm")]
+    pub alpha: Option<f64>,
+    /// What each word is given against the language model's liking for few
+    #[arg(long, requires = "lm")]
+    pub beta: Option<f64>,
+    /// Readings in JSON, for recordings that are not cut
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..))]
+    pub nbest: u32,
+    /// All recordings are of one speaker and line: what a model takes off as those (see
+    /// `standardise = "speaker"` in recipes) is measured over all of them, not in each by itself
+    #[arg(long)]
+    pub one_speaker: bool,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+}
+
+/// What `kiln transcribe` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TranscriptFormat {
+    /// The words
+    Text,
+    /// Words with times and confidence, segments, other readings
+    Json,
+    /// SubRip subtitles
+    Srt,
+    /// WebVTT subtitles
+    Vtt,
+}
+
+impl RunVerb for Transcribe {
+    fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
+        run(self, context)
+    }
+}
 
 /// Transcribes each recording, prints it or writes it where asked.
-pub fn run(args: &Transcribe, quiet: bool, out: &mut dyn Write) -> Result<()> {
+fn run(args: &Transcribe, context: &mut VerbContext<'_>) -> Result<()> {
     let several = args.files.len() > 1;
     if several && args.out.is_none() && args.format != TranscriptFormat::Text {
         return Err(Failure::user(
@@ -32,7 +90,7 @@ pub fn run(args: &Transcribe, quiet: bool, out: &mut dyn Write) -> Result<()> {
             "name a folder for them with `--out`, or take `--format text`",
         ));
     }
-    let transcriber = open(args)?;
+    let transcriber = open(args, context)?;
     let format = match args.format {
         TranscriptFormat::Text => Format::Text,
         TranscriptFormat::Json => Format::Json,
@@ -46,7 +104,7 @@ pub fn run(args: &Transcribe, quiet: bool, out: &mut dyn Write) -> Result<()> {
     let (mut failed, mut seconds) = (Vec::new(), 0.0);
     let started = Instant::now();
     for path in &args.files {
-        let bar = progress(path, quiet);
+        let bar = context.bar(path.display().to_string(), "s");
         let found = transcriber.file(path, |heard, of| {
             bar.set_length(of.unwrap_or(heard).ceil() as u64);
             bar.set_position(heard as u64);
@@ -70,11 +128,11 @@ pub fn run(args: &Transcribe, quiet: bool, out: &mut dyn Write) -> Result<()> {
                 tracing::info!("wrote {}", path.display());
             }
             None if several => {
-                writeln!(out, "{}\t{}", path.display(), transcribed.transcript.text())?;
+                writeln!(context.out, "{}\t{}", path.display(), transcribed.transcript.text())?;
             }
-            None => writeln!(out, "{}", text.trim_end())?,
+            None => writeln!(context.out, "{}", text.trim_end())?,
         }
-        out.flush()?;
+        context.out.flush()?;
     }
     let spent = started.elapsed().as_secs_f64();
     tracing::info!("{seconds:.1} s of sound in {spent:.1} s");
@@ -92,17 +150,10 @@ pub fn run(args: &Transcribe, quiet: bool, out: &mut dyn Write) -> Result<()> {
     }
 }
 
-fn open(args: &Transcribe) -> Result<Transcriber> {
-    let model = models::find(&args.model)?;
-    let modality = models::owner(&model)?;
-    if modality.name() != SPEECH.name() {
-        return Err(Failure::user(
-            format!("{} hears nothing: it is for {}", model.path.display(), modality.name()),
-            "name a model that was trained on speech",
-        ));
-    }
-    let recogniser = Recogniser::open(&model.path, modalities::device(args.device)?)
-        .map_err(kiln_train::Error::from)?;
+fn open(args: &Transcribe, context: &VerbContext<'_>) -> Result<Transcriber> {
+    let model = context.model(&args.model, &SPEECH, "is not a speech model", "speech")?;
+    let recogniser =
+        Recogniser::open(&model.path, dispatch::available(args.device)?).map_err(Failure::Error)?;
     let searches = args.lm.is_some() || args.lexicon.is_some() || args.nbest > 1;
     let decoder =
         if searches || args.beam.is_some() { Some(decoder(args, &recogniser)?) } else { None };
@@ -115,7 +166,7 @@ fn open(args: &Transcribe) -> Result<Transcriber> {
     };
     if args.one_speaker {
         let files = args.files.iter().map(PathBuf::as_path);
-        transcriber.listen(files).map_err(kiln_train::Error::from)?;
+        transcriber.listen(files).map_err(Failure::Error)?;
     }
     Ok(transcriber)
 }
@@ -161,17 +212,6 @@ fn file_in(
         number += 1;
     }
     folder.join(format!("{name}.{extension}"))
-}
-
-fn progress(path: &Path, quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0).with_message(path.display().to_string());
-    match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} s, {eta}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 #[cfg(test)]

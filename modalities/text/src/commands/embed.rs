@@ -1,33 +1,127 @@
 //! `kiln embed` and `kiln search`: texts to vectors, and the documents that are like a query.
 
-use super::{bar, text_model};
-use crate::{
-    cli::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs},
-    failure::{Failure, Result},
-    modalities,
-};
-use kiln_datasets::{
-    Documents,
-    documents::Split,
-    vectors::{Passage, VectorFormat, VectorWriter, Vectors},
-};
+use super::{arguments::{DocumentArgs, TextArgs, TextPooling, TextSplit, VectorArgs}, bar, text_model};
+use crate::{cli::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs}, embed::{self, search, EmbedError, Passages, Prompt, Request}, failure::{Failure, Result}, modalities};
+use clap::{value_parser, Parser};
+use indicatif::ProgressBar;
+use kiln_datasets::{documents::Split, vectors::{Passage, VectorFormat, VectorWriter, Vectors}, Documents};
 use kiln_host::AtomicFile;
 use kiln_hub::{AtomicFile, HubError};
 use kiln_lm::config::Pooling;
-use kiln_text::embed::{self, EmbedError, Passages, Prompt, Request, search};
-use kiln_train::{interrupt::Interrupt, recipe::Device, task::TaskError};
-use std::{
-    io::Write,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use kiln_text::embed::{self, search, EmbedError, Passages, Prompt, Request};
+use kiln_train::{dispatch, failure::{Failure, Result}, interrupt::Interrupt, recipe::Device, task::TaskError, verb::{RunVerb, VerbContext}};
+use std::{io::Write, ops::ControlFlow, path::{Path, PathBuf}, time::Instant};
+
+/// Make vectors of texts
+#[derive(Debug, Parser)]
+#[command(
+    name = "embed",
+    after_help = "\
+Examples:
+  kiln embed --model organisation/name reviews.jsonl --out reviews.parquet --with-text
+  kiln embed --model runs/encoder notes/ --split blank-lines --out notes.npy
+  kiln embed --model organisation/name --text 'How warm is it?' --prompt query
+
+Each document has a row, in the order of the files; standard input has a text a line. Directories of
+sentence-transformers are understood: their pooling, layers behind it, prompts and longest text."
+)]
+pub struct Embed {
+    /// A run, a model directory, or a hub id (organisation/name[@revision])
+    #[arg(long, short)]
+    pub model: String,
+    /// The texts
+    #[command(flatten)]
+    pub texts: TextArgs,
+    /// A NumPy array or a Parquet table (source, id, embedding) [default: prints JSON lines]
+    #[arg(long, short, visible_alias = "output", value_name = "FILE.npy|FILE.parquet")]
+    pub out: Option<PathBuf>,
+    /// Write the texts into the Parquet table, too
+    #[arg(long, requires = "out")]
+    pub with_text: bool,
+    /// How vectors are made
+    #[command(flatten)]
+    pub vectors: VectorArgs,
+    /// Scale vectors to length one, also where the model does not
+    #[arg(long, visible_alias = "normalize")]
+    pub normalise: bool,
+    /// A prompt of the model, by name, before each text
+    #[arg(long, value_name = "NAME")]
+    pub prompt: Option<String>,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+}
+
+/// Find the documents that are like a query
+#[derive(Debug, Parser)]
+#[command(
+    name = "search",
+    after_help = "\
+Examples:
+  kiln search --model organisation/name --in notes/ 'what was decided about the roof'
+  kiln search --model runs/encoder --in mails.jsonl --field body --index mails.parquet --top 3 invoice
+  kiln search --model runs/encoder --rerank runs/cross-encoder --in notes/ 'who mends the roof'
+
+All documents are compared with the query, so none is missed. A cross-encoder (--rerank) then reads the
+best of them together with the query and puts them in order. With --index their vectors are kept,
+and only those of files that changed are made anew. Where the model has prompts for queries and
+documents, they are used."
+)]
+pub struct Search {
+    /// A run, a model directory, or a hub id (organisation/name[@revision])
+    #[arg(long, short)]
+    pub model: String,
+    /// What to look for
+    pub query: String,
+    /// Where: files, folders or patterns; repeat for several
+    #[arg(long = "in", required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How many to show
+    #[arg(long, short = 'k', value_name = "N", default_value = "10", value_parser = value_parser!(u32).range(1..))]
+    pub top: u32,
+    /// A cross-encoder that puts the best in order: a run, a model directory, or a hub id
+    #[arg(long, value_name = "MODEL")]
+    pub rerank: Option<String>,
+    /// How many it reads
+    #[arg(long, value_name = "N", default_value = "50", requires = "rerank", value_parser = value_parser!(u32).range(1..))]
+    pub rerank_among: u32,
+    /// Keep the vectors in this file, and take them from there
+    #[arg(long, value_name = "FILE.parquet")]
+    pub index: Option<PathBuf>,
+    /// How documents are read
+    #[command(flatten)]
+    pub documents: DocumentArgs,
+    /// What a document of plain text is
+    #[arg(long, default_value = "blank-lines")]
+    pub split: TextSplit,
+    /// How vectors are made
+    #[command(flatten)]
+    pub vectors: VectorArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+}
+
+impl RunVerb for Embed {
+    fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
+        run(self, context)
+    }
+}
+
+impl RunVerb for Search {
+    fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
+        search(self, context)
+    }
+}
 
 /// What embeds or searches, for messages.
 const PURPOSE: &str = "makes no vectors of texts";
 
 /// Embeds each text; writes the vectors or prints them.
-pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
+fn run(args: &Embed, context: &mut VerbContext<'_>) -> Result<()> {
     let format = match &args.out {
         Some(path) => Some(VectorFormat::of(path, args.with_text).ok_or_else(|| {
             Failure::user(
@@ -37,19 +131,20 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
         })?),
         None => None,
     };
-    let model = text_model(&args.model, PURPOSE)?;
-    let device = modalities::device(args.device)?;
+    let model = text_model(context, &args.model, PURPOSE)?;
+    let device = dispatch::available(args.device)?;
     let mut request = request(&args.vectors, device);
     request.normalise = args.normalise;
     request.prompt = args.prompt.clone().map_or(Prompt::Default, Prompt::Named);
     let mut texts = Texts::of(&args.texts)?;
+    let bar = context.spinner();
     let mut sink = match (&args.out, format) {
         (Some(path), Some(format)) => Sink::File { path: path.clone(), format, writer: None },
-        _ => Sink::Lines(out),
+        _ => Sink::Lines(&mut *context.out),
     };
     let mut take = |passages: &[Passage], vectors: &Vectors| sink.take(passages, vectors);
     let started = Instant::now();
-    let summary = watched(quiet, |watch| {
+    let summary = watched(&bar, |watch| {
         embed::embed(&model.path, device, &request, &mut texts, &mut take, watch)
     })?;
     sink.finish()?;
@@ -66,10 +161,10 @@ pub fn run(args: &Embed, quiet: bool, out: &mut dyn Write) -> Result<()> {
 }
 
 /// Shows the documents that are most like the query.
-pub fn search(args: &Search, quiet: bool, out: &mut dyn Write) -> Result<()> {
-    let model = text_model(&args.model, PURPOSE)?;
-    let device = modalities::device(args.device)?;
-    let reranks = |name: &String| text_model(name, "says nothing of a query and a text");
+fn search(args: &Search, context: &mut VerbContext<'_>) -> Result<()> {
+    let model = text_model(context, &args.model, PURPOSE)?;
+    let device = dispatch::available(args.device)?;
+    let reranks = |name: &String| text_model(context, name, "says nothing of a query and a text");
     let rerank = args.rerank.as_ref().map(reranks).transpose()?;
     let wanted = search::Search {
         query: args.query.clone(),
@@ -81,7 +176,8 @@ pub fn search(args: &Search, quiet: bool, out: &mut dyn Write) -> Result<()> {
         rerank: rerank
             .map(|model| search::Rerank { model: model.path, among: args.rerank_among as usize }),
     };
-    let found = watched(quiet, |watch| search::search(&model.path, device, &wanted, watch))?;
+    let bar = context.spinner();
+    let found = watched(&bar, |watch| search::search(&model.path, device, &wanted, watch))?;
     tracing::info!("{} documents embedded, {} from the index", found.embedded, found.kept);
     if found.truncated > 0 {
         tracing::warn!("{} documents were too long: only their beginnings count", found.truncated);
@@ -89,10 +185,10 @@ pub fn search(args: &Search, quiet: bool, out: &mut dyn Write) -> Result<()> {
     if args.json {
         let text = serde_json::to_string_pretty(&found.hits)
             .map_err(|error| Failure::from(std::io::Error::other(error)))?;
-        return Ok(writeln!(out, "{text}")?);
+        return Ok(writeln!(context.out, "{text}")?);
     }
     for hit in &found.hits {
-        writeln!(out, "{:.4}  {}:{}\n        {}", hit.score, hit.source, hit.id, hit.text)?;
+        writeln!(context.out, "{:.4}  {}:{}\n        {}", hit.score, hit.source, hit.id, hit.text)?;
     }
     Ok(())
 }
@@ -178,11 +274,10 @@ fn request(args: &VectorArgs, device: Device) -> Request {
 
 /// Work on texts that tells how many are done and that Ctrl-C ends.
 pub(super) fn watched<T>(
-    quiet: bool,
+    bar: &ProgressBar,
     work: impl FnOnce(&mut embed::Watch<'_>) -> std::result::Result<T, TaskError>,
 ) -> Result<T> {
     let interrupt = Interrupt::on_signals()?;
-    let bar = bar(quiet);
     let (started, mut done) = (Instant::now(), 0);
     let mut watch = |more: usize| {
         done += more;
@@ -193,8 +288,8 @@ pub(super) fn watched<T>(
     let result = work(&mut watch);
     bar.finish_and_clear();
     match result {
-        Err(_) if interrupt.requested() => Err(Failure::interrupted()),
-        result => Ok(result.map_err(kiln_train::Error::from)?),
+        Err(_) if interrupt.requested() => Err(Failure::Interrupted),
+        result => result.map_err(Failure::Error),
     }
 }
 

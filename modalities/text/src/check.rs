@@ -1,0 +1,116 @@
+//! Checks of text recipes beyond types and objectives.
+
+use crate::{evaluate::fits, job::TextArchitecture, labelled::task_key, recipe::{EvaluationKind, LanguageEvaluation, TaskEvaluation, TextData, TextParts, Windows}, sources::StageDataError, transfer::NewTokens};
+use kiln_lm::TextModelConfig;
+use kiln_objectives::Objective;
+use kiln_train::{architecture::StageSpec, recipe::{Problem, Recipe}};
+
+/// Checks the data of a stage against its model and its objective.
+pub(crate) fn stage(stage: &StageSpec<'_, TextArchitecture>) -> Result<(), Problem> {
+    let data = stage.data();
+    if data.sources.is_empty() && data.tasks().next().is_none() {
+        let problem = StageDataError::NoSources.to_string();
+        return Err(Problem::new(stage.recipe.data_key(stage.number, "sources"), problem));
+    }
+    if data.new_tokens == NewTokens::Contexts && stage.config.causal {
+        let problem = "is for encoders: what a decoder makes of a token stands for the next \
+                       one; use \"pieces\"";
+        return Err(stage.data_problem("new_tokens", problem));
+    }
+    if data.order.is_some() && (data.windows == Windows::Anywhere || data.sources.len() > 1) {
+        let problem = "orders the sequences of one source, each of which is seen once: give \
+                       one of `data.sources`, and `data.windows = \"cut\"`";
+        return Err(stage.data_problem("order", problem));
+    }
+    data.check_tasks().map_err(|(key, problem)| stage.data_problem(&key, &problem))?;
+    let grades = stage.settings.objective.has(|one| matches!(one, Objective::Graded(_)));
+    if let Some((name, _)) = data.tasks().find(|(_, task)| task.control.is_some() && !grades) {
+        let problem = "says how good texts are, which `graded` learns from";
+        return Err(stage.data_problem(&format!("{}.control", task_key(name)), problem));
+    }
+    let documents = reads_documents(data);
+    if documents && data.packing.cross && stage.settings.objective.pools() {
+        let problem = "has to be false for an objective that makes one vector of a \
+                       sequence: `paired` without pairs, `bottleneck`; several documents \
+                       in a row are not one text";
+        return Err(stage.data_problem("packing.cross", problem));
+    }
+    if documents && !data.packing.cross && data.windows == Windows::Anywhere {
+        let problem = "may be \"anywhere\" only where sequences go on from one document to \
+                       the next (`data.packing.cross`); use \"cut\"";
+        return Err(stage.data_problem("windows", problem));
+    }
+    let written = stage.config.decoder.iter().flat_map(|_| written(data));
+    for (key, length) in lengths(data).chain(written) {
+        if let Some(longest) = stage.config.longest().filter(|most| length > *most) {
+            let problem = format!("is {length}, but the model has positions for {longest} tokens");
+            return Err(stage.data_problem(&key, &problem));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the evaluation of a number against the recipe's model.
+pub(crate) fn evaluation(
+    recipe: &Recipe<TextParts>,
+    number: usize,
+    config: &TextModelConfig,
+) -> Result<(), Problem> {
+    let Some(evaluation) = recipe.evaluation.get(number) else { return Ok(()) };
+    let wrong = |problem: String| Problem::new(format!("evaluation.{number}.kind"), problem);
+    fits(recipe, evaluation, config.longest()).map_err(|error| wrong(error.to_string()))?;
+    let writes = config.writes_on() || config.decoder.is_some();
+    let sources = recipe.last_data().sources.len();
+    let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
+    let scores = recipe.stage.last().is_none_or(|stage| {
+        // What an encoder-decoder learns with labels is to write.
+        stage.objective.writes_vocabulary() || config.decoder.is_some()
+    });
+    let problem = match &evaluation.kind {
+        EvaluationKind::Language(_) if !scores => {
+            "asks the head that scores the vocabulary, which the last stage's objective \
+             does not train"
+                .into()
+        }
+        EvaluationKind::Language(LanguageEvaluation { source: Some(source), .. })
+            if *source >= sources =>
+        {
+            "measures a source that `data.sources` of the last stage does not have".into()
+        }
+        EvaluationKind::Samples(_) if !writes => WRITES.into(),
+        EvaluationKind::Task(_) if tasks.is_empty() => {
+            "measures what `data.labelled` of the last stage asks for; there is none".into()
+        }
+        EvaluationKind::Task(TaskEvaluation { task: Some(name), .. })
+            if !tasks.contains(&Some(name)) =>
+        {
+            let known: Vec<&str> = tasks.into_iter().flatten().collect();
+            let known = known.join(", ");
+            format!("measures the task `{name}`; `data.tasks` of the last stage has: {known}")
+        }
+        _ => return Ok(()),
+    };
+    Err(wrong(problem))
+}
+
+/// Tokens of an example of what a stage trains on, with the keys that say so.
+pub(crate) fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
+    let tasks =
+        data.tasks().map(|(name, task)| (format!("{}.length", task_key(name)), task.length));
+    tasks.chain(reads_documents(data).then(|| ("packing.length".to_owned(), data.packing.length)))
+}
+
+/// Tokens of what an encoder-decoder is taught to write, with the keys that say so.
+fn written(data: &TextData) -> impl Iterator<Item = (String, usize)> {
+    let written = data.tasks().filter(|(_, task)| task.train.may_be_written());
+    written.map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
+}
+
+/// Whether documents are learnt from, alone or beside tasks.
+fn reads_documents(data: &TextData) -> bool {
+    data.tasks().next().is_none() || data.unlabelled > 0.0
+}
+
+/// What evaluations of writers want.
+const WRITES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
+                      once (`model.*.causal`)";

@@ -1,0 +1,171 @@
+//! `kiln generate`: goes on with a text, or answers it.
+
+use super::text_model;
+use crate::author::{self, Chat, Request};
+use clap::{value_parser, Parser};
+use kiln_lm::generate::{Beam, Choice, Generation, Sampling};
+use kiln_train::{dispatch, failure::{Failure, Result}, recipe::Device, verb::{write_file, RunVerb, VerbContext}};
+use std::{io::{IsTerminal, Read}, path::{Path, PathBuf}};
+
+/// Go on with a text, or answer it
+#[derive(Debug, Parser)]
+#[command(
+    name = "generate",
+    after_help = "\
+Examples:
+  kiln generate --model runs/shakespeare-characters --prompt 'ROMEO:' --temperature 0.8 --top-k 40
+  kiln generate --model runs/translator --prompts english.txt --beam 4 --out chinese.txt
+  echo 'Once upon a time' | kiln generate --model organisation/name --stop '.'
+  kiln generate --model runs/assistant --chat --prompt 'Who keeps the red boat?'
+
+Without --temperature, --top-k, --top-p, --min-p or --beam the likeliest token is taken each time;
+with --repetition-penalty alone, the likeliest after the penalty."
+)]
+pub struct Generate {
+    /// A run, a model directory, or a hub id (organisation/name[@revision])
+    #[arg(long, short)]
+    pub model: String,
+    /// What the text begins with, or what is answered [default: standard input]
+    #[arg(long, short, conflicts_with = "prompts")]
+    pub prompt: Option<String>,
+    /// A file with a prompt a line, all written at once
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+    /// Answer: a prompt is what a user says, written by the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// Say this to the assistant before each prompt
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+    /// Tokens at most
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub most: usize,
+    /// Draw tokens by chance: below 1 likely ones more often, above 1 less
+    #[arg(long, value_name = "T", conflicts_with = "beam")]
+    pub temperature: Option<f64>,
+    /// Draw among so many of the likeliest tokens
+    #[arg(long, value_name = "N", conflicts_with = "beam")]
+    pub top_k: Option<usize>,
+    /// Draw among the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P", conflicts_with = "beam")]
+    pub top_p: Option<f64>,
+    /// Draw among tokens at least this share as likely as the likeliest
+    #[arg(long, value_name = "P", conflicts_with = "beam")]
+    pub min_p: Option<f64>,
+    /// Above 1: tokens that were seen become less likely; draws nothing by itself
+    #[arg(long, value_name = "X", conflicts_with = "beam")]
+    pub repetition_penalty: Option<f64>,
+    /// Search for the likeliest text, with so many kept at each step
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub beam: Option<u32>,
+    /// End before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// What draws follow from
+    #[arg(long, default_value = "42")]
+    pub seed: u64,
+    /// Hold the weights of linear layers as eight-bit integers: a quarter of their memory, slower
+    #[arg(long)]
+    pub int8: bool,
+    /// Write prompts and texts as JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Write to this file, a text a line, instead of printing
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+}
+
+impl RunVerb for Generate {
+    fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
+        run(self, context)
+    }
+}
+
+/// Writes after each prompt; on a terminal piece by piece where there is one.
+fn run(args: &Generate, context: &mut VerbContext<'_>) -> Result<()> {
+    let model = text_model(context, &args.model, "writes nothing")?;
+    let request = Request {
+        prompts: prompts(args)?,
+        chat: args.chat.then(|| Chat { system: args.system.clone() }),
+        generation: Generation { most: args.most, choice: choice(args), cache: true },
+        stop: args.stop.clone(),
+        seed: args.seed,
+        int8: args.int8,
+    };
+    let device = dispatch::available(args.device)?;
+    let out = &mut *context.out;
+    let streams = request.prompts.len() == 1 && args.out.is_none() && !args.json;
+    let mut failed = None;
+    let mut watch = |_: usize, piece: &str| {
+        if streams && failed.is_none() {
+            failed = out.write_all(piece.as_bytes()).and_then(|()| out.flush()).err();
+        }
+    };
+    let texts = author::write(&model.path, device, &request, &mut watch).map_err(Failure::Error)?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if streams {
+        return Ok(writeln!(out)?);
+    }
+    let mut lines = String::new();
+    for (prompt, text) in request.prompts.iter().zip(&texts) {
+        if args.json {
+            lines += &serde_json::json!({ "prompt": prompt, "text": text }).to_string();
+        } else {
+            lines += &text.replace('\n', " ");
+        }
+        lines.push('\n');
+    }
+    match &args.out {
+        Some(path) => write_file(path, &lines),
+        None => Ok(out.write_all(lines.as_bytes())?),
+    }
+}
+
+/// One prompt as it stands, or each line of a file; without either what comes in.
+fn prompts(args: &Generate) -> Result<Vec<String>> {
+    if let Some(path) = &args.prompts {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, error))?;
+        let prompts: Vec<String> = text.lines().map(str::to_owned).collect();
+        if prompts.is_empty() {
+            let message = format!("{} holds no prompts", path.display());
+            return Err(Failure::user(message, "write a prompt a line"));
+        }
+        return Ok(prompts);
+    }
+    if let Some(prompt) = &args.prompt {
+        return Ok(vec![prompt.clone()]);
+    }
+    let mut text = String::new();
+    if !std::io::stdin().is_terminal() {
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.map_err(|error| Failure::io("read", Path::new("standard input"), error))?;
+    }
+    Ok(vec![text.trim_end_matches('\n').to_owned()])
+}
+
+/// How tokens are chosen: by chance where that is asked for; a penalty alone changes what is
+/// likeliest, and leaves nothing to chance.
+fn choice(args: &Generate) -> Choice {
+    let drawn = args.temperature.is_some()
+        || args.top_k.is_some()
+        || args.top_p.is_some()
+        || args.min_p.is_some();
+    let plain = Sampling::default();
+    match args.beam {
+        Some(width) => Choice::Beam(Beam { width: width as usize, ..Beam::default() }),
+        None if drawn || args.repetition_penalty.is_some() => Choice::Sample(Sampling {
+            temperature: args.temperature.unwrap_or(plain.temperature),
+            top_k: if drawn { args.top_k } else { Some(1) },
+            top_p: args.top_p,
+            min_p: args.min_p,
+            repetition_penalty: args.repetition_penalty.unwrap_or(plain.repetition_penalty),
+        }),
+        None => Choice::Greedy,
+    }
+}
