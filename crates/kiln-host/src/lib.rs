@@ -3,11 +3,13 @@
 //! - [`Seed`] derives every random number of a run from one.
 //! - [`Source`] yields examples by index; [`Sampler`] decides which index comes when.
 //! - [`MixtureSource`] mixes sources by weights that change as a run goes on.
+//! - [`blame`] attributes errors to the user or to the machine.
 //! - [`write_atomic`] and [`AtomicFile`] write files that are there in full or not at all.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod atomic;
+pub mod blame;
 mod mixture;
 mod seed;
 mod source;

@@ -3,7 +3,10 @@
 use crate::module::LoadReport;
 use kiln_core::blame::{Blame, Blamed};
 use kiln_host::FileError;
-use std::{io::ErrorKind, path::{Path, PathBuf}};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 /// Kiln-hub's result.
 pub type Result<T> = std::result::Result<T, HubError>;
@@ -217,6 +220,9 @@ pub enum HubError {
 impl From<FileError> for HubError {
     fn from(FileError { action, path, source }: FileError) -> Self {
         Self::Io { action, path, source }
+    }
+}
+
 impl Blamed for HubError {
     fn blame(&self) -> Blame<'_> {
         match self {

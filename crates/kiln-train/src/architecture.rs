@@ -8,10 +8,10 @@ use crate::{
     task::{Measure, TaskError, TaskSource},
 };
 use burn::module::{AutodiffModule, Module};
-use kiln_core::{AutodiffBackend, Backend, Seed, TokenModel};
+use kiln_core::{AutodiffBackend, Backend, Model, Seed};
 use kiln_hub::{Weights, adapter::Published};
 use kiln_nn::{ConfigError, adapt::Adapt};
-use kiln_objectives::{Objective, Offers};
+use kiln_objectives::{Objective, RefusedObjective};
 use std::path::{Path, PathBuf};
 
 /// The model architecture of a modality: its configuration, its data, what a step costs, its files
@@ -30,11 +30,11 @@ pub trait Architecture: Sized + 'static {
     /// A batch on the device.
     type Batch<B: Backend>;
     /// The model without gradients: for validation, and to be written.
-    type Model<B: Backend>: Module<B> + TokenModel<B, Batch = Self::Batch<B>>;
+    type Model<B: Backend>: Module<B> + Model<B, Batch = Self::Batch<B>>;
     /// The same model under training.
     type Trained<B: AutodiffBackend>: AutodiffModule<B, InnerModule = Self::Model<B::InnerBackend>>
         + Adapt<B>
-        + TokenModel<B, Batch = Self::Batch<B>>;
+        + Model<B, Batch = Self::Batch<B>>;
 
     /// The model that a recipe names.
     ///
@@ -42,8 +42,11 @@ pub trait Architecture: Sized + 'static {
     /// When it cannot be found or read.
     fn model(recipe: &Recipe<Self::Spec>) -> Result<ModelSource<Self::Config>, TaskError>;
 
-    /// The capabilities of the model and the data of a stage, which its objective is held against.
-    fn offers(stage: &StageSpec<'_, Self>) -> Offers;
+    /// Checks that model and data of a stage provide what its objective needs.
+    ///
+    /// # Errors
+    /// What is missing, and how to get it.
+    fn check_objective(stage: &StageSpec<'_, Self>) -> Result<(), RefusedObjective>;
 
     /// Checks the values of a stage beyond its objective.
     ///

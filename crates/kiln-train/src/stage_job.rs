@@ -41,9 +41,8 @@ impl<A: Architecture> StageJob<A> {
         })?;
         let job = Self { common: recipe.common(), recipe, config, directory: model.directory };
         for stage in job.stages() {
-            let checked = stage.settings.objective.check(&A::offers(&stage));
-            checked.map_err(|(key, problem)| {
-                wrong(Problem::new(format!("stage.{}.{key}", stage.number), problem))
+            A::check_objective(&stage).map_err(|refused| {
+                wrong(Problem::new(refused.key_of(stage.number), refused.problem))
             })?;
             A::check_stage(&stage).map_err(wrong)?;
         }

@@ -5,7 +5,7 @@ use crate::{
     task::{LOSS, Measure, Task, TaskError, TaskSource},
 };
 use burn::module::AutodiffModule;
-use kiln_core::{AutodiffBackend, Backend, Loss, Seed, StepContext, Teacher};
+use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
 use kiln_objectives::Validation;
 use std::{path::Path, sync::Arc};
@@ -32,7 +32,8 @@ impl<A: Architecture> StageTask<A> {
             let mut validation = Validation::new(&self.0.objective, seed, step);
             for examples in set.examples.chunks(self.0.validation_batch.max(1)) {
                 let Some(host) = A::collate(&self.0, examples)? else { continue };
-                validation.add(model, teacher, &A::upload::<B>(&self.0, host, device));
+                let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
+                validation.add(model, teacher, &A::upload::<B>(&self.0, host, device))?;
             }
             each.extend(Measure::of(&format!("{LOSS}-{}", set.name), validation.loss()));
         }
@@ -83,9 +84,10 @@ impl<A: Architecture, B: AutodiffBackend> Task<B> for StageTask<A> {
         context: &mut StepContext<'_>,
         device: &B::Device,
     ) -> Result<Loss<B>, TaskError> {
-        let Some(batch) = batch else { return Ok(Loss::nothing(device)) };
+        let Some(batch) = batch else { return Ok(Loss::empty(device)) };
         let batch = A::upload::<B>(&self.0, batch, device);
-        Ok(self.0.objective.loss(model, teacher, &batch, context))
+        let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
+        Ok(self.0.objective.loss(model, teacher, &batch, context)?)
     }
 
     fn validate(

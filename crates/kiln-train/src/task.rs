@@ -1,7 +1,10 @@
 //! What a modality gives the trainer for one stage: a model, data, and a loss.
 
 use burn::module::AutodiffModule;
-use kiln_core::{blame::{Blame, Blamed}, AutodiffBackend, Loss, Seed, Source, StepContext, Teacher};
+use kiln_core::{
+    AutodiffBackend, Loss, Seed, Source, StepContext, Teacher,
+    blame::{Blame, Blamed},
+};
 use kiln_hub::adapter::Published;
 use std::{error::Error, path::Path, sync::Arc};
 

@@ -1,11 +1,25 @@
 //! What the tests of this crate share: references, comparisons and a tiny task.
 
-use crate::{learner::HostTensor, recipe::{Bare, Stage}, task::{LOSS, Measure, Task, TaskError, TaskSource, TaskSourceError}, task_learner::TaskLearner};
-use burn::{backend::Autodiff, module::Module, nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig}, tensor::{backend::Backend, Tensor, TensorData}};
+use crate::{
+    learner::HostTensor,
+    recipe::{Bare, Stage},
+    task::{LOSS, Measure, Task, TaskError, TaskSource, TaskSourceError},
+    task_learner::TaskLearner,
+};
+use burn::{
+    backend::Autodiff,
+    module::Module,
+    nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig},
+    tensor::{Tensor, TensorData, backend::Backend},
+};
 use burn_flex::Flex;
 use kiln_core::{Diagnostic, Loss, Seed, Sign, Size, Source, StepContext};
 use rand::RngExt as _;
-use std::{collections::BTreeMap, path::Path, sync::{Arc, Mutex, MutexGuard}};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 /// The backend of tests.
 pub(crate) type Cpu = Autodiff<Flex>;

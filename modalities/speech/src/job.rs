@@ -1,10 +1,32 @@
 //! Speech models as the trainer takes them.
 
-use crate::{batch::Collator, config::{CtcConfig, TokenHeadConfig}, cost, data::{self, collate, Item, Recordings}, decode::{greedy, FrameTimes}, distortion::DistortionConfig, evaluate::evaluate, frontend::StemConfig, hub, recipe::{ModelSpec, SpeechParts}, recogniser::{self, Recogniser}, self_training, transcript::Normalisation, vocabulary::Vocabulary, SpeechBatch, SpeechHostBatch, SpeechModel, SpeechModelConfig};
+use crate::{
+    SpeechBatch, SpeechHostBatch, SpeechModel, SpeechModelConfig,
+    batch::Collator,
+    cost,
+    data::{self, Item, Recordings, collate},
+    decode::{FrameTimes, greedy},
+    distortion::DistortionConfig,
+    evaluate::evaluate,
+    frontend::StemConfig,
+    provide::SpeechPlan,
+    recipe::{ModelSpec, SpeechParts},
+    recogniser::{self, Recogniser},
+    self_training,
+    vocabulary::Vocabulary,
+};
 use kiln_core::{AutodiffBackend, Backend, Seed};
-use kiln_hub::{adapter::Published, Weights};
-use kiln_objectives::{both_sides, offer, Objective, Offers};
-use kiln_train::{architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet}, recipe::{Problem, Recipe}, results::Evaluation, stage_job::StageJob, start::{resolve, Start}, task::{Measure, TaskError}};
+use kiln_hub::{Weights, adapter::Published, family};
+use kiln_metrics::error_rate::{ErrorRates, Normalisation};
+use kiln_objectives::RefusedObjective;
+use kiln_train::{
+    architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
+    recipe::{Problem, Recipe},
+    results::Evaluation,
+    stage_job::StageJob,
+    start::{Start, resolve},
+    task::{Measure, TaskError},
+};
 use std::{path::Path, sync::Arc};
 
 /// Recordings a batch of validation.
@@ -45,14 +67,14 @@ impl Architecture for Speech {
             }
             ModelSpec::Directory(name) => {
                 let dir = resolve(name)?;
-                ("directory", Ok(hub::read_config(&dir)?), Some(dir))
+                ("directory", Ok(family::read_config(&dir)?), Some(dir))
             }
         };
         Ok(ModelSource { key, config, directory })
     }
 
-    fn offers(stage: &StageSpec<'_, Self>) -> Offers {
-        offers(stage.config)
+    fn check_objective(stage: &StageSpec<'_, Self>) -> Result<(), RefusedObjective> {
+        SpeechPlan::config(stage.config, &stage.settings.objective, None).map(|_| ())
     }
 
     fn check_stage(stage: &StageSpec<'_, Self>) -> Result<(), Problem> {
@@ -88,7 +110,7 @@ impl Architecture for Speech {
         _before: Option<&SpeechModelConfig>,
         _init: Option<&Path>,
     ) -> Result<StageCost<SpeechModelConfig>, TaskError> {
-        let config = stage_config(stage.config, &stage.settings.objective, None);
+        let config = SpeechPlan::config(stage.config, &stage.settings.objective, None)?;
         let data = stage.data();
         let pool = data::choose(data, config.audio.sample_rate, stage.seed())?;
         let examples = pool.len().saturating_sub(data.validation);
@@ -103,7 +125,7 @@ impl Architecture for Speech {
         let known = known.map(|start| Vocabulary::read(&start.dir, None)).transpose()?;
         let objective = stage.settings.objective.clone();
         let transcribe = objective.is_supervised();
-        let base = stage_config(stage.config, &objective, None);
+        let base = SpeechPlan::config(stage.config, &objective, None)?;
         let (source, seed) = (stage.data(), stage.seed());
         let taught = match (&source.self_training, start) {
             (Some(settings), Some(start)) => {
@@ -113,7 +135,7 @@ impl Architecture for Speech {
             _ => None,
         };
         let data = data::open(source, &base, known.as_ref(), transcribe, taught, seed)?;
-        let config = stage_config(stage.config, &objective, data.vocabulary.as_deref());
+        let config = SpeechPlan::config(stage.config, &objective, data.vocabulary.as_deref())?;
         let validation = data.validation.all().map(|item| vec![item]).collect();
         Ok(OpenStage {
             objective,
@@ -146,7 +168,7 @@ impl Architecture for Speech {
         model: &SpeechModel<B>,
         _device: &B::Device,
     ) -> Result<Weights, TaskError> {
-        let (_, mut weights) = hub::read(dir)?;
+        let (_, mut weights) = family::read(dir)?;
         fit_head(&mut weights, &kiln_hub::collect::<B, _>(model)?, stage.data.known);
         Ok(weights)
     }
@@ -199,7 +221,7 @@ impl Architecture for Speech {
     }
 
     fn published(config: &SpeechModelConfig) -> Result<Option<Published>, TaskError> {
-        Ok(hub::published(config)?)
+        Ok(family::published(config)?)
     }
 
     fn layer_index(config: &SpeechModelConfig, parameter: &str) -> Option<(usize, usize)> {
@@ -238,70 +260,6 @@ fn error_rates<B: Backend>(
         }
     }
     Ok(rates)
-}
-
-/// The model of a stage, with the heads that its objective trains and no other.
-fn stage_config(
-    config: &SpeechModelConfig,
-    objective: &Objective,
-    vocabulary: Option<&Vocabulary>,
-) -> SpeechModelConfig {
-    let mut config = config.clone();
-    let ctc = config.ctc.take();
-    if objective.is_supervised() {
-        let ctc = ctc.unwrap_or_default();
-        // Before the transcripts are read, a vocabulary of the usual size stands in.
-        config.ctc = Some(match vocabulary {
-            Some(vocabulary) => CtcConfig {
-                vocabulary: vocabulary.len(),
-                blank: vocabulary.blank() as usize,
-                ..ctc
-            },
-            None => ctc,
-        });
-    }
-    let codes = objective.has(|one| matches!(one, Objective::Contrastive(_)));
-    config.quantiser = codes.then(|| config.quantiser.take().unwrap_or_default());
-    let of_tokens =
-        |one: &Objective| !matches!(one, Objective::Supervised(_) | Objective::Contrastive(_));
-    if objective.has(|one| matches!(one, Objective::SelfDistillation(_))) {
-        config.token = Some(TokenHeadConfig::Teacher);
-    } else if !objective.has(of_tokens) {
-        config.token = None;
-    }
-    config
-}
-
-/// What a speech model offers to objectives. Heads that transcribe and quantisers are made where
-/// they are needed.
-fn offers(config: &SpeechModelConfig) -> Offers {
-    let mel = matches!(config.frontend.stem, StemConfig::LogMel(_));
-    Offers {
-        labels: Ok(()),
-        targets: offer(
-            config.token.is_some_and(|token| token != TokenHeadConfig::Teacher),
-            "trains a head that predicts units or spectrograms, and the model has none: set \
-             `model.*.token`",
-        ),
-        hiding: Ok(()),
-        both_sides: both_sides(config.causal, "model.*.causal"),
-        next: offer(
-            mel && config.is_one_way(),
-            "needs frames that do not hear what follows them: a stem of log-mel spectrograms \
-             (`model.parts.frontend.stem.log-mel`), and no convolution over positions \
-             (`model.parts.frontend.positions.kernel` of 1)",
-        ),
-        // The stem's second layer hears half of the next frame.
-        ahead: 2,
-        quantiser: Ok(()),
-        blocks: Ok(()),
-        dropout: offer(
-            config.backbone.drops() || config.frontend.dropout > 0.0,
-            "hears a recording twice, which is the same without dropout: set some in \
-             `model.parts.backbone`, or `views.hidden`",
-        ),
-        ..Offers::none("recordings")
-    }
 }
 
 /// Lets the head that transcribes grow with its vocabulary: old tokens keep their weights, new ones

@@ -1,6 +1,10 @@
 //! Transcripts of recordings as a recipe wants them searched for.
 
-use crate::{decode::{greedy, Decoded, Decoder, FrameTimes}, recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon}, recogniser::Recogniser};
+use crate::{
+    decode::{Decoded, Decoder, FrameTimes, greedy},
+    recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon},
+    recogniser::Recogniser,
+};
 use kiln_datasets::{files::locate, table::locate};
 use kiln_metrics::ngram::{KneserNey, NgramModel};
 use kiln_train::task::TaskError;

@@ -1,11 +1,23 @@
 //! Text classification and token tagging with a fine-tuned model: `kiln classify` and `kiln tag`.
 
-use crate::{embed::{EmbedError, Watch}, labelled::{Encoder, Words}, opened};
+use crate::{
+    embed::{EmbedError, Watch},
+    labelled::{Encoder, Words},
+    opened,
+};
 use kiln_core::AutodiffBackend;
 use kiln_datasets::{labelled::entities, vectors::Passage};
-use kiln_lm::{config::{TaskHeadConfig, TaskKind, TextModelConfig}, examples::Example, predict::{Prediction, Said}};
+use kiln_lm::{
+    config::{TaskHeadConfig, TaskKind, TextModelConfig},
+    examples::Example,
+    predict::{Prediction, Said},
+};
 use kiln_metrics::classification::argmax;
-use kiln_train::{dispatch::{self, OnBackend}, recipe::Device, task::TaskError};
+use kiln_train::{
+    dispatch::{self, OnBackend},
+    recipe::Device,
+    task::TaskError,
+};
 use serde::Serialize;
 use std::{ops::Range, path::Path, sync::Arc};
 use unicode_segmentation::UnicodeSegmentation as _;

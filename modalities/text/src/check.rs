@@ -1,9 +1,21 @@
 //! Checks of text recipes beyond types and objectives.
 
-use crate::{evaluate::fits, job::TextArchitecture, labelled::task_key, recipe::{EvaluationKind, LanguageEvaluation, TaskEvaluation, TextData, TextParts, Windows}, sources::StageDataError, transfer::NewTokens};
+use crate::{
+    data_error::StageDataError,
+    evaluate::fits,
+    job::TextArchitecture,
+    recipe::{
+        EvaluationKind, LanguageEvaluation, NewTokens, TaskEvaluation, TextData, TextParts,
+        Windows, task_key,
+    },
+};
+use kiln_core::Need;
 use kiln_lm::TextModelConfig;
 use kiln_objectives::Objective;
-use kiln_train::{architecture::StageSpec, recipe::{Problem, Recipe}};
+use kiln_train::{
+    architecture::StageSpec,
+    recipe::{Problem, Recipe},
+};
 
 /// Checks the data of a stage against its model and its objective.
 pub(crate) fn stage(stage: &StageSpec<'_, TextArchitecture>) -> Result<(), Problem> {
@@ -23,15 +35,18 @@ pub(crate) fn stage(stage: &StageSpec<'_, TextArchitecture>) -> Result<(), Probl
         return Err(stage.data_problem("order", problem));
     }
     data.check_tasks().map_err(|(key, problem)| stage.data_problem(&key, &problem))?;
-    let grades = stage.settings.objective.has(|one| matches!(one, Objective::Graded(_)));
+    let grades = stage.settings.objective.has(|one| matches!(one, Objective::RewardWeighted(_)));
     if let Some((name, _)) = data.tasks().find(|(_, task)| task.control.is_some() && !grades) {
-        let problem = "says how good texts are, which `graded` learns from";
+        let problem = "says how good texts are, which `reward-weighted` learns from";
         return Err(stage.data_problem(&format!("{}.control", task_key(name)), problem));
     }
     let documents = reads_documents(data);
-    if documents && data.packing.cross && stage.settings.objective.pools() {
+    if documents
+        && data.packing.cross
+        && stage.settings.objective.has_need(|need| *need == Need::Embeddings)
+    {
         let problem = "has to be false for an objective that makes one vector of a \
-                       sequence: `paired` without pairs, `bottleneck`; several documents \
+                       sequence: `info-nce` without pairs, `retromae`; several documents \
                        in a row are not one text";
         return Err(stage.data_problem("packing.cross", problem));
     }
@@ -64,7 +79,7 @@ pub(crate) fn evaluation(
     let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
     let scores = recipe.stage.last().is_none_or(|stage| {
         // What an encoder-decoder learns with labels is to write.
-        stage.objective.writes_vocabulary() || config.decoder.is_some()
+        stage.objective.has_need(|need| *need == Need::TokenTargets) || config.decoder.is_some()
     });
     let problem = match &evaluation.kind {
         EvaluationKind::Language(_) if !scores => {

@@ -1,9 +1,21 @@
 //! From documents to what a stage trains on.
 
-use crate::{data_error::StageDataError, documents::{cache_dir, documents, size, Counter}, labelled::{with_template, Aim, ChatTemplate, EncodeError, LabelledTask, Row}, lexicon::{LexiconSource, LexiconTerms, Terms, WithTerms}, order::Ordered, recipe::{TextData, TextSource, Validation, Windows}, salience::Salience, sources::{cache_dir, documents, size, Counter, StageDataError}};
+use crate::{
+    data_error::StageDataError,
+    documents::{Counter, cache_dir, documents, size},
+    labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
+    lexicon::{LexiconSource, LexiconTerms, Terms, WithTerms},
+    order::Ordered,
+    recipe::{TextData, TextSource, Validation, Windows},
+    salience::Salience,
+    sources::{Counter, StageDataError, cache_dir, documents, size},
+};
 use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
 use kiln_lm::examples::Example;
-use kiln_tokenize::{packing::{Packed, PackingError}, CacheSpec, PackedSource, TextTokenizer, TokenCache};
+use kiln_tokenize::{
+    CacheSpec, PackedSource, TextTokenizer, TokenCache,
+    packing::{Packed, PackingError},
+};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use rayon::prelude::*;
@@ -303,9 +315,16 @@ fn example(packed: Packed, special: &[u32]) -> Example {
 mod tests {
     use super::*;
     use burn_flex::Flex;
-    use kiln_datasets::{documents::{Before, Prefix}, Documents};
+    use kiln_datasets::{
+        Documents,
+        documents::{Before, Prefix},
+    };
     use kiln_lm::{TextModel, TextModelConfig};
-    use kiln_tokenize::{packing::{Borders, ValidationSplit}, tokenizer::Model, Packing, TokenizerSpec};
+    use kiln_tokenize::{
+        Packing, TokenizerSpec,
+        packing::{Borders, ValidationSplit},
+        tokenizer::Model,
+    };
 
     /// Of metadata before a document nothing is learnt, and two views of documents keep the same.
     #[test]

@@ -1,11 +1,35 @@
 //! Text models as the trainer takes them.
 
-use crate::{check, cost, data, embed, evaluate::evaluate, labelled::{Aim, LabelledTask, RankingWords}, recipe::{ModelSpec, TextData, TextParts, TokenizerSource}, sources::{self, StageDataError}, stage_model::{offers, stage_config, with_heads}, transfer::Transfer};
+use crate::{
+    check, cost, data,
+    data_error::StageDataError,
+    embed,
+    evaluate::evaluate,
+    labelled::{Aim, LabelledTask},
+    opened::{has_tokenizer, open_tokenizer},
+    recipe::{ModelSpec, RankingWords, TextData, TextParts, TokenizerSource},
+    sources,
+    stage_model::{TextPlan, stage_config, with_heads},
+    transfer::Transfer,
+};
 use kiln_core::{AutodiffBackend, Backend, Seed};
-use kiln_hub::{adapter::Published, Weights};
-use kiln_lm::{config::SpecialIds, examples::{collate, Example, TextBatch, TextHostBatch}, hub, TextModel, TextModelConfig};
-use kiln_objectives::{Objective, Offers};
-use kiln_train::{architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet}, recipe::{Problem, Recipe}, results::Evaluation, stage_job::StageJob, start::{resolve, Start}, task::TaskError};
+use kiln_hub::{Weights, adapter::Published, family};
+use kiln_lm::{
+    TextModel, TextModelConfig,
+    config::SpecialIds,
+    examples::{Example, TextBatch, TextHostBatch, collate},
+    hub,
+};
+use kiln_objectives::{Objective, RefusedObjective};
+use kiln_tokenize::TextTokenizer;
+use kiln_train::{
+    architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
+    recipe::{Problem, Recipe},
+    results::Evaluation,
+    stage_job::StageJob,
+    start::{Start, resolve},
+    task::TaskError,
+};
 use std::{path::Path, sync::Arc};
 
 /// Sequences looked at in a validation, at most.
@@ -44,7 +68,7 @@ impl Architecture for TextArchitecture {
             ModelSpec::Parts(config) => ("parts", config.as_ref().clone(), None),
             ModelSpec::Directory(name) => {
                 let dir = resolve(name)?;
-                ("directory", hub::read_config(&dir)?, Some(dir))
+                ("directory", family::read_config(&dir)?, Some(dir))
             }
         };
         // Special ids are the tokenizer's.
@@ -52,8 +76,9 @@ impl Architecture for TextArchitecture {
         Ok(ModelSource { key, config: checked.validate().map(|()| config), directory })
     }
 
-    fn offers(stage: &StageSpec<'_, Self>) -> Offers {
-        offers(stage.config, stage.data())
+    fn check_objective(stage: &StageSpec<'_, Self>) -> Result<(), RefusedObjective> {
+        let labelled = stage.data().tasks().next().is_some();
+        stage.settings.objective.prepare(&mut TextPlan::new(stage.config, labelled))
     }
 
     fn check_stage(stage: &StageSpec<'_, Self>) -> Result<(), Problem> {
@@ -75,7 +100,7 @@ impl Architecture for TextArchitecture {
     ) -> Result<StageCost<TextModelConfig>, TaskError> {
         let tasks = tasks(stage)?;
         let dir = init.or(stage.directory.filter(|_| before.is_none()));
-        let dir = dir.filter(|dir| sources::has_tokenizer(dir));
+        let dir = dir.filter(|dir| has_tokenizer(dir));
         let config = planned_config(stage, &tasks, before, dir)?;
         let length = check::lengths(stage.data()).map(|(_, length)| length).max();
         let examples = tasks.iter().map(|task| task.rows.train.len() as u64).sum();
@@ -129,7 +154,7 @@ impl Architecture for TextArchitecture {
         model: &TextModel<B>,
         device: &B::Device,
     ) -> Result<Weights, TaskError> {
-        let (_, mut weights) = hub::read(dir)?;
+        let (_, mut weights) = family::read(dir)?;
         // Parts of other models have the stage's own vocabulary.
         if let Some(transfer) = stage.data.transfer.as_ref().filter(|_| whole) {
             let fresh = kiln_hub::collect::<B, _>(model)?;
@@ -171,7 +196,7 @@ impl Architecture for TextArchitecture {
         if let Some(ranking) = &stage.data.ranking {
             ranking.write(dir)?;
         }
-        let embeds = |one: &Objective| matches!(one, Objective::Paired(_) | Objective::Ranked(_));
+        let embeds = |one: &Objective| matches!(one, Objective::InfoNce(_) | Objective::Cosent(_));
         let config = model.config();
         // Other tools then pool as it was trained to; of a layer above the pooling they know nothing.
         if stage.objective.has(embeds) && config.pooler.is_none() {
@@ -182,7 +207,7 @@ impl Architecture for TextArchitecture {
     }
 
     fn published(config: &TextModelConfig) -> Result<Option<Published>, TaskError> {
-        Ok(hub::published(config)?)
+        Ok(family::published(config)?)
     }
 
     fn layer_index(config: &TextModelConfig, parameter: &str) -> Option<(usize, usize)> {
@@ -210,7 +235,7 @@ fn planned_config(
     let data = stage.data();
     let objective = &stage.settings.objective;
     sources::find(data)?;
-    let mut config = with_heads(stage.config, objective, tasks);
+    let mut config = with_heads(stage.config, objective, tasks)?;
     match (&data.tokenizer, dir, before) {
         (Some(TokenizerSource::Train(_)) | None, None, Some(before)) => {
             config.vocabulary = before.vocabulary;
@@ -255,12 +280,12 @@ fn transfer(
     tokenizer: &TextTokenizer,
     seed: Seed,
 ) -> Result<Option<Transfer>, TaskError> {
-    if !sources::has_tokenizer(dir) {
+    if !has_tokenizer(dir) {
         return Ok(None);
     }
-    let old = TextTokenizer::open(dir)?;
+    let old = open_tokenizer(dir)?;
     let texts = || sources::texts(data, seed);
-    let longest = hub::read_config(dir)?.longest();
+    let longest = family::read_config::<TextModelConfig>(dir)?.longest();
     Ok(Transfer::new(data.new_tokens, [&old, tokenizer], longest, texts)?)
 }
 

@@ -3,10 +3,10 @@
 
 use crate::salience::Salience;
 use kiln_core::{Size, Source};
-use kiln_datasets::{files::locate, table::locate, DataError};
+use kiln_datasets::{DataError, files::locate, table::locate};
 use kiln_lm::examples::Example;
 use kiln_metrics::words::is_unspaced;
-use kiln_tokenize::{tokenizer::TokenizerError, TextTokenizer};
+use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::{TaskSource, TaskSourceError};
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
@@ -152,7 +152,7 @@ impl Source for LexiconSource {
 mod tests {
     use super::*;
     use kiln_datasets::Document;
-    use kiln_tokenize::{tokenizer::Model, TokenizerSpec};
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 
     #[test]
     fn words_are_found_as_a_whole_and_terms_within_text() {

@@ -1,9 +1,15 @@
 //! A model directory opened as a whole: its tokenizer and its model, which belong together.
 
-use kiln_core::{blame::{Blame, Blamed}, Backend};
+use kiln_core::{
+    Backend,
+    blame::{Blame, Blamed},
+};
 use kiln_hub::{ModelDir, ModelError};
 use kiln_lm::TextModel;
-use kiln_tokenize::{tokenizer::{TOKENIZER_FILE, TokenizerError}, TextTokenizer};
+use kiln_tokenize::{
+    TextTokenizer,
+    tokenizer::{TOKENIZER_FILE, TokenizerError},
+};
 use std::path::{Path, PathBuf};
 
 /// Why a model directory cannot be used.
@@ -42,6 +48,8 @@ pub(crate) fn open_tokenizer(path: &Path) -> Result<TextTokenizer, TokenizerErro
 /// Whether a model directory has a tokenizer.
 pub(crate) fn has_tokenizer(dir: &Path) -> bool {
     ModelDir::home(dir, TOKENIZER_FILE).join(TOKENIZER_FILE).is_file()
+}
+
 impl Blamed for OpenError {
     fn blame(&self) -> Blame<'_> {
         match self {
@@ -78,7 +86,7 @@ mod tests {
     use super::*;
     use burn_flex::Flex;
     use kiln_lm::TextModelConfig;
-    use kiln_tokenize::{tokenizer::Model, TokenizerSpec};
+    use kiln_tokenize::{TokenizerSpec, tokenizer::Model};
 
     #[test]
     fn a_model_knows_its_tokenizers_tokens() {

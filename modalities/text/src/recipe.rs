@@ -15,8 +15,13 @@ pub use labelled::{
 };
 pub use sources::{NewTokens, TextSource, TokenizerSource, Validation, WeightPhase, Windows};
 
-use crate::{labelled::{task_key, LabelledData, LabelledSource, RetrievalSource}, lexicon::Lexicon, order::Order, transfer::NewTokens};
-use kiln_datasets::{labelled::Holdout, stories::Stories, Documents};
+use crate::{
+    labelled::{LabelledData, LabelledSource, RetrievalSource, task_key},
+    lexicon::Lexicon,
+    order::Order,
+    transfer::NewTokens,
+};
+use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
 use kiln_lm::{config::TextModelConfig, generate::Generation, presets::Preset};
 use kiln_objectives::Objective;
 use kiln_synthetic::stories::Stories;

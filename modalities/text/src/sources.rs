@@ -1,13 +1,32 @@
 //! Where the texts of a stage come from, and its tokenizer.
 
-use crate::{data_error::StageDataError, documents::{documents, size, Counter}, labelled::{task_seed, EncodeError, Row}, opened::{has_tokenizer, open_tokenizer}, recipe::{TextData, TextSource, TokenizerSource}};
+use crate::{
+    data_error::StageDataError,
+    documents::{Counter, documents, size},
+    labelled::{EncodeError, Row, task_seed},
+    opened::{has_tokenizer, open_tokenizer},
+    recipe::{TextData, TextSource, TokenizerSource},
+};
 use kiln_core::{MixtureError, Seed};
-use kiln_datasets::{stories::{Stories, StoryDocument}, DataError, Document, Documents};
+use kiln_datasets::{
+    DataError, Document, Documents,
+    stories::{Stories, StoryDocument},
+};
 use kiln_hub::{HubError, ModelDir};
 use kiln_synthetic::stories::{Stories, StoryDocument};
-use kiln_tokenize::{tokenizer::TOKENIZER_FILE, TextTokenizer};
-use kiln_train::{progress::Progress, start::resolve, task::{TaskError, TaskSourceError}};
-use std::{path::{Path, PathBuf}, sync::{atomic::{AtomicU64, Ordering}, Arc}};
+use kiln_tokenize::{TextTokenizer, tokenizer::TOKENIZER_FILE};
+use kiln_train::{
+    progress::Progress,
+    start::resolve,
+    task::{TaskError, TaskSourceError},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// The tokenizer of a stage: that of the data, or else that of the model it starts from.
 ///

@@ -7,13 +7,14 @@ use crate::{
     hub, language,
     measure::{check, measure},
     model_forecaster::ModelForecaster,
+    provide::SeriesPlan,
     recipe::{ModelSpec, SeriesParts},
     windows::{Window, collate},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed};
-use kiln_hub::{Weights, adapter::Published};
+use kiln_hub::{Weights, adapter::Published, family};
 use kiln_nn::BackboneConfig;
-use kiln_objectives::{Offers, both_sides, offer};
+use kiln_objectives::RefusedObjective;
 use kiln_train::{
     architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
     dispatch::{self, OnBackend},
@@ -59,7 +60,7 @@ impl Architecture for Series {
             ModelSpec::Preset(preset) => ("preset", preset.config()),
             ModelSpec::Parts(config) => ("parts", Ok(config.as_ref().clone())),
             ModelSpec::Directory(name) => {
-                ("directory", Ok(hub::read_config(directory.insert(resolve(name)?))?))
+                ("directory", Ok(family::read_config(directory.insert(resolve(name)?))?))
             }
             ModelSpec::Language(spec) => {
                 let dir = directory.insert(resolve(&spec.directory)?);
@@ -77,8 +78,8 @@ impl Architecture for Series {
         Ok(ModelSource { key, config, directory })
     }
 
-    fn offers(stage: &StageSpec<'_, Self>) -> Offers {
-        offers(stage.config)
+    fn check_objective(stage: &StageSpec<'_, Self>) -> Result<(), RefusedObjective> {
+        stage.settings.objective.prepare(&mut SeriesPlan(stage.config))
     }
 
     fn check_files(recipe: &Recipe<SeriesParts>) -> Result<(), TaskError> {
@@ -167,7 +168,7 @@ impl Architecture for Series {
     }
 
     fn published(config: &SeriesModelConfig) -> Result<Option<Published>, TaskError> {
-        Ok(hub::published(config)?)
+        Ok(family::published(config)?)
     }
 
     fn layer_index(config: &SeriesModelConfig, parameter: &str) -> Option<(usize, usize)> {
@@ -225,48 +226,6 @@ fn forecast_error<B: Backend>(
 /// forecast at random; without it, forecasts are made with the token head.
 fn trains_forecast_head(recipe: &Recipe<SeriesParts>) -> bool {
     recipe.stage.iter().any(|stage| stage.objective.is_supervised() || stage.init.is_some())
-}
-
-/// What a model of series offers to objectives.
-fn offers(config: &SeriesModelConfig) -> Offers {
-    Offers {
-        labels: offer(
-            config.forecast.is_some(),
-            "trains a forecast head, and the model has none (`model.parts.forecast`)",
-        ),
-        targets: offer(
-            config.token.is_some(),
-            "trains a token head, and the model has none (`model.parts.token`, or \
-             `model.preset.token_head = true`)",
-        ),
-        hiding: Ok(()),
-        both_sides: both_sides(config.causal, "model.parts.causal"),
-        next: if !config.backbone.supports_causal() {
-            Err(format!(
-                "needs a backbone whose tokens can be kept from seeing later ones; a {} sees all of \
-                 them",
-                config.backbone.name()
-            ))
-        } else {
-            offer(
-                config.scaler.is_causal(),
-                "needs a scaler that does not look ahead: set `model.parts.scaler.kind.prefix` to \
-                 the number of patches it may look at",
-            )
-        },
-        blocks: offer(
-            matches!(config.backbone, BackboneConfig::Transformer(_)),
-            "predicts what a teacher's blocks give, which only transformers show \
-             (`model.parts.backbone.transformer`)",
-        ),
-        dropout: offer(
-            config.backbone.drops(),
-            "sees a window twice, which are the same without dropout: set some in \
-             `model.parts.backbone`, or `views.hidden`",
-        ),
-        tasks: config.labels.iter().map(|label| label.task().to_owned()).collect(),
-        ..Offers::none("series")
-    }
 }
 
 /// Opens a model directory for forecasting.

@@ -38,6 +38,8 @@ pub enum GenerationError {
     },
 }
 
+impl kiln_core::blame::Blamed for GenerationError {}
+
 fn which(number: Option<usize>) -> String {
     number.map_or_else(|| "the prompt".to_owned(), |number| format!("prompt {number}"))
 }

@@ -1,9 +1,9 @@
 //! Why a tokenizer cannot be read, trained or used.
 
 use super::Role;
-use kiln_host::blame::{Blame, Blamed};
 use kiln_datasets::DataError;
 use kiln_host::FileError;
+use kiln_host::blame::{Blame, Blamed};
 use std::path::PathBuf;
 
 /// What went wrong with a tokenizer.

@@ -1,7 +1,13 @@
 //! The smallest task: a line with noise.
 
-use burn::{module::AutodiffModule, nn::{Linear, LinearConfig}, tensor::{Tensor, TensorData}};
-use kiln_core::{AutodiffBackend, Backend, Diagnostic, Loss, Seed, Sign, Size, Source, StepContext};
+use burn::{
+    module::AutodiffModule,
+    nn::{Linear, LinearConfig},
+    tensor::{Tensor, TensorData},
+};
+use kiln_core::{
+    AutodiffBackend, Backend, Diagnostic, Loss, Seed, Sign, Size, Source, StepContext,
+};
 use kiln_train::task::{Measure, Task, TaskError, TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use std::{path::Path, sync::Arc};

@@ -32,8 +32,18 @@ impl Weights {
 
 #[cfg(test)]
 mod tests {
-    use crate::{learner::Learner, logs::Progress, task::{Measure, Task, TaskError, TaskSource, TaskSourceError}, task_learner::TaskLearner, testing::{alone, assert_close, stage, Cpu}, trainer::train};
-    use burn::{nn::{Linear, LinearConfig}, tensor::{backend::BackendTypes, Tensor, TensorData}};
+    use crate::{
+        learner::Learner,
+        logs::Progress,
+        task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
+        task_learner::TaskLearner,
+        testing::{Cpu, alone, assert_close, stage},
+        trainer::train,
+    };
+    use burn::{
+        nn::{Linear, LinearConfig},
+        tensor::{Tensor, TensorData, backend::BackendTypes},
+    };
     use burn_flex::Flex;
     use kiln_core::{Loss, Seed, Size, Source, StepContext};
     use std::{path::Path, sync::Arc};

@@ -1,9 +1,16 @@
 //! `kiln data ngram`: an n-gram language model of text.
 
 use crate::transcript::Normalisation;
-use clap::{value_parser, Parser};
-use kiln_train::{failure::{Failure, Result}, verb::{RunVerb, VerbContext}};
-use std::{fs::File, io::{BufRead, BufReader}, path::PathBuf};
+use clap::{Parser, value_parser};
+use kiln_train::{
+    failure::{Failure, Result},
+    verb::{RunVerb, VerbContext},
+};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+};
 
 /// Train an n-gram language model by modified Kneser-Ney smoothing
 #[derive(Debug, Parser)]

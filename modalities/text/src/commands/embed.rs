@@ -1,16 +1,40 @@
 //! `kiln embed` and `kiln search`: texts to vectors, and the documents that are like a query.
 
-use super::{arguments::{DocumentArgs, TextArgs, TextPooling, TextSplit, VectorArgs}, bar, text_model};
-use crate::{cli::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs}, embed::{self, search, EmbedError, Passages, Prompt, Request}, failure::{Failure, Result}, modalities};
-use clap::{value_parser, Parser};
+use super::{
+    arguments::{DocumentArgs, TextArgs, TextPooling, TextSplit, VectorArgs},
+    bar, text_model,
+};
+use crate::{
+    cli::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs},
+    embed::{self, EmbedError, Passages, Prompt, Request, search},
+    failure::{Failure, Result},
+    modalities,
+};
+use clap::{Parser, value_parser};
 use indicatif::ProgressBar;
-use kiln_datasets::{documents::Split, vectors::{Passage, VectorFormat, VectorWriter, Vectors}, Documents};
+use kiln_datasets::{
+    Documents,
+    documents::Split,
+    vectors::{Passage, VectorFormat, VectorWriter, Vectors},
+};
 use kiln_host::AtomicFile;
 use kiln_hub::{AtomicFile, HubError};
 use kiln_lm::config::Pooling;
-use kiln_text::embed::{self, search, EmbedError, Passages, Prompt, Request};
-use kiln_train::{dispatch, failure::{Failure, Result}, interrupt::Interrupt, recipe::Device, task::TaskError, verb::{RunVerb, VerbContext}};
-use std::{io::Write, ops::ControlFlow, path::{Path, PathBuf}, time::Instant};
+use kiln_text::embed::{self, EmbedError, Passages, Prompt, Request, search};
+use kiln_train::{
+    dispatch,
+    failure::{Failure, Result},
+    interrupt::Interrupt,
+    recipe::Device,
+    task::TaskError,
+    verb::{RunVerb, VerbContext},
+};
+use std::{
+    io::Write,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// Make vectors of texts
 #[derive(Debug, Parser)]

@@ -2,10 +2,18 @@
 
 use super::text_model;
 use crate::author::{self, Chat, Request};
-use clap::{value_parser, Parser};
+use clap::{Parser, value_parser};
 use kiln_lm::generate::{Beam, Choice, Generation, Sampling};
-use kiln_train::{dispatch, failure::{Failure, Result}, recipe::Device, verb::{write_file, RunVerb, VerbContext}};
-use std::{io::{IsTerminal, Read}, path::{Path, PathBuf}};
+use kiln_train::{
+    dispatch,
+    failure::{Failure, Result},
+    recipe::Device,
+    verb::{RunVerb, VerbContext, write_file},
+};
+use std::{
+    io::{IsTerminal, Read},
+    path::{Path, PathBuf},
+};
 
 /// Go on with a text, or answer it
 #[derive(Debug, Parser)]

@@ -3,7 +3,10 @@
 use super::arguments::TextSplit;
 use clap::{Parser, ValueEnum};
 use kiln_datasets::Documents;
-use kiln_train::{failure::{Failure, Result}, verb::{RunVerb, VerbContext}};
+use kiln_train::{
+    failure::{Failure, Result},
+    verb::{RunVerb, VerbContext},
+};
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// Train a tokenizer

@@ -19,7 +19,10 @@ pub use stream::{Summary, embed};
 
 use crate::opened::OpenError;
 use kiln_core::blame::{Blame, Blamed};
-use kiln_datasets::{vectors::{Passage, Vectors}, DataError};
+use kiln_datasets::{
+    DataError,
+    vectors::{Passage, Vectors},
+};
 use kiln_hub::HubError;
 use kiln_lm::config::Pooling;
 use kiln_tokenize::tokenizer::TokenizerError;

@@ -13,12 +13,21 @@ mod seq2seq;
 mod similarity;
 mod task;
 
-use crate::{labelled::task_key, opened, recipe::{task_key, EvaluationKind, TextEvaluation, TextParts}};
+use crate::{
+    labelled::task_key,
+    opened,
+    recipe::{EvaluationKind, TextEvaluation, TextParts, task_key},
+};
 use kiln_core::{AutodiffBackend, Backend, Seed};
 use kiln_lm::TextModel;
 use kiln_nn::quantised;
 use kiln_tokenize::TextTokenizer;
-use kiln_train::{dispatch::{self, OnBackend}, recipe::Recipe, results::{Evaluation, ResultRow}, task::TaskError};
+use kiln_train::{
+    dispatch::{self, OnBackend},
+    recipe::Recipe,
+    results::{Evaluation, ResultRow},
+    task::TaskError,
+};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// Evaluates a model directory as a recipe says.

@@ -22,9 +22,20 @@ pub use encode::Encoder;
 pub use error::EncodeError;
 pub use pieces::{Piece, Words};
 
-use crate::{data_error::StageDataError, recipe::{task_key, Control, LabelledData, LabelledSource, StoryTask, StoryTaskKind}, sources::StageDataError};
+use crate::{
+    data_error::StageDataError,
+    recipe::{Control, LabelledData, LabelledSource, StoryTask, StoryTaskKind, task_key},
+    sources::StageDataError,
+};
 use kiln_core::Seed;
-use kiln_datasets::{labelled::{Conversation, ConversationSpec, ExampleSpec as _, Holdout, Label, Labelled, LabelledSpec, Pair, PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec, Triplet, TripletSpec}, DataError};
+use kiln_datasets::{
+    DataError,
+    labelled::{
+        Conversation, ConversationSpec, ExampleSpec as _, Holdout, Label, Labelled, LabelledSpec,
+        Pair, PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec,
+        Triplet, TripletSpec,
+    },
+};
 use kiln_synthetic::stories::{Stories, StoryLabel};
 use kiln_tokenize::TextTokenizer;
 use rand::seq::index::sample;

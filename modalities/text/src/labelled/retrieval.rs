@@ -3,10 +3,13 @@
 use super::Row;
 use crate::recipe::{JudgedQueries, RetrievalSource, StoryRetrieval};
 use kiln_core::Seed;
-use kiln_datasets::{labelled::{Passage, Retrieval, RetrievalSpec, Triplet}, DataError};
-use kiln_metrics::ranking::{rank, Bm25};
+use kiln_datasets::{
+    DataError,
+    labelled::{Passage, Retrieval, RetrievalSpec, Triplet},
+};
+use kiln_metrics::ranking::{Bm25, rank};
 use kiln_synthetic::stories::Stories;
-use rand::{seq::SliceRandom as _, RngExt as _};
+use rand::{RngExt as _, seq::SliceRandom as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
