@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
 
-/// Which stories are told. Needs nothing but Kiln.
+/// Synthetic stories: which ones are generated. Needs nothing but Kiln.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stories {
@@ -36,7 +36,7 @@ pub struct Stories {
     pub before: Vec<Prefix>,
 }
 
-/// A story.
+/// Story with its annotations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoryDocument {
     /// A name that tells it from the others.
@@ -59,7 +59,7 @@ pub struct StoryDocument {
     pub entities: Vec<Entity>,
 }
 
-/// A place in a text that names somebody or something.
+/// Entity mention: a span of a text that names somebody or something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
     /// What is named.
@@ -68,7 +68,7 @@ pub struct Entity {
     pub span: Range<usize>,
 }
 
-/// What a text names.
+/// Entity type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntityKind {
@@ -82,7 +82,7 @@ pub enum EntityKind {
     Animal,
 }
 
-/// Stories and what can be asked about them; each a function of configuration, seed and index.
+/// Source of stories and of tasks about them; each a function of configuration, seed and index.
 #[derive(Clone, Debug)]
 pub struct StorySource {
     config: Stories,
@@ -91,7 +91,8 @@ pub struct StorySource {
     pub(super) grammar: Arc<Grammar>,
 }
 
-/// The same stories in Chinese, without spaces; [`StoryDocument::words`] says where the words are.
+/// Source of the same stories in Chinese, without spaces; [`StoryDocument::words`] says where the
+/// words are.
 #[derive(Clone, Debug)]
 pub struct ChineseStorySource(StorySource);
 
