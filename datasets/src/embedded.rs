@@ -4,7 +4,7 @@ use crate::{DataError, Frequency, Result, Series, text::number};
 use chrono::NaiveDate;
 use ndarray::Array2;
 
-/// Series that are evaluated together.
+/// Benchmark data set: series that are evaluated together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// Its name in tables: `uk-demand`.

@@ -4,7 +4,7 @@ use crate::audio::AudioFault;
 use chrono::NaiveDateTime;
 use std::path::PathBuf;
 
-/// What went wrong with a file, a table or a configuration of data.
+/// Error of reading data: what went wrong with a file, a table or a configuration.
 ///
 /// Rows are counted from 1, the header not among them.
 #[derive(Debug, thiserror::Error)]
@@ -322,7 +322,7 @@ impl DataError {
     }
 }
 
-/// A result of this crate.
+/// Result with a [`DataError`].
 pub type Result<T> = std::result::Result<T, DataError>;
 
 fn did_you_mean(nearest: &Option<String>) -> String {

@@ -4,7 +4,7 @@ use crate::Frequency;
 use chrono::{Datelike, NaiveDateTime, Timelike};
 use std::collections::BTreeMap;
 
-/// Rows on a regular grid: how far apart, and where each one is.
+/// Regular time grid: how far apart rows are, and where each one is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// The distance between neighbours on the grid.

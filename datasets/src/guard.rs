@@ -6,11 +6,11 @@ use std::{
     sync::Once,
 };
 
-/// What a file is said to be whose reader panicked.
+/// Reason given for a file whose reader panicked.
 pub(crate) const CONTRADICTION: &str = "its contents contradict each other";
 
-/// Runs code of others that may panic on odd input, such as a reader; `None` where it panicked. What
-/// it worked on must then be dropped.
+/// Catches panics of third-party code that may panic on odd input, such as a reader; `None` where
+/// it panicked. What it worked on must then be dropped.
 pub fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
     silence_readers();
     READING.set(true);

@@ -6,12 +6,12 @@
 use crate::{
     DataError, Frequency, Result, Series,
     files::read_text,
-    tabular::delimited::{Dialect, Records, lines},
+    tabular::delimited::{Dialect, Record, Records, UNCLOSED, lines},
     text::number,
 };
 use std::{collections::HashMap, path::Path};
 
-/// A series with its held-out continuation.
+/// Holdout of a series: its history, and the held-out continuation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Holdout {
     /// One channel, what may be looked at.
@@ -30,8 +30,11 @@ pub fn read_series(path: &Path, frequency: Frequency) -> Result<Vec<Series>> {
     let mut made = Vec::new();
     let (mut row, dialect) = (0, Dialect::CSV);
     for (place, record) in Records::new(lines(&text), dialect).enumerate() {
-        let record = record?.text;
-        let mut cells = dialect.cells(&record).into_iter();
+        let Record { place: line, text, closed } = record?;
+        if !closed {
+            return Err(DataError::Line { path: path.into(), line, reason: UNCLOSED.to_owned() });
+        }
+        let mut cells = dialect.cells(&text).into_iter();
         let id = cells.next().unwrap_or_default().trim().to_owned();
         if place == 0 && (id.is_empty() || id.eq_ignore_ascii_case("id") || id == "V1") {
             continue;

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-/// A mean and a standard deviation a channel.
+/// Standardization (z-score): a mean and a standard deviation per channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standardizer {
     /// `[channels]`, in the units of the data.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The distance between two rows.
+/// Sampling frequency of a series: the distance between two rows.
 #[derive(
     Clone,
     Copy,
@@ -113,7 +113,7 @@ impl fmt::Display for Frequency {
     }
 }
 
-/// One multivariate series.
+/// Multivariate time series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// What tells it from others: a column's name, an id, a generator's index.

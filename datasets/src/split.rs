@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// How a series is cut into train, validation and test.
+/// Train, validation and test split of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SplitProtocol {
@@ -72,7 +72,7 @@ impl Part {
     }
 }
 
-/// A series' three parts.
+/// The train, validation and test parts of a series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// What models and scalers are fitted on.

@@ -29,7 +29,7 @@ const UNKNOWN_LENGTHS: u64 = 0x7fff_0000;
 /// Decoding begins so much before a part of a recording: codecs need the packet before, s.
 const RUN_UP: f64 = 0.2;
 
-/// What a recording is.
+/// Metadata of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AudioInfo {
     /// Its container: `wave`, `flac`, `mp3`, `ogg`, `isomp4`.
@@ -43,7 +43,7 @@ pub struct AudioInfo {
     pub duration: Option<f64>,
 }
 
-/// What a file is and how long it lasts; nothing is decoded.
+/// Metadata of a file: its codec and how long it lasts; nothing is decoded.
 ///
 /// # Errors
 /// When it is missing, empty or no recording.

@@ -1,6 +1,7 @@
 //! What can be wrong with a recording.
 
-/// Why a recording cannot be used; [`DataError::Audio`](crate::DataError::Audio) says which one.
+/// Audio error: why a recording cannot be used; [`DataError::Audio`](crate::DataError::Audio) says
+/// which one.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AudioFault {

@@ -1,17 +1,10 @@
 //! ITU-T G.711: 8 bits a sample on telephone lines, on a logarithmic scale.
 
-/// The two laws.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Companding law.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Law {
     /// Europe and most of the world.

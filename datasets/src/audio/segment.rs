@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// How a recording is cut.
+/// Voice activity segmentation: how a recording is cut at silences.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Segmentation {
@@ -44,7 +44,7 @@ impl Default for Segmentation {
     }
 }
 
-/// A piece of a recording.
+/// Segment of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Where it begins, s.

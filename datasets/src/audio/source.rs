@@ -9,12 +9,12 @@ use std::{
     io::{Read as _, Seek as _, SeekFrom},
 };
 
-/// An utterance with its sound.
+/// Audio clip: an utterance with its waveform.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clip {
     /// Mono, at the source's rate.
     pub waveform: Waveform,
-    /// What is said, where known.
+    /// Transcript, where known.
     pub text: Option<String>,
     /// Who speaks, where known.
     pub speaker: Option<String>,

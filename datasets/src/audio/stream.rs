@@ -10,7 +10,7 @@ const BELIEVED: usize = 960_000;
 /// Reads a whole file: mono, at `rate` Hz.
 ///
 /// # Errors
-/// As [`AudioReader`]; a file that ends early is an error, since what was said in it is not all
+/// As [`AudioReader`]; a file that ends early is an error, since its transcript is not all
 /// there. The reader gives what there is.
 pub fn read(path: &Path, rate: u32) -> Result<Waveform> {
     AudioReader::open(path)?.at_rate(rate)?.rest()

@@ -4,7 +4,7 @@ use super::resample::Resampler;
 use crate::{DataError, Result};
 use std::{io::Cursor, path::Path};
 
-/// Mono sound.
+/// Mono waveform.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Waveform {
     /// `[samples]`, nominally -1 to 1; a file of floats may go beyond.

@@ -33,13 +33,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes of a document, at most: longer ones are cut at white space, or else between characters.
+/// Maximum bytes of a document: longer ones are cut at white space, or else between characters.
 pub const PIECE: usize = 1 << 20;
 
 /// Bytes of a record (a line of JSON, a row of a table), at most: they are read as a whole.
 const RECORD: usize = 64 << 20;
 
-/// A text, and what is known about it.
+/// Document: a text with its metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
     /// The text, at most [`PIECE`] bytes behind its metadata prefix; blank only where
@@ -170,7 +170,7 @@ impl Documents {
     }
 }
 
-/// What was read, and what had to be done to it.
+/// Counts of what was read, and of what had to be done to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Documents; pieces of one count once.

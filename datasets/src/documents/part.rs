@@ -4,7 +4,7 @@ use super::{Format, Split, parquet, shard};
 use crate::{Result, files::unreadable};
 use std::path::{Path, PathBuf};
 
-/// A file of documents, or a slice of one.
+/// Shard of documents: a file, or a slice of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The file.

@@ -17,7 +17,7 @@ pub enum Prefix {
     Score(ScoreText),
 }
 
-/// One of two texts by a number.
+/// Control text by score: one of two texts, by a number in the metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreText {

@@ -12,7 +12,7 @@ use super::{
 use crate::{Result, files::unreadable};
 use std::{collections::VecDeque, path::PathBuf};
 
-/// Documents, part after part. It stops after the first error.
+/// Stream of documents, part after part. It stops after the first error.
 #[derive(Debug)]
 pub struct DocumentReader {
     context: Context,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::files::tests::write_tar;
 use proptest::prelude::*;
 use std::fs;
 
@@ -122,18 +123,13 @@ fn row_groups_of_parquet() {
 fn members_of_shards() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tar");
-    let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
-    let mut add = |name: &str, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, name, bytes).unwrap();
-    };
-    add("x/1.txt", b"one\n");
-    add("x/1.json", br#"{"url": "u"}"#);
-    add("x/2.json", br#"{"text": "two", "url": "v"}"#);
-    add("x/2.jpg", b"no text");
-    builder.into_inner().unwrap();
+    let members: [(&str, &[u8]); 4] = [
+        ("x/1.txt", b"one\n"),
+        ("x/1.json", br#"{"url": "u"}"#),
+        ("x/2.json", br#"{"text": "two", "url": "v"}"#),
+        ("x/2.jpg", b"no text"),
+    ];
+    write_tar(&path, &members);
     let spec = Documents { metadata: vec!["url".into()], ..Documents::new([&path]) };
     let documents: Vec<_> = spec.read().unwrap().map(std::result::Result::unwrap).collect();
     let found: Vec<_> =

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a label is.
+/// Kind of label: one class, several classes (multi-label), or a number (regression).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LabelKind {
@@ -69,7 +69,7 @@ pub struct LabelledSpec {
     pub second: Option<String>,
     /// The column of the label: `label`, `labels`, `score` without a name.
     pub label: Option<String>,
-    /// What a label is.
+    /// Kind of label: one class, several classes (multi-label), or a number (regression).
     pub kind: LabelKind,
 }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::Range};
 
-/// What is said of a text.
+/// Label of a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Label {
@@ -25,11 +25,11 @@ pub struct Labelled {
     pub text: String,
     /// A second text, where the label is of two: entailment, question and answer.
     pub second: Option<String>,
-    /// What is said of it.
+    /// Its label.
     pub label: Label,
 }
 
-/// A sentence with a tag a token.
+/// Token classification example: a sentence with a tag per token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tagged {
     /// The tokens: words, or characters of a script without spaces.
@@ -38,7 +38,7 @@ pub struct Tagged {
     pub tags: Vec<String>,
 }
 
-/// A question about a text, answered by pieces of it.
+/// Extractive question answering example: a question about a text, answered by spans of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// A name that tells it from the others.
@@ -60,7 +60,7 @@ pub struct Answer {
     pub span: Option<Range<usize>>,
 }
 
-/// Two texts that belong together, or how much they do.
+/// Text pair: two texts that belong together, or a score of how much they do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     /// The one: a sentence, a premise, the source of a translation, a query.
@@ -71,7 +71,7 @@ pub struct Pair {
     pub label: Option<Label>,
 }
 
-/// A text with one that is near to it and others that are not.
+/// Triplet for contrastive learning: an anchor, a positive, and negatives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Triplet {
     /// The text.
@@ -91,7 +91,7 @@ pub struct Passage {
     pub text: String,
 }
 
-/// How well a document answers a query.
+/// Relevance judgement (qrel): how well a document answers a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relevance {
     /// The query's index in [`Retrieval::queries`].
@@ -102,7 +102,7 @@ pub struct Relevance {
     pub grade: u32,
 }
 
-/// Queries, documents, and which answer which.
+/// Retrieval data set: queries, documents and relevance judgements.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retrieval {
     /// What is looked for.
@@ -126,7 +126,7 @@ impl Retrieval {
     }
 }
 
-/// Who says a [`Message`].
+/// Role of the author of a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -140,7 +140,7 @@ pub enum Role {
     Tool,
 }
 
-/// Something said in a conversation.
+/// Message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// By whom.
@@ -150,7 +150,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Something said.
+    /// A message.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into() }
     }
@@ -159,11 +159,11 @@ impl Message {
 /// A conversation, at least one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
-    /// In the order they were said.
+    /// In order.
     pub messages: Vec<Message>,
 }
 
-/// Two answers to the same prompt, one better than the other.
+/// Preference pair: a prompt with a chosen and a rejected answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preference {
     /// What is answered: the conversation up to there.

@@ -40,7 +40,7 @@ impl Default for Files {
     }
 }
 
-/// How rows are written.
+/// File format of examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
@@ -60,7 +60,7 @@ pub enum Format {
     Parquet,
 }
 
-/// How characters are written.
+/// Character encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Encoding {
     /// UTF-8; anything else is refused.

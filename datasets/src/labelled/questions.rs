@@ -22,7 +22,7 @@ pub struct QuestionSpec {
     pub files: Files,
 }
 
-/// Questions, and how well their answers' places were known.
+/// Questions, and how well the spans of their answers were known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
     /// The questions, in the order of the files.
@@ -31,7 +31,7 @@ pub struct Questions {
     pub spans: SpanTally,
 }
 
-/// Answers by how they were found in their text.
+/// Counts of answers by how their spans were found in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpanTally {
     /// They stand where the file says.
@@ -141,7 +141,7 @@ impl Questions {
     }
 }
 
-/// Where an answer stands, in bytes, and whether that is where it was said to.
+/// Span of an answer in bytes, and whether that is where the file says it is.
 fn locate(context: &str, answer: &str, said: Option<usize>) -> Option<(Range<usize>, bool)> {
     if answer.is_empty() {
         return None;

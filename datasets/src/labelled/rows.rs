@@ -4,7 +4,7 @@ use crate::{DataError, Result, tabular::unknown_column, text::number};
 use serde_json::{Map, Value};
 use std::{path::Path, sync::Arc};
 
-/// Examples as they are read, or what is wrong with a row.
+/// Stream of examples; an item is an error where a row cannot be used.
 pub type Examples<'a, T> = Box<dyn Iterator<Item = Result<T>> + Send + 'a>;
 
 /// A column that a spec reads.

@@ -1,7 +1,8 @@
 //! Delimited text: CSV (RFC 4180), TSV, and the like with any other delimiter.
 //!
 //! [`Records`] joins the lines of a quoted cell that holds line breaks, [`Dialect::cells`] splits a
-//! record. A quote opens a quoted cell only at the beginning of a cell; elsewhere it is a character.
+//! record. A quote opens a quoted cell only at the beginning of a cell; elsewhere it is a
+//! character.
 
 use crate::Result;
 use std::{borrow::Cow, mem::take};
@@ -39,12 +40,20 @@ impl Dialect {
     /// Tab-separated values, taken as they are.
     pub const TSV: Self = Self { delimiter: '\t', quoted: false };
 
-    /// Guesses the delimiter of a file with quotes: the one that splits its header into most cells.
+    /// Guesses the delimiter of a file with quotes: the one that its header has most of outside
+    /// quotes.
     pub fn sniff(header: &str) -> Self {
-        let dialect = |delimiter| Self { delimiter, quoted: true };
-        let count = |delimiter: &char| dialect(*delimiter).cells(header).len();
+        let count = |delimiter: &char| {
+            let mut quoted = false;
+            let outside = |character: &char| {
+                quoted ^= *character == '"';
+                !quoted && character == delimiter
+            };
+            header.chars().filter(outside).count()
+        };
         // Later ones win ties in `max_by_key`, and a comma is the likeliest.
-        dialect(['|', '\t', ';', ','].into_iter().max_by_key(count).unwrap_or(','))
+        let delimiter = ['|', '\t', ';', ','].into_iter().max_by_key(count).unwrap_or(',');
+        Self { delimiter, quoted: true }
     }
 
     /// The cells of a record without its line break; quotes are removed, doubled ones are one.

@@ -1,4 +1,5 @@
-//! Tabular files: one reader of delimited text, one of Parquet; every reader of rows stands on them.
+//! Tabular files: one reader of delimited text, one of Parquet; every reader of rows stands on
+//! them.
 
 pub(crate) mod delimited;
 pub(crate) mod parquet;

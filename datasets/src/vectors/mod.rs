@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-/// Vectors of one width.
+/// Embedding vectors of one width, `[vectors, width]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vectors {
     /// Numbers of a vector.
@@ -43,7 +43,7 @@ impl Vectors {
     }
 }
 
-/// A text, and where it is from.
+/// Passage: a text, and where it is from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passage {
     /// The file.
@@ -54,7 +54,7 @@ pub struct Passage {
     pub text: String,
 }
 
-/// How a file of vectors is written.
+/// File format of embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VectorFormat {
     /// An array of NumPy, `[vectors, width]`, f32, in the order of the texts.
@@ -78,7 +78,7 @@ impl VectorFormat {
     }
 }
 
-/// Writes vectors, piece by piece.
+/// Streaming writer of embeddings.
 pub struct VectorWriter<W: Write + Seek>(Kind<W>);
 
 enum Kind<W: Write + Seek> {

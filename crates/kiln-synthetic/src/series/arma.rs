@@ -128,8 +128,8 @@ pub(crate) fn generate(rng: &mut Rng, length: usize) -> Vec<f32> {
     }
 }
 
-/// Ornstein-Uhlenbeck process with variance 1, a stationary AR(1) that forgets in about `memory` rows:
-/// weather.
+/// Ornstein-Uhlenbeck process with variance 1, a stationary AR(1) that forgets in about `memory`
+/// rows: weather.
 pub(crate) fn ornstein_uhlenbeck(rng: &mut Rng, length: usize, memory: f32) -> Vec<f32> {
     let keep = (-1.0 / memory.max(0.1)).exp();
     let step = (1.0 - keep * keep).sqrt();

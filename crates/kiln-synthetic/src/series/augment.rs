@@ -6,7 +6,7 @@ use kiln_datasets::draw::Draw;
 use kiln_host::Rng;
 use ndarray::{Array2, s};
 
-/// How several rows become one.
+/// Reduction of several rows to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
     /// Their mean; missing values are left out.
@@ -15,7 +15,8 @@ pub enum Reduce {
     First,
 }
 
-/// Every `factor` rows become one, an incomplete last group is left out; `[time, channels]`.
+/// Downsampling: every `factor` rows become one, an incomplete last group is left out; `[time,
+/// channels]`.
 pub fn downsample(values: &Array2<f32>, factor: usize, reduce: Reduce) -> Array2<f32> {
     let factor = factor.max(1);
     let rows = values.nrows() / factor;
@@ -32,7 +33,8 @@ pub fn downsample(values: &Array2<f32>, factor: usize, reduce: Reduce) -> Array2
     })
 }
 
-/// Hides about `share` of the values, in blocks: meters fail for a while, not for a row.
+/// Block missingness: hides about `share` of the values in blocks; meters fail for a while, not for
+/// a row.
 pub fn hide_blocks(rng: &mut Rng, values: &mut [f32], share: f64) {
     let length = values.len();
     if length < 4 {

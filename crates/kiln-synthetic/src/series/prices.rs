@@ -13,7 +13,7 @@ use kiln_host::Seed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A market to generate.
+/// Synthetic stock market: daily prices of several stocks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prices {

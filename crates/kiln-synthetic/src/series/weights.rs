@@ -4,7 +4,8 @@ use kiln_datasets::Frequency;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Weights of the families, in any unit. A series' [`kiln_datasets::Series::group`] is its family's place here.
+/// Mixture weights of the generator families, in any unit. A series'
+/// [`kiln_datasets::Series::group`] is its family's place here.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FamilyWeights {

@@ -1,7 +1,7 @@
 //! Speech through `espeak-ng` (<https://github.com/espeak-ng/espeak-ng>), a program that is not
 //! part of Kiln.
 //!
-//! What it said once is kept in a folder, so that the second epoch costs reading a file.
+//! Synthesized utterances are cached in a folder, so that the second epoch costs reading a file.
 
 use super::{
     babble,
@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is said, by whom, and how it is recorded.
+/// Synthetic speech by `espeak-ng`: sentences, voices and augmentation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Espeak {
@@ -50,7 +50,7 @@ pub struct Espeak {
     pub pitch: [u32; 2],
     /// Slowest and fastest, words a minute, 80 to 450.
     pub speed: [u32; 2],
-    /// Where what was said is kept.
+    /// Folder of the cache of utterances.
     pub cache: PathBuf,
     /// Longest that it may take for an utterance, s.
     pub timeout: f64,
@@ -78,7 +78,7 @@ impl Default for Espeak {
     }
 }
 
-/// How something is said.
+/// Manner of speaking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manner {
     /// A voice with or without a variant: `vi`, `vi+f2`.
@@ -91,7 +91,8 @@ pub struct Manner {
     pub amplitude: u32,
 }
 
-/// Utterances said by `espeak-ng`; each a function of configuration, seed and index.
+/// Source of utterances synthesized by `espeak-ng`; each a function of configuration, seed and
+/// index.
 #[derive(Clone, Debug)]
 pub struct EspeakSource {
     config: Espeak,
@@ -150,7 +151,7 @@ impl Espeak {
         Ok(())
     }
 
-    /// Says a text, at the program's own rate; from the cache where it was said before.
+    /// Synthesizes a text, at the program's own rate; from the cache where it is there.
     ///
     /// # Errors
     /// When the program is not there, fails, takes too long, or gives no sound.

@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Which sentences are said.
+/// Sentence grammar to draw from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sentences {
@@ -39,7 +39,7 @@ pub enum Sentences {
     File(PathBuf),
 }
 
-/// Templates and what fills them.
+/// Template grammar: sentences with slots, and the phrases that fill them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grammar {
     sentences: Vec<Phrase>,

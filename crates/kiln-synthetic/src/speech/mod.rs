@@ -1,4 +1,4 @@
-//! Speech without recordings: sentences from a [`Grammar`], said by a synthesizer.
+//! Speech without recordings: sentences from a [`Grammar`], spoken by a synthesizer.
 //!
 //! - [`Spoken`] needs nothing but Kiln: formant synthesis of a hundred English words.
 //! - [`Espeak`] runs `espeak-ng` where it is installed; it speaks Vietnamese in three dialects.

@@ -19,7 +19,8 @@ use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is said, by whom, and how it is recorded. Needs nothing but Kiln.
+/// Synthetic speech by formant synthesis: sentences, voices and augmentation. Needs nothing but
+/// Kiln.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spoken {
@@ -51,7 +52,7 @@ impl Default for Spoken {
     }
 }
 
-/// Utterances by formant synthesis; each a function of configuration, seed and index.
+/// Source of utterances by formant synthesis; each a function of configuration, seed and index.
 #[derive(Clone, Debug)]
 pub struct SpokenSource {
     config: Spoken,

@@ -29,7 +29,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Where stories happen: each has places, things, trades and plots of its own.
+/// Story domain: each has places, things, trades and plots of its own.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -71,7 +71,7 @@ impl Domain {
     }
 }
 
-/// What a story is about.
+/// Story topic.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -151,7 +151,7 @@ impl Topic {
     }
 }
 
-/// How a story ends for the child it is about.
+/// Story sentiment: how it ends for the child it is about.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]

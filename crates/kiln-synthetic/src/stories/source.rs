@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
 
-/// Which stories are told. Needs nothing but Kiln.
+/// Synthetic stories: which ones are generated. Needs nothing but Kiln.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stories {
@@ -37,7 +37,7 @@ pub struct Stories {
     pub before: Vec<Prefix>,
 }
 
-/// A story.
+/// Story with its annotations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoryDocument {
     /// A name that tells it from the others.
@@ -60,7 +60,7 @@ pub struct StoryDocument {
     pub entities: Vec<Entity>,
 }
 
-/// A place in a text that names somebody or something.
+/// Entity mention: a span of a text that names somebody or something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
     /// What is named.
@@ -69,7 +69,7 @@ pub struct Entity {
     pub span: Range<usize>,
 }
 
-/// What a text names.
+/// Entity type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntityKind {
@@ -83,7 +83,7 @@ pub enum EntityKind {
     Animal,
 }
 
-/// Stories and what can be asked about them; each a function of configuration, seed and index.
+/// Source of stories and of tasks about them; each a function of configuration, seed and index.
 #[derive(Clone, Debug)]
 pub struct StorySource {
     config: Stories,
@@ -92,7 +92,8 @@ pub struct StorySource {
     pub(super) grammar: Arc<Grammar>,
 }
 
-/// The same stories in Chinese, without spaces; [`StoryDocument::words`] says where the words are.
+/// Source of the same stories in Chinese, without spaces; [`StoryDocument::words`] says where the
+/// words are.
 #[derive(Clone, Debug)]
 pub struct ChineseStorySource(StorySource);
 

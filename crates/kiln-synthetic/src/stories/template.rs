@@ -15,7 +15,7 @@ use std::{
 
 const EVENTS: &str = include_str!("../../embedded/stories/events.toml");
 
-/// How a slot is said. Forms that are not of a language mean its default.
+/// Surface form of a slot. Forms that are not of a language mean its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Form {

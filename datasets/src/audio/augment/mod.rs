@@ -18,7 +18,7 @@ use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What happens to a recording; what is left out does not.
+/// Audio augmentation: each part is applied where it is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
@@ -39,7 +39,7 @@ pub struct Augmentation {
     pub gain: Option<Gain>,
 }
 
-/// Plays a recording faster or slower, which moves its pitch and formants too
+/// Speed perturbation: plays a recording faster or slower, which moves its pitch and formants too
 /// (Ko et al., Audio augmentation for speech recognition, 2015).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -56,7 +56,7 @@ impl Default for Speed {
     }
 }
 
-/// Makes a recording louder or softer.
+/// Gain perturbation: makes a recording louder or softer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gain {

@@ -11,7 +11,7 @@ use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The band and the coding of a telephone line.
+/// Telephone channel: the band and the codec of a telephone line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telephone {

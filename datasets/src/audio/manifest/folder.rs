@@ -7,7 +7,7 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-/// The digits, as they are said.
+/// Transcripts of the digits.
 const DIGITS: [&str; 10] =
     ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
@@ -38,7 +38,7 @@ pub(super) fn librispeech(dir: &Path) -> Result<Vec<Utterance>> {
         let text = read_text(&path)?;
         for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let (id, text) = line.trim().split_once(char::is_whitespace).ok_or_else(|| {
-                let reason = "expected a name and what is said".to_owned();
+                let reason = "expected an utterance id and its transcript".to_owned();
                 DataError::Line { path: path.clone(), line: place + 1, reason }
             })?;
             utterances.push(Utterance {

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Where utterances are listed. Paths are looked for here, then in the folder that `KILN_DATA`
-/// names; paths inside a manifest start at the manifest.
+/// Manifest: where utterances are listed. Paths are looked for here, then in the folder that
+/// `KILN_DATA` names; paths inside a manifest start at the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Manifest {
@@ -26,7 +26,7 @@ pub enum Manifest {
         /// The file.
         path: PathBuf,
     },
-    /// All recordings under a folder; what is said in `a.flac` stands in `a.txt` beside it, if
+    /// All recordings under a folder; the transcript of `a.flac` is `a.txt` beside it, if
     /// anywhere.
     Folder {
         /// The folder.
@@ -62,14 +62,14 @@ fn train() -> String {
     "train".to_owned()
 }
 
-/// Something that somebody says.
+/// Utterance: a recording or a part of one, with its transcript.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Utterance {
     /// A name that tells it from the others of its manifest.
     pub id: String,
     /// Where its sound is.
     pub audio: Location,
-    /// What is said, as it was written.
+    /// Transcript, as it was written.
     pub text: Option<String>,
     /// Who speaks.
     pub speaker: Option<String>,

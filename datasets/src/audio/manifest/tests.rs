@@ -1,5 +1,6 @@
 use super::*;
-use crate::audio::{AudioSource, Waveform, tests::sine};
+use crate::{audio::{tests::sine, AudioSource, Waveform}, files::tests::write_tar};
+use kiln_core::{Size, Source as _};
 use kiln_host::{Size, Source as _};
 use std::fs;
 
@@ -127,26 +128,21 @@ fn librispeech() {
     assert_eq!(utterances[1].audio, Location::File(chapter.join("84-121123-0001.wav")));
     fs::write(chapter.join("84-121123.trans.txt"), "84-121123-0000\n").unwrap();
     let text = Manifest::LibriSpeech { path: dir.path().into() }.read().unwrap_err().to_string();
-    assert!(text.contains("line 1: expected a name and what is said"), "{text}");
+    assert!(text.contains("line 1: expected an utterance id and its transcript"), "{text}");
 }
 
 #[test]
 fn shards() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tar");
-    let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
-    let mut add = |name: &str, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, name, bytes).unwrap();
-    };
-    add("x/1.wav", &wav(0.5));
-    add("x/1.txt", b"one\n");
-    add("x/2.json", r#"{"text": "hai", "speaker": "s2", "duration": 0.25}"#.as_bytes());
-    add("x/2.wav", &wav(0.25));
-    add("readme", b"nothing");
-    builder.into_inner().unwrap();
+    let members: [(&str, &[u8]); 5] = [
+        ("x/1.wav", &wav(0.5)),
+        ("x/1.txt", b"one\n"),
+        ("x/2.json", br#"{"text": "hai", "speaker": "s2", "duration": 0.25}"#),
+        ("x/2.wav", &wav(0.25)),
+        ("readme", b"nothing"),
+    ];
+    write_tar(&path, &members);
     let utterances = Manifest::Shards { paths: vec![path.clone()] }.read().unwrap();
     assert_eq!(texts(&utterances), ["one", "hai"]);
     assert_eq!(utterances[1].speaker.as_deref(), Some("s2"));

@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 pub struct TaggedSpec {
     /// The files.
     pub files: Files,
-    /// How sentences are laid out.
+    /// File layout of tagged sentences.
     pub layout: TaggedLayout,
     /// How tags mark chunks. All but plain ones are read by the rules of `conlleval`, which know
     /// what to make of a tag that breaks its scheme, and become BIO.
     pub scheme: TagScheme,
 }
 
-/// How sentences are laid out.
+/// File layout of tagged sentences.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TaggedLayout {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// How tags mark where chunks begin and end.
+/// Tagging scheme: how tags mark where chunks begin and end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagScheme {
@@ -26,7 +26,7 @@ pub enum TagScheme {
     Plain,
 }
 
-/// A chunk of a sentence.
+/// Entity: a chunk of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entity<'a> {
     /// Its type: `PER`.

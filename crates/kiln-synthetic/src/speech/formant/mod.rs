@@ -22,7 +22,7 @@ use kiln_datasets::{
 use kiln_host::Rng;
 use std::collections::HashMap;
 
-/// Says words whose pronunciation it knows.
+/// Formant synthesizer of words whose pronunciation it knows.
 #[derive(Clone, Debug)]
 pub struct Synthesizer {
     words: HashMap<String, Vec<usize>>,

@@ -1,4 +1,4 @@
-//! The phones that can be said: about forty of American English, by the names of the CMU
+//! Phones: about forty of American English, by the names of the CMU
 //! pronouncing dictionary in lower case.
 //!
 //! Formants of vowels: a man's, Peterson and Barney, Control methods used in a study of the vowels

@@ -13,7 +13,7 @@ use kiln_host::Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Who does what to whom, with what or where, and a sentence that says so.
+/// Knowledge triple: who does what to whom, with what or where, and a sentence that states it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
     /// Who.
