@@ -3,17 +3,17 @@
 //! - [`data`]: training batches of what `kiln-tokenize` packs.
 //! - [`model`]: [`TextModel`], an embedding, a transformer (or two) and heads, put together by
 //!   [`config`]. BERT, GPT-2, Llama and T5 are presets of it, and [`hub`] their directories.
-//! - [`labelled`] makes examples of labelled text, and [`predict`] what a model says of new text.
-//! - [`opened`]: a model directory with its tokenizer; [`author`], [`annotate`] and [`embed`] use it.
+//! - [`labelled`] makes examples of labelled text; [`predict`] is inference.
+//! - [`opened`]: a model directory with its tokenizer; [`text_generator`], [`annotate`] and [`embed`]
+//!   use it.
 //! - [`batch`]: texts as ids; [`head`]: what is made of tokens; [`generate`]: how they are written on.
-//! - [`embed`]: texts to vectors, and what is like a query.
+//! - [`embed`]: text embeddings, search and reranking; [`evaluate`]: metrics beside baselines.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod annotate;
 #[cfg(test)]
 mod arranged_tests;
-pub mod author;
 pub mod batch;
 #[cfg(test)]
 mod bottleneck_tests;
@@ -47,6 +47,7 @@ mod salience;
 pub mod sources;
 mod stage_model;
 pub mod task;
+pub mod text_generator;
 mod token_model;
 pub mod transfer;
 

@@ -7,8 +7,8 @@ use crate::{
     modalities,
 };
 use kiln_text::{
-    author::{self, Chat, Request},
     generate::{Beam, Choice, Generation, Sampling},
+    text_generator::{self, Chat, Request},
 };
 use std::{
     io::{IsTerminal, Read, Write},
@@ -34,7 +34,7 @@ pub fn run(args: &Generate, out: &mut dyn Write) -> Result<()> {
             failed = out.write_all(piece.as_bytes()).and_then(|()| out.flush()).err();
         }
     };
-    let texts = author::write(&model.path, device, &request, &mut watch)
+    let texts = text_generator::generate(&model.path, device, &request, &mut watch)
         .map_err(kiln_train::Error::from)?;
     if let Some(error) = failed {
         return Err(error.into());

@@ -54,8 +54,8 @@ impl<B: Backend> Subject<'_, B> {
             let ids = batch.text.ids.clone().reshape([rows * tokens]).select(0, at.clone());
             let values = values.reshape([rows * tokens, width]).select(0, at);
             let scores = self.model.decode(values.clone().unsqueeze_dim(0));
-            let told = scores.argmax(2).reshape([asked]).equal(ids.clone()).int().sum();
-            right += told.into_data().iter::<f64>().sum::<f64>();
+            let correct = scores.argmax(2).reshape([asked]).equal(ids.clone()).int().sum();
+            right += correct.into_data().iter::<f64>().sum::<f64>();
             let losses = self.model.losses(values, ids);
             nats += losses.map_or(f64::NAN, |all| all.sum().into_data().iter::<f64>().sum());
             count += asked;

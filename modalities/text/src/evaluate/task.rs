@@ -31,7 +31,7 @@ const ANSWER: usize = 30;
 const MANY: usize = 10;
 /// The k of top-k accuracy.
 const TOP: usize = 5;
-/// Kinds of entities that have a line of their own, at most.
+/// Entity types with a row of their own, at most.
 const KINDS: usize = 12;
 
 impl<B: Backend> Subject<'_, B> {
@@ -175,19 +175,19 @@ impl<B: Backend> Subject<'_, B> {
         count: usize,
         found: &[Prediction],
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let told = |row: &Row| match row.labelled() {
+        let truth_of = |row: &Row| match row.labelled() {
             Some((_, _, Label::Classes(names))) => {
                 names.iter().filter_map(|name| labels.id(name)).collect()
             }
             _ => Vec::<usize>::new(),
         };
         let mut often = vec![0usize; count];
-        rows.train.iter().flat_map(told).for_each(|label| often[label] += 1);
+        rows.train.iter().flat_map(truth_of).for_each(|label| often[label] += 1);
         let half = rows.train.len() / 2;
         let frequent: Vec<usize> = (0..count).filter(|label| often[*label] > half).collect();
         let (mut model, mut same) = (MultiLabel::new(count), MultiLabel::new(count));
         for (row, prediction) in rows.test.iter().zip(found) {
-            let truth = told(row);
+            let truth = truth_of(row);
             let predicted: Vec<usize> = (0..count)
                 .filter(|label| scores(prediction).get(*label).is_some_and(|x| *x > 0.0))
                 .collect();
@@ -308,8 +308,8 @@ impl<B: Backend> Subject<'_, B> {
             row("entity-recall", &|of| all(of).recall),
             row("accuracy", &|of| of.token_accuracy().unwrap_or(f64::NAN)),
         ];
-        let told = |(_, counts): &(&String, &Counts)| counts.expected > 0;
-        for (kind, _) in model.kinds().iter().filter(told).take(KINDS) {
+        let expected = |(_, counts): &(&String, &Counts)| counts.expected > 0;
+        for (kind, _) in model.kinds().iter().filter(expected).take(KINDS) {
             let f1 = |of: &TagScores| of.kinds().get(kind).map_or(0.0, |of| of.scores().f1);
             measured.push(row(&format!("{kind}-f1"), &f1));
         }
