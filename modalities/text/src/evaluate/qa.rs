@@ -1,12 +1,13 @@
 //! Generative question answering: likelihood of right answers, exact match and F1 of generated
 //! ones.
 
-use super::{Subject, baseline::most_frequent, seq2seq::GENERATION_BATCH};
+use super::{Subject, seq2seq::GENERATION_BATCH};
 use crate::{
     examples::Example,
     generate::{Generation, Verdict},
 };
 use kiln_core::{Backend, LossMean, Rewrite};
+use kiln_metrics::classification::most_frequent;
 use kiln_objectives::{Reward, last_answer};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 

@@ -1,9 +1,6 @@
 //! Evaluation of fine-tuned tasks: classification, regression, tagging, QA and more.
 
-use super::{
-    Subject,
-    baseline::{NaiveBayes, most_frequent, overlap},
-};
+use super::Subject;
 use crate::{
     config::TaskKind,
     data::encode,
@@ -16,10 +13,13 @@ use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
 use kiln_metrics::{
     MetricError,
-    classification::{Average, Confusion, Counts, MultiLabel, argmax, top_k_accuracy},
+    classification::{
+        Average, Confusion, Counts, MultiLabel, NaiveBayes, argmax, most_frequent, top_k_accuracy,
+    },
     correlation::{pearson, spearman},
     qa::{AnswerScore, score_answer},
     tagging::TagScores,
+    words::jaccard,
 };
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
@@ -229,7 +229,7 @@ impl<B: Backend> Subject<'_, B> {
                 Label::Class(name) => name.parse().unwrap_or(f64::NAN),
                 Label::Classes(_) => f64::NAN,
             });
-            common.push(second.map_or(first.len() as f64, |second| overlap(first, second)));
+            common.push(second.map_or(first.len() as f64, |second| jaccard(first, second)));
         }
         let name = if rows.test.iter().any(|row| matches!(row.labelled(), Some((_, Some(_), _)))) {
             "common words"
@@ -352,7 +352,7 @@ impl<B: Backend> Subject<'_, B> {
             model.push(score_answer(found, &accepted));
             let sentences = question.context.split_inclusive(['.', '!', '?', '。', '！', '？']);
             let near = sentences.max_by(|a, b| {
-                overlap(&question.question, a).total_cmp(&overlap(&question.question, b))
+                jaccard(&question.question, a).total_cmp(&jaccard(&question.question, b))
             });
             sentence.push(score_answer(near.unwrap_or_default().trim(), &accepted));
         }
