@@ -30,6 +30,15 @@ pub fn segments(text: &str, symbol: impl Fn(char) -> bool) -> Vec<String> {
     pieces
 }
 
+/// Jaccard similarity of the words of two texts.
+pub fn jaccard(first: &str, second: &str) -> f64 {
+    let set =
+        |text| segments(text, |_| false).into_iter().collect::<std::collections::BTreeSet<_>>();
+    let (first, second) = (set(first), set(second));
+    let all = first.union(&second).count().max(1);
+    first.intersection(&second).count() as f64 / all as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +51,6 @@ mod tests {
         );
         assert_eq!(segments("a% b", |c| c == '%'), ["a", "%", "b"]);
         assert_eq!(segments("カナ ", |_| false), ["カ", "ナ"]);
+        assert!((jaccard("a b", "b c") - 1.0 / 3.0).abs() < 1e-9);
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! - [`data`]: training batches of what `kiln-tokenize` packs.
 //! - [`labelled`] makes examples of labelled text.
-//! - [`opened`]: a model directory with its tokenizer; [`author`], [`annotate`] and [`embed`] use it.
-//! - [`embed`]: texts to vectors, and what is like a query.
+//! - [`opened`]: a model directory with its tokenizer; [`text_generator`], [`annotate`] and [`embed`]
+//!   use it.
+//! - [`embed`]: text embeddings, search and reranking; [`evaluate`]: metrics beside baselines.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod annotate;
-pub mod author;
 mod check;
 mod commands;
 pub mod cost;
@@ -27,6 +27,7 @@ pub mod recipe;
 mod salience;
 pub mod sources;
 mod stage_model;
+pub mod text_generator;
 pub mod transfer;
 
 pub use modality::TEXT;

@@ -65,9 +65,10 @@ impl Salience {
                 counts.iter().map(|(word, count)| (weight(word, *count), *word)).collect();
             ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
             ranked.truncate((ranked.len() as f64 * self.share).round() as usize);
-            let told: FxHashSet<&[u32]> = ranked.into_iter().map(|(_, word)| word).collect();
-            found
-                .extend(words.into_iter().filter(|word| told.contains(&example.ids[word.clone()])));
+            let salient: FxHashSet<&[u32]> = ranked.into_iter().map(|(_, word)| word).collect();
+            found.extend(
+                words.into_iter().filter(|word| salient.contains(&example.ids[word.clone()])),
+            );
         }
         found
     }

@@ -3,10 +3,12 @@
 
 mod counts;
 mod multi_label;
+mod naive_bayes;
 
 pub(crate) use counts::average;
 pub use counts::{Average, Counts, Scores};
 pub use multi_label::MultiLabel;
+pub use naive_bayes::{NaiveBayes, most_frequent};
 
 use crate::error::{MetricError, same_length};
 use ndarray::ArrayView2;

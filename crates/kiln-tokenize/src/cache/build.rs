@@ -7,6 +7,7 @@ use super::{
 };
 use crate::tokenizer::{Encoded, IdEncoder, Progress, TextTokenizer, TokenizerError};
 use kiln_datasets::{Document, documents::DocumentReader};
+use kiln_host::FileError;
 use rayon::prelude::*;
 use std::{
     fs::{self, File},
@@ -27,9 +28,9 @@ pub(super) fn build(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(io_error("write", parent))?;
+    fs::create_dir_all(parent).map_err(FileError::new("write", parent))?;
     let beside = tempfile::Builder::new().prefix(".building-").tempdir_in(parent);
-    let beside = beside.map_err(io_error("write", parent))?;
+    let beside = beside.map_err(FileError::new("write", parent))?;
     let dir = beside.path();
     let width = if tokenizer.vocabulary() <= 1 << 16 { 2 } else { 4 };
     let prefixes = !spec.documents.before.is_empty();
@@ -51,16 +52,16 @@ pub(super) fn build(
         sources,
     };
     let meta_path = dir.join(META);
-    let file = File::create(&meta_path).map_err(io_error("write", &meta_path))?;
+    let file = File::create(&meta_path).map_err(FileError::new("write", &meta_path))?;
     serde_json::to_writer_pretty(&file, &meta)
-        .map_err(|error| io_error("write", &meta_path)(error.into()))?;
-    file.sync_all().map_err(io_error("write", &meta_path))?;
+        .map_err(|error| FileError::new("write", &meta_path)(error.into()))?;
+    file.sync_all().map_err(FileError::new("write", &meta_path))?;
     // Temporary folders are private by default.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         let open = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(dir, open).map_err(io_error("write", dir))?;
+        fs::set_permissions(dir, open).map_err(FileError::new("write", dir))?;
     }
     match fs::rename(dir, path) {
         Ok(()) => {
@@ -70,7 +71,7 @@ pub(super) fn build(
         }
         // Another process built the same meanwhile: its cache is as good, ours is deleted.
         Err(_) if path.join(META).exists() => Ok(()),
-        Err(source) => Err(io_error("write", path)(source)),
+        Err(error) => Err(FileError::new("write", path)(error).into()),
     }
 }
 
@@ -247,16 +248,16 @@ struct Stream {
 impl Stream {
     fn create(dir: &Path, name: &str) -> Result<Self> {
         let path = dir.join(name);
-        let file = File::create(&path).map_err(io_error("write", &path))?;
+        let file = File::create(&path).map_err(FileError::new("write", &path))?;
         Ok(Self { path, file: BufWriter::with_capacity(1 << 20, file) })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(io_error("write", &self.path))
+        Ok(self.file.write_all(bytes).map_err(FileError::new("write", &self.path))?)
     }
 
     fn finish(self) -> Result<()> {
         let file = self.file.into_inner().map_err(|error| error.into_error());
-        file.and_then(|file| file.sync_all()).map_err(io_error("write", &self.path))
+        Ok(file.and_then(|file| file.sync_all()).map_err(FileError::new("write", &self.path))?)
     }
 }

@@ -18,12 +18,12 @@ mod build;
 
 use crate::tokenizer::{Progress, TextTokenizer, TokenizerError};
 use kiln_datasets::{DataError, Documents, documents::Tally};
+use kiln_host::FileError;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
-    io,
     ops::Range,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
@@ -49,15 +49,8 @@ pub enum CacheError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A file of the cache cannot be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// `read`, `write`.
-        action: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A cache that is not what its own description says.
     #[error("{} is damaged: {reason}; delete the folder to build it again", path.display())]
     Damaged {
@@ -157,7 +150,7 @@ impl TokenCache {
     /// When a file is missing or has another size than it should.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(META);
-        let text = std::fs::read(&path).map_err(io_error("read", &path))?;
+        let text = std::fs::read(&path).map_err(FileError::new("read", &path))?;
         let damaged = |path: PathBuf, reason| CacheError::Damaged { path, reason };
         let meta: Meta = serde_json::from_slice(&text)
             .map_err(|error| damaged(path.clone(), error.to_string()))?;
@@ -170,15 +163,15 @@ impl TokenCache {
         }
         let map = |name: &str, size: Option<u64>| {
             let path = dir.join(name);
-            let file = File::open(&path).map_err(io_error("read", &path))?;
-            let found = file.metadata().map_err(io_error("read", &path))?.len();
+            let file = File::open(&path).map_err(FileError::new("read", &path))?;
+            let found = file.metadata().map_err(FileError::new("read", &path))?.len();
             if Some(found) != size {
                 let size = size.unwrap_or(u64::MAX);
                 return Err(damaged(path, format!("expected {size} bytes, found {found}")));
             }
             // SAFETY: a finished cache is never written to; who changes it behind our back gets
             // other numbers, and every access is within the mapped length.
-            unsafe { Mmap::map(&file) }.map_err(io_error("read", &path))
+            Ok::<_, CacheError>(unsafe { Mmap::map(&file) }.map_err(FileError::new("read", &path))?)
         };
         let tokens = map(TOKENS, meta.tokens.checked_mul(meta.width as u64))?;
         let documents =
@@ -286,7 +279,7 @@ impl TokenCache {
 /// The files, and what tells whether they have changed.
 fn sources(documents: &Documents) -> Result<Vec<SourceFile>> {
     let source = |path: PathBuf| {
-        let about = std::fs::metadata(&path).map_err(io_error("read", &path))?;
+        let about = std::fs::metadata(&path).map_err(FileError::new("read", &path))?;
         let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let modified = modified.map_or(0, |time| time.as_nanos() as u64);
         Ok(SourceFile { path, size: about.len(), modified })
@@ -301,11 +294,6 @@ fn fingerprint(spec: &CacheSpec, tokenizer: &TextTokenizer, sources: &[SourceFil
         serde_json::json!([VERSION, tokenizer.fingerprint(), documents, spec.words, sources]);
     let hash = Sha256::digest(made_of.to_string());
     hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
-    let path = path.to_owned();
-    move |source| CacheError::Io { action, path, source }
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl TokenizerSpec {
     fn learn(&self, around: &Surroundings<'_>, words: Vec<Counted>) -> Result<Value> {
         let special = &around.special;
         let unk = around.roles.get(&Role::Unk);
-        let room = |vocabulary: usize, least: usize| {
+        let budget = |vocabulary: usize, least: usize| {
             let least = least + special.len();
             let expected = format!("at least {least}: {} special tokens and more", special.len());
             let found = vocabulary.to_string();
@@ -86,23 +86,23 @@ impl TokenizerSpec {
         };
         match self.model {
             Model::ByteBpe { vocabulary } => {
-                room(vocabulary, 256)?;
+                budget(vocabulary, 256)?;
                 pairs(&words, alphabet_of_bytes(), vocabulary, None)
             }
             Model::Bpe { vocabulary } => {
-                let room = room(vocabulary, 2)?;
-                let alphabet = alphabet_with_break(&words, room, vocabulary / 2);
+                let max_chars = budget(vocabulary, 2)?;
+                let alphabet = alphabet_with_break(&words, max_chars, vocabulary / 2);
                 let mut model = pairs(&words, alphabet, vocabulary, None)?;
                 set(&mut model, "unk_token", json!(unk));
                 Ok(model)
             }
             Model::WordPiece { vocabulary, .. } => {
-                let room = room(vocabulary, 2)?;
-                let mut kept = alphabet(&words, room, vocabulary / 2);
+                let max_chars = budget(vocabulary, 2)?;
+                let mut kept = alphabet(&words, max_chars, vocabulary / 2);
                 let behind = continuing(&words, &kept).len();
-                if kept.len() + behind > room {
+                if kept.len() + behind > max_chars {
                     // A character that goes on a word is another token than one that begins it.
-                    let left = room.saturating_sub(behind).max(room / 2);
+                    let left = max_chars.saturating_sub(behind).max(max_chars / 2);
                     kept = alphabet(&words, left, vocabulary / 2);
                 }
                 let model = pairs(&words, kept, vocabulary, Some("##"))?;
@@ -113,12 +113,12 @@ impl TokenizerSpec {
                 }))
             }
             Model::Unigram { vocabulary } => {
-                let room = room(vocabulary, 2)?;
-                let alphabet = alphabet_with_break(&words, room, vocabulary / 2);
+                let max_chars = budget(vocabulary, 2)?;
+                let alphabet = alphabet_with_break(&words, max_chars, vocabulary / 2);
                 learn_unigram(around, words, &alphabet.into_iter().collect(), vocabulary)
             }
             Model::Characters { vocabulary } => {
-                let alphabet = alphabet_with_break(&words, room(vocabulary, 2)?, usize::MAX);
+                let alphabet = alphabet_with_break(&words, budget(vocabulary, 2)?, usize::MAX);
                 Ok(vocabulary_of(
                     special,
                     alphabet,
@@ -233,9 +233,9 @@ fn merged<K: std::hash::Hash + Eq>(
     a
 }
 
-/// The characters of the words, at most `room`; of more than `many` those that cover nearly all of
-/// the text. Sorted.
-fn alphabet(words: &[Counted], room: usize, many: usize) -> Vec<char> {
+/// The alphabet: the characters of the words, at most `max_chars`, sorted. Of more than `many` those
+/// that cover nearly all of the text.
+fn alphabet(words: &[Counted], max_chars: usize, many: usize) -> Vec<char> {
     let mut counts: FxHashMap<char, u64> = FxHashMap::default();
     for (word, count) in words {
         word.chars().for_each(|character| *counts.entry(character).or_default() += count);
@@ -253,7 +253,7 @@ fn alphabet(words: &[Counted], room: usize, many: usize) -> Vec<char> {
         let kept = kept.count();
         counts.truncate(kept);
     }
-    counts.truncate(room);
+    counts.truncate(max_chars);
     let mut alphabet: Vec<char> = counts.into_iter().map(|(character, _)| character).collect();
     alphabet.sort_unstable();
     alphabet
@@ -261,8 +261,8 @@ fn alphabet(words: &[Counted], room: usize, many: usize) -> Vec<char> {
 
 /// The same, the line break always being one: documents that are lines of a file have none, those
 /// that the tokenizer meets later may.
-fn alphabet_with_break(words: &[Counted], room: usize, many: usize) -> Vec<char> {
-    let mut alphabet = alphabet(words, room - 1, many);
+fn alphabet_with_break(words: &[Counted], max_chars: usize, many: usize) -> Vec<char> {
+    let mut alphabet = alphabet(words, max_chars - 1, many);
     if let Err(place) = alphabet.binary_search(&'\n') {
         alphabet.insert(place, '\n');
     }

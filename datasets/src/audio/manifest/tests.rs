@@ -1,5 +1,8 @@
 use super::*;
-use crate::{audio::{tests::sine, AudioSource, Waveform}, files::tests::write_tar};
+use crate::{
+    audio::{AudioSource, Waveform, tests::sine},
+    files::tests::write_tar,
+};
 use kiln_core::{Size, Source as _};
 use kiln_host::{Size, Source as _};
 use std::fs;

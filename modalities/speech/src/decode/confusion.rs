@@ -1,4 +1,4 @@
-//! Confusion networks: what may have been said in place of each word, Mangu et al. 2000,
+//! Confusion networks: the alternatives in place of each word, Mangu et al. 2000,
 //! <https://arxiv.org/abs/cs/0010012>, from the N best readings.
 
 use super::Decoded;
@@ -28,7 +28,7 @@ pub struct Slot {
 /// A candidate word with its posterior.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// `None` where nothing was said.
+    /// `None` for no word.
     pub word: Option<String>,
     /// Over all hypotheses.
     pub posterior: f64,

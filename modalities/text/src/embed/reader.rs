@@ -83,17 +83,17 @@ impl<'a> Reader<'a> {
     }
 
     fn encode(&self, encoder: &mut IdEncoder<'_>, text: &str) -> Result<Read, EmbedError> {
-        let room = self.longest - self.before.len() - self.behind.len();
+        let max_tokens = self.longest - self.before.len() - self.behind.len();
         let mut encoded = Encoded::default();
-        let head = head(text, room.saturating_mul(BYTES));
+        let head = head(text, max_tokens.saturating_mul(BYTES));
         self.append(encoder, head, &mut encoded)?;
         // The last tokens of a piece may not be those of the whole.
-        if head.len() < text.len() && encoded.ids.len() < room + 16 {
+        if head.len() < text.len() && encoded.ids.len() < max_tokens + 16 {
             encoded = Encoded::default();
             self.append(encoder, text, &mut encoded)?;
         }
-        let truncated = encoded.ids.len() > room;
-        encoded.ids.truncate(room);
+        let truncated = encoded.ids.len() > max_tokens;
+        encoded.ids.truncate(max_tokens);
         let ids = [&self.before, &encoded.ids, &self.behind].into_iter().flatten().copied();
         Ok(Read { ids: ids.collect(), truncated })
     }

@@ -1,6 +1,5 @@
 //! Evaluation of a finished model, beside baselines.
 
-mod baseline;
 mod bootstrap_ci;
 mod language;
 mod masked;

@@ -9,7 +9,7 @@ use kiln_core::Backend;
 use kiln_datasets::labelled::{Label, Labelled, Labels};
 use kiln_lm::{TextModel, TextModelConfig};
 use kiln_metrics::{
-    classification::Confusion,
+    classification::{Confusion, most_frequent},
     probe::{LogisticProbe, NeighbourProbe, ProbeConfig},
 };
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
@@ -77,7 +77,7 @@ impl<B: Backend> Subject<'_, B> {
         };
         let (trained, untrained) = (accuracies(self.model)?, accuracies(&random)?);
         progress.finish();
-        let frequent = super::baseline::most_frequent(train_classes.iter().copied());
+        let frequent = most_frequent(train_classes.iter().copied());
         let often = test_classes.iter().filter(|class| Some(**class) == frequent).count();
         let share = often as f64 / test_classes.len().max(1) as f64;
         let row = |metric: &str, at: usize| {

@@ -7,6 +7,7 @@ use kiln_lm::{
     examples::Example,
     generate::{Generation, Verdict},
 };
+use kiln_metrics::classification::most_frequent;
 use kiln_objectives::Reward;
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 

@@ -1,9 +1,6 @@
 //! Evaluation of fine-tuned tasks: classification, regression, tagging, QA and more.
 
-use super::{
-    Subject,
-    baseline::{NaiveBayes, most_frequent, overlap},
-};
+use super::Subject;
 use crate::{
     data::encode,
     labelled::{Aim, LabelledTask, Row, Rows},
@@ -14,10 +11,13 @@ use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
 use kiln_lm::{config::TaskKind, examples::Example, predict::Prediction};
 use kiln_metrics::{
     MetricError,
-    classification::{Average, Confusion, Counts, MultiLabel, argmax, top_k_accuracy},
+    classification::{
+        Average, Confusion, Counts, MultiLabel, NaiveBayes, argmax, most_frequent, top_k_accuracy,
+    },
     correlation::{pearson, spearman},
     qa::{AnswerScore, score_answer},
     tagging::TagScores,
+    words::jaccard,
 };
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
@@ -29,7 +29,7 @@ const ANSWER: usize = 30;
 const MANY: usize = 10;
 /// The k of top-k accuracy.
 const TOP: usize = 5;
-/// Kinds of entities that have a line of their own, at most.
+/// Entity types with a row of their own, at most.
 const KINDS: usize = 12;
 
 impl<B: Backend> Subject<'_, B> {
@@ -173,19 +173,19 @@ impl<B: Backend> Subject<'_, B> {
         count: usize,
         found: &[Prediction],
     ) -> Result<Vec<ResultRow>, TaskError> {
-        let told = |row: &Row| match row.labelled() {
+        let truth_of = |row: &Row| match row.labelled() {
             Some((_, _, Label::Classes(names))) => {
                 names.iter().filter_map(|name| labels.id(name)).collect()
             }
             _ => Vec::<usize>::new(),
         };
         let mut often = vec![0usize; count];
-        rows.train.iter().flat_map(told).for_each(|label| often[label] += 1);
+        rows.train.iter().flat_map(truth_of).for_each(|label| often[label] += 1);
         let half = rows.train.len() / 2;
         let frequent: Vec<usize> = (0..count).filter(|label| often[*label] > half).collect();
         let (mut model, mut same) = (MultiLabel::new(count), MultiLabel::new(count));
         for (row, prediction) in rows.test.iter().zip(found) {
-            let truth = told(row);
+            let truth = truth_of(row);
             let predicted: Vec<usize> = (0..count)
                 .filter(|label| scores(prediction).get(*label).is_some_and(|x| *x > 0.0))
                 .collect();
@@ -227,7 +227,7 @@ impl<B: Backend> Subject<'_, B> {
                 Label::Class(name) => name.parse().unwrap_or(f64::NAN),
                 Label::Classes(_) => f64::NAN,
             });
-            common.push(second.map_or(first.len() as f64, |second| overlap(first, second)));
+            common.push(second.map_or(first.len() as f64, |second| jaccard(first, second)));
         }
         let name = if rows.test.iter().any(|row| matches!(row.labelled(), Some((_, Some(_), _)))) {
             "common words"
@@ -306,8 +306,8 @@ impl<B: Backend> Subject<'_, B> {
             row("entity-recall", &|of| all(of).recall),
             row("accuracy", &|of| of.token_accuracy().unwrap_or(f64::NAN)),
         ];
-        let told = |(_, counts): &(&String, &Counts)| counts.expected > 0;
-        for (kind, _) in model.kinds().iter().filter(told).take(KINDS) {
+        let expected = |(_, counts): &(&String, &Counts)| counts.expected > 0;
+        for (kind, _) in model.kinds().iter().filter(expected).take(KINDS) {
             let f1 = |of: &TagScores| of.kinds().get(kind).map_or(0.0, |of| of.scores().f1);
             measured.push(row(&format!("{kind}-f1"), &f1));
         }
@@ -350,7 +350,7 @@ impl<B: Backend> Subject<'_, B> {
             model.push(score_answer(found, &accepted));
             let sentences = question.context.split_inclusive(['.', '!', '?', '。', '！', '？']);
             let near = sentences.max_by(|a, b| {
-                overlap(&question.question, a).total_cmp(&overlap(&question.question, b))
+                jaccard(&question.question, a).total_cmp(&jaccard(&question.question, b))
             });
             sentence.push(score_answer(near.unwrap_or_default().trim(), &accepted));
         }

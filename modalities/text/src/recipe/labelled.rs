@@ -43,8 +43,7 @@ pub struct LabelledData {
     /// triplets or judged queries which texts are relevant (monoT5).
     #[serde(default, skip_serializing_if = "RankingWords::is_default")]
     pub ranking: RankingWords,
-    /// What is said before texts with grades of how good they are, for `graded`; when models are
-    /// measured, of all that they are good.
+    /// Control tokens before scored texts, for `graded`; in evaluation, those of good texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<Control>,
     /// Names of the labels in the order of their ids; those that occur if empty.
@@ -79,21 +78,21 @@ fn length() -> usize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LabelledSource {
-    /// Texts, or two, with a class, several, or a number.
+    /// Texts or pairs of texts with a class, several labels, or a number.
     Texts(LabelledSpec),
     /// Sentences with a tag a token.
     Tagged(TaggedSpec),
-    /// Questions answered by a piece of a text.
+    /// Extractive question answering: questions with a span of a text as the answer.
     Questions(QuestionSpec),
-    /// Two texts that belong together: a translation, a query and its answer.
+    /// Pairs of texts: a translation, a query and its answer.
     Pairs(PairSpec),
-    /// A text with one like it and others unlike it.
+    /// Triplets: an anchor with a positive and negatives.
     Triplets(TripletSpec),
-    /// Queries, each with a document that answers it and others that do not.
+    /// Queries, each with a positive document and negatives.
     Retrieval(JudgedQueries),
-    /// Conversations, of which the assistant's part is learnt.
+    /// Conversations; the loss mask is the assistant's part.
     Conversations(ConversationSpec),
-    /// A better and a worse answer.
+    /// Preferences: a chosen and a rejected answer.
     Preferences(PreferenceSpec),
     /// Tasks about the small stories that come with Kiln, with exact labels.
     Stories(StoryTask),
@@ -136,7 +135,7 @@ pub enum StoryTaskKind {
     Translation,
     /// Instructions and their answers.
     Conversations,
-    /// A better and a worse answer.
+    /// Preferences: a chosen and a rejected answer.
     Preferences,
 }
 
@@ -224,17 +223,17 @@ impl Default for StoryRetrieval {
     }
 }
 
-/// What is said before a text of how good it is.
+/// Control tokens of conditional training: which text comes before a scored one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
     /// The least grade of a good text.
     pub least: f64,
-    /// What is said before a good one. A token of its own where the tokenizer has it,
+    /// The prefix of a good one. A token of its own where the tokenizer has it,
     /// `tokenizer.train.additional`.
     #[serde(default = "good")]
     pub good: String,
-    /// What is said before the others.
+    /// The prefix of the others.
     #[serde(default = "bad")]
     pub bad: String,
 }
@@ -250,8 +249,7 @@ pub(crate) fn bad() -> String {
 pub(crate) const QUERY: &str = "{query}";
 pub(crate) const TEXT: &str = "{text}";
 
-/// What an encoder-decoder reads of a query and a text, and what it writes of them; monoT5's if
-/// nothing is said.
+/// Prompt and target words of a sequence-to-sequence ranker; monoT5's by default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RankingWords {

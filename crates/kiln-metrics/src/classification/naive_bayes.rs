@@ -1,15 +1,11 @@
-//! Baselines of tasks: naive Bayes, the most frequent label, word overlap.
+//! Baselines of text classification: naive Bayes over words, and the most frequent class.
 
-use kiln_metrics::{classification::argmax, words::segments};
+use super::argmax;
+use crate::words::segments;
 use std::collections::{BTreeMap, HashMap};
 
-/// Lower-case words of a text; characters of scripts without spaces.
-pub(super) fn words(text: &str) -> Vec<String> {
-    segments(text, |_| false)
-}
-
 /// The mode: the most frequent item, the first of several.
-pub(super) fn most_frequent<T: Ord + Clone>(things: impl IntoIterator<Item = T>) -> Option<T> {
+pub fn most_frequent<T: Ord + Clone>(things: impl IntoIterator<Item = T>) -> Option<T> {
     let mut counts: BTreeMap<T, usize> = BTreeMap::new();
     for thing in things {
         *counts.entry(thing).or_default() += 1;
@@ -20,7 +16,7 @@ pub(super) fn most_frequent<T: Ord + Clone>(things: impl IntoIterator<Item = T>)
 
 /// Multinomial naive Bayes over words, with add-one smoothing.
 #[derive(Debug, Default)]
-pub(super) struct NaiveBayes {
+pub struct NaiveBayes {
     /// Texts of each class, and words in them.
     classes: Vec<(f64, f64)>,
     /// How often each class has a word.
@@ -28,10 +24,11 @@ pub(super) struct NaiveBayes {
 }
 
 impl NaiveBayes {
+    /// Fits texts with their classes, below `classes`.
     pub fn fit<'a>(texts: impl IntoIterator<Item = (&'a str, usize)>, classes: usize) -> Self {
         let mut model = Self { classes: vec![(0.0, 0.0); classes], words: HashMap::new() };
         for (text, class) in texts {
-            for word in words(text) {
+            for word in segments(text, |_| false) {
                 model.words.entry(word).or_insert_with(|| vec![0.0; classes])[class] += 1.0;
                 model.classes[class].1 += 1.0;
             }
@@ -50,7 +47,7 @@ impl NaiveBayes {
         let kinds = self.words.len() as f64;
         let mut scores: Vec<f64> =
             self.classes.iter().map(|(texts, _)| (texts + 1.0).ln()).collect();
-        for word in words(text) {
+        for word in segments(text, |_| false) {
             if let Some(counts) = self.words.get(&word) {
                 for ((score, count), (_, all)) in scores.iter_mut().zip(counts).zip(&self.classes) {
                     *score += ((count + 1.0) / (all + kinds)).ln();
@@ -59,14 +56,6 @@ impl NaiveBayes {
         }
         scores
     }
-}
-
-/// Jaccard similarity of the words of two texts.
-pub(super) fn overlap(first: &str, second: &str) -> f64 {
-    let set = |text| words(text).into_iter().collect::<std::collections::BTreeSet<_>>();
-    let (first, second) = (set(first), set(second));
-    let all = first.union(&second).count().max(1);
-    first.intersection(&second).count() as f64 / all as f64
 }
 
 #[cfg(test)]
@@ -78,7 +67,6 @@ mod tests {
         let texts = [("a good book", 1), ("good good", 1), ("a bad book", 0), ("太差了", 0)];
         let bayes = NaiveBayes::fit(texts, 2);
         assert_eq!([bayes.predict("Good!"), bayes.predict("bad"), bayes.predict("差")], [1, 0, 0]);
-        assert!((overlap("a b", "b c") - 1.0 / 3.0).abs() < 1e-9);
         assert_eq!(most_frequent(["b", "a", "b", "a"]), Some("a"));
     }
 }

@@ -1,4 +1,4 @@
-//! Texts by a model directory: prompts in, text out, piece by piece.
+//! Text generation with a model directory, streamed: prompts in, text out.
 
 use crate::{labelled::ChatTemplate, opened};
 use kiln_core::{AutodiffBackend, Seed};
@@ -13,35 +13,36 @@ use kiln_train::{
 };
 use std::path::Path;
 
-/// What is to be written.
+/// A generation request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
-    /// What each text goes on with, or answers.
+    /// The prompts.
     pub prompts: Vec<String>,
-    /// Whether each prompt is what a user says, to be answered by the model's chat template.
+    /// Whether prompts are user messages of conversations, by the model's chat template.
     pub chat: Option<Chat>,
-    /// How.
+    /// Decoding settings.
     pub generation: Generation,
-    /// A text ends before the first of these that it would hold.
+    /// Stop strings: a text ends before the first of them.
     pub stop: Vec<String>,
-    /// What draws follow from.
+    /// The sampling seed.
     pub seed: u64,
-    /// Whether weights of linear layers are held as eight-bit integers.
+    /// Whether weights of linear layers are int8.
     pub int8: bool,
 }
 
-/// What is said before the prompts of conversations.
+/// Chat settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chat {
-    /// How the assistant is to be.
+    /// The system prompt.
     pub system: Option<String>,
 }
 
-/// Writes texts, without their prompts; `watch` sees each new piece with the number of its prompt.
+/// Generates texts, without their prompts; `watch` is called with each new piece and the number of
+/// its prompt.
 ///
 /// # Errors
 /// When the model cannot be read or writes nothing, or a prompt does not fit it.
-pub fn write(
+pub fn generate(
     model: &Path,
     device: Device,
     request: &Request,
@@ -50,7 +51,7 @@ pub fn write(
     dispatch::on(device, Work { model, request, watch })?
 }
 
-/// Writing that waits for its backend.
+/// A generation that waits for its backend.
 struct Work<'a> {
     model: &'a Path,
     request: &'a Request,
@@ -141,8 +142,8 @@ fn conversations(
     let system: Vec<Message> = system.collect();
     let mut found = Vec::with_capacity(prompts.len());
     for prompt in prompts {
-        let said = system.iter().cloned().chain([Message::new(Role::User, prompt)]);
-        let text = template.render(&said.collect::<Vec<_>>(), true)?;
+        let messages = system.iter().cloned().chain([Message::new(Role::User, prompt)]);
+        let text = template.render(&messages.collect::<Vec<_>>(), true)?;
         // The template writes what stands around texts, too.
         found.push(tokenizer.encode(&text, false)?.get_ids().to_vec());
     }
