@@ -113,7 +113,7 @@ impl<B: BurnBackend> Tensors<B> {
     }
 }
 
-/// What a kernel says of an output before it runs.
+/// Shape and float type of an output of a kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// Its shape.

@@ -13,21 +13,21 @@ use kiln_kernels::{AttentionOptions, AttentionVisibility, attention, self_attent
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Attention.
+/// Configuration of multi-head attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionConfig {
     /// Features of a token.
     pub width: usize,
     /// Heads of queries.
     pub heads: usize,
-    /// Heads of keys and values, each shared by as many of queries
+    /// Grouped-query attention: heads of keys and values, each shared by as many of queries
     /// (<https://arxiv.org/abs/2305.13245>); as many as of queries if absent.
     pub kv_heads: Option<usize>,
     /// Features of a head; its share of the width if absent.
     pub head_width: Option<usize>,
-    /// What scores are multiplied by; one over the root of a head's features if absent.
+    /// Softmax scale: what scores are multiplied by; one over the root of a head's features if absent.
     pub scale: Option<f64>,
-    /// The share of attention weights dropped while training, after the softmax.
+    /// Attention dropout: the share of weights dropped while training, after the softmax.
     pub dropout: f64,
     /// Which projections have biases.
     pub bias: AttentionBias,
@@ -108,16 +108,16 @@ impl AttentionConfig {
     }
 }
 
-/// Attention of the tokens of each sequence to each other, or to those of another sequence.
+/// Multi-head attention: self-attention within a sequence, or cross-attention to another one.
 #[derive(Module, Debug)]
 pub struct Attention<B: Backend> {
-    /// Projects queries, all heads side by side.
+    /// Query projection, all heads side by side.
     pub query: Linear<B>,
-    /// Projects keys.
+    /// Key projection.
     pub key: Linear<B>,
-    /// Projects values.
+    /// Value projection.
     pub value: Linear<B>,
-    /// Projects what the heads gathered.
+    /// Output projection of what the heads gathered.
     pub output: Linear<B>,
     dropout: Dropout,
     heads: usize,
@@ -125,7 +125,7 @@ pub struct Attention<B: Backend> {
     scale: Option<f64>,
     /// Prefix tuning: keys and values that all tokens attend to, where it is adapted so.
     pub prefix: Option<Prefix<B>>,
-    /// Beside and after it, where it is adapted so.
+    /// Adapters beside and after it, where it is adapted so.
     pub adapters: BranchAdapters<B>,
 }
 
@@ -227,6 +227,7 @@ impl<B: Backend> Attention<B> {
         x.reshape([batch, tokens, heads, width / heads])
     }
 
+    /// Cross-attention before the output projection: `[batch, tokens, heads * head_width]`.
     fn attend_cross(
         &self,
         x: Tensor<B, 3>,
@@ -245,7 +246,7 @@ impl<B: Backend> Attention<B> {
         self.attend_to(Self::heads(self.query.forward(x), self.heads), past, visibility)
     }
 
-    /// What the heads gather, side by side: `[batch, tokens, heads * head_width]`.
+    /// Self-attention before the output projection: `[batch, tokens, heads * head_width]`.
     fn attend(
         &self,
         x: Tensor<B, 3>,

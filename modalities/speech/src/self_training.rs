@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 const MOST: usize = 500;
 /// Rounds of balancing.
 const ROUNDS: usize = 200;
-/// The log-probability of what cannot be: a class of nothing but minus infinity could not be scaled.
+/// Floor of log-probabilities: a class of nothing but minus infinity could not be scaled.
 const LOG_FLOOR: f64 = -1e3;
 
 /// Why a stage cannot do it, if so: whether it `starts` from a model, and whether it `transcribes`.

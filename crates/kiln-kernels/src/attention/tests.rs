@@ -208,7 +208,7 @@ fn any_number_of_threads() {
     }
 }
 
-/// More queries than keys: the first are before every key and see nothing.
+/// More queries than keys: the first are before every key and attend to nothing.
 #[test]
 fn queries_before_every_key() {
     let mut numbers = Numbers::new(11);

@@ -8,12 +8,12 @@ use burn::{
 use kiln_core::Backend;
 use kiln_kernels::activate;
 
-/// Two small linear layers with an activation between them.
+/// Bottleneck adapter: two small linear layers with an activation between them.
 #[derive(Module, Debug)]
 pub struct Bottleneck<B: Backend> {
-    /// To few features.
+    /// Down projection.
     pub down: Linear<B>,
-    /// Back to all.
+    /// Up projection.
     pub up: Linear<B>,
     scale: f64,
     #[module(skip)]

@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaptConfig {
-    /// Low-rank updates of linear layers.
+    /// LoRA: low-rank updates of linear layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// Learnt factors of features.
+    /// (IA)³: learnt factors of features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ia3: Option<Ia3Config>,
-    /// Small feed-forward blocks after attention and feed-forward.
+    /// Bottleneck adapters after attention and feed-forward.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<BottleneckConfig>,
-    /// Small feed-forward blocks beside attention or feed-forward.
+    /// Parallel adapters beside attention or feed-forward.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel: Option<ParallelConfig>,
-    /// Learnt keys and values that all tokens see.
+    /// Prefix tuning: learnt keys and values that all tokens attend to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PrefixConfig>,
-    /// Learnt tokens in front of those of the input.
+    /// Prompt tuning: learnt tokens in front of those of the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptConfig>,
-    /// The model's own biases.
+    /// BitFit: the model's own biases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bitfit: Option<BitFitConfig>,
     /// Patterns of parameter names that are trained in full beside the adapters; by default those

@@ -9,7 +9,7 @@ use burn::{
 use kiln_core::Backend;
 use kiln_kernels::{LoraWeights, linear, lora_linear};
 
-/// A low-rank update of a linear layer, <https://arxiv.org/abs/2106.09685>.
+/// LoRA: a low-rank update of a linear layer, <https://arxiv.org/abs/2106.09685>.
 #[derive(Module, Debug)]
 pub struct Lora<B: Backend> {
     /// `[inputs, rank]`
@@ -65,7 +65,7 @@ impl<B: Backend> Lora<B> {
     }
 }
 
-/// Factors of the features that enter or leave a linear layer, <https://arxiv.org/abs/2205.05638>.
+/// (IA)³: factors of the features that enter or leave a linear layer, <https://arxiv.org/abs/2205.05638>.
 #[derive(Module, Debug)]
 pub struct Ia3<B: Backend> {
     /// `[inputs]`

@@ -61,7 +61,8 @@ impl<B: Backend> Prompt<B> {
         let ([batch, count, _], device) = (tokens.dims(), tokens.values.device());
         let prompt = self.len();
         let known = options.cache.as_ref().is_some_and(|cache| !cache.is_empty());
-        let mask_pad = tokens.mask_pad.clone().map(|mask| {
+        let mask_pad = options.visibility.mask_pad.take().or_else(|| tokens.mask_pad.clone());
+        let mask_pad = mask_pad.map(|mask| {
             let seen = Tensor::<B, 2, Int>::zeros([mask.dims()[0], prompt], &device).equal_elem(1);
             Tensor::cat(vec![seen, mask], 1)
         });

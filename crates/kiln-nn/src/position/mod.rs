@@ -1,5 +1,4 @@
-//! Where tokens stand: fixed positions that are added to them, and what attention knows of the way
-//! from one to another.
+//! Position encodings: fixed ones that are added to tokens, and those within attention.
 
 mod relative;
 mod rotary;
@@ -14,22 +13,23 @@ use kiln_core::Backend;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What attention knows of where tokens stand.
+/// Position encoding within attention.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionConfig {
-    /// Queries and keys are turned by an angle that grows with the position,
+    /// RoPE: queries and keys are rotated by an angle that grows with the position,
     /// <https://arxiv.org/abs/2104.09864>.
     Rotary(RotaryConfig),
-    /// Scores fall with the distance, at a slope of each head's own,
+    /// ALiBi: scores fall with the distance, at a slope of each head's own,
     /// <https://arxiv.org/abs/2108.12409>.
     Alibi,
-    /// A learnt score for each range of distances and head, the same in all blocks: T5
+    /// Relative position bias: a learnt score for each range of distances and head, the same in all
+    /// blocks: T5
     /// (<https://arxiv.org/abs/1910.10683>), MPNet.
     Relative(RelativeConfig),
 }
 
-/// The positions of tokens where they are not just their places: with padding on the left, or
+/// Position ids, where they are not just the tokens' places: with padding on the left, or
 /// several documents in a row.
 #[derive(Debug, Clone)]
 pub struct Positions<B: Backend> {

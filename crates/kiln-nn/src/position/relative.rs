@@ -1,4 +1,4 @@
-//! A learnt score for each range of distances: T5, <https://arxiv.org/abs/1910.10683>, section 2.1.
+//! Relative position bias, a learnt score for each range of distances: T5, <https://arxiv.org/abs/1910.10683>, section 2.1.
 
 use crate::{ConfigError, Positions};
 use burn::{
@@ -9,12 +9,12 @@ use kiln_core::Backend;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Ranges of distances.
+/// Configuration of relative position bias: ranges of distances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelativeConfig {
     /// How many ranges: half of them for short distances, one each, the others ever wider. Where
-    /// tokens see both ways, one half is for those before, one for those after.
+    /// tokens attend both ways, one half is for those before, one for those after.
     pub buckets: usize,
     /// All distances from here on are one range, tokens.
     pub distance: usize,
@@ -49,7 +49,7 @@ impl RelativeConfig {
     }
 }
 
-/// A table of scores.
+/// Relative position bias: a table of scores.
 #[derive(Module, Debug)]
 pub struct RelativeBias<B: Backend> {
     /// `[buckets, heads]`

@@ -1,4 +1,4 @@
-//! How fast queries and keys turn with their positions.
+//! Rotary position embedding (RoPE), <https://arxiv.org/abs/2104.09864>: frequencies and scaling.
 
 use crate::ConfigError;
 use burn::tensor::{Int, Tensor};
@@ -8,13 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
-/// Rotary positions.
+/// Configuration of rotary position embedding (RoPE).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotaryConfig {
     /// The slowest pair of features turns by about one radian in so many tokens.
     pub base: f64,
-    /// The same in blocks that see a window only; as elsewhere if absent.
+    /// The same in blocks with a sliding window; as in other blocks if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_base: Option<f64>,
     /// How a model is stretched over a longer context than it was trained on.
@@ -28,7 +28,7 @@ impl Default for RotaryConfig {
     }
 }
 
-/// How rotary positions are stretched.
+/// RoPE scaling, for longer contexts than those trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RotaryScaling {

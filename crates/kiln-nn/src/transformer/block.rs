@@ -9,19 +9,19 @@ use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 use kiln_kernels::AttentionVisibility;
 
-/// Attention and feed-forward, each with a residual; where blocks read means of what those before
+/// Transformer block: attention and feed-forward, each with a residual; where blocks read means of what those before
 /// them gave, attention has none.
 #[derive(Module, Debug)]
 pub struct TransformerBlock<B: Backend> {
-    /// Over tokens, and over channels where that is asked for.
+    /// Self-attention over tokens, and over channels where that is asked for.
     pub attention: Attention<B>,
     /// Before or after the attention over tokens.
     pub attention_norm: Option<Norm<B>>,
-    /// Over the tokens of another sequence, in decoders.
+    /// Cross-attention, in decoders.
     pub cross_attention: Option<CrossAttentionBlock<B>>,
     /// Before or after the attention over channels.
     pub channel_norm: Option<Norm<B>>,
-    /// Over features.
+    /// Feed-forward over features.
     pub feed_forward: FeedForward<B>,
     /// Before or after the feed-forward, unless it reads through the norm of the attention.
     pub feed_forward_norm: Option<Norm<B>>,
@@ -32,7 +32,7 @@ pub struct TransformerBlock<B: Backend> {
     pub(super) every_layer: Option<EveryLayer>,
 }
 
-/// Cross-attention and its norm.
+/// Cross-attention sub-block: attention to another sequence, and its norm.
 #[derive(Module, Debug)]
 pub struct CrossAttentionBlock<B: Backend> {
     /// Over the tokens of another sequence.

@@ -9,11 +9,11 @@ use kiln_core::Backend;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A transformer.
+/// Configuration of a transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransformerConfig {
-    /// Blocks.
+    /// Transformer blocks.
     pub layers: usize,
     /// Attention heads; they divide the width, unless `head_width` is given.
     pub heads: usize,
@@ -27,10 +27,10 @@ pub struct TransformerConfig {
     /// What attention scores are multiplied by; one over the root of a head's features if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_scale: Option<f64>,
-    /// What attention knows of where tokens stand; nothing if absent.
+    /// Position encoding within attention; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positions: Option<PositionConfig>,
-    /// Blocks that see near tokens only; none if absent.
+    /// Sliding-window attention in some blocks; in none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalConfig>,
     /// Features between the two layers of the feed-forward blocks; four times the width if absent.
@@ -69,24 +69,24 @@ pub struct TransformerConfig {
     pub bias: bool,
     /// Which projections of attention have biases.
     pub attention_bias: AttentionBias,
-    /// The share of attention weights dropped.
+    /// Attention dropout: the share of weights dropped.
     pub attention_dropout: f64,
     /// The share dropped between the feed-forward layers.
     pub hidden_dropout: f64,
     /// The share dropped of what is added to the residual stream.
     pub residual_dropout: f64,
-    /// The share of blocks left out, drawn for each block of each step.
+    /// LayerDrop: the share of blocks left out, drawn for each block of each step.
     pub layer_drop: f64,
 }
 
-/// Blocks that see near tokens only, between some that see all: ModernBERT,
+/// Sliding-window attention in most blocks, global attention in some: ModernBERT,
 /// <https://arxiv.org/abs/2412.13663>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LocalConfig {
-    /// They see tokens less than so many places away.
+    /// Window size: tokens attend to those less than so many places away.
     pub window: usize,
-    /// Every so many blocks, from the first, one sees all.
+    /// Every so many blocks, from the first, one has global attention.
     pub global_every: usize,
 }
 
@@ -230,7 +230,7 @@ impl TransformerConfig {
         *self == plain
     }
 
-    /// Whether a block sees a window only.
+    /// Whether a block has a sliding window.
     pub(super) fn is_local(&self, layer: usize) -> bool {
         self.local.is_some_and(|local| !layer.is_multiple_of(local.global_every))
     }

@@ -29,18 +29,18 @@ use kiln_core::{Backend, Tokens};
 use kiln_kernels::{AttentionVisibility, MASK_VALUE};
 use visibility::{LayerVisibility, document_mask};
 
-/// A transformer.
+/// A transformer: encoder, decoder, or decoder with cross-attention.
 #[derive(Module, Debug)]
 pub struct Transformer<B: Backend> {
     /// Blocks, from the input up.
     pub layers: Vec<TransformerBlock<B>>,
-    /// What distances add to the scores of all blocks.
+    /// Relative position bias, shared by all blocks.
     pub relative: Option<RelativeBias<B>>,
-    /// What blocks read, where that is not just what the last one gave.
+    /// Inputs of blocks that are weighted means of earlier outputs, where asked for.
     pub inputs: Option<LayerInputs<B>>,
-    /// After the last block.
+    /// Final norm, after the last block.
     pub norm: Option<Norm<B>>,
-    /// Tokens in front of those that enter, where it is adapted so.
+    /// Prompt tuning: learnt tokens in front of the input, where it is adapted so.
     pub prompt: Option<Prompt<B>>,
     layer_drop: Dropout,
     #[module(skip)]
@@ -48,8 +48,8 @@ pub struct Transformer<B: Backend> {
 }
 
 impl<B: Backend> Transformer<B> {
-    /// `[batch, tokens, width]` to the same shape; with `causal`, a token sees only itself and
-    /// what came before.
+    /// `[batch, tokens, width]` to the same shape; with `causal`, a token attends only to
+    /// itself and what came before.
     pub fn forward(&self, tokens: Tokens<B>, causal: bool) -> Tokens<B> {
         self.forward_with(tokens, AttentionVisibility::causal_if(causal).into())
     }
@@ -66,7 +66,7 @@ impl<B: Backend> Transformer<B> {
         self.forward_with(tokens, ForwardOptions { memory: Some(memory), ..visibility.into() })
     }
 
-    /// What comes out of each block, from the input up: `[batch, tokens, width]` each, before the
+    /// Hidden states of each block, from the input up: `[batch, tokens, width]` each, before the
     /// norm that follows the last.
     pub fn forward_each(&self, tokens: Tokens<B>, causal: bool) -> Vec<Tensor<B, 3>> {
         self.forward_each_with(tokens, AttentionVisibility::causal_if(causal).into())
@@ -157,7 +157,7 @@ impl<B: Backend> Transformer<B> {
         self.layers.first().map_or(0, |layer| layer.feed_forward.hidden.weight.dims()[0])
     }
 
-    /// How many tokens of prefix its blocks see.
+    /// Length of the learnt prefix that its blocks attend to.
     fn prefix(&self) -> usize {
         let prefixes = self.layers.iter().filter_map(|layer| layer.attention.prefix.as_ref());
         prefixes.map(Prefix::len).max().unwrap_or(0)

@@ -4,7 +4,7 @@ use super::{TokenSpan, log_add};
 use crate::{Result, SpeechError};
 use ndarray::ArrayView2;
 
-/// What stands for a probability of zero, so that sums stay numbers.
+/// Floor of log-probabilities, so that sums stay numbers and paths with fewer floors win.
 const LOG_FLOOR: f64 = -1e6;
 
 /// Neighbouring equal tokens of a label, which need a blank between them: it fits into no fewer

@@ -277,7 +277,7 @@ impl Work<'_> {
     ) {
         let Sizes { width, heads, keys: all_keys, queries: all_queries, .. } = self.sizes;
         let seen = self.visible.range(batch, queries);
-        // The part of the block that these queries see, from where a panel starts.
+        // The part of the block that these queries attend to, from where a panel starts.
         let first = (seen.start.max(keys.start) - keys.start) / PANEL * PANEL;
         let end = seen.end.min(keys.end).max(keys.start) - keys.start;
         if first >= end || !self.visible.any(batch, queries, keys) {

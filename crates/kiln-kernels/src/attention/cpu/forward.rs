@@ -100,7 +100,7 @@ impl Work<'_> {
         }
     }
 
-    /// A block of queries, against the keys it sees of those that the task has.
+    /// A block of queries, against the keys it attends to of those that the task has.
     fn block(
         &self,
         [batch, head]: [usize; 2],
@@ -163,7 +163,7 @@ impl Work<'_> {
         let logsumexp = unsafe { self.logsumexp.slice(first_row, rows) };
         for (row, query) in queries.clone().enumerate() {
             if totals[row] == 0.0 {
-                // It sees nothing; both outputs are zero already.
+                // It attends to nothing; both outputs are zero already.
                 continue;
             }
             // SAFETY: as above.

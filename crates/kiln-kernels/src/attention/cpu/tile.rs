@@ -114,7 +114,7 @@ simd! {
             let before = *largest;
             let now = before.max(max(seen));
             if now == f32::NEG_INFINITY {
-                // Nothing seen yet.
+                // All masked so far.
                 seen.fill(0.0);
                 continue;
             }

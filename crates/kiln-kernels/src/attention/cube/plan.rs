@@ -1,4 +1,4 @@
-//! What is fixed when kernels are compiled, what when they are launched, and what sees what.
+//! Settings of compilation and of launch, and the ranges that queries and keys attend over.
 
 use super::super::{
     shape::{Attention, Ints, Sizes},
@@ -176,6 +176,8 @@ pub(super) struct Inputs<R: CubeRuntime> {
     pub(super) bias: CubeTensor<R>,
     pub(super) bias_heads: [usize; 2],
     ints: Ints<CubeTensor<R>>,
+    /// What stands for integers that there are not.
+    none: CubeTensor<R>,
     attention: Attention,
 }
 
@@ -218,6 +220,7 @@ impl<R: CubeRuntime> Inputs<R> {
             bias: inputs.floats[if plan.bias { bias } else { 0 }].clone(),
             bias_heads,
             ints: attention.split_ints(inputs.ints.iter().cloned()),
+            none: buffer(&queries, [1], DType::I32),
             attention: attention.clone(),
             plan,
             sizes,
@@ -232,9 +235,8 @@ impl<R: CubeRuntime> Inputs<R> {
 
     pub(super) fn masks(&self) -> MasksLaunch<R> {
         let Ints { mask_pad, documents, lengths } = self.ints.clone();
-        let [mask_pad, documents, lengths] = [mask_pad, documents, lengths].map(|ints| {
-            ints.unwrap_or_else(|| buffer(&self.queries, [1], DType::I32)).into_array_arg()
-        });
+        let [mask_pad, documents, lengths] = [mask_pad, documents, lengths]
+            .map(|ints| ints.unwrap_or_else(|| self.none.clone()).into_array_arg());
         MasksLaunch::new(mask_pad, documents, lengths)
     }
 
