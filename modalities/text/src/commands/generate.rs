@@ -1,7 +1,7 @@
 //! `kiln generate`: goes on with a text, or answers it.
 
 use super::text_model;
-use crate::author::{self, Chat, Request};
+use crate::text_generator::{self, Chat, Request};
 use clap::{Parser, value_parser};
 use kiln_lm::generate::{Beam, Choice, Generation, Sampling};
 use kiln_train::{
@@ -112,7 +112,8 @@ fn run(args: &Generate, context: &mut VerbContext<'_>) -> Result<()> {
             failed = out.write_all(piece.as_bytes()).and_then(|()| out.flush()).err();
         }
     };
-    let texts = author::write(&model.path, device, &request, &mut watch).map_err(Failure::Error)?;
+    let texts = text_generator::generate(&model.path, device, &request, &mut watch)
+        .map_err(Failure::Error)?;
     if let Some(error) = failed {
         return Err(error.into());
     }
