@@ -17,7 +17,7 @@ pub struct MicroReport {
     pub examples: usize,
     /// Tokens the model saw.
     pub tokens: usize,
-    /// Vital signs, when the step asked for them.
+    /// Training diagnostics, when the step asked for them.
     pub signs: Vec<SignValue>,
     /// Seconds that the step waited for data.
     pub waited: f64,
@@ -53,19 +53,19 @@ pub type LearnerState = BTreeMap<String, HostTensor>;
 /// `step` counts updates of this stage from zero. An update is [`Learner::accumulate`] for each
 /// micro-batch, then [`Learner::update`] or [`Learner::discard`].
 pub trait Learner {
-    /// Forward and backward on one micro-batch of `step`; its gradients are added to those held.
+    /// Forward and backward on one micro-batch of `step`; its gradients are accumulated.
     ///
     /// # Errors
     /// When data cannot be read.
     fn accumulate(&mut self, step: u64, micro: u64, observe: bool) -> crate::Result<MicroReport>;
 
-    /// One optimizer step with the gradients held, which are then dropped.
+    /// One optimizer step with the accumulated gradients, which are then dropped.
     ///
     /// # Errors
     /// When the device fails.
     fn update(&mut self, learning_rate: f64) -> crate::Result<UpdateReport>;
 
-    /// Drops the gradients held.
+    /// Drops the accumulated gradients.
     fn discard(&mut self);
 
     /// Measures the model (its moving average where there is one) on validation data.
@@ -101,6 +101,6 @@ pub trait Learner {
 pub struct Parameters {
     /// Changed by training.
     pub trainable: usize,
-    /// Held fixed.
+    /// Frozen.
     pub frozen: usize,
 }

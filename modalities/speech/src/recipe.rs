@@ -16,7 +16,7 @@ use kiln_datasets::{
 };
 use kiln_nn::ConfigError;
 use kiln_objectives::Objective;
-use kiln_train::recipe::Parts;
+use kiln_train::recipe::ModalitySpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct SpeechParts;
 
-impl Parts for SpeechParts {
+impl ModalitySpec for SpeechParts {
     type Data = SpeechData;
     type Model = ModelSpec;
     type Objective = Objective;

@@ -13,7 +13,7 @@ use crate::{
 };
 use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
 use kiln_objectives::Objective;
-use kiln_train::recipe::Parts;
+use kiln_train::recipe::ModalitySpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub struct TextParts;
 
-impl Parts for TextParts {
+impl ModalitySpec for TextParts {
     type Data = TextData;
     type Model = ModelSpec;
     type Objective = Objective;

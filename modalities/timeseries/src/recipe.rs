@@ -8,7 +8,7 @@ use crate::{
 use kiln_datasets::{Corpus, Frequency, Prices, SplitProtocol, TableSpec};
 use kiln_nn::{BackboneConfig, ConfigError};
 use kiln_objectives::Objective;
-use kiln_train::recipe::Parts;
+use kiln_train::recipe::ModalitySpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct SeriesParts;
 
-impl Parts for SeriesParts {
+impl ModalitySpec for SeriesParts {
     type Data = SeriesData;
     type Model = ModelSpec;
     type Objective = Objective;

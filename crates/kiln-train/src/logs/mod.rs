@@ -5,7 +5,7 @@
 //!
 //! | kind | further fields |
 //! | --- | --- |
-//! | `step` | `loss`, `learning_rate`, `gradient_norm`, `clipped_share`, `bad_steps`, `examples_per_s`, `tokens_per_s`, `wait_share`, `memory_bytes` (peak), and vital signs by name |
+//! | `step` | `loss`, `learning_rate`, `gradient_norm`, `clipped_share`, `bad_steps`, `examples_per_s`, `tokens_per_s`, `wait_share`, `memory_bytes` (peak), and training diagnostics by name |
 //! | `validation` | the measures by name |
 //! | `warning` | `sign`, `message`, `cause`, `key` |
 //!
@@ -24,7 +24,7 @@ pub use memory::peak_memory;
 pub use metrics::{MetricsFile, warnings};
 pub use progress::Progress;
 
-use crate::{Result, task::Measure, vitals::Warning};
+use crate::{Result, diagnostics::Warning, task::Measure};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -47,7 +47,7 @@ pub struct StepLine {
     pub tokens_per_s: f64,
     /// The share of the time that went into waiting for data.
     pub wait_share: f64,
-    /// Vital signs by name.
+    /// Training diagnostics by name.
     pub signs: Vec<(&'static str, f64)>,
 }
 

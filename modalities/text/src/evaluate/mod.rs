@@ -1,4 +1,4 @@
-//! How good a finished model is, beside what one would try first.
+//! Evaluation of a finished model, beside baselines.
 
 mod alike;
 mod answered;
