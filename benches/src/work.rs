@@ -10,7 +10,7 @@ use kiln_core::{AutodiffBackend, Backend, Loss, Seed, Size, Source, StepContext}
 use kiln_hub::Mode;
 use kiln_train::{
     learner::Learner,
-    recipe::{Bare, Stage},
+    recipe::{SharedOnly, Stage},
     task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
     task_learner::TaskLearner,
 };
@@ -114,7 +114,7 @@ impl<B: AutodiffBackend, M: Trainable<B>> Running<B, M> {
 }
 
 /// The settings of a stage with the defaults of recipes, gradients clipped as those say.
-fn stage() -> Result<Stage<Bare>> {
+fn stage() -> Result<Stage<SharedOnly>> {
     let stage = serde_json::json!({
         "objective": null,
         "steps": 1,

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::fs;
 
-/// Runs a recipe's arms small; the table that it prints.
+/// Runs a recipe's variants small; the table that it prints.
 fn small(place: &Place, name: &str, more: &[&str]) -> String {
     let recipe = fs::canonicalize(format!("../recipes/text/{name}.toml")).unwrap();
     let recipe = recipe.display().to_string();
@@ -40,8 +40,8 @@ fn encoders_read_in_every_way() {
         "evaluation.0.kind.probe.data.stories.stories={ first = 1000, size = 60 }",
     ];
     let table = small(&place, "encoders", &more);
-    for arm in ["bert", "mosaicbert", "modernbert", "elc", "elc-all-alike-at-first", "mpnet"] {
-        learns(&place, &format!("encoders/{arm}"));
+    for variant in ["bert", "mosaicbert", "modernbert", "elc", "elc-all-alike-at-first", "mpnet"] {
+        learns(&place, &format!("encoders/{variant}"));
     }
     assert!(table.contains("elc, all alike at first") && table.contains("accuracy"), "{table}");
 }
@@ -51,11 +51,12 @@ fn decoders_read_in_every_way() {
     let place = Place::new();
     let more = ["data.tokenizer.train.model.byte-bpe.vocabulary=400"];
     let table = small(&place, "decoders", &more);
-    for arm in ["gpt-2", "opt", "falcon", "llama", "qwen2"] {
-        learns(&place, &format!("decoders/{arm}"));
-        assert!(table.contains(arm), "{table}");
+    for variant in ["gpt-2", "opt", "falcon", "llama", "qwen2"] {
+        learns(&place, &format!("decoders/{variant}"));
+        assert!(table.contains(variant), "{table}");
     }
     // What was written is read, one norm and one key a block with it.
-    let run = ["generate", "--model", "runs/decoders/falcon", "--prompt", "One", "--most", "8"];
+    let run =
+        ["generate", "--model", "runs/decoders/falcon", "--prompt", "One", "--max-new-tokens", "8"];
     assert!(!place.succeeds(&run).trim().is_empty());
 }

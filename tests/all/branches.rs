@@ -37,7 +37,8 @@ fn a_model_with_branches_understands_and_writes() {
     assert!(table.contains("perplexity"), "{table}");
     let facts = place.succeeds(&["inspect", "runs/branches"]);
     assert!(facts.contains("encoder that writes, too"), "{facts}");
-    let write = ["generate", "--model", "runs/branches", "--prompt", "the boat", "--most", "5"];
+    let write =
+        ["generate", "--model", "runs/branches", "--prompt", "the boat", "--max-new-tokens", "5"];
     place.succeeds(&write);
     let embed = ["embed", "--model", "runs/branches", "--text", "a boat", "--out", "vector.npy"];
     place.succeeds(&embed);

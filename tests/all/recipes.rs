@@ -17,9 +17,9 @@ fn every_recipe_is_understood() {
         let path = recipe.display().to_string();
         let resolved = place.succeeds(&["check", &path, "--resolved"]);
         assert!(resolved.contains(&format!("name = \"{name}\"")), "{resolved}");
-        if text.contains("[[arm]]") {
+        if text.contains("[[variant]]") {
             // A recipe each, one behind the other.
-            assert!(resolved.matches("# arm: ").count() > 1, "{resolved}");
+            assert!(resolved.matches("# variant: ").count() > 1, "{resolved}");
             continue;
         }
         // What is resolved can be run again, and resolves to itself.

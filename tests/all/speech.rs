@@ -164,11 +164,11 @@ fn a_model_learns_from_its_own_transcripts() {
 #[test]
 fn arms_are_compared_in_one_table() {
     let place = Place::new();
-    let arms = "[[arm]]\nname = 'start'\nhidden = true\nskip = [1]\n[[arm]]\nname = 'adapted'\n\
-                from = 'start'\nskip = [0]\n[[arm]]\nname = 'scratch'\nskip = [0]\n";
-    place.file("words.toml", &format!("{RECIPE}{arms}"));
+    let variants = "[[variant]]\nname = 'start'\nhidden = true\nskip = [1]\n[[variant]]\nname = 'adapted'\n\
+                from = 'start'\nskip = [0]\n[[variant]]\nname = 'scratch'\nskip = [0]\n";
+    place.file("words.toml", &format!("{RECIPE}{variants}"));
     let checked = place.succeeds(&["check", "words.toml"]);
-    assert_eq!(checked.matches("# arm: ").count(), 3, "{checked}");
+    assert_eq!(checked.matches("# variant: ").count(), 3, "{checked}");
     let table = place.succeeds(&["run", "words.toml"]);
     assert!(table.contains("adapted") && table.contains("scratch"), "{table}");
     assert!(!table.contains("start"), "{table}");

@@ -61,7 +61,9 @@ fn from_a_recipe_to_new_text() {
     assert!(fs::read_to_string(place.path("runs/tiny/report.html")).unwrap().contains("[One]"));
 
     let generate = |more: &[&str]| {
-        place.succeeds(&[&["generate", "--model", "runs/tiny", "--most", "12"][..], more].concat())
+        place.succeeds(
+            &[&["generate", "--model", "runs/tiny", "--max-new-tokens", "12"][..], more].concat(),
+        )
     };
     let greedy = generate(&["--prompt", "One"]);
     assert_eq!(greedy, generate(&["--prompt", "One"]));
@@ -191,7 +193,7 @@ fn adapters_are_trained_written_and_read() {
             .map(|run| fs::read(place.path(run).join("model").join(file)).unwrap());
         assert!(whole == killed, "{file}");
     }
-    place.succeeds(&["generate", "--model", "whole", "--most", "12", "--prompt", "One"]);
+    place.succeeds(&["generate", "--model", "whole", "--max-new-tokens", "12", "--prompt", "One"]);
     let evaluate = |run: &str| place.succeeds(&["evaluate", "--model", run, "tiny.toml"]);
     assert_eq!(evaluate("whole"), evaluate("killed"));
     fs::remove_dir_all(place.path("killed/model/adapter")).unwrap();
@@ -204,7 +206,7 @@ fn an_adapter_is_given_as_a_model() {
     place.file("tiny.toml", &adapted("{ lora = { rank = 4, modules = [\"*.attention.*\"] } }"));
     place.succeeds(&["run", "tiny.toml"]);
     let generate = |model: &str| {
-        place.succeeds(&["generate", "--model", model, "--most", "12", "--prompt", "One"])
+        place.succeeds(&["generate", "--model", model, "--max-new-tokens", "12", "--prompt", "One"])
     };
     assert_eq!(generate("runs/tiny"), generate("runs/tiny/model/adapter"));
     place.file("bad.toml", &adapted("{ lora = { modules = [\"*.quary\"] } }"));

@@ -196,7 +196,7 @@ fn words_are_chosen_as_asked_for() {
     let stage = "objective.autoregressive = {}\nsteps = 40";
     place.file("writer.toml", &recipe("writer", data, "language = {}", stage));
     place.succeeds(&["run", "writer.toml"]);
-    let words = ["generate", "--model", "runs/writer", "--prompt", "One", "--most", "24"];
+    let words = ["generate", "--model", "runs/writer", "--prompt", "One", "--max-new-tokens", "24"];
     let generate = |more: &[&str]| place.succeeds(&joined(&words, more));
     let greedy = generate(&[]);
     // Of one token there is nothing to draw.
@@ -288,7 +288,8 @@ fn who_was_taught_to_talk_is_talked_to() {
     assert!(template.contains("add_generation_prompt"), "{template}");
 
     let generate = |more: &[&str]| {
-        let words = [&["generate", "--model", "runs/talk", "--most", "40"][..], more].concat();
+        let words =
+            [&["generate", "--model", "runs/talk", "--max-new-tokens", "40"][..], more].concat();
         place.succeeds(&words)
     };
     let answer = generate(&["--chat", "--prompt", "Who sails?"]);

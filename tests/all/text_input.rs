@@ -132,7 +132,7 @@ fn what_a_writer_cannot_read_is_told() {
     let place = Place::new();
     place.file("writer.toml", WRITER);
     place.succeeds(&["run", "writer.toml"]);
-    let words = ["generate", "--model", "runs/writer", "--most", "4"];
+    let words = ["generate", "--model", "runs/writer", "--max-new-tokens", "4"];
     let output = fed(&place, &words, b"One m\xffrning");
     let said = text(&output.stderr);
     assert!(output.status.code() == Some(2) && said.contains("standard input"), "{said}");

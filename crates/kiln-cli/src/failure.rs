@@ -108,6 +108,56 @@ fn advice(error: &Error) -> Option<&'static str> {
     }
 }
 
+/// A message for miette: text, causes, advice.
+#[derive(Debug)]
+struct Message {
+    text: String,
+    help: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Message {
+    /// An error's text; its causes follow it.
+    fn from_error(error: Box<dyn StdError + Send + Sync>) -> Self {
+        let text = error.to_string();
+        let source = error.source().map(|source| {
+            // Causes are borrowed from the error: they are kept as text.
+            let mut causes = vec![source.to_string()];
+            let mut cause = source.source();
+            while let Some(next) = cause {
+                causes.push(next.to_string());
+                cause = next.source();
+            }
+            causes.retain(|cause| !text.contains(cause.as_str()));
+            causes
+        });
+        let source = source.and_then(|causes| {
+            causes.into_iter().rev().fold(None, |source, text| {
+                Some(Box::new(Self { text, help: None, source }) as Box<dyn StdError + Send + Sync>)
+            })
+        });
+        Self { text, help: None, source }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+impl StdError for Message {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+impl Diagnostic for Message {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as _)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

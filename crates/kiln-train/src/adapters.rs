@@ -1,4 +1,4 @@
-//! Adapters of a stage: what they hold fixed, and how the model is written with them.
+//! Parameter-efficient fine-tuning (LoRA, adapters): what stays frozen, and how the model is saved.
 
 use crate::{
     Error, Result,
@@ -29,13 +29,13 @@ impl<M> From<M> for Built<M> {
     }
 }
 
-/// The adapters of a model, and how to take them out of it.
+/// Adapters of a model, and how to merge them or take them out.
 pub struct Adapters<M> {
     /// In the order in which they were put in.
     configs: Vec<AdaptConfig>,
     /// Parameters of this stage's adapters.
     own: BTreeSet<String>,
-    /// Parameters that this stage holds fixed for their sake.
+    /// Base parameters, frozen by this stage for their sake.
     held: BTreeSet<String>,
     /// The model that is adapted, as the user named it.
     base: Option<String>,
@@ -43,13 +43,13 @@ pub struct Adapters<M> {
     strip: fn(&mut M),
 }
 
-/// What a stage's adapters are put upon.
-pub struct Foundation {
+/// The base model that adapters are added to.
+pub struct BaseModel {
     /// The model that it starts from, as the user named it.
     pub base: Option<String>,
     /// Adapters that were in it.
     pub adapters: Vec<AdaptConfig>,
-    /// Parameters that it lacked.
+    /// Parameters missing in its weights.
     pub missing: Vec<String>,
 }
 
@@ -61,13 +61,13 @@ impl<M> Adapters<M> {
     pub fn put<B: Backend>(
         model: &mut M,
         adapt: Option<&AdaptConfig>,
-        foundation: Foundation,
+        base_model: BaseModel,
         device: &B::Device,
     ) -> Result<Option<Self>>
     where
         M: Module<B> + Adapt<B>,
     {
-        let Foundation { base, adapters: mut configs, missing } = foundation;
+        let BaseModel { base, adapters: mut configs, missing } = base_model;
         let (mut own, mut held) = (BTreeSet::new(), BTreeSet::new());
         if let Some(config) = adapt {
             let before = names(model);

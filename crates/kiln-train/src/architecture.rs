@@ -2,7 +2,7 @@
 //! [`StageTask`](crate::stage_task::StageTask) train them: what a modality implements.
 
 use crate::{
-    recipe::{Parts, Problem, Recipe, Stage},
+    recipe::{ModalitySpec, Problem, Recipe, Stage},
     results::Evaluation,
     start::Start,
     task::{Measure, TaskError, TaskSource},
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// and its evaluation.
 pub trait Architecture: Sized + 'static {
     /// The modality's own parts of a recipe.
-    type Spec: Parts<Objective = Objective>;
+    type Spec: ModalitySpec<Objective = Objective>;
     /// The configuration of a model.
     type Config: Clone + Send + Sync + 'static;
     /// An example.
@@ -229,7 +229,7 @@ pub struct StageSpec<'a, A: Architecture> {
 
 impl<'a, A: Architecture> StageSpec<'a, A> {
     /// The stage's data.
-    pub fn data(&self) -> &'a <A::Spec as Parts>::Data {
+    pub fn data(&self) -> &'a <A::Spec as ModalitySpec>::Data {
         self.recipe.data_of(self.settings)
     }
 

@@ -1,4 +1,4 @@
-//! What of a recipe may change while its run is under way, as OPT's trainers lowered the learning
+//! Recipe changes on resume: which keys may change while a run is under way, as OPT's trainers lowered the learning
 //! rate and the clipping of a run that had begun to diverge, <https://arxiv.org/abs/2205.01068>.
 //!
 //! What may change has no memory: it holds from the next step on, and all that was computed stays
@@ -18,7 +18,7 @@ const MAY: [&str; 12] = [
     "optimizer.*.weight_decay",
     "clip",
     "patience",
-    "take_best",
+    "restore_best",
     "validate_every",
     "checkpoint_every",
     "keep",

@@ -1,8 +1,8 @@
-//! What training costs, from configurations alone.
+//! FLOP and memory estimates of training, from configurations alone.
 
 use crate::{
     groups::{self, Groups, Role},
-    recipe::{Optimizer, Parts, Stage},
+    recipe::{ModalitySpec, Optimizer, Stage},
 };
 
 /// Values that a block keeps of each feature of a token for its backward step: inputs of norms,
@@ -10,7 +10,7 @@ use crate::{
 pub const KEPT_A_FEATURE: f64 = 16.0;
 
 /// Bytes of weights, gradients, optimizer state and `kept` values of activations, an estimate.
-pub fn step_memory<P: Parts>(
+pub fn step_memory<P: ModalitySpec>(
     stage: &Stage<P>,
     parameters: usize,
     trainable: usize,

@@ -1,4 +1,4 @@
-//! From a recipe's device to the backend that computes: the one place where backends are named.
+//! Device dispatch: from a recipe's device to the backend, the one place where backends are named.
 
 use crate::{failure::Failure, recipe::Device, task::TaskError};
 use kiln_core::AutodiffBackend;

@@ -1,4 +1,4 @@
-//! A moving average of the weights.
+//! Exponential moving average (EMA) of the weights.
 //!
 //! Averages generalise better than the last step's weights, and more so when training is short and
 //! noisy. While few updates were made the decay is shortened to `(1 + updates) / (10 + updates)`,

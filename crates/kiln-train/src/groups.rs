@@ -1,5 +1,5 @@
-//! What is to be done with each parameter: trained or held, decayed or not, at which share of the
-//! learning rate.
+//! Parameter groups: trained or frozen, with or without weight decay, at which share of the learning
+//! rate.
 //!
 //! Weight decay is for matrices. Vectors (norms, biases, single tokens) and position tables are
 //! left alone, as in nanoGPT and timm.
@@ -29,7 +29,7 @@ pub struct Parameter {
 pub enum Role {
     /// The optimizer changes it.
     Trained,
-    /// The recipe holds it fixed.
+    /// Frozen: no gradients, no updates.
     Frozen,
     /// No gradient reaches it: running statistics, which the forward pass changes.
     Buffer,

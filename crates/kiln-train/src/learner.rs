@@ -1,7 +1,7 @@
 //! A stage of training with its backend, model and data hidden: what the trainer's loop drives.
 
 use crate::task::Measure;
-use kiln_core::DiagnosticValue;
+use kiln_core::{DiagnosticValue};
 use std::{collections::BTreeMap, path::Path};
 
 /// What one micro-batch gave.
@@ -17,7 +17,7 @@ pub struct MicroReport {
     pub examples: usize,
     /// Tokens the model saw.
     pub tokens: usize,
-    /// Vital signs, when the step asked for them.
+    /// Training diagnostics, when the step asked for them.
     pub signs: Vec<DiagnosticValue>,
     /// Seconds that the step waited for data.
     pub waited: f64,
@@ -53,7 +53,7 @@ pub type LearnerState = BTreeMap<String, HostTensor>;
 /// `step` counts updates of this stage from zero. An update is [`Learner::accumulate`] for each
 /// micro-batch, then [`Learner::update`] or [`Learner::discard`].
 pub trait Learner {
-    /// Forward and backward on one micro-batch of `step`; its gradients are added to those held.
+    /// Forward and backward on one micro-batch of `step`; its gradients are accumulated.
     ///
     /// # Errors
     /// When data cannot be read.
@@ -64,13 +64,13 @@ pub trait Learner {
         collect_metrics: bool,
     ) -> crate::Result<MicroReport>;
 
-    /// One optimizer step with the gradients held, which are then dropped.
+    /// One optimizer step with the accumulated gradients, which are then dropped.
     ///
     /// # Errors
     /// When the device fails.
     fn update(&mut self, learning_rate: f64) -> crate::Result<UpdateReport>;
 
-    /// Drops the gradients held.
+    /// Drops the accumulated gradients.
     fn discard(&mut self);
 
     /// Measures the model (its moving average where there is one) on validation data.
@@ -106,6 +106,6 @@ pub trait Learner {
 pub struct Parameters {
     /// Changed by training.
     pub trainable: usize,
-    /// Held fixed.
+    /// Frozen.
     pub frozen: usize,
 }

@@ -7,7 +7,7 @@
 //!   [`task_learner`]: how the one becomes the other.
 //! - [`adapters`]: few parameters in the place of all.
 //! - [`optim`], [`schedule`], [`groups`], [`loader`]: the parts of a step.
-//! - [`trainer`]: the loop of a stage, with [`checkpoint`], [`logs`], [`vitals`] and [`interrupt`].
+//! - [`trainer`]: the loop of a stage, with [`checkpoint`], [`logs`], [`diagnostics`] and [`interrupt`].
 //! - [`runner`]: a whole run in its directory, [`run_dir`]; [`changes`]: what of its recipe may change
 //!   on the way.
 //! - [`modality`]: what a modality gives the binary; [`verb`]: commands of its own; [`failure`]: how
@@ -22,12 +22,12 @@ pub mod architecture;
 pub mod changes;
 pub mod checkpoint;
 pub mod cost;
+pub mod diagnostics;
 pub mod dispatch;
 mod ema;
 mod error;
 pub mod failure;
 mod files;
-mod forget;
 pub mod groups;
 pub mod interrupt;
 pub mod learner;
@@ -39,6 +39,7 @@ pub mod optim;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+mod reset_embeddings;
 pub mod results;
 pub mod run_dir;
 pub mod runner;
@@ -53,7 +54,6 @@ mod teacher;
 mod testing;
 pub mod trainer;
 pub mod verb;
-pub mod vitals;
 
 pub use error::{ERRORS, Error, Result};
 pub use runner::{Outcome, RunOptions, run};

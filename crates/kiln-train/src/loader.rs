@@ -1,4 +1,4 @@
-//! Reads ahead: threads turn positions into batches while the step computes.
+//! Data loader: threads prefetch batches while the step computes.
 //!
 //! Batch `n` holds the examples at positions `n · size` to `(n + 1) · size` of the run; positions run
 //! on into the next epoch, so no batch is ever short. Each thread makes every `threads`-th batch and
@@ -26,7 +26,7 @@ const AHEAD: usize = 2;
 /// Makes a batch from its number; `None` when told to stop.
 type Read<H> = dyn Fn(u64, &AtomicBool) -> Option<Result<H>> + Send + Sync;
 
-/// Batches in order.
+/// Data loader: prefetched batches in order.
 pub struct Loader<H> {
     read: Arc<Read<H>>,
     threads: usize,

@@ -1,4 +1,4 @@
-//! A module's parameters by name.
+//! Named parameters of a module: list, replace, freeze, cast; a state dict.
 //!
 //! Names are the paths that `burn-store` collects with enum variants left out, such as
 //! `encoder.blocks.0.attention.query.weight`, so that a checkpoint, a model file, `freeze` patterns
@@ -39,13 +39,13 @@ pub(crate) fn weights<B: Backend, M: Module<B>>(module: &M) -> Flat<B> {
     reader.found
 }
 
-/// Moves the gradients of `module`'s parameters out of `gradients`, adding them to `held`.
+/// Moves the gradients of `module`'s parameters out of `gradients`, adding them to `accumulated`.
 pub(crate) fn add_gradients<B: AutodiffBackend, M: Module<B>>(
     module: &M,
     gradients: B::Gradients,
-    held: &mut Flat<B::InnerBackend>,
+    accumulated: &mut Flat<B::InnerBackend>,
 ) {
-    let mut collector = GradientCollector::<B> { path: Path::default(), gradients, held };
+    let mut collector = GradientCollector::<B> { path: Path::default(), gradients, accumulated };
     module.visit(&mut collector);
 }
 
@@ -172,7 +172,7 @@ impl<B: Backend> ModuleVisitor<B> for Reader<B> {
 struct GradientCollector<'a, B: AutodiffBackend> {
     path: Path,
     gradients: B::Gradients,
-    held: &'a mut Flat<B::InnerBackend>,
+    accumulated: &'a mut Flat<B::InnerBackend>,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for GradientCollector<'_, B> {
@@ -184,11 +184,11 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for GradientCollector<'_, B> {
         };
         let gradient = flatten(gradient);
         let name = self.path.name();
-        let gradient = match self.held.remove(&name) {
-            Some(held) => held + gradient,
+        let gradient = match self.accumulated.remove(&name) {
+            Some(accumulated) => accumulated + gradient,
             None => gradient,
         };
-        self.held.insert(name, gradient);
+        self.accumulated.insert(name, gradient);
     }
 }
 

@@ -1,9 +1,9 @@
-//! `results.json`: every number beside what a user would try first.
+//! `results.json`: every metric beside its baselines.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One measured number with its baselines.
+/// A metric with its baselines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
     /// What was asked of the model: `forecast-96`, `transcribe`.

@@ -15,10 +15,10 @@
 use crate::{
     Error, Result,
     changes::{self, Change},
+    diagnostics::Warning,
     files,
     logs::LOGBOOK,
     modality::InitReport,
-    vitals::Warning,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -199,7 +199,7 @@ pub struct RunRecord {
     pub flops_per_token: Vec<f64>,
     /// Stages that have begun.
     pub stages: Vec<StageRecord>,
-    /// Vital signs that were out of order, with steps of the run.
+    /// Training diagnostics that were out of order, with steps of the run.
     pub warnings: Vec<Warning>,
     /// Why it failed, if it did.
     pub error: Option<String>,
@@ -226,7 +226,7 @@ pub struct StageRecord {
     pub name: String,
     /// Parameters that are trained.
     pub trainable: usize,
-    /// Parameters that are held fixed.
+    /// Frozen parameters.
     pub frozen: usize,
     /// Steps done.
     pub steps: u64,
@@ -246,7 +246,7 @@ pub struct StageRecord {
     pub stopped_early: bool,
     /// Steps that were skipped.
     pub bad_steps: u64,
-    /// The last reading of each vital sign.
+    /// The last reading of each training diagnostic.
     pub signs: BTreeMap<String, f64>,
     /// How starting weights met the model.
     pub init: Option<InitReport>,

@@ -1,4 +1,4 @@
-//! The learning rate as a function of the step.
+//! Learning-rate schedules: the rate as a function of the step.
 //!
 //! Closed forms: nothing is carried from step to step, so a resumed run has the same rates. A
 //! decay never restarts: beyond the last step the floor is kept. Warm-up starts at zero, as in

@@ -5,7 +5,9 @@ use crate::{
     cost,
     dispatch::{self, Cpu, OnBackend},
     modality::{Job, Prepared, StagePlan},
-    recipe::{Bare, Common, Problem, Recipe, RecipeError, RecipeText, Stage, parse, resolved},
+    recipe::{
+        Common, Problem, Recipe, RecipeError, RecipeText, SharedOnly, Stage, parse, resolved,
+    },
     results::Evaluation,
     stage_task::StageTask,
     start::{self, Counts, Start},
@@ -130,7 +132,7 @@ impl<A: Architecture> Job for StageJob<A> {
 /// A stage that waits for its backend.
 struct Prepare<A: Architecture> {
     open: Arc<OpenStage<A>>,
-    stage: Stage<Bare>,
+    stage: Stage<SharedOnly>,
     seed: Seed,
     start: Option<Start>,
 }

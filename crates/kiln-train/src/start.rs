@@ -1,12 +1,12 @@
-//! What a stage starts from, and what it would train.
+//! Starting weights of a stage (checkpoints to fine-tune from), and how many parameters it trains.
 
 use crate::{
     Error,
-    adapters::{self, Adapters, Built, Foundation},
+    adapters::{self, Adapters, BaseModel, Built},
     cost, groups,
     modality::{InitReport, Prepared},
     named::{self, NamedShape},
-    recipe::{Bare, Init, InitPart, Parts, Stage},
+    recipe::{Init, InitPart, ModalitySpec, SharedOnly, Stage},
     task::{Task, TaskError},
     task_learner::TaskLearner,
 };
@@ -25,7 +25,7 @@ use std::{
 /// The folder of runs.
 pub const RUNS: &str = "runs";
 
-/// Weights to start from.
+/// Starting weights: a checkpoint to fine-tune from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     /// As the user named it.
@@ -53,7 +53,7 @@ impl Start {
     ///
     /// # Errors
     /// When what the stage names cannot be found.
-    pub fn of<P: Parts>(
+    pub fn of<P: ModalitySpec>(
         stage: &Stage<P>,
         before: Option<&Path>,
         directory: Option<&Path>,
@@ -143,7 +143,7 @@ impl Part {
 /// When the model cannot be made or the weights cannot be read, and as [`TaskLearner::new`].
 pub fn prepare<B: AutodiffBackend, T: Task<B>>(
     task: T,
-    stage: &Stage<Bare>,
+    stage: &Stage<SharedOnly>,
     seed: Seed,
     device: B::Device,
     start: Option<&Start>,
@@ -158,22 +158,22 @@ where
         let mut model = new(device)?;
         // Random weights first, in order, whatever of them is replaced.
         named::list(&model);
-        let mut foundation = Foundation { base: None, adapters: Vec::new(), missing: Vec::new() };
+        let mut base_model = BaseModel { base: None, adapters: Vec::new(), missing: Vec::new() };
         if let Some(start) = start {
             let weights = read(&start.dir, &model)?;
             let parts = start.parts.iter().map(|part| read(&part.dir, &model));
             let parts = parts.collect::<Result<_, _>>()?;
             let report = start.apply::<B, _>(&mut model, weights, parts)?;
-            foundation.adapters = adapter::attach(&start.dir, &mut model, device)?;
-            foundation.missing = [&report.missing[..], &report.mismatched].concat();
-            foundation.base = Some(start.from.clone());
+            base_model.adapters = adapter::attach(&start.dir, &mut model, device)?;
+            base_model.missing = [&report.missing[..], &report.mismatched].concat();
+            base_model.base = Some(start.from.clone());
             init = Some(report);
         } else if stage.adapt.is_some() {
             let expected = "weights to start from: `init`, a stage before, or `model.directory`";
             let got = "set where nothing is there to adapt".to_owned();
             return Err(Error::Setting { key: "adapt", got, expected }.into());
         }
-        let adapters = Adapters::put(&mut model, stage.adapt.as_ref(), foundation, device)?;
+        let adapters = Adapters::put(&mut model, stage.adapt.as_ref(), base_model, device)?;
         Ok(Built { model, adapters })
     };
     let learner = TaskLearner::<B, _>::new(task, build, stage, seed, device)?;
@@ -205,15 +205,15 @@ pub struct Counts {
 ///
 /// # Errors
 /// When a freeze pattern matches nothing, or adapters do not fit the model.
-pub fn count<B: AutodiffBackend, M: AutodiffModule<B> + Adapt<B>, P: Parts>(
+pub fn count<B: AutodiffBackend, M: AutodiffModule<B> + Adapt<B>, P: ModalitySpec>(
     model: &M,
     stage: &Stage<P>,
     depth: impl Fn(&str) -> Option<(usize, usize)>,
 ) -> crate::Result<Counts> {
     let mut model = model.clone();
-    let foundation = Foundation { base: None, adapters: Vec::new(), missing: Vec::new() };
+    let base_model = BaseModel { base: None, adapters: Vec::new(), missing: Vec::new() };
     let device = model.devices().into_iter().next().unwrap_or_default();
-    let adapters = Adapters::put(&mut model, stage.adapt.as_ref(), foundation, &device)?;
+    let adapters = Adapters::put(&mut model, stage.adapt.as_ref(), base_model, &device)?;
     let held = |name: &str| adapters.as_ref().is_some_and(|adapters| adapters.holds(name));
     let listed: Vec<NamedShape> = named::list(&model);
     let groups = groups::plan(&listed, &stage.freeze, held, None, |_| None)?;

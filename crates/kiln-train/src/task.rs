@@ -1,4 +1,4 @@
-//! What a modality gives the trainer for one stage: a model, data, and a loss.
+//! Training task: the model, the data and the loss of one stage.
 
 use burn::module::AutodiffModule;
 use kiln_core::{
@@ -25,7 +25,7 @@ impl Blamed for TaskSourceError {
     }
 }
 
-/// One number of a validation pass.
+/// A validation metric: one number of a validation pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measure {
     /// Lower case, as in `results.json`: `loss`, `mse`, `wer`.
@@ -44,7 +44,7 @@ impl Measure {
     }
 }
 
-/// One stage of training: its model, its data and its loss.
+/// Training task of one stage: its model, its data and its loss.
 pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     /// The model that is trained.
     type Model: AutodiffModule<B>;
@@ -70,7 +70,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     /// How many tokens the model sees in this batch, for throughput.
     fn tokens(&self, batch: &Self::HostBatch) -> usize;
 
-    /// What the examples of a batch are of, where what they count is not what others do: tokens of
+    /// The task of a batch's examples, for multi-task training, where what they count is not what others do: tokens of
     /// one task, texts of another. Micro-batches of a step weigh what they count beside those of
     /// their kind.
     fn kind<'a>(&self, batch: &'a Self::HostBatch) -> Option<&'a str> {
@@ -134,8 +134,8 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// The index of the block a parameter belongs to, counted from the input, and the number of
-    /// blocks: for layer-wise learning-rate decay. `None` for parameters outside blocks.
+    /// The layer index of a parameter, counted from the input, and the number of layers: for
+    /// layer-wise learning-rate decay. `None` for parameters outside layers.
     fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         let _ = parameter;
         None

@@ -7,15 +7,15 @@ use crate::{
     Error, Result,
     adapters::{self, Adapters, Built},
     ema::Average,
-    forget::Forgetting,
     groups::{self, Groups, Role},
     learner::{Learner, LearnerState, MicroReport, Parameters, UpdateReport},
     loader::{self, Loader},
     named::{self, Flat},
     optim::Optimizer,
-    recipe::{Bare, Common, Precision, Stage},
+    recipe::{Common, Precision, SharedOnly, Stage},
+    reset_embeddings::EmbeddingReset,
     task::{Measure, Task, TaskError},
-    teacher::Taught,
+    teacher::TeacherModel,
 };
 use burn::{
     module::AutodiffModule,
@@ -44,8 +44,8 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     groups: Groups,
     optimizer: Optimizer<B::InnerBackend>,
     average: Option<Average<B::InnerBackend>>,
-    teacher: Option<Taught<B, T::Model>>,
-    forget: Option<Forgetting>,
+    teacher: Option<TeacherModel<B, T::Model>>,
+    reset_embeddings: Option<EmbeddingReset>,
     adapters: Option<Adapters<T::Model>>,
     clip: Option<f64>,
     /// Whether blocks compute in half precision.
@@ -55,8 +55,8 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     /// The last step of the stage.
     last_step: u64,
     loader: Loader<T::HostBatch>,
-    /// Gradients of the micro-batches so far, summed by what each counts.
-    held: Flat<B::InnerBackend>,
+    /// Gradient accumulation: gradients of the micro-batches so far, summed by what each counts.
+    accumulated_gradients: Flat<B::InnerBackend>,
     weights: Weights,
     /// Running statistics at the start of the step: a step that is dropped leaves no trace.
     buffers: Flat<B::InnerBackend>,
@@ -75,7 +75,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
     pub fn new<M: Into<Built<T::Model>>>(
         task: T,
         build: impl FnOnce(&B::Device) -> std::result::Result<M, TaskError>,
-        stage: &Stage<Bare>,
+        stage: &Stage<SharedOnly>,
         seed: Seed,
         device: B::Device,
     ) -> Result<Self> {
@@ -96,11 +96,11 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             weights
         };
         let averaged = |decay| Average::new(decay, trained());
-        let forget = stage.forget.as_ref();
-        let forget = forget.map(|forget| Forgetting::new(forget, stage, &trained(), seed));
-        let forget = forget.transpose()?;
+        let reset = stage.forget.as_ref();
+        let reset = reset.map(|reset| EmbeddingReset::new(reset, stage, &trained(), seed));
+        let reset_embeddings = reset.transpose()?;
         let average = stage.ema.map(averaged);
-        let teacher = task.teacher().map(|teacher| Taught::new(teacher, &model, averaged));
+        let teacher = task.teacher().map(|teacher| TeacherModel::new(teacher, &model, averaged));
         let task = Arc::new(task);
         let collate = {
             let task = task.clone();
@@ -122,7 +122,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             optimizer: Optimizer::new(stage.optimizer.clone()),
             average,
             teacher,
-            forget,
+            reset_embeddings,
             adapters,
             clip: stage.clip,
             half: stage.precision == Precision::Bf16,
@@ -130,7 +130,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             accumulate: stage.accumulate,
             last_step: stage.steps.saturating_sub(1),
             loader,
-            held: BTreeMap::new(),
+            accumulated_gradients: BTreeMap::new(),
             weights: Weights::default(),
             buffers: BTreeMap::new(),
         })
@@ -221,7 +221,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let numbers = read(Tensor::cat(numbers, 0))?;
         let value = numbers.first().copied().map_or(f64::NAN, f64::from);
         if let Some(gradients) = gradients {
-            named::add_gradients::<B, _>(&self.model, gradients, &mut self.held);
+            named::add_gradients::<B, _>(&self.model, gradients, &mut self.accumulated_gradients);
         }
         let signs = loss.diagnostics.iter().zip(numbers.iter().skip(1));
         Ok(MicroReport {
@@ -238,7 +238,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
     }
 
     fn update(&mut self, learning_rate: f64) -> Result<UpdateReport> {
-        let gradients = std::mem::take(&mut self.held);
+        let gradients = std::mem::take(&mut self.accumulated_gradients);
         let weights = std::mem::take(&mut self.weights).sum();
         if gradients.is_empty() {
             return Ok(UpdateReport { gradient_norm: 0.0, clipped: false, applied: true });
@@ -256,15 +256,15 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let (emptied, values) =
             named::take::<B, _>(self.model.clone(), |name| gradients.contains_key(name));
         self.model = emptied;
-        let (forget, before) = (self.forget.as_ref(), self.optimizer.updates());
-        let own = |name: &str| forget.and_then(|forget| forget.rate(name, before));
+        let (reset, before) = (self.reset_embeddings.as_ref(), self.optimizer.updates());
+        let own = |name: &str| reset.and_then(|reset| reset.rate(name, before));
         let rate = |name: &str| own(name).unwrap_or(learning_rate);
         let mut values = self.optimizer.step(&self.groups, values, gradients, scale, rate);
         let updates = self.optimizer.updates();
-        for name in self.forget.iter().flat_map(|forget| forget.due(updates)) {
-            if let (Some(forget), Some(weight)) = (&self.forget, values.get_mut(name)) {
-                *weight = forget.draw(name, weight, updates);
-                self.optimizer.forget(name);
+        for name in self.reset_embeddings.iter().flat_map(|reset| reset.due(updates)) {
+            if let (Some(reset), Some(weight)) = (&self.reset_embeddings, values.get_mut(name)) {
+                *weight = reset.draw(name, weight, updates);
+                self.optimizer.reset_state(name);
             }
         }
         for average in self.averages_mut() {
@@ -275,7 +275,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
     }
 
     fn discard(&mut self) {
-        self.held.clear();
+        self.accumulated_gradients.clear();
         self.weights = Weights::default();
         let buffers = std::mem::take(&mut self.buffers);
         self.put(&buffers);
@@ -344,7 +344,7 @@ fn read<B: Backend>(tensor: Tensor<B, 1>) -> Result<Vec<f32>> {
     data.convert::<f32>().into_vec().map_err(|error| Error::Device(format!("{error:?}")))
 }
 
-fn check_settings(stage: &Stage<Bare>) -> Result<()> {
+fn check_settings(stage: &Stage<SharedOnly>) -> Result<()> {
     let check = |fine: bool, key, got: String, expected| {
         if fine { Ok(()) } else { Err(Error::Setting { key, got, expected }) }
     };

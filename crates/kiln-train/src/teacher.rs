@@ -1,18 +1,18 @@
-//! The model that an objective learns from beside the batch.
+//! Teacher models: a moving average for self-distillation, a reference model for DPO and GRPO.
 
 use crate::{ema::Average, groups::Groups, named};
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Teacher};
 
-/// The teacher of a stage.
-pub(crate) enum Taught<B: AutodiffBackend, M> {
+/// The teacher of a stage, frozen: a moving average or a reference model.
+pub(crate) enum TeacherModel<B: AutodiffBackend, M> {
     /// The weights under training, averaged.
     Average(Average<B::InnerBackend>),
-    /// The model as the stage began, frozen.
-    Start(M),
+    /// The reference model: the weights as the stage began, frozen.
+    Reference(M),
 }
 
-impl<B: AutodiffBackend, M: AutodiffModule<B>> Taught<B, M> {
+impl<B: AutodiffBackend, M: AutodiffModule<B>> TeacherModel<B, M> {
     /// A teacher that begins as `model`; `averaged` starts an average of its trained weights.
     pub fn new(
         teacher: Teacher,
@@ -22,14 +22,14 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Taught<B, M> {
         match teacher {
             Teacher::Average(decay) => Self::Average(averaged(decay)),
             // Through the inner model, for running statistics of its own: clones share them.
-            Teacher::ReferenceModel => Self::Start(frozen(M::from_inner(model.valid()))),
+            Teacher::ReferenceModel => Self::Reference(frozen(M::from_inner(model.valid()))),
         }
     }
 
     /// The teacher as a model that gets no gradients; what is not averaged is as in `model`.
     pub fn model(&self, model: &M, groups: &Groups) -> M {
         match self {
-            Self::Start(start) => start.clone(),
+            Self::Reference(start) => start.clone(),
             Self::Average(average) => {
                 let shape = |name: &str| groups.get(name).map(|parameter| &parameter.shape[..]);
                 frozen(named::put::<B, _>(model.clone(), average.weights().clone(), shape))
@@ -41,7 +41,7 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Taught<B, M> {
     pub fn average(&self) -> Option<&Average<B::InnerBackend>> {
         match self {
             Self::Average(average) => Some(average),
-            Self::Start(_) => None,
+            Self::Reference(_) => None,
         }
     }
 
@@ -49,7 +49,7 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Taught<B, M> {
     pub fn average_mut(&mut self) -> Option<&mut Average<B::InnerBackend>> {
         match self {
             Self::Average(average) => Some(average),
-            Self::Start(_) => None,
+            Self::Reference(_) => None,
         }
     }
 }
@@ -74,7 +74,7 @@ mod tests {
         let model = Net::<Cpu>::new(&device);
         let groups = groups::plan(&named::list(&model), &[], |_| false, None, |_| None).unwrap();
         let unused = |_| Average::new(0.5, Default::default());
-        let taught = Taught::<Cpu, _>::new(Teacher::ReferenceModel, &model, unused);
+        let teacher = TeacherModel::<Cpu, _>::new(Teacher::ReferenceModel, &model, unused);
         let running = |model: &Net<Cpu>| {
             let weights = named::weights(&model.valid());
             ["norm.running_mean", "head.weight"].map(|name| values(&weights[name]))
@@ -82,6 +82,6 @@ mod tests {
         let began = running(&model);
         model.forward(Tensor::from_floats([[9.0, 9.0], [5.0, 1.0]], &device));
         assert_ne!(running(&model)[0], began[0]);
-        assert_eq!(running(&taught.model(&model, &groups)), began);
+        assert_eq!(running(&teacher.model(&model, &groups)), began);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     learner::HostTensor,
-    recipe::{Bare, Stage},
+    recipe::{SharedOnly, Stage},
     task::{LOSS, Measure, Task, TaskError, TaskSource, TaskSourceError},
     task_learner::TaskLearner,
 };
@@ -13,7 +13,7 @@ use burn::{
     tensor::{Tensor, TensorData, backend::Backend},
 };
 use burn_flex::Flex;
-use kiln_core::{Diagnostic, Loss, Seed, Sign, Size, Source, StepContext};
+use kiln_core::{Diagnostic, Loss, Seed, Size, Source, StepContext};
 use rand::RngExt as _;
 use std::{
     collections::BTreeMap,
@@ -244,7 +244,7 @@ impl Task<Cpu> for Toy {
 }
 
 /// A stage from the TOML of its settings.
-pub(crate) fn stage(settings: &str) -> Stage<Bare> {
+pub(crate) fn stage(settings: &str) -> Stage<SharedOnly> {
     let mut stage: serde_json::Value = toml::from_str(settings).unwrap();
     for (key, value) in [("steps", 10.into()), ("batch", 6.into()), ("objective", ().into())] {
         stage.as_object_mut().unwrap().entry(key).or_insert(value);
@@ -253,7 +253,7 @@ pub(crate) fn stage(settings: &str) -> Stage<Bare> {
 }
 
 /// A learner of the toy task.
-pub(crate) fn learner(toy: &Toy, stage: &Stage<Bare>, seed: u64) -> TaskLearner<Cpu, Toy> {
+pub(crate) fn learner(toy: &Toy, stage: &Stage<SharedOnly>, seed: u64) -> TaskLearner<Cpu, Toy> {
     let build = |device: &_| Ok(Net::new(device));
     TaskLearner::new(toy.clone(), build, stage, Seed::new(seed), Default::default()).unwrap()
 }

@@ -6,14 +6,14 @@
 use crate::{
     Error, Result,
     checkpoint::{Best, CheckpointStore, Manifest},
+    diagnostics::{Diagnostics, Reading},
     files,
     interrupt::Interrupt,
     learner::Learner,
     logs::{Event, Logs, Progress, StepLine},
-    recipe::{Bare, Optimizer, Stage},
+    recipe::{Optimizer, SharedOnly, Stage},
     schedule::Rates,
     task::LOSS,
-    vitals::{Reading, Vitals},
 };
 use kiln_core::DiagnosticValue;
 use std::{collections::BTreeMap, path::Path, time::Instant};
@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 /// What a stage is trained with.
 pub struct Trainer<'a> {
     /// The stage's settings.
-    pub stage: &'a Stage<Bare>,
+    pub stage: &'a Stage<SharedOnly>,
     /// Its model, data and optimizer; restored already when the stage is resumed.
     pub learner: &'a mut dyn Learner,
     /// Where checkpoints go.
@@ -40,7 +40,7 @@ pub struct Trainer<'a> {
 /// # Errors
 /// As [`Trainer::run`], and when the newest checkpoint does not fit.
 pub fn train(
-    stage: &Stage<Bare>,
+    stage: &Stage<SharedOnly>,
     learner: &mut dyn Learner,
     dir: &Path,
     interrupt: &Interrupt,
@@ -67,7 +67,7 @@ pub struct StageEnd {
     pub interrupted: bool,
     /// Where it stands.
     pub manifest: Manifest,
-    /// The last reading of each vital sign.
+    /// The last reading of each training diagnostic.
     pub signs: BTreeMap<String, f64>,
 }
 
@@ -116,8 +116,8 @@ impl Trainer<'_> {
             self.stage.steps,
         );
         let optimizer = optimizer_name(&self.stage.optimizer);
-        let memory = self.manifest.vitals.clone();
-        let mut vitals = Vitals::new(self.stage.steps, rates.warmup(), optimizer, memory);
+        let memory = self.manifest.diagnostics.clone();
+        let mut diagnostics = Diagnostics::new(self.stage.steps, rates.warmup(), optimizer, memory);
         let mut tally = Tally::default();
         let first = self.manifest.stage_step;
         let mut interrupted = false;
@@ -139,12 +139,12 @@ impl Trainer<'_> {
             self.manifest.tokens += done.tokens as u64;
             tally.add(&done, seconds);
             self.logs.advance(self.manifest.stage_step);
-            self.watch(&mut vitals, step, &done, seconds)?;
+            self.watch(&mut diagnostics, step, &done, seconds)?;
             if self.logs_at(step) {
                 self.log(&tally, rate, &done.signs)?;
                 tally = Tally::default();
             }
-            self.manifest.vitals = vitals.memory().clone();
+            self.manifest.diagnostics = diagnostics.memory().clone();
             self.after_step()?;
         }
         // Interrupted before its first step, a stage has nothing that the one before has not saved.
@@ -152,10 +152,10 @@ impl Trainer<'_> {
             self.checkpoint()?;
         }
         self.logs.end();
-        if !interrupted && self.stage.take_best {
-            self.take_best()?;
+        if !interrupted && self.stage.restore_best {
+            self.restore_best()?;
         }
-        Ok(StageEnd { interrupted, manifest: self.manifest, signs: vitals.last() })
+        Ok(StageEnd { interrupted, manifest: self.manifest, signs: diagnostics.last() })
     }
 
     /// One optimizer step.
@@ -225,7 +225,7 @@ impl Trainer<'_> {
 
     fn watch(
         &mut self,
-        vitals: &mut Vitals,
+        diagnostics: &mut Diagnostics,
         step: u64,
         done: &StepDone,
         seconds: f64,
@@ -235,9 +235,9 @@ impl Trainer<'_> {
                 // In steps this short, waiting is the cost of handing over, whatever the data.
                 let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
                 let signs = &done.signs;
-                vitals.observe(Reading { step, loss, gradient_norm, clipped, waited, signs })
+                diagnostics.observe(Reading { step, loss, gradient_norm, clipped, waited, signs })
             }
-            Outcome::Empty => vitals.nothing_counted(step).into_iter().collect(),
+            Outcome::Empty => diagnostics.nothing_counted(step).into_iter().collect(),
             Outcome::Skipped => Vec::new(),
         };
         for warning in warnings {
@@ -319,7 +319,7 @@ impl Trainer<'_> {
     }
 
     /// Goes back to the best validated weights.
-    fn take_best(&mut self) -> Result<()> {
+    fn restore_best(&mut self) -> Result<()> {
         let Some(best) = self.manifest.best else { return Ok(()) };
         if best.step == self.manifest.step {
             return Ok(());

@@ -18,7 +18,7 @@ use kiln_metrics::error_rate::Normalisation;
 use kiln_nn::ConfigError;
 use kiln_objectives::Objective;
 use kiln_synthetic::speech::{Espeak, Spoken};
-use kiln_train::recipe::Parts;
+use kiln_train::recipe::{ModalitySpec, Parts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct SpeechParts;
 
-impl Parts for SpeechParts {
+impl ModalitySpec for SpeechParts {
     type Data = SpeechData;
     type Model = ModelSpec;
     type Objective = Objective;

@@ -16,9 +16,14 @@ pub use labelled::{
 pub use sources::{NewTokens, TextSource, TokenizerSource, Validation, WeightPhase, Windows};
 
 use crate::{
+    config::TextModelConfig,
+    generate::Generation,
     labelled::{LabelledData, LabelledSource, RetrievalSource, task_key},
     lexicon::Lexicon,
     order::Order,
+    packing::{Held, Packing},
+    presets::Preset,
+    tokenizer::TokenizerSpec,
     transfer::NewTokens,
 };
 use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
@@ -26,7 +31,7 @@ use kiln_lm::{config::TextModelConfig, generate::Generation, presets::Preset};
 use kiln_objectives::Objective;
 use kiln_synthetic::stories::Stories;
 use kiln_tokenize::Packing;
-use kiln_train::recipe::Parts;
+use kiln_train::recipe::{ModalitySpec, Parts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,7 +40,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub struct TextParts;
 
-impl Parts for TextParts {
+impl ModalitySpec for TextParts {
     type Data = TextData;
     type Model = ModelSpec;
     type Objective = Objective;

@@ -130,9 +130,9 @@ pub struct Run {
     /// Delete the run that is in the directory and begin anew
     #[arg(long)]
     pub overwrite: bool,
-    /// Which arms.
+    /// Which variants.
     #[command(flatten)]
-    pub arms: ArmArgs,
+    pub variants: VariantArgs,
     /// The run directory [default: runs/<name of the recipe>]
     #[arg(long)]
     pub dir: Option<PathBuf>,
@@ -143,9 +143,9 @@ pub struct Run {
 
 /// Which variants of a recipe.
 #[derive(Debug, Args)]
-pub struct ArmArgs {
-    /// Only this arm of the recipe, and the ones that it starts from; repeat for several
-    #[arg(long = "arm", value_name = "NAME")]
+pub struct VariantArgs {
+    /// Only this variant of the recipe, and the ones that it starts from; repeat for several
+    #[arg(long = "variant", value_name = "NAME")]
     pub names: Vec<String>,
 }
 
@@ -160,9 +160,9 @@ pub struct Check {
     /// What to check.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Which arms.
+    /// Which variants.
     #[command(flatten)]
-    pub arms: ArmArgs,
+    pub variants: VariantArgs,
     /// Print the recipe with every default written out, and nothing else
     #[arg(long)]
     pub resolved: bool,

@@ -16,13 +16,13 @@ use std::io::Write;
 /// Resolves a recipe and prints a line a stage.
 pub fn run(args: &Check, out: &mut dyn Write) -> Result<()> {
     let recipe = args.recipe.read()?;
-    let arms = recipe.chosen_arms(&args.arms.names)?;
-    if arms.is_empty() {
+    let variants = recipe.chosen_variants(&args.variants.names)?;
+    if variants.is_empty() {
         return check(args, &recipe, out);
     }
-    for arm in &arms {
-        writeln!(out, "# arm: {}", arm.name)?;
-        check(args, &arm.recipe, out)?;
+    for variant in &variants {
+        writeln!(out, "# variant: {}", variant.name)?;
+        check(args, &variant.recipe, out)?;
         writeln!(out)?;
     }
     Ok(())
@@ -42,7 +42,7 @@ fn check(args: &Check, recipe: &RecipeText, out: &mut dyn Write) -> Result<()> {
     writeln!(out)?;
     let (head, rows) = table(common, &job.plan()?);
     write!(out, "{}", columns(&head, &rows, 1))?;
-    Ok(writeln!(out, "\nthe recipe is in order; memory and work are estimates")?)
+    Ok(writeln!(out, "\nthe recipe is valid; memory and work are estimates")?)
 }
 
 fn table(common: &Common, plan: &[StagePlan]) -> (Vec<String>, Vec<Vec<String>>) {

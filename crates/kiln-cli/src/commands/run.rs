@@ -6,7 +6,7 @@ use kiln_train::{
     failure::{Failure, Result},
     interrupt::Interrupt,
     modality::Job,
-    recipe::Arm,
+    recipe::Variant,
     report::table::{comparison_table, cost_table, results_table},
     results::Evaluation,
     run_dir::RunRecord,
@@ -25,15 +25,15 @@ pub fn run(args: &Run, quiet: bool, out: &mut dyn Write) -> Result<()> {
     }
     let recipe = args.recipe.read()?;
     let runner = Runner { args, quiet, interrupt: Interrupt::on_signals()? };
-    let arms = recipe.chosen_arms(&args.arms.names)?;
-    if arms.is_empty() {
+    let variants = recipe.chosen_variants(&args.variants.names)?;
+    if variants.is_empty() {
         let job = modalities::job(&recipe)?;
         let dir = directory(args, &job.common().name);
         let evaluation = runner.run(job.as_ref(), &dir, args.resume)?;
         write!(out, "{}", results_table(&evaluation.rows))?;
         return Ok(out.write_all(finished(&dir).as_bytes())?);
     }
-    runner.compare(&arms, out)
+    runner.compare(&variants, out)
 }
 
 /// What all runs of a command share.
@@ -66,22 +66,22 @@ impl Runner<'_> {
         }
     }
 
-    /// Runs the arms of a recipe one after the other, those that are finished not again when
+    /// Runs the variants of a recipe one after the other, those that are finished not again when
     /// resuming, and prints one table of all.
-    fn compare(&self, arms: &[Arm], out: &mut dyn Write) -> Result<()> {
+    fn compare(&self, variants: &[Variant], out: &mut dyn Write) -> Result<()> {
         // All of them are read before the first is run: a mistake in the last costs nothing.
-        let named = |arm: &Arm| Ok(modalities::job(&arm.recipe)?.common().name.clone());
-        let names = arms.iter().map(named).collect::<Result<Vec<_>>>()?;
+        let named = |variant: &Variant| Ok(modalities::job(&variant.recipe)?.common().name.clone());
+        let names = variants.iter().map(named).collect::<Result<Vec<_>>>()?;
         let root = directory(self.args, names.first().map_or("", String::as_str));
         let (mut compared, mut costs) = (Vec::new(), Vec::new());
-        for arm in arms {
-            let dir = root.join(&arm.directory);
-            tracing::info!("arm `{}`, in {}", arm.name, dir.display());
-            let job = modalities::job(&arm.in_root(&root)?)?;
+        for variant in variants {
+            let dir = root.join(&variant.directory);
+            tracing::info!("variant `{}`, in {}", variant.name, dir.display());
+            let job = modalities::job(&variant.in_root(&root)?)?;
             let evaluation = self.run(job.as_ref(), &dir, self.args.resume)?;
-            if !arm.hidden {
-                compared.push((arm.name.clone(), evaluation.rows));
-                costs.push((arm.name.clone(), RunRecord::read(&dir)?.stages));
+            if !variant.hidden {
+                compared.push((variant.name.clone(), evaluation.rows));
+                costs.push((variant.name.clone(), RunRecord::read(&dir)?.stages));
             }
         }
         let table = format!("{}\n{}", comparison_table(&compared), cost_table(&costs));
@@ -112,8 +112,8 @@ fn resume(args: &Run) -> String {
     for set in &args.recipe.sets {
         words.extend(["--set".to_owned(), quoted(set)]);
     }
-    for arm in &args.arms.names {
-        words.extend(["--arm".to_owned(), quoted(arm)]);
+    for variant in &args.variants.names {
+        words.extend(["--variant".to_owned(), quoted(variant)]);
     }
     if let Some(device) = args.recipe.device {
         words.extend(["--device".to_owned(), device.name().to_owned()]);

@@ -5,9 +5,7 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{Tensor, TensorData},
 };
-use kiln_core::{
-    AutodiffBackend, Backend, Diagnostic, Loss, Seed, Sign, Size, Source, StepContext,
-};
+use kiln_core::{AutodiffBackend, Backend, Diagnostic, Loss, Seed, Size, Source, StepContext};
 use kiln_train::task::{Measure, Task, TaskError, TaskSource, TaskSourceError};
 use rand::RngExt as _;
 use std::{path::Path, sync::Arc};

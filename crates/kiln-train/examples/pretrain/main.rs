@@ -12,14 +12,14 @@ use kiln_train::{
     interrupt::Interrupt,
     learner::Learner as _,
     logs::Progress,
-    recipe::{Bare, Stage},
+    recipe::{SharedOnly, Stage},
     task_learner::TaskLearner,
     trainer,
 };
 use std::{error::Error, path::Path};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let stage: Stage<Bare> = serde_json::from_value(serde_json::json!({
+    let stage: Stage<SharedOnly> = serde_json::from_value(serde_json::json!({
         "objective": null, "steps": 500, "batch": 32, "validate_every": 100, "ema": 0.99,
         "optimizer": { "adamw": { "learning_rate": 0.03 } },
         "schedule": { "cosine": { "warmup": 20 } },

@@ -1,7 +1,7 @@
 use crate::{
     learner::{HostTensor, Learner, LearnerState},
     modality::InitReport,
-    recipe::{Bare, Stage},
+    recipe::{SharedOnly, Stage},
     start::{self, Start},
     task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
     testing::{Cpu, alone, stage},
@@ -124,7 +124,7 @@ impl Task<Cpu> for Mean {
 
 /// A stage that starts from a directory; without its head if so asked.
 fn prepare(
-    stage: &Stage<Bare>,
+    stage: &Stage<SharedOnly>,
     dir: Option<&Path>,
     head: bool,
 ) -> crate::Result<(Box<dyn Learner>, Option<InitReport>)> {

@@ -1,6 +1,6 @@
 //! `checkpoint.json`: what the trainer remembers, and what a checkpoint consists of.
 
-use crate::vitals::Memory;
+use crate::diagnostics::Memory;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ pub struct Manifest {
     pub tokens: u64,
     /// The loss that was logged last.
     pub loss: Option<f64>,
-    /// What the watch over vital signs remembers.
-    pub vitals: Memory,
+    /// What the watch over training diagnostics remembers.
+    pub diagnostics: Memory,
     /// The learner's tensors and their shapes.
     pub tensors: BTreeMap<String, Vec<usize>>,
     /// Every file but this one, relative to the checkpoint.
@@ -63,7 +63,7 @@ impl Manifest {
             seconds: 0.0,
             tokens: 0,
             loss: None,
-            vitals: Memory::default(),
+            diagnostics: Memory::default(),
             tensors: BTreeMap::new(),
             files: BTreeMap::new(),
         }

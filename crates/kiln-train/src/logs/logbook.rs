@@ -78,7 +78,7 @@ pub enum Event {
         /// Steps of the stage that were skipped so far.
         bad: u64,
     },
-    /// A vital sign was out of order.
+    /// A training diagnostic was out of order.
     Warned {
         /// Which one.
         sign: String,

@@ -1,6 +1,6 @@
 //! `metrics.jsonl`: one object a line.
 
-use crate::{Error, Result, files, vitals::Warning};
+use crate::{Error, Result, diagnostics::Warning, files};
 use serde_json::{Map, Value};
 use std::{
     fs::{File, OpenOptions},

@@ -5,7 +5,7 @@
 //!
 //! | kind | further fields |
 //! | --- | --- |
-//! | `step` | `loss`, `learning_rate`, `gradient_norm`, `clipped_share`, `bad_steps`, `examples_per_s`, `tokens_per_s`, `wait_share`, `memory_bytes` (peak), and vital signs by name |
+//! | `step` | `loss`, `learning_rate`, `gradient_norm`, `clipped_share`, `bad_steps`, `examples_per_s`, `tokens_per_s`, `wait_share`, `memory_bytes` (peak), and training diagnostics by name |
 //! | `validation` | the measures by name |
 //! | `warning` | `sign`, `message`, `cause`, `key` |
 //!
@@ -24,7 +24,7 @@ pub use memory::peak_memory;
 pub use metrics::{MetricsFile, warnings};
 pub use progress::Progress;
 
-use crate::{Result, task::Measure, vitals::Warning};
+use crate::{Result, diagnostics::Warning, task::Measure};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -47,7 +47,7 @@ pub struct StepLine {
     pub tokens_per_s: f64,
     /// The share of the time that went into waiting for data.
     pub wait_share: f64,
-    /// Vital signs by name.
+    /// Training diagnostics by name.
     pub signs: Vec<(&'static str, f64)>,
 }
 
@@ -195,7 +195,11 @@ mod tests {
     fn lines_hold_what_is_promised() {
         let dir = tempfile::tempdir().unwrap();
         let mut logs = Logs::open(dir.path(), 0, Progress::silent()).unwrap();
-        let line = StepLine { loss: 0.5, signs: vec![("spread", 0.25)], ..StepLine::default() };
+        let line = StepLine {
+            loss: 0.5,
+            signs: vec![("representation_std", 0.25)],
+            ..StepLine::default()
+        };
         logs.step("one", 10, &line).unwrap();
         let measure = Measure { name: "mse".into(), value: f64::NAN };
         logs.validation("one", 10, &[measure]).unwrap();
@@ -212,7 +216,7 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0]["kind"], "step");
         assert_eq!(lines[0]["loss"], 0.5);
-        assert_eq!(lines[0]["spread"], 0.25);
+        assert_eq!(lines[0]["representation_std"], 0.25);
         assert_eq!(lines[0]["step"], 10);
         assert!(lines[0]["memory_bytes"].as_u64().is_none_or(|bytes| bytes > 1 << 20));
         assert_eq!(lines[1]["kind"], "validation");

@@ -133,8 +133,8 @@ impl<B: Backend> Optimizer<B> {
         updated
     }
 
-    /// Drops what is known of a parameter's gradients.
-    pub(crate) fn forget(&mut self, name: &str) {
+    /// Resets the optimizer state of a parameter.
+    pub(crate) fn reset_state(&mut self, name: &str) {
         self.states.remove(name);
     }
 

@@ -1,6 +1,6 @@
 //! Recipes: one TOML file says what a run does.
 //!
-//! What all modalities share stands here; a modality fills in [`Parts`]: its data, model,
+//! What all modalities share stands here; a modality fills in [`ModalitySpec`]: its data, model,
 //! objectives and evaluation. Keys are snake_case, names of things kebab-case, and a choice is a
 //! table named after it:
 //!
@@ -15,7 +15,6 @@
 //! schedule.cosine = { warmup = 100 }
 //! ```
 
-mod arms;
 mod error;
 mod optimizer;
 mod parse;
@@ -25,13 +24,14 @@ mod spans;
 mod testing;
 mod text;
 mod validate;
+mod variants;
 
-pub use arms::Arm;
 pub use error::RecipeError;
 pub use optimizer::{Adafactor, AdamW, Lion, Muon, Optimizer, Sgd};
 pub use parse::{modality, parse, resolved};
 pub use schema::schema;
 pub use validate::Problem;
+pub use variants::Variant;
 
 use clap::ValueEnum;
 use kiln_nn::adapt::AdaptConfig;
@@ -39,8 +39,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{fmt::Debug, path::PathBuf};
 
-/// What a modality's recipes are made of.
-pub trait Parts: Debug + Clone + 'static {
+/// What a modality fills in of its recipes: data, model, objectives, evaluation.
+pub trait ModalitySpec: Debug + Clone + 'static {
     /// Where examples come from.
     type Data: Debug + Clone + Serialize + DeserializeOwned + JsonSchema;
     /// The model: a preset's name, a model directory, or its parts.
@@ -60,11 +60,11 @@ pub trait Parts: Debug + Clone + 'static {
     }
 }
 
-/// The parts of no modality: a recipe as the trainer sees it.
+/// The keys that all modalities share: a recipe as the trainer sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Bare;
+pub struct SharedOnly;
 
-impl Parts for Bare {
+impl ModalitySpec for SharedOnly {
     type Data = ();
     type Model = ();
     type Objective = ();
@@ -72,13 +72,13 @@ impl Parts for Bare {
 }
 
 /// What all modalities' recipes have in common.
-pub type Common = Recipe<Bare>;
+pub type Common = Recipe<SharedOnly>;
 
 /// A recipe.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "")]
 #[schemars(bound = "")]
-pub struct Recipe<P: Parts> {
+pub struct Recipe<P: ModalitySpec> {
     /// The run's name; its directory is `runs/<name>` unless the command line says otherwise.
     pub name: String,
     /// Which modality reads this recipe: `timeseries`.
@@ -107,7 +107,7 @@ pub struct Recipe<P: Parts> {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "")]
 #[schemars(bound = "")]
-pub struct Stage<P: Parts> {
+pub struct Stage<P: ModalitySpec> {
     /// A name for logs and checkpoints.
     #[serde(default = "defaults::stage")]
     pub name: String,
@@ -127,7 +127,7 @@ pub struct Stage<P: Parts> {
     pub steps: u64,
     /// Examples a micro-batch.
     pub batch: usize,
-    /// Micro-batches a step, their gradients averaged.
+    /// Gradient accumulation: micro-batches a step, their gradients averaged.
     #[serde(default = "defaults::one")]
     pub accumulate: u64,
     /// The optimizer.
@@ -136,23 +136,23 @@ pub struct Stage<P: Parts> {
     /// The learning rate over the steps.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Gradients whose joint norm exceeds this are scaled down to it.
+    /// Gradient clipping: gradients whose joint norm exceeds this are scaled down to it.
     #[serde(default = "defaults::clip", skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// Decay of a moving average of the weights, such as 0.999; the average is then what is
+    /// EMA: decay of a moving average of the weights, such as 0.999; the average is then what is
     /// validated and saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Patterns of parameter names that are held fixed; `*` stands for anything.
+    /// Frozen parameters: patterns of names; `*` stands for anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
-    /// Parameters that are drawn anew as the stage goes on.
+    /// Active forgetting: embeddings that are reset as the stage goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forget: Option<Forget>,
-    /// Adapters: few new parameters are trained, all others held fixed.
+    pub forget: Option<ResetEmbeddings>,
+    /// Adapters (LoRA and others): few new parameters are trained, all others are frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapt: Option<AdaptConfig>,
-    /// Each block's learning rate is this times that of the block after it.
+    /// Layer-wise learning-rate decay: each block's rate is this times that of the block after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
     /// Steps between validations; 0 for none but the last.
@@ -164,16 +164,16 @@ pub struct Stage<P: Parts> {
     /// How many of the latest checkpoints are kept, besides the best.
     #[serde(default = "defaults::keep")]
     pub keep: usize,
-    /// Stop after this many validations without improvement.
+    /// Early stopping: stop after this many validations without improvement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
     /// Go on with the best validated weights rather than the last.
     #[serde(default)]
-    pub take_best: bool,
+    pub restore_best: bool,
     /// Steps with a NaN or infinite loss or gradient are skipped; after this many in all, stop.
     #[serde(default = "defaults::bad_steps")]
     pub max_bad_steps: u64,
-    /// Steps between lines in `metrics.jsonl` and readings of vital signs.
+    /// Steps between lines in `metrics.jsonl` and readings of training diagnostics.
     #[serde(default = "defaults::log_every")]
     pub log_every: u64,
 }
@@ -182,7 +182,7 @@ pub struct Stage<P: Parts> {
 /// often leave a body that takes to another language more easily.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Forget {
+pub struct ResetEmbeddings {
     /// Patterns of parameter names; `*` stands for anything.
     pub parameters: Vec<String>,
     /// Steps between.
@@ -202,7 +202,7 @@ pub struct Forget {
 pub struct Init {
     /// A run, a model directory or a hub id.
     pub model: String,
-    /// Parts that other models fill, the last that names a parameter winning: a body that learnt a
+    /// ModalitySpec that other models fill, the last that names a parameter winning: a body that learnt a
     /// task with the embeddings of another language.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<InitPart>,
@@ -218,7 +218,7 @@ pub struct InitPart {
     pub names: Vec<String>,
 }
 
-/// The numbers that a stage computes with. Weights, optimizer and losses are f32 in any case.
+/// Mixed precision: the numbers that a stage computes with. Weights, optimizer and losses are f32 in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {

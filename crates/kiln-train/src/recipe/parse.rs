@@ -1,7 +1,8 @@
 //! From a recipe's text to its types; every mistake is answered with its place.
 
 use super::{
-    Bare, Common, Parts, Recipe, RecipeError, RecipeText, Stage, spans::Spans, validate::problems,
+    Common, ModalitySpec, Recipe, RecipeError, RecipeText, SharedOnly, Stage, spans::Spans,
+    validate::problems,
 };
 use kiln_core::Seed;
 use serde_json::Value as Json;
@@ -11,7 +12,7 @@ use std::ops::Range;
 ///
 /// # Errors
 /// When it is no TOML, has an unknown or missing key, a wrong type, or a value out of range.
-pub fn parse<P: Parts>(text: &RecipeText) -> Result<Recipe<P>, RecipeError> {
+pub fn parse<P: ModalitySpec>(text: &RecipeText) -> Result<Recipe<P>, RecipeError> {
     let recipe: Recipe<P> =
         toml::from_str(&text.text).map_err(|error| explain::<P>(text, &error))?;
     let mut problems = problems(&recipe);
@@ -51,13 +52,13 @@ pub fn modality(text: &RecipeText) -> Result<String, RecipeError> {
 ///
 /// # Errors
 /// When a value has no TOML: only integers beyond 63 bits.
-pub fn resolved<P: Parts>(recipe: &Recipe<P>) -> Result<String, RecipeError> {
+pub fn resolved<P: ModalitySpec>(recipe: &Recipe<P>) -> Result<String, RecipeError> {
     toml::to_string_pretty(recipe).map_err(|error| {
         RecipeError::new(recipe.name.as_ref(), format!("cannot be written as TOML: {error}"))
     })
 }
 
-impl<P: Parts> Recipe<P> {
+impl<P: ModalitySpec> Recipe<P> {
     /// The data of a stage: its own, or the recipe's.
     pub fn data_of<'a>(&'a self, stage: &'a Stage<P>) -> &'a P::Data {
         stage.data.as_ref().unwrap_or(&self.data)
@@ -95,9 +96,9 @@ impl<P: Parts> Recipe<P> {
     }
 }
 
-impl<P: Parts> Stage<P> {
+impl<P: ModalitySpec> Stage<P> {
     /// What all modalities' stages have in common.
-    pub fn common(&self) -> Stage<Bare> {
+    pub fn common(&self) -> Stage<SharedOnly> {
         Stage {
             name: self.name.clone(),
             objective: (),
@@ -119,7 +120,7 @@ impl<P: Parts> Stage<P> {
             checkpoint_every: self.checkpoint_every,
             keep: self.keep,
             patience: self.patience,
-            take_best: self.take_best,
+            restore_best: self.restore_best,
             max_bad_steps: self.max_bad_steps,
             log_every: self.log_every,
         }
@@ -127,7 +128,7 @@ impl<P: Parts> Stage<P> {
 }
 
 /// Lists with more entries than were read: serde stops at the length of a fixed array.
-fn too_long<P: Parts>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<super::Problem> {
+fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<super::Problem> {
     fn walk(key: &str, given: &toml::Value, read: &toml::Value, found: &mut Vec<super::Problem>) {
         use toml::Value::{Array, Table};
         match (given, read) {
@@ -168,7 +169,7 @@ fn syntax(text: &RecipeText, error: &toml::de::Error) -> RecipeError {
 }
 
 /// Says what serde found in the words of someone who writes recipes.
-fn explain<P: Parts>(text: &RecipeText, error: &toml::de::Error) -> RecipeError {
+fn explain<P: ModalitySpec>(text: &RecipeText, error: &toml::de::Error) -> RecipeError {
     if text.text.parse::<toml::Table>().is_err() {
         return syntax(text, error);
     }

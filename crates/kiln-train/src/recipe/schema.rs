@@ -1,10 +1,10 @@
 //! The JSON Schema of recipes, from the same types that read them.
 
-use super::{Parts, Recipe};
+use super::{ModalitySpec, Recipe};
 use schemars::{Schema, schema_for};
 
 /// The JSON Schema of a modality's recipes, for editors and for the help in error messages.
-pub fn schema<P: Parts>() -> Schema {
+pub fn schema<P: ModalitySpec>() -> Schema {
     schema_for!(Recipe<P>)
 }
 

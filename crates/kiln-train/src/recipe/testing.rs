@@ -1,6 +1,6 @@
 //! A modality small enough to write recipes for in tests.
 
-use super::{Parts, Problem, Recipe};
+use super::{ModalitySpec, Problem, Recipe};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub(super) struct Toy;
 
-impl Parts for Toy {
+impl ModalitySpec for Toy {
     type Data = Data;
     type Model = Model;
     type Objective = Objective;

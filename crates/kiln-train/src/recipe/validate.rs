@@ -1,6 +1,6 @@
 //! What types cannot say about a recipe: ranges, and values that must fit each other.
 
-use super::{Init, Optimizer, Parts, Recipe, Schedule, Stage};
+use super::{Init, ModalitySpec, Optimizer, Recipe, Schedule, Stage};
 use kiln_nn::adapt::AdaptConfig;
 
 /// Something wrong with a value, for the author of the recipe.
@@ -20,7 +20,7 @@ impl Problem {
 }
 
 /// Everything that is wrong, in the order of the recipe.
-pub(super) fn problems<P: Parts>(recipe: &Recipe<P>) -> Vec<Problem> {
+pub(super) fn problems<P: ModalitySpec>(recipe: &Recipe<P>) -> Vec<Problem> {
     let mut check = Check::default();
     if !is_directory_name(&recipe.name) {
         let expected = "expected letters, digits, `-`, `_` and `.`, as it names a directory";
@@ -63,7 +63,7 @@ impl Check {
         }
     }
 
-    fn stage<P: Parts>(&mut self, at: &str, stage: &Stage<P>) {
+    fn stage<P: ModalitySpec>(&mut self, at: &str, stage: &Stage<P>) {
         self.at_least_one(format!("{at}.steps"), stage.steps);
         self.at_least_one(format!("{at}.batch"), stage.batch as u64);
         self.at_least_one(format!("{at}.accumulate"), stage.accumulate);
@@ -93,9 +93,9 @@ impl Check {
             let message = "needs validations: set `validate_every` to the steps between them";
             self.add(format!("{at}.patience"), message);
         }
-        if stage.take_best && unread {
+        if stage.restore_best && unread {
             let message = "needs validations: set `validate_every` to the steps between them";
-            self.add(format!("{at}.take_best"), message);
+            self.add(format!("{at}.restore_best"), message);
         }
         for (index, pattern) in stage.freeze.iter().enumerate() {
             if pattern.trim().is_empty() {
@@ -253,7 +253,7 @@ mod tests {
             ("steps=1\nbatch=1\nema=1.0", "stage.0.ema is 1, expected more than 0"),
             ("steps=1\nbatch=1\nlayer_decay=1.5", "stage.0.layer_decay is 1.5"),
             ("steps=1\nbatch=1\npatience=2", "stage.0.patience needs validations"),
-            ("steps=1\nbatch=1\ntake_best=true", "stage.0.take_best needs validations"),
+            ("steps=1\nbatch=1\ntake_best=true", "stage.0.restore_best needs validations"),
             ("steps=1\nbatch=1\nfreeze=['a', '']", "stage.0.freeze.1 is empty"),
             ("steps=1\nbatch=1\nadapt={}", "stage.0.adapt.lora is absent, expected it or"),
             ("steps=1\nbatch=1\nadapt.lora={rank=0}", "stage.0.adapt.lora.rank is 0, expected"),

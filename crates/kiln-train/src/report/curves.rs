@@ -1,4 +1,4 @@
-//! The curves of a stage: loss, learning rate, gradients, vital signs, speed.
+//! The curves of a stage: loss, learning rate, gradients, training diagnostics, speed.
 
 use super::{
     chart::{COLOURS, Chart, Line, XAxis},

@@ -110,7 +110,7 @@ pub fn comparison_table(runs: &[(String, Vec<ResultRow>)]) -> String {
 /// What several runs, named, cost beside what they learnt: the loss that was logged last and the best
 /// validation of the last stage, and of all stages operations, tokens and seconds of training.
 pub fn cost_table(runs: &[(String, Vec<StageRecord>)]) -> String {
-    let head = ["arm", "loss", "validated", "FLOP", "tokens", "seconds", "trained"];
+    let head = ["variant", "loss", "validated", "FLOP", "tokens", "seconds", "trained"];
     let line = |(name, stages): &(String, Vec<StageRecord>)| {
         let last = stages.last();
         let told = |value: Option<f64>| value.map_or_else(|| "-".into(), number);
@@ -241,7 +241,7 @@ mod tests {
             ("biases".to_owned(), vec![stage(2.5e12, 1500, 4)]),
         ];
         let expected = "\
-arm       loss  validated     FLOP   tokens  seconds  trained
+variant       loss  validated     FLOP   tokens  seconds  trained
 ──────  ──────  ─────────  ───────  ───────  ───────  ───────
 all     0.2500          -  3.000e12  1.000e3       20       90
 biases  0.2500          -  2.500e12  1.500e3       10        4
@@ -252,7 +252,7 @@ biases  0.2500          -  2.500e12  1.500e3       10        4
     }
 
     #[test]
-    fn arms_stand_beside_the_strongest_baseline() {
+    fn variants_stand_beside_the_strongest_baseline() {
         let runs = [
             ("a".to_owned(), vec![row("mse", 0.5, &[("naive", 0.6), ("theta", 0.55)])]),
             ("b".to_owned(), vec![row("mse", 0.7, &[("naive", 0.6)]), row("mae", 0.2, &[])]),

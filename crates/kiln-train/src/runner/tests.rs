@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     modality::StagePlan,
-    recipe::Bare,
+    recipe::SharedOnly,
     results::ResultRow,
     run_dir::RunRecord,
     task_learner::stage_seed,
@@ -22,7 +22,7 @@ struct ToyJob {
 }
 
 fn job(settings: [&str; 2]) -> ToyJob {
-    let recipe = crate::recipe::Recipe::<Bare> {
+    let recipe = crate::recipe::Recipe::<SharedOnly> {
         name: "toy".into(),
         modality: "toy".into(),
         description: String::new(),
@@ -42,7 +42,7 @@ impl Job for ToyJob {
     }
 
     fn resolved(&self) -> Result<String> {
-        let stage = |stage: &crate::recipe::Stage<Bare>| {
+        let stage = |stage: &crate::recipe::Stage<SharedOnly>| {
             format!("[[stage]]\nsteps = {}\nbatch = {}\n", stage.steps, stage.batch)
         };
         let stages: String = self.recipe.stage.iter().map(stage).collect();

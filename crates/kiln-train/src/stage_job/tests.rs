@@ -6,7 +6,7 @@ use crate::{
     architecture::{ModelSource, StageCost, ValidationSet},
     learner::Learner,
     modality::{Modality, ModelSummary},
-    recipe::{Parts, schema},
+    recipe::{ModalitySpec, schema},
     run,
     task::TaskError,
     testing::{Line, Net, alone},
@@ -56,7 +56,7 @@ impl<B: Backend> TokenModel<B> for Net<B> {
 #[derive(Clone, Debug)]
 struct ToyRecipe;
 
-impl Parts for ToyRecipe {
+impl ModalitySpec for ToyRecipe {
     type Data = u64;
     type Model = u64;
     type Objective = Objective;

@@ -8,7 +8,7 @@ use crate::{
     learner::{HostTensor, LearnerState},
     named::{self, Flat},
     task::Task,
-    teacher::Taught,
+    teacher::TeacherModel,
 };
 use burn::{
     module::AutodiffModule as _,
@@ -79,7 +79,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         for (ours, saved) in self.averages_mut().zip(averages) {
             ours.restore(saved);
         }
-        self.held.clear();
+        self.accumulated_gradients.clear();
         self.weights = Weights::default();
         self.put(&model);
         Ok(())
@@ -87,15 +87,15 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
 
     /// The averages that are kept, by the names under which they are saved.
     fn averages(&self) -> impl Iterator<Item = (&'static str, &Average<B::InnerBackend>)> {
-        let taught = self.teacher.as_ref().and_then(Taught::average);
-        let kept = [("ema", self.average.as_ref()), ("teacher", taught)];
+        let teacher = self.teacher.as_ref().and_then(TeacherModel::average);
+        let kept = [("ema", self.average.as_ref()), ("teacher", teacher)];
         kept.into_iter().filter_map(|(name, average)| Some((name, average?)))
     }
 
     /// The same in the same order, to be changed.
     pub(super) fn averages_mut(&mut self) -> impl Iterator<Item = &mut Average<B::InnerBackend>> {
-        let taught = self.teacher.as_mut().and_then(Taught::average_mut);
-        self.average.iter_mut().chain(taught)
+        let teacher = self.teacher.as_mut().and_then(TeacherModel::average_mut);
+        self.average.iter_mut().chain(teacher)
     }
 
     /// Checks a group of saved tensors against the parameters and uploads it.

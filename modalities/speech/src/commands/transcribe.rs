@@ -7,6 +7,7 @@ use crate::{
     decode::{BeamConfig, Decoder, LanguageWeights},
     failure::{Failure, Result},
     modalities, models,
+    ngram::NgramModel,
     transcribe::Transcriber,
     transcript::{Format, Segments},
 };
@@ -34,7 +35,7 @@ use std::{
     time::Instant,
 };
 
-/// Write down what is said in recordings
+/// Transcribe recordings (speech recognition)
 #[derive(Debug, Parser)]
 #[command(
     name = "transcribe",
@@ -66,16 +67,16 @@ pub struct Transcribe {
     /// Only words of this file, white space between them, for a beam search
     #[arg(long, value_name = "FILE")]
     pub lexicon: Option<PathBuf>,
-    /// Prefixes that a beam search keeps [default: 64 with --lm, --lexicon or --nbest]
+    /// Beam width: prefixes that a beam search keeps [default: 64 with --lm, --lexicon or --nbest]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub beam: Option<u32>,
     /// The weight of the language model
     #[arg(long, requires = "lm")]
     pub alpha: Option<f64>,
-    /// What each word is given against the language model's liking for few
+    /// The word insertion bonus, against the language model's preference for few words
     #[arg(long, requires = "lm")]
     pub beta: Option<f64>,
-    /// Readings in JSON, for recordings that are not cut
+    /// Alternative transcripts (n-best) in JSON, for recordings that are not cut
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..))]
     pub nbest: u32,
     /// All recordings are of one speaker and line: what a model takes off as those (see

@@ -18,7 +18,7 @@ use kiln_train::{
     verb::{RunVerb, VerbContext},
 };
 
-/// Say of texts what they are: classes, labels, numbers
+/// Classify texts, or score them: classes, labels, numbers
 #[derive(Debug, Parser)]
 #[command(
     name = "classify",
@@ -44,7 +44,7 @@ pub struct Classify {
     pub pair_field: Option<String>,
 }
 
-/// Say what the words of texts are: names, parts of speech
+/// Tag tokens (NER, POS)
 #[derive(Debug, Parser)]
 #[command(
     name = "tag",
@@ -122,6 +122,7 @@ fn run(
     context: &mut VerbContext<'_>,
 ) -> Result<()> {
     let model = text_model(context, &args.model, "says nothing of texts")?;
+    let bar = context.spinner();
     let mut take = |entry: &Entry, answer: &Answer| {
         #[derive(serde::Serialize)]
         struct Line<'a> {
@@ -140,7 +141,6 @@ fn run(
         writeln!(context.out, "{line}").map_err(EmbedError::Output)
     };
     let device = dispatch::available(args.device)?;
-    let bar = context.spinner();
     let mut typed = pairs.iter();
     let mut entries = std::iter::from_fn(|| {
         let next = texts.advance().map(|found| {

@@ -36,7 +36,7 @@ use std::{
     time::Instant,
 };
 
-/// Make vectors of texts
+/// Embed texts: a vector each
 #[derive(Debug, Parser)]
 #[command(
     name = "embed",
@@ -76,7 +76,7 @@ pub struct Embed {
     pub device: Device,
 }
 
-/// Find the documents that are like a query
+/// Search documents by the similarity of embeddings (dense retrieval)
 #[derive(Debug, Parser)]
 #[command(
     name = "search",
@@ -103,7 +103,7 @@ pub struct Search {
     /// How many to show
     #[arg(long, short = 'k', value_name = "N", default_value = "10", value_parser = value_parser!(u32).range(1..))]
     pub top: u32,
-    /// A cross-encoder that puts the best in order: a run, a model directory, or a hub id
+    /// A cross-encoder that reranks the best: a run, a model directory, or a hub id
     #[arg(long, value_name = "MODEL")]
     pub rerank: Option<String>,
     /// How many it reads

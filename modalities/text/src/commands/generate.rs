@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Go on with a text, or answer it
+/// Generate text: continue a prompt, or answer it
 #[derive(Debug, Parser)]
 #[command(
     name = "generate",
@@ -42,37 +42,37 @@ pub struct Generate {
     /// Answer: a prompt is what a user says, written by the model's chat template
     #[arg(long)]
     pub chat: bool,
-    /// Say this to the assistant before each prompt
+    /// System prompt
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub system: Option<String>,
-    /// Tokens at most
+    /// Stop after generating N tokens
     #[arg(long, value_name = "N", default_value = "200")]
-    pub most: usize,
-    /// Draw tokens by chance: below 1 likely ones more often, above 1 less
+    pub max_new_tokens: usize,
+    /// Sample at this temperature: below 1 likely tokens more often, above 1 less
     #[arg(long, value_name = "T", conflicts_with = "beam")]
     pub temperature: Option<f64>,
-    /// Draw among so many of the likeliest tokens
+    /// Top-k sampling: among so many of the likeliest tokens
     #[arg(long, value_name = "N", conflicts_with = "beam")]
     pub top_k: Option<usize>,
-    /// Draw among the likeliest tokens that together have this probability
+    /// Nucleus (top-p) sampling: among the likeliest tokens that together have this probability
     #[arg(long, value_name = "P", conflicts_with = "beam")]
     pub top_p: Option<f64>,
-    /// Draw among tokens at least this share as likely as the likeliest
+    /// Min-p sampling: among tokens at least this share as likely as the likeliest
     #[arg(long, value_name = "P", conflicts_with = "beam")]
     pub min_p: Option<f64>,
-    /// Above 1: tokens that were seen become less likely; draws nothing by itself
+    /// Above 1: tokens seen before become less likely; samples nothing by itself
     #[arg(long, value_name = "X", conflicts_with = "beam")]
     pub repetition_penalty: Option<f64>,
-    /// Search for the likeliest text, with so many kept at each step
+    /// Beam search for the likeliest text, with so many beams
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub beam: Option<u32>,
-    /// End before this text; may be given several times
+    /// Stop sequence: end before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// What draws follow from
+    /// Random seed
     #[arg(long, default_value = "42")]
     pub seed: u64,
-    /// Hold the weights of linear layers as eight-bit integers: a quarter of their memory, slower
+    /// Int8 weights of linear layers: a quarter of their memory, slower
     #[arg(long)]
     pub int8: bool,
     /// Write prompts and texts as JSON lines
@@ -98,7 +98,7 @@ fn run(args: &Generate, context: &mut VerbContext<'_>) -> Result<()> {
     let request = Request {
         prompts: prompts(args)?,
         chat: args.chat.then(|| Chat { system: args.system.clone() }),
-        generation: Generation { most: args.most, choice: choice(args), cache: true },
+        generation: Generation { most: args.max_new_tokens, choice: choice(args), cache: true },
         stop: args.stop.clone(),
         seed: args.seed,
         int8: args.int8,

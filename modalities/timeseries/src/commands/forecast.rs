@@ -15,7 +15,6 @@ use kiln_train::{
 };
 use std::{
     collections::BTreeSet,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -98,7 +97,7 @@ impl RunVerb for Forecast {
 }
 
 /// A percentage strictly between 0 and 100.
-fn percent(text: &str) -> Result<f64, String> {
+fn percent(text: &str) -> std::result::Result<f64, String> {
     match text.trim().trim_end_matches('%').trim().parse::<f64>() {
         Ok(value) if value > 0.0 && value < 100.0 => Ok(value),
         _ => Err("expected a percentage above 0 and below 100, such as 80".into()),

@@ -2,7 +2,7 @@ use super::*;
 
 /// Runs 400 steps, signs read at every tenth; gives what was warned about.
 fn run(trace: impl Fn(u64) -> (Reading<'static>, Vec<(Diagnostic, f64)>)) -> Vec<Warning> {
-    let mut vitals = Vitals::new(1000, 20, "adamw", Memory::default());
+    let mut diagnostics = Diagnostics::new(1000, 20, "adamw", Memory::default());
     let mut warnings = Vec::new();
     for step in 0..400 {
         let (mut reading, signs) = trace(step);
@@ -10,11 +10,11 @@ fn run(trace: impl Fn(u64) -> (Reading<'static>, Vec<(Diagnostic, f64)>)) -> Vec
             signs.into_iter().map(|(sign, value)| DiagnosticValue { sign, value }).collect();
         reading.step = step;
         let observed: &[DiagnosticValue] = if step % 10 == 0 { &signs } else { &[] };
-        warnings.extend(vitals.observe(Reading { signs: observed, ..reading }));
+        warnings.extend(diagnostics.observe(Reading { signs: observed, ..reading }));
         // What is saved and read back goes on in the same way.
-        let text = serde_json::to_string(vitals.memory()).unwrap();
+        let text = serde_json::to_string(diagnostics.memory()).unwrap();
         let memory = serde_json::from_str(&text).unwrap();
-        vitals = Vitals::new(1000, 20, "adamw", memory);
+        diagnostics = Diagnostics::new(1000, 20, "adamw", memory);
     }
     warnings
 }
@@ -132,22 +132,22 @@ fn a_collapse_of_the_codebook_is_explained_within_200_steps() {
 
 #[test]
 fn a_short_stage_is_left_alone_and_last_readings_are_kept() {
-    let mut vitals = Vitals::new(20, 0, "lion", Memory::default());
+    let mut diagnostics = Diagnostics::new(20, 0, "lion", Memory::default());
     let signs = [DiagnosticValue { sign: Diagnostic::BaselineLoss, value: 1.0 }];
     for step in 0..20 {
         let (reading, _) = healthy(step);
-        assert_eq!(vitals.observe(Reading { loss: 2.0, signs: &signs, ..reading }), []);
+        assert_eq!(diagnostics.observe(Reading { loss: 2.0, signs: &signs, ..reading }), []);
     }
-    assert_eq!(vitals.last()["baseline_loss"], 1.0);
+    assert_eq!(diagnostics.last()["baseline_loss"], 1.0);
 }
 
 #[test]
 fn ten_steps_without_anything_to_predict_are_told_once() {
-    let mut vitals = Vitals::new(1000, 20, "adamw", Memory::default());
-    let count = |vitals: &mut Vitals, steps: u64| -> Vec<u64> {
-        (0..steps).filter_map(|step| vitals.nothing_counted(step)).map(|w| w.step).collect()
+    let mut diagnostics = Diagnostics::new(1000, 20, "adamw", Memory::default());
+    let count = |diagnostics: &mut Diagnostics, steps: u64| -> Vec<u64> {
+        (0..steps).filter_map(|step| diagnostics.nothing_counted(step)).map(|w| w.step).collect()
     };
-    assert!(count(&mut vitals, 9).is_empty());
-    vitals.observe(healthy(0).0);
-    assert_eq!(count(&mut vitals, 30), [9]);
+    assert!(count(&mut diagnostics, 9).is_empty());
+    diagnostics.observe(healthy(0).0);
+    assert_eq!(count(&mut diagnostics, 30), [9]);
 }

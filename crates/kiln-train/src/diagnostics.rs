@@ -1,4 +1,4 @@
-//! Vital signs: tells early, and once, that a run is not learning, why, and which key to change.
+//! Training diagnostics: tell early, and once, that a run is not learning, why, and which key to change.
 //!
 //! Signs are judged over a window of 50 to 200 steps, never on one step. Thresholds are set so that
 //! a healthy run stays silent; a run that trips one may still recover, so nothing is stopped.
@@ -71,7 +71,7 @@ pub struct Memory {
 
 /// The watch over a stage.
 #[derive(Clone, Debug)]
-pub struct Vitals {
+pub struct Diagnostics {
     window: usize,
     /// Steps before learning can be expected: warm-up and one window.
     patience: u64,
@@ -79,7 +79,7 @@ pub struct Vitals {
     memory: Memory,
 }
 
-impl Vitals {
+impl Diagnostics {
     /// A watch over a stage of `steps` steps, of them `warmup` with a rising rate. `optimizer` is its
     /// name in recipes.
     pub fn new(steps: u64, warmup: u64, optimizer: &str, memory: Memory) -> Self {
@@ -306,7 +306,7 @@ impl Vitals {
     }
 }
 
-/// Sign, message, cause, key.
+/// Diagnostic, message, cause, key.
 type Finding = (&'static str, String, &'static str, String);
 
 fn push<T>(values: &mut VecDeque<T>, value: T, most: usize) {

@@ -1,21 +1,20 @@
-//! Parameters that are drawn anew again and again while the rest learns on: active forgetting, so
-//! that the body of a model does not lean on one set of embeddings,
+//! Active forgetting: embeddings are reset again and again while the rest learns on, so that the body of a model does not lean on one set of embeddings,
 //! <https://arxiv.org/abs/2307.01163>.
 
 use crate::{
     Error, Result,
     named::Flat,
-    recipe::{Bare, Forget, Stage},
+    recipe::{ResetEmbeddings, SharedOnly, Stage},
     schedule::Rates,
 };
 use burn::tensor::{Distribution, Tensor};
 use kiln_core::{Backend, Seed, pattern};
 use std::collections::BTreeMap;
 
-/// What is forgotten, and when.
+/// Embedding resets: which parameters, and when.
 #[derive(Debug)]
-pub(crate) struct Forgetting {
-    settings: Forget,
+pub(crate) struct EmbeddingReset {
+    settings: ResetEmbeddings,
     /// The deviation that each of the parameters started with.
     deviations: BTreeMap<String, f64>,
     /// The stage's steps, and its highest learning rate.
@@ -24,14 +23,14 @@ pub(crate) struct Forgetting {
     seed: Seed,
 }
 
-impl Forgetting {
+impl EmbeddingReset {
     /// Looks up the parameters among the trained ones, as they start.
     ///
     /// # Errors
     /// When a pattern fits none of them.
     pub fn new<B: Backend>(
-        settings: &Forget,
-        stage: &Stage<Bare>,
+        settings: &ResetEmbeddings,
+        stage: &Stage<SharedOnly>,
         start: &Flat<B>,
         seed: Seed,
     ) -> Result<Self> {
@@ -55,9 +54,9 @@ impl Forgetting {
         Ok(Self { settings: settings.clone(), deviations, steps, highest, seed })
     }
 
-    /// The parameters to forget after so many updates.
+    /// The parameters to reset after so many updates.
     pub fn due(&self, updates: u64) -> impl Iterator<Item = &str> {
-        let Forget { every, until, .. } = self.settings;
+        let ResetEmbeddings { every, until, .. } = self.settings;
         let now = updates > 0
             && updates.is_multiple_of(every.max(1))
             && until.is_none_or(|until| updates <= until);
@@ -103,7 +102,7 @@ mod tests {
             let start = ["words", "body"]
                 .map(|name| (name.to_owned(), Tensor::<Flex, 1>::ones([2], &Default::default())));
             let forget = stage.forget.as_ref().unwrap();
-            let forget = Forgetting::new(forget, &stage, &start.into(), Seed::new(1)).unwrap();
+            let forget = EmbeddingReset::new(forget, &stage, &start.into(), Seed::new(1)).unwrap();
             assert_eq!(forget.rate("body", 1), None);
             [0, 3, 4, 7, 8, 9].map(|updates| forget.rate("words", updates).unwrap())
         };
