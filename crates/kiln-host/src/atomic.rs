@@ -5,6 +5,7 @@ use std::{
     io::{self, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
+use crate::blame::{Blame, Blamed};
 use tempfile::NamedTempFile;
 
 /// A file or directory that could not be read or written.
@@ -18,6 +19,15 @@ pub struct FileError {
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+impl Blamed for FileError {
+    /// The user's where a file that was given is not there, or not text.
+    fn blame(&self) -> Blame<'_> {
+        let given = [io::ErrorKind::NotFound, io::ErrorKind::InvalidData];
+        let users = self.action == "read" && given.contains(&self.source.kind());
+        if users { Blame::User } else { Blame::Machine }
+    }
 }
 
 impl FileError {

@@ -1,17 +1,9 @@
 //! Tokens in another order, told where they stand by each kind of positions.
 
-use crate::{
-    TextModel, TextModelConfig,
-    config::EmbeddingConfig,
-    examples::{Example, TextBatch, collate},
-    token_model::tests::{batch, encoder, text},
-};
+use crate::{config::EmbeddingConfig, examples::{collate, Example, TextBatch}, token_model::tests::{batch, encoder, text}, TextModel, TextModelConfig};
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use kiln_core::{
-    AttentionVisibility, Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed,
-    StepContext,
-};
+use kiln_core::{Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed, StepContext};
 use kiln_nn::{LocalConfig, PositionConfig, RelativeConfig, RotaryConfig, TransformerConfig};
 use kiln_objectives::{Objective, PermutedLm};
 

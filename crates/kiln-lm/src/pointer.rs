@@ -5,10 +5,10 @@
 //! tokenizer knows. Places are told apart by sinusoids beside what stands there, so that models with
 //! relative positions can point, too.
 
-use crate::head::{MASK_VALUE, TaskHead};
+use crate::head::TaskHead;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::Backend;
-use kiln_kernels::{MASK_VALUE, gather_tokens};
+use kiln_kernels::gather_tokens;
 use kiln_nn::sinusoid_halves;
 
 /// Where a segment begins in its text, in tokens, and which place among all segments is its own.

@@ -5,10 +5,10 @@
 use crate::{
     ObjectiveError, ObjectiveSpec,
     info_nce::unit,
-    losses::MASKED_LOGIT,
     spec::{DynModel, check_positive},
 };
 use burn::tensor::{Bool, Tensor, TensorData};
+use kiln_kernels::MASK_VALUE;
 use kiln_core::{Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ impl ObjectiveSpec for Cosent {
         let value = match self.loss {
             SimilarityLoss::Cosent => {
                 let logits = apart.clone().div_scalar(self.temperature);
-                let logits = logits.mask_fill(not_above.clone(), MASKED_LOGIT);
+                let logits = logits.mask_fill(not_above.clone(), MASK_VALUE);
                 let logits = logits.reshape([1, count * count]);
                 let logits = Tensor::cat(vec![Tensor::zeros([1, 1], &device), logits], 1);
                 let largest = logits.clone().detach().max_dim(1);

@@ -20,6 +20,7 @@ use kiln_core::{
     EmbedGroups, Encode, Labelled, Lack, Language, Layout, Loss, Model, PredictTokens, Seed,
     SourceTarget, StepContext, TaskLoss, TokenTargets, Tokens,
 };
+use kiln_kernels::{AttentionOptions, attention};
 use kiln_nn::{Linear, LinearConfig};
 
 type A = Autodiff<Flex>;
@@ -636,12 +637,13 @@ impl<B: Backend> Encode<B, Edges<B>> for Graph<B> {
         };
         let still = Tensor::zeros([rows, tokens, 1, width], &values.device());
         let bias = batch.edges.clone() * self.edge_weight.val().reshape([1, 1, 1]);
-        let options = kiln_kernels::AttentionOptions {
-            bias: Some(bias.reshape([rows, 1, tokens, tokens])),
-            ..kiln_kernels::AttentionOptions::default()
+        let bias = bias.reshape([rows, 1, tokens, tokens]);
+        let options = AttentionOptions {
+            visibility: AttentionVisibility::bidirectional().add_bias(bias),
+            ..AttentionOptions::default()
         };
         let heads = values.reshape([rows, tokens, 1, width]);
-        let found = kiln_kernels::attention(still.clone(), still, heads, options);
+        let found = attention(still.clone(), still, heads, options);
         Tokens::new(found.reshape([rows, tokens, width]))
     }
 }
@@ -677,4 +679,64 @@ fn edges_are_an_attention_bias_that_is_learned() {
         model.edge_weight.val().into_scalar() > 1.0,
         "the mask of a token is told by its edges"
     );
+}
+
+/// Rows of a table, whose test rows attend to training rows: their labels are predicted in context.
+struct TableRows;
+
+/// Rows `[batch, rows, width]`, of which the first `[batch]` are for training.
+struct Rows<B: Backend> {
+    values: Tensor<B, 3>,
+    training: Tensor<B, 1, Int>,
+}
+
+impl<B: Backend> Model<B> for TableRows {
+    type Batch = Rows<B>;
+
+    fn device(&self, batch: &Self::Batch) -> B::Device {
+        batch.values.device()
+    }
+
+    fn batch_size(&self, batch: &Self::Batch) -> usize {
+        batch.values.dims()[0]
+    }
+
+    fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {
+        Capabilities { encode: Some(self), ..Capabilities::none() }
+    }
+}
+
+impl<B: Backend> Encode<B, Rows<B>> for TableRows {
+    fn layout(&self, batch: &Rows<B>) -> Layout {
+        let [tables, rows, _] = batch.values.dims();
+        Layout::new(tables, rows)
+    }
+
+    fn encode(
+        &self,
+        batch: &Rows<B>,
+        _: &Corruption<B>,
+        attends: Option<&AttentionVisibility<B>>,
+    ) -> Tokens<B> {
+        let [tables, rows, width] = batch.values.dims();
+        let context = || AttentionVisibility::context(batch.training.clone());
+        let visibility = attends.cloned().unwrap_or_else(context);
+        let heads = batch.values.clone().reshape([tables, rows, 1, width]);
+        let still = Tensor::zeros([tables, rows, 1, width], &heads.device());
+        let options = AttentionOptions { visibility, ..AttentionOptions::default() };
+        let found = attention(still.clone(), still, heads, options);
+        Tokens::new(found.reshape([tables, rows, width]))
+    }
+}
+
+#[test]
+fn test_rows_attend_to_training_rows_and_to_themselves() {
+    let device = Default::default();
+    let values = Tensor::<Flex, 3>::from_floats([[[1.0], [3.0], [10.0], [20.0]]], &device);
+    let batch = Rows { values, training: Tensor::from_ints([2], &device) };
+    let found = TableRows.encode(&batch, &Corruption::none(), None).values;
+    let found: Vec<f32> = found.into_data().to_vec().unwrap();
+    // The mean of the training rows, and of a test row with them.
+    let expected = [2.0, 2.0, 14.0 / 3.0, 8.0];
+    assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
 }

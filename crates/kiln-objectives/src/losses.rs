@@ -4,9 +4,6 @@ use burn::tensor::{Bool, ElementConversion, Int, Tensor};
 use kiln_core::{Backend, Diagnostic, Loss};
 use kiln_kernels::CrossEntropyOptions;
 
-/// The logit of what is masked: its exponential is zero, its differences are finite.
-pub(crate) const MASKED_LOGIT: f32 = -1e9;
-
 /// The mean of `values` where `ignore` is false, and how many positions that were.
 ///
 /// # Shapes

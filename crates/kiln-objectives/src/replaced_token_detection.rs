@@ -4,18 +4,9 @@
 //! The generator is a smaller backbone where the model has one; otherwise the model itself, all
 //! weights shared (the paper's section 3.2): one model learns both.
 
-use crate::{
-    Masked, ObjectiveError, ObjectiveSpec,
-    diagnostics::with_token_diagnostics,
-    losses::{masked_mean, sigmoid_cross_entropy},
-    masked::uploaded,
-    score::{TokenHead, score_ids},
-    spec::{DynModel, check_weight},
-};
+use crate::{diagnostics::with_token_diagnostics, losses::{masked_mean, sigmoid_cross_entropy}, masked::uploaded, score::{score_ids, TokenHead}, spec::{check_weight, DynModel}, Masked, ObjectiveError, ObjectiveSpec};
 use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, TensorData};
-use kiln_core::{
-    AttentionVisibility, Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext,
-};
+use kiln_core::{Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -134,10 +125,7 @@ pub(crate) fn sampled_ids<B: Backend, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        MaskedKind,
-        toy::{Ids, Table, context},
-    };
+    use crate::{toy::{context, Ids, Table}, MaskedKind};
     use burn_flex::Flex;
     use kiln_core::{Encode, Layout, Seed};
 

@@ -6,14 +6,9 @@
 //! its tokens, of each document by itself where there are several. Where the paper takes what the
 //! feed-forward adds, here it is a block's output.
 
-use crate::{
-    Masked, ObjectiveError, ObjectiveSpec,
-    spec::{DynModel, check, check_count},
-};
+use crate::{spec::{check, check_count, DynModel}, Masked, ObjectiveError, ObjectiveSpec};
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{
-    Backend, Lack, Loss, Need, StepContext, Targets, Teacher, TokenModel, TokenTargets,
-};
+use kiln_core::{Backend, Lack, Loss, Need, StepContext, Teacher, TokenTargets};
 use kiln_kernels::{eval_mode, gather_tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -131,12 +126,7 @@ fn standardised<B: Backend>(x: Tensor<B, 3>, segments: &[Vec<Range<usize>>]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        MaskedKind,
-        lively::Lively,
-        stochastic::Stochastic,
-        toy::{Groups, Toy},
-    };
+    use crate::{stochastic::Stochastic, toy::{Groups, Toy}, MaskedKind};
     use burn_flex::Flex;
     use kiln_core::Seed;
     use kiln_nn::NormKind;

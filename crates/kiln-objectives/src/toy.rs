@@ -299,9 +299,8 @@ impl<B: Backend, const V: usize> BottleneckDecode<B, Ids<B>> for Table<V> {
         input: &DecoderInput<B>,
     ) -> Tensor<B, 3> {
         let [rows, width] = vectors.dims();
-        let model = AttentionPattern::Model;
-        let values = match input {
-            DecoderInput::Corrupted(corruption) => self.encode(batch, corruption, &model).values,
+                let values = match input {
+            DecoderInput::Corrupted(corruption) => self.encode(batch, corruption, None).values,
             // What stands at each place alone.
             DecoderInput::Permuted(sequence) => {
                 let ids = permuted_ids(sequence, batch.ids.clone());
@@ -310,7 +309,7 @@ impl<B: Backend, const V: usize> BottleneckDecode<B, Ids<B>> for Table<V> {
                 let masked = TensorData::new(masked.collect::<Vec<bool>>(), [rows, places]);
                 let masked = Tensor::from_data(masked, &batch.ids.device());
                 let batch = Ids { ids, layout: Layout::new(rows, places) };
-                self.encode(&batch, &Corruption::masked(masked), &model).values
+                self.encode(&batch, &Corruption::masked(masked), None).values
             }
         };
         let scale = (decoder + 1) as f64;

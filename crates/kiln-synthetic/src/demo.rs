@@ -1,9 +1,8 @@
 //! A table to try forecasting with: two years of a shop's sales.
 
-use crate::generate::draw::Draw as _;
 use chrono::{Datelike as _, Days, NaiveDate};
-use kiln_datasets::draw::Draw as _;
 use kiln_host::Seed;
+use kiln_datasets::draw::Draw as _;
 use std::fmt::Write as _;
 
 /// Rows of [`demo_sales`].
@@ -48,7 +47,6 @@ pub fn demo_sales() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frequency, TableSpec};
     use kiln_datasets::{Frequency, TableSpec};
 
     #[test]

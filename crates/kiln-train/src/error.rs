@@ -6,6 +6,7 @@ use crate::{
     task::{TaskError, TaskSourceError},
 };
 use kiln_core::blame::{Blame, BlameOf, Blamed, blame_of};
+use kiln_host::FileError;
 use kiln_hub::{HubError, ModelError};
 use std::path::PathBuf;
 
@@ -221,6 +222,7 @@ pub const ERRORS: &[BlameOf] = &[
     blame_of::<Error>,
     blame_of::<RecipeError>,
     blame_of::<TaskSourceError>,
+    blame_of::<FileError>,
     blame_of::<HubError>,
     blame_of::<ModelError>,
 ];

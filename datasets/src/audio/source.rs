@@ -1,7 +1,7 @@
 //! Utterances of a manifest, decoded by index.
 
 use super::{AudioReader, Location, Utterance, Waveform, stream};
-use crate::{DataError, Result, files::unreadable, table::read::unreadable};
+use crate::{DataError, Result, files::unreadable};
 use kiln_host::{Size, Source};
 use rayon::prelude::*;
 use std::{

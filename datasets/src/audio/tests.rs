@@ -1,7 +1,7 @@
 //! Decoding, streaming and bad files; and the sounds that the tests of this folder share.
 
 use super::*;
-use crate::{DataError, draw::Draw as _, generate::draw::Draw as _};
+use crate::{DataError, draw::Draw as _};
 use kiln_host::Seed;
 use proptest::prelude::*;
 use std::{f32::consts::TAU, io::Cursor, path::Path};

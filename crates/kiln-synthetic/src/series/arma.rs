@@ -1,11 +1,8 @@
 //! Noise and autoregressions: white, heavy-tailed, ARMA, near unit root, GARCH.
 
-use super::{
-    draw::{Draw, standardize},
-    standardize::standardize,
-};
-use kiln_datasets::draw::Draw;
+use super::standardize::standardize;
 use kiln_host::Rng;
+use kiln_datasets::draw::Draw;
 
 /// Noise of about unit variance, of a kind drawn at random.
 pub(crate) fn noise(rng: &mut Rng, length: usize) -> Vec<f32> {

@@ -1,9 +1,7 @@
 //! Augmentation: coarser rows, flips, missing blocks. Works on real series too.
 
-use super::draw::Draw;
-use crate::{Frequency, Series};
-use kiln_datasets::draw::Draw;
 use kiln_host::Rng;
+use kiln_datasets::draw::Draw;
 use ndarray::{Array2, s};
 
 /// Reduction of several rows to one.

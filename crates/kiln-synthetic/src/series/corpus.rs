@@ -3,15 +3,13 @@
 use super::{
     arma,
     augment::{Reduce, downsample, flip, hide_blocks},
-    draw::{Draw, standardize},
     gp, intermittent, mixup, regime, seasonal,
     standardize::standardize,
     trend,
     weights::{FamilyWeights, ResolutionWeights},
 };
-use crate::{DataError, Frequency, Result, Series};
-use kiln_datasets::{DataError, Frequency, Result, Series, draw::Draw};
 use kiln_host::{Rng, Seed};
+use kiln_datasets::{DataError, Frequency, Result, Series, draw::Draw};
 use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -7,10 +7,9 @@
 //! multiplying kernels adds frequencies: so any sum and product of the bank is exact in expectation
 //! and costs a few cosines a row. A linear kernel multiplies a sample by time.
 
-use super::{calendar::cycles, draw::Draw};
-use crate::Frequency;
-use kiln_datasets::{Frequency, draw::Draw};
+use super::calendar::cycles;
 use kiln_host::Rng;
+use kiln_datasets::{Frequency, draw::Draw};
 use rand_distr::{Distribution as _, Gamma};
 use std::f64::consts::TAU;
 

@@ -1,11 +1,8 @@
 //! Convex mixtures of series: TSMixup of Chronos (<https://arxiv.org/abs/2403.07815>).
 
-use super::{
-    draw::{Draw, standardize},
-    standardize::standardize,
-};
-use kiln_datasets::draw::Draw;
+use super::standardize::standardize;
 use kiln_host::Rng;
+use kiln_datasets::draw::Draw;
 
 /// Mixes series of one length with weights from a flat Dirichlet distribution, each scaled to
 /// unit variance first.

@@ -5,11 +5,10 @@
 //! momentum; a stock that has strayed from its sector comes back; volatility clusters. Each stock
 //! has its own volatility, market share and pace, by which its windows can be told from another's.
 
-use super::{arma, draw::Draw};
-use crate::{DataError, Frequency, Result, Series};
+use super::arma;
 use chrono::NaiveDate;
-use kiln_datasets::{DataError, Frequency, Result, Series, draw::Draw};
 use kiln_host::Seed;
+use kiln_datasets::{DataError, Frequency, Result, Series, draw::Draw};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

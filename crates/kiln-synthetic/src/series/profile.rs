@@ -1,11 +1,8 @@
 //! The shape of one cycle, and how it changes from one to the next.
 
-use super::{
-    draw::{Draw, standardize},
-    standardize::standardize,
-};
-use kiln_datasets::draw::Draw;
+use super::standardize::standardize;
 use kiln_host::Rng;
+use kiln_datasets::draw::Draw;
 use std::f32::consts::TAU;
 
 /// Places at which a shape is known; between them it is interpolated.

@@ -4,16 +4,9 @@
 //! The best forecast of such a series is a shrunk mean of past profiles on a level that is partly
 //! the last one and partly the long mean; how much of each is what a model learns here.
 
-use super::{
-    arma, calendar,
-    draw::{Draw, standardize},
-    profile::Profile,
-    standardize::standardize,
-    trend,
-};
-use crate::Frequency;
-use kiln_datasets::{Frequency, draw::Draw};
+use super::{arma, calendar, profile::Profile, standardize::standardize, trend};
 use kiln_host::Rng;
+use kiln_datasets::{Frequency, draw::Draw};
 
 /// Rows of a window, in the units that all parts share: the profile's standard deviation.
 pub(crate) fn generate(rng: &mut Rng, frequency: Frequency, length: usize) -> Vec<f32> {

@@ -3,10 +3,9 @@
 //! All are scaled so that their spread over a window is about 1, by what the process is expected
 //! to do and not by what it did: the future of a level must not be felt in its past.
 
-use super::{arma::ornstein_uhlenbeck, calendar::pace, draw::Draw};
-use crate::Frequency;
-use kiln_datasets::{Frequency, draw::Draw};
+use super::{arma::ornstein_uhlenbeck, calendar::pace};
 use kiln_host::Rng;
+use kiln_datasets::{Frequency, draw::Draw};
 
 /// A trend that follows a curve: linear, exponential, damped, logistic, quadratic, or in pieces.
 pub(crate) fn curve(rng: &mut Rng, length: usize) -> Vec<f32> {

@@ -7,17 +7,12 @@ use super::{
     babble,
     grammar::{Grammar, Sentences},
 };
-use crate::{
-    DataError, Result,
-    audio::{self, Augmentation, Augmenter, Clip, Waveform},
-    generate::draw::Draw as _,
-};
+use kiln_host::{Seed, Size, Source};
 use kiln_datasets::{
     DataError, Result,
     audio::{self, Augmentation, Augmenter, Clip, Waveform},
     draw::Draw as _,
 };
-use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -303,7 +298,6 @@ pub fn is_installed(program: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::augment::{Noise, Telephone};
     use kiln_datasets::audio::augment::{Noise, Telephone};
 
     fn config(cache: &Path) -> Espeak {

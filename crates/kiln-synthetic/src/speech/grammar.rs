@@ -3,20 +3,12 @@
 //! A grammar is TOML: `sentences` is a list of templates, a `{slot}` in one stands for any of that
 //! slot's phrases, which may have slots of their own.
 
-use crate::{
-    DataError, Result,
-    generate::draw::Draw as _,
-    table::{
-        locate,
-        read::{read_bytes, text_of},
-    },
-};
+use kiln_host::Rng;
 use kiln_datasets::{
     DataError, Result,
     draw::Draw as _,
     files::{locate, read_text},
 };
-use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{

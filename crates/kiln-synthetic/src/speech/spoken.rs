@@ -5,17 +5,12 @@ use super::{
     formant::{Synthesizer, Voice},
     grammar::{Grammar, Sentences},
 };
-use crate::{
-    DataError, Result,
-    audio::{Augmentation, Augmenter, Clip},
-    generate::draw::Draw as _,
-};
+use kiln_host::{Seed, Size, Source};
 use kiln_datasets::{
     DataError, Result,
     audio::{Augmentation, Augmenter, Clip},
     draw::Draw as _,
 };
-use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -124,7 +119,6 @@ impl Source for SpokenSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::augment::{Noise, NoiseKind, Telephone};
     use kiln_datasets::audio::augment::{Noise, NoiseKind, Telephone};
     use std::collections::HashSet;
 

@@ -1,11 +1,9 @@
 //! Tells events in sentences: who was named before decides between names, nouns and pronouns.
 
 use super::{
-    chinese, english,
-    event::{Act, Entity, Event, Id, Role, Story},
-    template::{Form, Grammar, Piece, Template, choose},
+    event::{Act, Entity, Id, Story},
+    template::Grammar,
 };
-use crate::generate::draw::Draw as _;
 use kiln_host::Rng;
 use std::{collections::BTreeSet, ops::Range};
 

@@ -100,7 +100,7 @@ pub enum TokenizerError {
 impl Blamed for TokenizerError {
     fn blame(&self) -> Blame<'_> {
         match self {
-            Self::Hub(error) => Blame::Inner(error),
+            Self::File(error) => Blame::Inner(error),
             _ => Blame::User,
         }
     }

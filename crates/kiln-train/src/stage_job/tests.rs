@@ -1,21 +1,12 @@
 //! A toy modality, as small as one can be: it trains, resumes and saves.
 
 use super::*;
-use crate::{
-    RunOptions,
-    architecture::{ModelSource, StageCost, ValidationSet},
-    learner::Learner,
-    modality::{Modality, ModelSummary},
-    recipe::{ModalitySpec, schema},
-    run,
-    task::TaskError,
-    testing::{Line, Net, alone},
-};
+use crate::{architecture::{ModelSource, StageCost, ValidationSet}, learner::Learner, modality::{Modality, ModelSummary}, recipe::{schema, ModalitySpec}, run, task::TaskError, testing::{alone, Line, Net}, RunOptions};
 use burn::tensor::{Tensor, TensorData};
-use kiln_core::{Backend, Layout, Loss, StepContext, Targets, TaskLoss, TokenModel, Tokens, View};
-use kiln_hub::{Weights, collect};
+use kiln_core::{Backend, Layout, Loss, StepContext, TaskLoss, Tokens};
+use kiln_hub::{collect, Weights};
 use kiln_nn::adapt::Adapt;
-use kiln_objectives::{Objective, Offers};
+use kiln_objectives::Objective;
 
 type Point = (u64, [f32; 3]);
 type Outcome<T> = std::result::Result<T, TaskError>;

@@ -13,7 +13,7 @@ pub use room::Room;
 pub use telephone::Telephone;
 
 use super::{Waveform, resample::Resampler};
-use crate::{DataError, Result, draw::Draw as _, generate::draw::Draw as _};
+use crate::{DataError, Result, draw::Draw as _};
 use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ fn range(key: &str, [low, high]: [f32; 2], least: f32, most: f32) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::tests::{level_at, sine};
+    use crate::audio::tests::sine;
     use kiln_host::Seed;
 
     fn apply(config: &Augmentation, wave: &Waveform, seed: u64) -> Waveform {

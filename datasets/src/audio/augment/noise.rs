@@ -1,7 +1,7 @@
 //! Noise at a given ratio of signal to noise.
 
 use super::{amplitude, range, share};
-use crate::{DataError, Result, audio::Waveform, draw::Draw as _, generate::draw::Draw as _};
+use crate::{DataError, Result, audio::Waveform, draw::Draw as _};
 use kiln_host::Rng;
 use realfft::{RealFftPlanner, num_complex::Complex};
 use schemars::JsonSchema;
@@ -147,7 +147,7 @@ fn cut(rng: &mut Rng, length: usize, recordings: &[Waveform]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::tests::{level_at, sine};
+    use crate::audio::tests::sine;
     use kiln_host::Seed;
 
     #[test]

@@ -4,7 +4,7 @@
 //! (Polack's model of late reverberation, 1988); or one that was measured.
 
 use super::{range, share};
-use crate::{Result, audio::Waveform, draw::Draw as _, generate::draw::Draw as _};
+use crate::{Result, audio::Waveform, draw::Draw as _};
 use kiln_host::Rng;
 use realfft::RealFftPlanner;
 use schemars::JsonSchema;

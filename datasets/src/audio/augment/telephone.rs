@@ -5,7 +5,6 @@ use crate::{
     DataError, Result,
     audio::{Biquad, Waveform, filter::BUTTERWORTH_4, g711::Law},
     draw::Draw as _,
-    generate::draw::Draw as _,
 };
 use kiln_host::Rng;
 use schemars::JsonSchema;
@@ -71,7 +70,7 @@ fn band_pass(line: &mut Waveform) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::tests::{level_at, sine};
+    use crate::audio::tests::sine;
     use kiln_host::Seed;
 
     #[test]

@@ -3,7 +3,6 @@ use crate::{
     audio::{AudioSource, Waveform, tests::sine},
     files::tests::write_tar,
 };
-use kiln_core::{Size, Source as _};
 use kiln_host::{Size, Source as _};
 use std::fs;
 

@@ -11,15 +11,11 @@ mod voice;
 pub use voice::Voice;
 
 use super::grammar::{Pronunciations, Sentences};
-use crate::{
-    DataError, Result,
-    audio::{AudioFault, Waveform},
-};
+use kiln_host::Rng;
 use kiln_datasets::{
     DataError, Result,
     audio::{AudioFault, Waveform},
 };
-use kiln_host::Rng;
 use std::collections::HashMap;
 
 /// Formant synthesizer of words whose pronunciation it knows.
@@ -83,7 +79,6 @@ impl Synthesizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::tests::level_at;
     use kiln_host::Seed;
 
     const MAN: Voice = Voice {

@@ -4,9 +4,8 @@ use super::{
     Voice,
     phone::{PHONES, Target},
 };
-use crate::{audio::Biquad, generate::draw::Draw as _};
-use kiln_datasets::{audio::Biquad, draw::Draw as _};
 use kiln_host::Rng;
+use kiln_datasets::{audio::Biquad, draw::Draw as _};
 
 /// What controls the synthesis, each value once a millisecond.
 #[derive(Default)]

@@ -1,8 +1,7 @@
 //! Who speaks.
 
-use crate::generate::draw::Draw as _;
-use kiln_datasets::draw::Draw as _;
 use kiln_host::Seed;
+use kiln_datasets::draw::Draw as _;
 
 /// A speaker.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,15 +1,12 @@
 //! Stories with a fact changed.
 
-use crate::{
-    generate::draw::Draw as _,
-    stories::{
-        StorySource,
-        event::{Entity, Event, Id, Role, Story},
-        simulation::Simulation,
-    },
+use crate::stories::{
+    StorySource,
+    event::{Entity, Event, Id, Role, Story},
+    simulation::Simulation,
 };
-use kiln_datasets::draw::Draw as _;
 use kiln_host::Rng;
+use kiln_datasets::draw::Draw as _;
 
 impl StorySource {
     /// Another of the same kind as `id`, who or which the story does not know; it is added.

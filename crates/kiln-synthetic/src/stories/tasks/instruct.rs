@@ -1,19 +1,15 @@
 //! Conversations about stories, and better and worse answers.
 
-use crate::{
-    generate::draw::Draw as _,
-    labelled::{Conversation, Message, Preference, Role},
-    stories::{
-        StorySource,
-        event::Story,
-        tell::{Told, Tongue},
-    },
+use crate::stories::{
+    StorySource,
+    event::Story,
+    tell::{Told, Tongue},
 };
+use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Conversation, Message, Preference, Role},
 };
-use kiln_host::Rng;
 
 /// A task with a right answer and, except where anything goes, a wrong one.
 struct Exercise {

@@ -1,15 +1,12 @@
 //! What happens in stories as knowledge: facts, each before the sentence that tells it.
 
-use crate::{
-    generate::draw::Draw as _,
-    stories::{
-        StorySource,
-        event::{Event, Role, Story},
-        tell::is_setting,
-    },
+use crate::stories::{
+    StorySource,
+    event::{Event, Role, Story},
+    tell::is_setting,
 };
-use kiln_datasets::draw::Draw as _;
 use kiln_host::Rng;
+use kiln_datasets::draw::Draw as _;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

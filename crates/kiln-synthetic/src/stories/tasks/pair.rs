@@ -1,21 +1,17 @@
 //! Pairs of texts: how alike they are, whether one follows from the other.
 
 use super::question::{Query, is_mutual};
-use crate::{
-    generate::draw::Draw as _,
-    labelled::{Label, Pair, Triplet},
-    stories::{
-        StorySource,
-        event::{Act, Event, Id, Role, Story},
-        tell::{Tongue, is_setting},
-        template::Form,
-    },
+use crate::stories::{
+    StorySource,
+    event::{Act, Event, Id, Role, Story},
+    tell::{Tongue, is_setting},
+    template::Form,
 };
+use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Label, Pair, Triplet},
 };
-use kiln_host::Rng;
 
 /// That the second text follows from the first.
 const FOLLOWS: &str = "entailment";

@@ -1,20 +1,16 @@
 //! Questions about stories, answered by a piece of the text or not at all.
 
-use crate::{
-    generate::draw::Draw as _,
-    labelled::{Answer, Question},
-    stories::{
-        StorySource,
-        event::{Act, Entity, Event, Id, Role, Story},
-        tell::{Told, Tongue},
-        template::{Asking, Form, Piece, Template},
-    },
+use crate::stories::{
+    StorySource,
+    event::{Act, Entity, Event, Id, Role, Story},
+    tell::{Told, Tongue},
+    template::{Asking, Form, Piece, Template},
 };
+use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Answer, Question},
 };
-use kiln_host::Rng;
 use std::ops::Range;
 
 /// A question that may be asked: of which event, and how.

@@ -1,16 +1,12 @@
 //! Queries and the stories that answer them.
 
 use super::question::slots;
-use crate::{
-    generate::draw::Draw as _,
-    labelled::{Passage, Relevance, Retrieval},
-    stories::{StorySource, event::Story},
-};
+use crate::stories::{StorySource, event::Story};
+use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Passage, Relevance, Retrieval},
 };
-use kiln_host::Rng;
 use std::collections::BTreeMap;
 
 impl StorySource {

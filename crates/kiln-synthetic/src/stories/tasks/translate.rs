@@ -7,17 +7,13 @@
 //! as its subject is: `-n` a person, `-r` an animal. Vowels of suffixes follow the last vowel of the
 //! root: back after a, o, u; front after e, i. Names stay as they are, and take cases too.
 
-use crate::{
-    generate::draw::Draw as _,
-    labelled::Pair,
-    stories::{
-        StorySource,
-        event::{Act, Entity, Event, Id, Role, Story},
-        tell::{Told, is_setting},
-    },
+use crate::stories::{
+    StorySource,
+    event::{Act, Entity, Event, Id, Role, Story},
+    tell::{Told, is_setting},
 };
-use kiln_datasets::{draw::Draw as _, labelled::Pair};
 use kiln_host::Seed;
+use kiln_datasets::{draw::Draw as _, labelled::Pair};
 
 /// The name of the language that stories are translated into.
 pub const TAVI: &str = "tavi";
