@@ -23,6 +23,7 @@ pub mod examples;
 pub mod generate;
 pub mod head;
 pub mod hub;
+mod initial;
 mod label_loss;
 pub mod model;
 pub mod pointer;

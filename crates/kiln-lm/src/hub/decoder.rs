@@ -6,7 +6,7 @@ use crate::config::{
 };
 use kiln_hub::{Rule, family::known_class};
 use kiln_nn::ConfigError;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The names of a decoder's classes: bare, with a language-model head, with a head for texts.
@@ -97,18 +97,6 @@ impl DecoderKeys {
             ..ours
         })
     }
-}
-
-/// Parses a `config.json` whose missing keys are the family's defaults, those of [`DecoderKeys`]
-/// among them.
-pub(super) fn parse<T: Default + Serialize + DeserializeOwned>(
-    json: &Value,
-) -> serde_json::Result<T> {
-    let mut all = serde_json::to_value(T::default())?;
-    if let (Some(all), Some(given)) = (all.as_object_mut(), json.as_object()) {
-        all.extend(given.clone());
-    }
-    serde_json::from_value(all)
 }
 
 /// What a decoder's language-model head is called; a tied one has no weights of its own.

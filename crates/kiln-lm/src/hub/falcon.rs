@@ -1,13 +1,13 @@
 //! Falcon: <https://arxiv.org/abs/2311.16867>.
 
 use super::{
-    decoder::{self, Classes, DecoderKeys, head_rules, inner_rule},
+    decoder::{Classes, DecoderKeys, head_rules, inner_rule},
     rope::RopeKeys,
 };
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, refuse},
+    family::{Family, parse_over_defaults, refuse},
 };
 use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, PositionConfig, TransformerConfig, activation_name,
@@ -115,7 +115,7 @@ impl Family for Falcon {
     type Theirs = Config;
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        decoder::parse(json)
+        parse_over_defaults(json, &[])
     }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {

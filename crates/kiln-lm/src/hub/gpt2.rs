@@ -1,10 +1,10 @@
 //! GPT-2: <https://huggingface.co/openai-community/gpt2>.
 
-use super::decoder::{self, Classes, DecoderKeys, head_rules, inner_rule};
+use super::decoder::{Classes, DecoderKeys, head_rules, inner_rule};
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, refuse},
+    family::{Family, parse_over_defaults, refuse},
 };
 use kiln_nn::{ConfigError, NormConfig, TransformerConfig, activation_name, activation_named};
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ impl Family for Gpt2 {
     type Theirs = Config;
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        decoder::parse(json)
+        parse_over_defaults(json, &[])
     }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {

@@ -1,13 +1,13 @@
 //! Llama (<https://arxiv.org/abs/2302.13971>) and Qwen2 (<https://arxiv.org/abs/2407.10671>).
 
 use super::{
-    decoder::{self, Classes, DecoderKeys, head_rules, inner_rule},
+    decoder::{Classes, DecoderKeys, head_rules, inner_rule},
     rope::RopeKeys,
 };
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, refuse},
+    family::{Family, parse_over_defaults, refuse},
 };
 use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionConfig, TransformerConfig,
@@ -85,7 +85,7 @@ impl Family for Llama {
     type Theirs = Config;
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        decoder::parse(json)
+        parse_over_defaults(json, &[])
     }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {

@@ -1,10 +1,10 @@
 //! OPT: <https://arxiv.org/abs/2205.01068>.
 
-use super::decoder::{self, Classes, DecoderKeys, language_rule};
+use super::decoder::{Classes, DecoderKeys, language_rule};
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, refuse},
+    family::{Family, parse_over_defaults, refuse},
 };
 use kiln_nn::{AttentionBias, ConfigError, TransformerConfig, activation_name, activation_named};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ impl Family for Opt {
     type Theirs = Config;
 
     fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        decoder::parse(json)
+        parse_over_defaults(json, &[])
     }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {

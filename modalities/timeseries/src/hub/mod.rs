@@ -8,6 +8,7 @@ pub mod patchtsmixer;
 pub mod patchtst;
 pub mod tinytimemixer;
 
+mod keys;
 mod mixer_names;
 mod spelling;
 

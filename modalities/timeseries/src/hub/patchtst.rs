@@ -1,6 +1,9 @@
 //! PatchTST, <https://arxiv.org/abs/2211.14730>, as transformers stores it.
 
-use super::spelling::{distribution, distribution_name, plain_norm, scaler, scaling};
+use super::{
+    keys::SeriesKeys,
+    spelling::{plain_norm, positions},
+};
 use crate::{
     config::SeriesModelConfig,
     frontend::{FrontendConfig, Positions},
@@ -9,14 +12,14 @@ use crate::{
 };
 use kiln_hub::{
     Rule,
-    family::{Family, known_class},
+    family::{Family, parse_over_defaults},
 };
 use kiln_nn::{
     AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
     activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const PREDICTION: &str = "PatchTSTForPrediction";
 const PRETRAINING: &str = "PatchTSTForPretraining";
@@ -26,64 +29,40 @@ const PRETRAINING: &str = "PatchTSTForPretraining";
 #[serde(default)]
 #[allow(missing_docs, reason = "documented by transformers")]
 pub struct PatchTstConfig {
-    pub architectures: Option<Vec<String>>,
-    pub num_input_channels: usize,
-    pub context_length: usize,
-    pub distribution_output: String,
-    pub loss: Option<String>,
-    pub patch_length: usize,
-    #[serde(alias = "stride")]
-    pub patch_stride: usize,
-    #[serde(alias = "encoder_layers")]
+    #[serde(flatten)]
+    pub keys: SeriesKeys,
     pub num_hidden_layers: usize,
-    #[serde(alias = "hidden_size")]
-    pub d_model: usize,
-    #[serde(alias = "encoder_attention_heads")]
     pub num_attention_heads: usize,
     pub share_embedding: bool,
     pub channel_attention: bool,
-    #[serde(alias = "encoder_ffn_dim")]
     pub ffn_dim: usize,
-    #[serde(alias = "norm")]
     pub norm_type: String,
     pub norm_eps: f64,
     pub attention_dropout: f64,
     pub positional_dropout: f64,
-    #[serde(alias = "dropout_path")]
     pub path_dropout: f64,
     pub ff_dropout: f64,
     pub bias: bool,
     pub activation_function: String,
     pub pre_norm: bool,
-    #[serde(alias = "positional_encoding")]
     pub positional_encoding_type: String,
     pub use_cls_token: bool,
     pub share_projection: bool,
-    pub scaling: Value,
-    #[serde(serialize_with = "crate::hub::spelling::whole")]
-    pub mask_value: f64,
-    #[serde(alias = "pooling")]
     pub pooling_type: Option<String>,
-    pub head_dropout: f64,
-    pub prediction_length: usize,
-    #[serde(skip_serializing)]
-    pub minimum_scale: Option<f64>,
-    #[serde(skip_serializing)]
-    pub default_scale: Option<Value>,
 }
 
 impl Default for PatchTstConfig {
     fn default() -> Self {
         Self {
-            architectures: None,
-            num_input_channels: 1,
-            context_length: 32,
-            distribution_output: "student_t".into(),
-            loss: Some("mse".into()),
-            patch_length: 1,
-            patch_stride: 1,
+            keys: SeriesKeys {
+                patch_length: 1,
+                patch_stride: 1,
+                prediction_length: 24,
+                d_model: 128,
+                head_dropout: 0.0,
+                ..SeriesKeys::default()
+            },
             num_hidden_layers: 3,
-            d_model: 128,
             num_attention_heads: 4,
             share_embedding: true,
             channel_attention: false,
@@ -100,16 +79,23 @@ impl Default for PatchTstConfig {
             positional_encoding_type: "sincos".into(),
             use_cls_token: false,
             share_projection: true,
-            scaling: json!("std"),
-            mask_value: 0.0,
             pooling_type: Some("mean".into()),
-            head_dropout: 0.0,
-            prediction_length: 24,
-            minimum_scale: None,
-            default_scale: None,
         }
     }
 }
+
+/// Older names of keys.
+const ALIASES: &[(&str, &str)] = &[
+    ("stride", "patch_stride"),
+    ("encoder_layers", "num_hidden_layers"),
+    ("hidden_size", "d_model"),
+    ("encoder_attention_heads", "num_attention_heads"),
+    ("encoder_ffn_dim", "ffn_dim"),
+    ("norm", "norm_type"),
+    ("dropout_path", "path_dropout"),
+    ("positional_encoding", "positional_encoding_type"),
+    ("pooling", "pooling_type"),
+];
 
 /// The family.
 #[derive(Debug)]
@@ -119,24 +105,16 @@ impl Family for PatchTst {
     type Ours = SeriesModelConfig;
     type Theirs = PatchTstConfig;
 
+    fn parse(&self, json: &Value) -> serde_json::Result<PatchTstConfig> {
+        parse_over_defaults(json, ALIASES)
+    }
+
     fn to_ours(&self, theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError> {
-        let known = [PREDICTION, PRETRAINING];
-        let pretraining = known_class(&theirs.architectures, &known)? == PRETRAINING;
+        let pretraining = theirs.keys.pretrains([PREDICTION, PRETRAINING])?;
         let kind = match theirs.norm_type.as_str() {
             "batchnorm" => NormKind::Batch,
             "layernorm" => NormKind::Layer,
             other => return Err(ConfigError::new("norm_type", other, "batchnorm or layernorm")),
-        };
-        let positions = match theirs.positional_encoding_type.as_str() {
-            "sincos" => Positions::Sincos,
-            "random" => Positions::Learned,
-            other => {
-                return Err(ConfigError::new(
-                    "positional_encoding_type",
-                    other,
-                    "sincos or random",
-                ));
-            }
         };
         let pooling = match theirs.pooling_type.as_deref() {
             _ if theirs.use_cls_token => Pooling::Class,
@@ -147,35 +125,14 @@ impl Family for PatchTst {
                 return Err(ConfigError::new("pooling_type", other, "mean, max or null"));
             }
         };
-        let loss = match theirs.loss.as_deref() {
-            Some("mse") => PointLoss::Mse,
-            Some("nll") => {
-                PointLoss::Nll { distribution: distribution(&theirs.distribution_output)? }
-            }
-            // While pretraining the loss is always the squared error.
-            _ if pretraining => PointLoss::Mse,
-            other => return Err(ConfigError::new("loss", other.unwrap_or("null"), "mse or nll")),
-        };
+        let ours = theirs.keys.ours(ScalerKind::Mean)?;
         Ok(SeriesModelConfig {
-            context: theirs.context_length,
-            horizon: theirs.prediction_length,
-            channels: Some(theirs.num_input_channels),
-            width: theirs.d_model,
-            scaler: scaler(
-                &theirs.scaling,
-                ScalerKind::Mean,
-                theirs.minimum_scale,
-                &theirs.default_scale,
-            )?,
             frontend: FrontendConfig {
-                patch: theirs.patch_length,
-                stride: Some(theirs.patch_stride),
-                positions,
+                positions: positions(true, &theirs.positional_encoding_type)?,
                 shared_embedding: theirs.share_embedding,
                 class_token: theirs.use_cls_token,
                 dropout: theirs.positional_dropout,
-                mask_value: theirs.mask_value,
-                ..Default::default()
+                ..ours.frontend
             },
             backbone: BackboneConfig::Transformer(TransformerConfig {
                 layers: theirs.num_hidden_layers,
@@ -195,12 +152,12 @@ impl Family for PatchTst {
             forecast: (!pretraining).then(|| ForecastConfig {
                 pooling,
                 shared: theirs.share_projection,
-                dropout: theirs.head_dropout,
+                dropout: theirs.keys.head_dropout,
                 ..Default::default()
             }),
-            token: pretraining.then_some(TokenHeadConfig { dropout: theirs.head_dropout }),
-            loss: if pretraining { PointLoss::Mse } else { loss },
-            ..Default::default()
+            token: pretraining.then_some(TokenHeadConfig { dropout: theirs.keys.head_dropout }),
+            loss: theirs.keys.loss(pretraining)?,
+            ..ours
         })
     }
 
@@ -241,18 +198,12 @@ impl Family for PatchTst {
             && transformer.layer_drop == 0.0
             && plain_norm(&transformer.norm)
             && matches!(ours.loss, PointLoss::Mse | PointLoss::Nll { .. });
-        if !plain || frontend.mask_value.fract() != 0.0 {
+        if !plain {
             return None;
         }
         let theirs = PatchTstConfig {
-            num_input_channels: ours.built_channels(),
-            context_length: ours.context,
-            distribution_output: distribution_name(ours.loss.distribution()).into(),
-            loss: Some(if ours.loss.distribution().is_some() { "nll" } else { "mse" }.into()),
-            patch_length: frontend.patch,
-            patch_stride: frontend.stride(),
+            keys: SeriesKeys::of(ours, head_dropout)?,
             num_hidden_layers: transformer.layers,
-            d_model: ours.width,
             num_attention_heads: transformer.heads,
             share_embedding: frontend.shared_embedding,
             channel_attention: transformer.channel_attention,
@@ -274,16 +225,11 @@ impl Family for PatchTst {
             positional_encoding_type: positional_encoding_type.into(),
             use_cls_token: frontend.class_token,
             share_projection: shared,
-            scaling: scaling(&ours.scaler)?,
-            mask_value: frontend.mask_value,
             pooling_type: match pooling {
                 Pooling::Flatten => None,
                 Pooling::Mean | Pooling::Class => Some("mean".into()),
                 Pooling::Max => Some("max".into()),
             },
-            head_dropout,
-            prediction_length: ours.horizon,
-            ..Default::default()
         };
         Some((architecture.into(), theirs))
     }
@@ -386,11 +332,20 @@ mod tests {
         let refused = |theirs: PatchTstConfig| PatchTst.to_ours(&theirs).unwrap_err().key;
         let default = PatchTstConfig::default;
         let architectures = Some(vec!["PatchTSTForRegression".to_owned()]);
-        assert_eq!(refused(PatchTstConfig { architectures, ..default() }), "architectures");
+        assert_eq!(
+            refused(PatchTstConfig {
+                keys: SeriesKeys { architectures, ..default().keys },
+                ..default()
+            }),
+            "architectures"
+        );
         let norm_type = "groupnorm".into();
         assert_eq!(refused(PatchTstConfig { norm_type, ..default() }), "norm_type");
         let loss = Some("mae".into());
-        assert_eq!(refused(PatchTstConfig { loss, ..default() }), "loss");
+        assert_eq!(
+            refused(PatchTstConfig { keys: SeriesKeys { loss, ..default().keys }, ..default() }),
+            "loss"
+        );
     }
 
     #[test]

@@ -1,40 +1,22 @@
 //! The `config.json` of Tiny Time Mixers.
 
+use crate::hub::keys::{MixerKeys, SeriesKeys};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Its `config.json`, with its own names and defaults; keys that do not matter here are ignored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "documented by granite-tsfm")]
 pub struct TinyTimeMixerConfig {
-    pub architectures: Option<Vec<String>>,
-    pub context_length: usize,
-    pub patch_length: usize,
-    pub num_input_channels: usize,
-    pub prediction_length: usize,
-    pub patch_stride: usize,
-    pub prediction_channel_indices: Option<Vec<usize>>,
+    #[serde(flatten)]
+    pub keys: SeriesKeys,
+    #[serde(flatten)]
+    pub mixer: MixerKeys,
     pub exogenous_channel_indices: Option<Vec<usize>>,
-    pub d_model: usize,
-    pub expansion_factor: usize,
-    pub num_layers: usize,
-    pub dropout: f64,
-    pub mode: String,
-    pub gated_attn: bool,
-    pub norm_mlp: String,
-    pub self_attn: bool,
-    pub self_attn_heads: usize,
-    pub use_positional_encoding: bool,
-    pub positional_encoding_type: String,
-    pub scaling: Value,
-    pub loss: Option<String>,
-    pub norm_eps: f64,
     pub adaptive_patching_levels: usize,
     pub resolution_prefix_tuning: bool,
     pub frequency_token_vocab_size: usize,
-    pub head_dropout: f64,
-    pub distribution_output: String,
     pub decoder_num_layers: usize,
     pub decoder_d_model: usize,
     pub decoder_adaptive_patching_levels: usize,
@@ -51,16 +33,10 @@ pub struct TinyTimeMixerConfig {
     pub prediction_filter_length: Option<usize>,
     pub quantile: f64,
     pub huber_delta: f64,
-    #[serde(serialize_with = "crate::hub::spelling::whole")]
-    pub mask_value: f64,
     pub register_tokens: usize,
     pub enable_base_norm_always: bool,
     #[serde(skip_serializing)]
     pub masked_context_length: Option<usize>,
-    #[serde(skip_serializing)]
-    pub minimum_scale: Option<f64>,
-    #[serde(skip_serializing)]
-    pub default_scale: Option<Value>,
     // Options that are refused.
     #[serde(skip_serializing)]
     pub categorical_vocab_size_list: Option<Value>,
@@ -81,33 +57,12 @@ pub struct TinyTimeMixerConfig {
 impl Default for TinyTimeMixerConfig {
     fn default() -> Self {
         Self {
-            architectures: None,
-            context_length: 64,
-            patch_length: 8,
-            num_input_channels: 1,
-            prediction_length: 16,
-            patch_stride: 8,
-            prediction_channel_indices: None,
+            keys: SeriesKeys { context_length: 64, d_model: 16, ..SeriesKeys::default() },
+            mixer: MixerKeys::default(),
             exogenous_channel_indices: None,
-            d_model: 16,
-            expansion_factor: 2,
-            num_layers: 3,
-            dropout: 0.2,
-            mode: "common_channel".into(),
-            gated_attn: true,
-            norm_mlp: "LayerNorm".into(),
-            self_attn: false,
-            self_attn_heads: 1,
-            use_positional_encoding: false,
-            positional_encoding_type: "sincos".into(),
-            scaling: json!("std"),
-            loss: Some("mse".into()),
-            norm_eps: 1e-5,
             adaptive_patching_levels: 0,
             resolution_prefix_tuning: false,
             frequency_token_vocab_size: 5,
-            head_dropout: 0.2,
-            distribution_output: "student_t".into(),
             decoder_num_layers: 8,
             decoder_d_model: 8,
             decoder_adaptive_patching_levels: 0,
@@ -124,12 +79,9 @@ impl Default for TinyTimeMixerConfig {
             prediction_filter_length: None,
             quantile: 0.5,
             huber_delta: 1.0,
-            mask_value: 0.0,
             register_tokens: 0,
             enable_base_norm_always: false,
             masked_context_length: None,
-            minimum_scale: None,
-            default_scale: None,
             categorical_vocab_size_list: None,
             multi_scale: false,
             fft_length: 0,

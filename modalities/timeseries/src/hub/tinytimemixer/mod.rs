@@ -5,31 +5,33 @@ mod names;
 
 pub use config::TinyTimeMixerConfig;
 
-use super::spelling::{
-    distribution, distribution_name, mixes_channels, mode, norm, norm_name, plain_norm, positions,
-    positions_name, scaler, scaling, sorted,
+use super::{
+    keys::{MixerKeys, SeriesKeys},
+    spelling::{mixes_channels, mode, plain_norm, sorted},
 };
 use crate::{
     config::{DecoderConfig, SeriesModelConfig},
-    frontend::{FrontendConfig, Positions},
+    frontend::FrontendConfig,
     head::{ForecastConfig, loss::PointLoss, reconcile::ReconcileConfig},
     scaler::ScalerKind,
 };
 use kiln_hub::{
     Rule,
-    family::{Family, known_class},
+    family::{Family, known_class, parse_over_defaults},
 };
 use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormConfig};
+use serde_json::Value;
 
 const PREDICTION: &str = "TinyTimeMixerForPrediction";
 
 impl TinyTimeMixerConfig {
     /// Names the first option that is not supported.
     fn refuse(&self) -> Result<(), ConfigError> {
-        known_class(&self.architectures, &[PREDICTION])?;
-        if self.patch_length != self.patch_stride {
-            let expected = format!("the patch length {}", self.patch_length);
-            return Err(ConfigError::new("patch_stride", self.patch_stride, expected));
+        known_class(&self.keys.architectures, &[PREDICTION])?;
+        let SeriesKeys { patch_length, patch_stride, .. } = self.keys;
+        if patch_length != patch_stride {
+            let expected = format!("the patch length {patch_length}");
+            return Err(ConfigError::new("patch_stride", patch_stride, expected));
         }
         let off = [
             ("multi_scale", self.multi_scale),
@@ -57,14 +59,12 @@ impl TinyTimeMixerConfig {
     }
 
     fn loss(&self) -> Result<PointLoss, ConfigError> {
-        Ok(match self.loss.as_deref() {
+        Ok(match self.keys.loss.as_deref() {
             Some("mse") | None => PointLoss::Mse,
             Some("mae") => PointLoss::Mae,
             Some("huber") => PointLoss::Huber { delta: self.huber_delta },
             Some("pinball") => PointLoss::Quantile { level: self.quantile },
-            Some("nll") if self.prediction_filter_length.is_none() => {
-                PointLoss::Nll { distribution: distribution(&self.distribution_output)? }
-            }
+            Some("nll") if self.prediction_filter_length.is_none() => self.keys.nll()?,
             Some(other) => {
                 return Err(ConfigError::new(
                     "loss",
@@ -72,21 +72,6 @@ impl TinyTimeMixerConfig {
                     "mse, mae, huber, pinball, or nll for the whole horizon",
                 ));
             }
-        })
-    }
-
-    fn mixer(&self) -> Result<MixerConfig, ConfigError> {
-        Ok(MixerConfig {
-            layers: self.num_layers,
-            adaptive_levels: self.adaptive_patching_levels,
-            expansion: self.expansion_factor,
-            norm: norm(&self.norm_mlp, self.norm_eps),
-            activation: Activation::Gelu,
-            gated: self.gated_attn,
-            channel_mixing: mixes_channels("mode", &self.mode)?,
-            attention_heads: if self.self_attn { self.self_attn_heads } else { 0 },
-            mix_single_token: false,
-            dropout: self.dropout,
         })
     }
 }
@@ -99,13 +84,21 @@ impl Family for TinyTimeMixer {
     type Ours = SeriesModelConfig;
     type Theirs = TinyTimeMixerConfig;
 
+    fn parse(&self, json: &Value) -> serde_json::Result<TinyTimeMixerConfig> {
+        parse_over_defaults(json, &[])
+    }
+
     fn to_ours(&self, theirs: &TinyTimeMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
         theirs.refuse()?;
-        let mixer = theirs.mixer()?;
+        let ours = theirs.keys.ours(ScalerKind::Std)?;
+        let mixer = MixerConfig {
+            adaptive_levels: theirs.adaptive_patching_levels,
+            ..theirs.mixer.ours()?
+        };
         let covariates = sorted(&theirs.exogenous_channel_indices).unwrap_or_default();
-        let targets = sorted(&theirs.prediction_channel_indices).or_else(|| {
+        let targets = theirs.mixer.targets().or_else(|| {
             let rest =
-                (0..theirs.num_input_channels).filter(|channel| !covariates.contains(channel));
+                (0..theirs.keys.num_input_channels).filter(|channel| !covariates.contains(channel));
             (!covariates.is_empty()).then(|| rest.collect())
         });
         let decoder = theirs.use_decoder.then(|| -> Result<_, ConfigError> {
@@ -116,7 +109,7 @@ impl Family for TinyTimeMixer {
                     layers: theirs.decoder_num_layers,
                     adaptive_levels: theirs.decoder_adaptive_patching_levels,
                     channel_mixing: mixes_channels("decoder_mode", &theirs.decoder_mode)?,
-                    dropout: theirs.head_dropout,
+                    dropout: theirs.keys.head_dropout,
                     ..mixer.clone()
                 }),
             })
@@ -130,31 +123,19 @@ impl Family for TinyTimeMixer {
                 adaptive_levels: 0,
                 gated: theirs.fcm_gated_attn,
                 channel_mixing: false,
-                dropout: theirs.head_dropout,
+                dropout: theirs.keys.head_dropout,
                 ..mixer.clone()
             }),
             prepend_past: theirs.fcm_prepend_past,
             skip_past: theirs.fcm_prepend_past_offset.unwrap_or(0),
             raw_values: true,
         });
-        let norm = NormConfig { epsilon: theirs.norm_eps, ..NormConfig::default() };
+        let norm = NormConfig { epsilon: theirs.mixer.norm_eps, ..NormConfig::default() };
         Ok(SeriesModelConfig {
-            context: theirs.masked_context_length.unwrap_or(theirs.context_length),
-            horizon: theirs.prediction_length,
-            channels: Some(theirs.num_input_channels),
-            width: theirs.d_model,
-            scaler: scaler(
-                &theirs.scaling,
-                ScalerKind::Std,
-                theirs.minimum_scale,
-                &theirs.default_scale,
-            )?,
+            context: theirs.masked_context_length.unwrap_or(ours.context),
             frontend: FrontendConfig {
-                patch: theirs.patch_length,
-                positions: positions(
-                    theirs.use_positional_encoding,
-                    &theirs.positional_encoding_type,
-                )?,
+                stride: None,
+                positions: theirs.mixer.positions()?,
                 registers: theirs.register_tokens,
                 resolutions: if theirs.resolution_prefix_tuning {
                     theirs.frequency_token_vocab_size
@@ -162,20 +143,19 @@ impl Family for TinyTimeMixer {
                     0
                 },
                 norm: theirs.enable_base_norm_always.then_some(norm),
-                mask_value: theirs.mask_value,
-                ..Default::default()
+                ..ours.frontend
             },
             backbone: BackboneConfig::Mixer(mixer),
             decoder: decoder.transpose()?,
             forecast: Some(ForecastConfig {
-                dropout: theirs.head_dropout,
+                dropout: theirs.keys.head_dropout,
                 keep: theirs.prediction_filter_length,
                 targets,
                 reconcile,
                 ..Default::default()
             }),
             loss: theirs.loss()?,
-            ..Default::default()
+            ..ours
         })
     }
 
@@ -210,29 +190,12 @@ impl Family for TinyTimeMixer {
             && !mixer.mix_single_token
             && plain_norm(&mixer.norm)
             && !(head.keep.is_some() && ours.loss.distribution().is_some());
-        if !plain || frontend.mask_value.fract() != 0.0 {
+        if !plain {
             return None;
         }
         let mut theirs = TinyTimeMixerConfig {
-            context_length: ours.context,
-            patch_length: frontend.patch,
-            num_input_channels: ours.built_channels(),
-            prediction_length: ours.horizon,
-            patch_stride: frontend.patch,
-            prediction_channel_indices: head.targets.clone(),
-            d_model: ours.width,
-            expansion_factor: mixer.expansion,
-            num_layers: mixer.layers,
-            dropout: mixer.dropout,
-            mode: mode(mixer.channel_mixing),
-            gated_attn: mixer.gated,
-            norm_mlp: norm_name(&mixer.norm),
-            self_attn: mixer.attention_heads > 0,
-            self_attn_heads: mixer.attention_heads.max(1),
-            use_positional_encoding: frontend.positions != Positions::None,
-            positional_encoding_type: positions_name(frontend.positions),
-            scaling: scaling(&ours.scaler)?,
-            norm_eps: mixer.norm.epsilon,
+            keys: SeriesKeys::of(ours, head.dropout)?,
+            mixer: MixerKeys::of(mixer, frontend.positions, &head.targets),
             adaptive_patching_levels: mixer.adaptive_levels,
             resolution_prefix_tuning: frontend.resolutions > 0,
             frequency_token_vocab_size: if frontend.resolutions > 0 {
@@ -240,16 +203,13 @@ impl Family for TinyTimeMixer {
             } else {
                 5
             },
-            head_dropout: head.dropout,
-            distribution_output: distribution_name(ours.loss.distribution()).into(),
             use_decoder: ours.decoder.is_some(),
             prediction_filter_length: head.keep,
-            mask_value: frontend.mask_value,
             register_tokens: frontend.registers,
             enable_base_norm_always: frontend.norm.is_some(),
             ..Default::default()
         };
-        theirs.loss = Some(
+        theirs.keys.loss = Some(
             match ours.loss {
                 PointLoss::Mse => "mse",
                 PointLoss::Mae => "mae",
@@ -390,7 +350,10 @@ mod tests {
             ("multi_scale", TinyTimeMixerConfig { multi_scale: true, ..default() }),
             ("decompose", TinyTimeMixerConfig { decompose: true, ..default() }),
             ("fft_length", TinyTimeMixerConfig { fft_length: 3, ..default() }),
-            ("patch_stride", TinyTimeMixerConfig { patch_stride: 4, ..default() }),
+            ("patch_stride", {
+                let keys = SeriesKeys { patch_stride: 4, ..SeriesKeys::default() };
+                TinyTimeMixerConfig { keys, ..default() }
+            }),
             ("gate_mode", TinyTimeMixerConfig { gate_mode: Some("glu".into()), ..default() }),
             (
                 "categorical_vocab_size_list",
