@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::SeriesModelConfig,
-    frontend::{FrontendConfig, Positions},
+    frontend::FrontendConfig,
     head::{ForecastConfig, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
 };
