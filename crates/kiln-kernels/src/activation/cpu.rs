@@ -3,7 +3,7 @@
 use super::{Activate, ActivateBackward, Activation, Gated, GatedBackward, for_activation};
 use crate::{
     Tensors,
-    cpu::{buffer, chunks, contiguous, matrix, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, chunks, contiguous, matrix, par_rows, simd::simd, split_rows, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -14,9 +14,7 @@ pub(super) fn activate(kernel: &Activate, inputs: Tensors<Flex>) -> Vec<FlexTens
     let bias = floats.get(1).map_or(&[][..], values::<f32>);
     let (rows, width) = matrix(&floats[0]);
     let mut out = buffer(x.len());
-    let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_rows(&mut out, rows, width).for_each(|(chunk, out)| {
         let x = &x[chunk.start * width..chunk.end * width];
         for_activation!(kernel.activation, CODE => activate_rows::<CODE>(x, bias, out));
     });
@@ -146,9 +144,7 @@ pub(super) fn gated_backward(kernel: &GatedBackward, inputs: Tensors<Flex>) -> V
     let (rows, width) = matrix(&x);
     let hidden = width / 2;
     let mut out = buffer(rows * width);
-    let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_rows(&mut out, rows, width).for_each(|(chunk, out)| {
         let x = &values::<f32>(&x)[chunk.start * width..chunk.end * width];
         let gradient = &values::<f32>(&gradient)[chunk.start * hidden..chunk.end * hidden];
         for_activation!(kernel.activation, CODE => {

@@ -1,9 +1,11 @@
-//! Fused attention (FlashAttention) in tiles (<https://arxiv.org/abs/2205.14135>, <https://arxiv.org/abs/2307.08691>): the
-//! scores are never stored, so memory is linear in the length.
+//! Fused attention (FlashAttention) in tiles, <https://arxiv.org/abs/2205.14135>,
+//! <https://arxiv.org/abs/2307.08691>: the scores are never stored, so memory is linear in the
+//! length.
 //!
 //! Kept for the backward step: the inputs, the output, and one log-sum-exp a row and head; the
 //! scores are computed again. Unlike the papers, scores may have a bias with a gradient, rows may
-//! attend to nothing (they give zeros), and dropout is replayed from a hash of seed, row and column.
+//! attend to nothing (they give zeros), and dropout is replayed from a hash of seed, row and
+//! column.
 
 mod cpu;
 #[cfg(feature = "cube")]

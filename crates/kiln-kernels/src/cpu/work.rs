@@ -33,6 +33,17 @@ pub(crate) fn split_rows<'a, T>(
         .collect()
 }
 
+/// Chunks of the rows of a matrix with their values, in parallel.
+pub(crate) fn par_rows(
+    values: &mut [f32],
+    rows: usize,
+    columns: usize,
+) -> impl ParallelIterator<Item = (Range<usize>, &mut [f32])> {
+    let chunks = chunks(rows, columns);
+    let split = split_rows(values, columns, &chunks);
+    chunks.into_iter().zip(split).collect::<Vec<_>>().into_par_iter()
+}
+
 /// Sets every row of a matrix to `row`.
 pub(crate) fn fill_rows(matrix: &mut [f32], row: &[f32]) {
     each_row(matrix, row.len(), |to| to.copy_from_slice(row));
@@ -47,10 +58,9 @@ fn each_row(matrix: &mut [f32], columns: usize, change: impl Fn(&mut [f32]) + Sy
     if columns == 0 {
         return;
     }
-    let chunks = chunks(matrix.len() / columns, columns);
-    split_rows(matrix, columns, &chunks)
-        .into_par_iter()
-        .for_each(|rows| rows.chunks_exact_mut(columns).for_each(&change));
+    let rows = matrix.len() / columns;
+    par_rows(matrix, rows, columns)
+        .for_each(|(_, rows)| rows.chunks_exact_mut(columns).for_each(&change));
 }
 
 /// The sum of each of `columns` columns of a matrix.

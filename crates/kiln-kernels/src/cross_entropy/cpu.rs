@@ -4,8 +4,8 @@ use super::{CrossEntropy, CrossEntropyBackward, CrossEntropyOptions};
 use crate::{
     Tensors,
     cpu::{
-        OnlineLogSumExp, buffer, chunks, contiguous, integers, math::exp, matrix, simd::simd,
-        split_rows, tensor, values, zeros,
+        OnlineLogSumExp, buffer, chunks, contiguous, integers, math::exp, matrix, par_rows,
+        simd::simd, split_rows, tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -145,9 +145,7 @@ pub(super) fn backward(
     let targets = columns(options, targets, classes);
     let weights = Weights::of(options, classes);
     let mut out = buffer(rows * classes);
-    let chunks = chunks(rows, classes);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, classes, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_rows(&mut out, rows, classes).for_each(|(chunk, out)| {
         let logits = &values::<f32>(&logits)[chunk.start * classes..chunk.end * classes];
         let log_sum_exps = &values::<f32>(&log_sum_exps)[chunk.clone()];
         let gradient = &values::<f32>(&gradient)[chunk.clone()];

@@ -164,4 +164,6 @@ impl_kernel!(AdamWUpdate, "adamw", adamw, cube in_place, |_, floats, _| {
     parameters.flat_map(|shape| [0; 3].map(|_| Output::new(shape.clone()))).collect()
 });
 
-impl_kernel!(Ema, "ema", ema, cube in_place, |_, floats, _| floats.iter().step_by(2).cloned().map(Output::new).collect());
+impl_kernel!(Ema, "ema", ema, cube in_place, |_, floats, _| {
+    floats.iter().step_by(2).cloned().map(Output::new).collect()
+});

@@ -3,7 +3,7 @@
 use super::{Pairing, Rotary};
 use crate::{
     Tensors,
-    cpu::{buffer, chunks, contiguous, integers, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, contiguous, integers, par_rows, simd::simd, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -17,9 +17,7 @@ pub(super) fn rotary(kernel: &Rotary, inputs: Tensors<Flex>) -> Vec<FlexTensor> 
     let known = table.layout().shape()[0];
     let row = heads * width;
     let mut out = buffer(batch * tokens * row);
-    let chunks = chunks(batch * tokens, row);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, row, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_rows(&mut out, batch * tokens, row).for_each(|(chunk, out)| {
         let (x, table) = (values::<f32>(&x), values::<f32>(&table));
         let mut rotation =
             Rotation { cosines: vec![0.0; angles / 2], sines: vec![0.0; angles / 2] };

@@ -6,6 +6,7 @@ use crate::{
     cpu::{
         buffer, chunks, contiguous,
         math::exp,
+        par_rows,
         simd::{max, simd, sum},
         split_rows, tensor, values,
     },
@@ -39,9 +40,7 @@ pub(super) fn forward(
     let (piece, count) = pieces(&x, tokens);
     let size = piece.count * piece.side;
     let mut out = buffer(count * size);
-    let chunks = chunks(count, size);
-    let work = chunks.iter().zip(split_rows(&mut out, size, &chunks)).collect::<Vec<_>>();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_rows(&mut out, count, size).for_each(|(chunk, out)| {
         let range = chunk.start * size..chunk.end * size;
         forward_pieces(
             piece,

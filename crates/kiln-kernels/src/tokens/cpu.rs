@@ -4,7 +4,9 @@
 use super::{FillGradient, Gather, Scatter};
 use crate::{
     Tensors,
-    cpu::{buffer, chunks, contiguous, integers, matrix, split_rows, tensor, values, zeros},
+    cpu::{
+        buffer, chunks, contiguous, integers, matrix, par_rows, split_rows, tensor, values, zeros,
+    },
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -30,9 +32,7 @@ pub(super) fn gather(_: &Gather, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let picks = indices.layout().shape()[1];
     let sources = flat(indices, rows);
     let mut out = buffer(groups * picks * width);
-    let chunks = chunks(sources.len(), width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_rows(&mut out, sources.len(), width).for_each(|(chunk, out)| {
         let x = values::<f32>(&x);
         let rows = out.chunks_exact_mut(width.max(1));
         for (out, &source) in rows.zip(&sources[chunk.clone()]) {

@@ -5,11 +5,9 @@ use super::{
     super::shape::{AttentionBackward, Sizes},
     bias,
     gradients::tile_gradients,
-    plan::{
-        Inputs, Masks, Params, Plan, keys_of_tile, launch_tiles, queries_of_tile, rows_from,
-        skip_gap, slope_of,
-    },
+    plan::{Inputs, Masks, Params, Plan, launch_tiles, rows_from, slope_of},
     tile::{Shared, Tile, add_weighted, share, write, zeros},
+    visible::{keys_of_tile, queries_of_tile, skip_gap},
 };
 use crate::cube::{CubeTensors, buffer, cubes_elementwise, launch};
 use burn::tensor::DType;

@@ -2,11 +2,9 @@
 
 use super::{
     super::shape::{Attention, Sizes},
-    plan::{
-        Inputs, Masks, Params, Plan, SIDE, keys_of_tile, launch_tiles, rows_from, skip_gap,
-        slope_of,
-    },
+    plan::{Inputs, Masks, Params, Plan, SIDE, launch_tiles, rows_from, slope_of},
     tile::{Shared, Tile, add_products, add_weighted, finish_scores, kept, place, write, zeros},
+    visible::{keys_of_tile, skip_gap},
 };
 use crate::cube::{CubeTensors, LOWEST, buffer};
 use burn::tensor::DType;

@@ -12,6 +12,7 @@ mod forward;
 mod gradients;
 mod plan;
 mod tile;
+mod visible;
 
 pub(super) use backward::backward;
 pub(super) use forward::forward;

@@ -1,7 +1,8 @@
 //! What a cube does with a tile.
 
-use super::plan::{
-    CHUNK, CHUNK_STRIDE, Masks, Params, Plan, SIDE, THREADS, context_end, keys_of, position_of,
+use super::{
+    plan::{CHUNK, CHUNK_STRIDE, Masks, Params, Plan, SIDE, THREADS},
+    visible::{context_end, keys_of, position_of},
 };
 use crate::{cube::LOWEST, random::cube::bits};
 use cubecl::prelude::*;

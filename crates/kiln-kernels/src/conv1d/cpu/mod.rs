@@ -9,7 +9,7 @@ mod product;
 use super::{Conv1d, Conv1dBackward, geometry::Geometry};
 use crate::{
     Activation, Tensors,
-    cpu::{buffer, chunks, column_sums, contiguous, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, column_sums, contiguous, par_rows, simd::simd, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -127,9 +127,8 @@ simd! {
 fn scale(gradient: &mut FlexTensor, slope: &[f32]) {
     let start = gradient.layout().start_offset();
     let gradient = &mut gradient.storage_mut::<f32>()[start..start + slope.len()];
-    let chunks = chunks(slope.len(), 1);
-    let work: Vec<_> = chunks.iter().zip(split_rows(gradient, 1, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, gradient)| multiply(gradient, &slope[chunk.clone()]));
+    par_rows(gradient, slope.len(), 1)
+        .for_each(|(chunk, gradient)| multiply(gradient, &slope[chunk.clone()]));
 }
 
 simd! {
