@@ -7,7 +7,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln_core::{Seed, Source as _};
-use kiln_datasets::{Documents, documents::Split, stories::Stories};
+use kiln_datasets::{Documents, documents::Split};
 use kiln_synthetic::stories::Stories;
 use kiln_tokenize::{
     CacheSpec, PackedSource, Packing, TextTokenizer, TokenCache, TokenizerSpec, tokenizer::Model,

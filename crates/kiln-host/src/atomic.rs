@@ -1,11 +1,11 @@
 //! Files that are either there in full or not at all.
 
+use crate::blame::{Blame, Blamed};
 use std::{
     fs::File,
     io::{self, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
-use crate::blame::{Blame, Blamed};
 use tempfile::NamedTempFile;
 
 /// A file or directory that could not be read or written.

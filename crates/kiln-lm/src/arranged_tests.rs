@@ -1,9 +1,16 @@
 //! Tokens in another order, told where they stand by each kind of positions.
 
-use crate::{config::EmbeddingConfig, examples::{collate, Example, TextBatch}, token_model::tests::{batch, encoder, text}, TextModel, TextModelConfig};
+use crate::{
+    TextModel, TextModelConfig,
+    config::EmbeddingConfig,
+    examples::{Example, TextBatch, collate},
+    token_model::tests::{batch, encoder, text},
+};
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use kiln_core::{Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed, StepContext};
+use kiln_core::{
+    Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed, StepContext,
+};
 use kiln_nn::{LocalConfig, PositionConfig, RelativeConfig, RotaryConfig, TransformerConfig};
 use kiln_objectives::{Objective, PermutedLm};
 

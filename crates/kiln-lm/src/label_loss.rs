@@ -1,9 +1,14 @@
 //! Supervised losses: task heads and sequence-to-sequence targets.
 
-use crate::{config::TaskKind, examples::{IGNORED, Labels, TextBatch}, model::TextModel, pointer::Segment};
+use crate::{
+    config::TaskKind,
+    examples::{IGNORED, Labels, TextBatch},
+    model::TextModel,
+    pointer::Segment,
+};
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Diagnostic, Loss, PredictTokens as _, Tokens};
-use kiln_kernels::{cross_entropy, CrossEntropyOptions};
+use kiln_kernels::{CrossEntropyOptions, MASK_VALUE, cross_entropy};
 use kiln_objectives::losses;
 
 impl<B: Backend> TextModel<B> {
@@ -116,7 +121,11 @@ impl<B: Backend> TextModel<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::{TaskHeadConfig, TextModelConfig}, examples::{collate, Example, Label}, token_model::tests::{batch, encoder, text}};
+    use crate::{
+        config::{TaskHeadConfig, TextModelConfig},
+        examples::{Example, Label, collate},
+        token_model::tests::{batch, encoder, text},
+    };
     use burn_flex::Flex;
     use kiln_core::{Labelled as _, Seed, StepContext};
 

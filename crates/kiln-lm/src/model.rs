@@ -1,9 +1,21 @@
 //! Language models: encoder, decoder or encoder-decoder with heads, assembled by configuration.
 
-use crate::{batch::Text, branches::Branches, config::{GeneratorConfig, TextModelConfig}, embedding::TextEmbedding, head::{pool, LanguageHead, Pooler, TaskHead}, initial::NormalStart, pointer::Segment};
+use crate::{
+    batch::Text,
+    branches::Branches,
+    config::{GeneratorConfig, TextModelConfig},
+    embedding::TextEmbedding,
+    head::{LanguageHead, Pooler, TaskHead, pool},
+    initial::NormalStart,
+    pointer::Segment,
+};
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
-use kiln_nn::{adapt::{Adapt, Walk}, AttentionVisibility, ByName, Cache, ConfigError, DecoderCache, ForwardOptions, Linear, LinearConfig, Pass, Transformer};
+use kiln_nn::{
+    AttentionVisibility, ByName, Cache, ConfigError, DecoderCache, ForwardOptions, Linear,
+    LinearConfig, Pass, Transformer,
+    adapt::{Adapt, Walk},
+};
 
 /// A language model: embedding, transformer blocks and heads.
 #[derive(Module, Debug)]
@@ -347,11 +359,7 @@ fn in_a_row<'p, B: Backend>(
         mask_pad: tokens.mask_pad.map(|pad| pad.reshape([1, row])),
         channels: 1,
     };
-<<<<<<< ours
     (long, options)
-=======
-    (long, pass)
->>>>>>> theirs
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use crate::head::TaskHead;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::Backend;
-use kiln_kernels::gather_tokens;
+use kiln_kernels::{MASK_VALUE, gather_tokens};
 use kiln_nn::sinusoid_halves;
 
 /// Where a segment begins in its text, in tokens, and which place among all segments is its own.

@@ -1,9 +1,13 @@
 //! Prediction: logits of task heads, embeddings and losses of new texts.
 
-use crate::{batch::HostText, examples::{collate, Example, Labels, TextBatch}, TextModel};
+use crate::{
+    TextModel,
+    batch::HostText,
+    examples::{Example, Labels, TextBatch, collate},
+};
 use kiln_core::{Backend, Corruption, Encode as _, Lack, Loss, StepContext, Tokens};
 use kiln_objectives::{Autoregressive, Objective};
-use ndarray::{s, Array2, Axis};
+use ndarray::{Array2, Axis, s};
 
 /// Tokens of a batch, padding included.
 const BATCH: usize = 8192;

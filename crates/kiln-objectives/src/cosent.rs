@@ -8,8 +8,8 @@ use crate::{
     spec::{DynModel, check_positive},
 };
 use burn::tensor::{Bool, Tensor, TensorData};
-use kiln_kernels::MASK_VALUE;
 use kiln_core::{Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
+use kiln_kernels::MASK_VALUE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -2,10 +2,20 @@
 //! PatchTST's patches (<https://arxiv.org/abs/2211.14730>), HuBERT's units
 //! (<https://arxiv.org/abs/2106.07447>).
 
-use crate::{diagnostics::with_token_diagnostics, draw::drawn, losses::sum_of_losses, score::{score, score_ids, TokenHead}, spec::{check, check_count, check_positive, check_ratio, DynModel}, ObjectiveError, ObjectiveSpec, Spans};
+use crate::{
+    ObjectiveError, ObjectiveSpec, Spans,
+    diagnostics::with_token_diagnostics,
+    draw::drawn,
+    losses::sum_of_losses,
+    score::{TokenHead, score, score_ids},
+    spec::{DynModel, check, check_count, check_positive, check_ratio},
+};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use kiln_core::{Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, RandomReplacement, Rng, Seed, StepContext, TokenTargets};
-use rand::{seq::SliceRandom, RngExt};
+use kiln_core::{
+    Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, RandomReplacement, Rng, Seed,
+    StepContext, TokenTargets,
+};
+use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;

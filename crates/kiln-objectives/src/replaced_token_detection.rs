@@ -4,7 +4,14 @@
 //! The generator is a smaller backbone where the model has one; otherwise the model itself, all
 //! weights shared (the paper's section 3.2): one model learns both.
 
-use crate::{diagnostics::with_token_diagnostics, losses::{masked_mean, sigmoid_cross_entropy}, masked::uploaded, score::{score_ids, TokenHead}, spec::{check_weight, DynModel}, Masked, ObjectiveError, ObjectiveSpec};
+use crate::{
+    Masked, ObjectiveError, ObjectiveSpec,
+    diagnostics::with_token_diagnostics,
+    losses::{masked_mean, sigmoid_cross_entropy},
+    masked::uploaded,
+    score::{TokenHead, score_ids},
+    spec::{DynModel, check_weight},
+};
 use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, TensorData};
 use kiln_core::{Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
 use schemars::JsonSchema;
@@ -125,7 +132,10 @@ pub(crate) fn sampled_ids<B: Backend, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{toy::{context, Ids, Table}, MaskedKind};
+    use crate::{
+        MaskedKind,
+        toy::{Ids, Table, context},
+    };
     use burn_flex::Flex;
     use kiln_core::{Encode, Layout, Seed};
 

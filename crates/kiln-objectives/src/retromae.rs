@@ -5,9 +5,20 @@
 //! What MASTER takes from other models (queries, continuations) is left to labelled data here, and
 //! the neighbour of a passage is its second half.
 
-use crate::{diagnostics::with_token_diagnostics, losses::{scaled_loss, sum_of_losses}, permuted_lm::permuted_ids, replaced_token_detection::sampled_ids, score::{score_ids, TokenHead}, spec::{check, check_weight, DynModel}, Masked, ObjectiveError, ObjectiveSpec};
+use crate::{
+    Masked, ObjectiveError, ObjectiveSpec,
+    diagnostics::with_token_diagnostics,
+    losses::{scaled_loss, sum_of_losses},
+    permuted_lm::permuted_ids,
+    replaced_token_detection::sampled_ids,
+    score::{TokenHead, score_ids},
+    spec::{DynModel, check, check_weight},
+};
 use burn::tensor::Tensor;
-use kiln_core::{Backend, Capabilities, Corruption, DecoderInput, Lack, Layout, Loss, Need, PermutedSequence, Rng, StepContext};
+use kiln_core::{
+    Backend, Capabilities, Corruption, DecoderInput, Lack, Layout, Loss, Need, PermutedSequence,
+    Rng, StepContext,
+};
 use rand::seq::index::sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -204,7 +215,10 @@ fn enhanced(layout: &Layout, share: f64, rng: &mut Rng) -> (PermutedSequence, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{toy::{context, Ids, Table}, MaskedKind};
+    use crate::{
+        MaskedKind,
+        toy::{Ids, Table, context},
+    };
     use burn_flex::Flex;
     use kiln_core::Seed;
 

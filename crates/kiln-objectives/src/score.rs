@@ -1,6 +1,9 @@
 //! Predictions a token against what the tokens stand for.
 
-use crate::{diagnostics::{baseline_of_ids, mean_of}, losses::{accuracy, cross_entropy, difference, huber, masked_mean}};
+use crate::{
+    diagnostics::{baseline_of_ids, mean_of},
+    losses::{accuracy, cross_entropy, difference, huber, masked_mean},
+};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{Backend, Diagnostic, Loss, PredictTokens, TokenTargets};
 use kiln_kernels::{eval_mode, gather_tokens};

@@ -6,7 +6,10 @@
 //! its tokens, of each document by itself where there are several. Where the paper takes what the
 //! feed-forward adds, here it is a block's output.
 
-use crate::{spec::{check, check_count, DynModel}, Masked, ObjectiveError, ObjectiveSpec};
+use crate::{
+    Masked, ObjectiveError, ObjectiveSpec,
+    spec::{DynModel, check, check_count},
+};
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Lack, Loss, Need, StepContext, Teacher, TokenTargets};
 use kiln_kernels::{eval_mode, gather_tokens};
@@ -126,7 +129,11 @@ fn standardised<B: Backend>(x: Tensor<B, 3>, segments: &[Vec<Range<usize>>]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{stochastic::Stochastic, toy::{Groups, Toy}, MaskedKind};
+    use crate::{
+        MaskedKind,
+        stochastic::Stochastic,
+        toy::{Groups, Toy},
+    };
     use burn_flex::Flex;
     use kiln_core::Seed;
     use kiln_nn::NormKind;

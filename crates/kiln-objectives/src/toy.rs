@@ -299,7 +299,7 @@ impl<B: Backend, const V: usize> BottleneckDecode<B, Ids<B>> for Table<V> {
         input: &DecoderInput<B>,
     ) -> Tensor<B, 3> {
         let [rows, width] = vectors.dims();
-                let values = match input {
+        let values = match input {
             DecoderInput::Corrupted(corruption) => self.encode(batch, corruption, None).values,
             // What stands at each place alone.
             DecoderInput::Permuted(sequence) => {

@@ -6,9 +6,17 @@
 //! fairseq and transformers. Added are a share of what the codebooks lack in diversity, and of the
 //! frontend's power.
 
-use crate::{diagnostics::with_token_diagnostics, info_nce::unit, losses::{accuracy, cross_entropy}, spec::{check, check_count, check_positive, check_weight, DynModel}, ObjectiveError, ObjectiveSpec, Spans};
+use crate::{
+    ObjectiveError, ObjectiveSpec, Spans,
+    diagnostics::with_token_diagnostics,
+    info_nce::unit,
+    losses::{accuracy, cross_entropy},
+    spec::{DynModel, check, check_count, check_positive, check_weight},
+};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use kiln_core::{Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, Quantized, Rng, StepContext};
+use kiln_core::{
+    Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, Quantized, Rng, StepContext,
+};
 use kiln_kernels::MASK_VALUE;
 use rand::RngExt;
 use schemars::JsonSchema;

@@ -1,8 +1,8 @@
 //! Writes generated utterances as WAV files and prints what they say:
 //! `cargo run -p kiln-synthetic --example speak -- FOLDER [COUNT [digits]]`.
 
-use kiln_host::{Seed, Source as _};
 use kiln_datasets::DataError;
+use kiln_host::{Seed, Source as _};
 use kiln_synthetic::speech::{Sentences, Spoken};
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! A table to try forecasting with: two years of a shop's sales.
 
 use chrono::{Datelike as _, Days, NaiveDate};
-use kiln_host::Seed;
 use kiln_datasets::draw::Draw as _;
+use kiln_host::Seed;
 use std::fmt::Write as _;
 
 /// Rows of [`demo_sales`].

@@ -1,7 +1,7 @@
 //! A stage of training with its backend, model and data hidden: what the trainer's loop drives.
 
 use crate::task::Measure;
-use kiln_core::{DiagnosticValue};
+use kiln_core::DiagnosticValue;
 use std::{collections::BTreeMap, path::Path};
 
 /// What one micro-batch gave.

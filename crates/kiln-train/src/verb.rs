@@ -154,5 +154,5 @@ pub fn names(modalities: &[&dyn Modality]) -> String {
 /// # Errors
 /// When it cannot be written.
 pub fn write_file(path: &Path, text: &str) -> Result<()> {
-    Ok(kiln_hub::write_atomic(path, |out| out.write_all(text.as_bytes()))?)
+    Ok(kiln_host::write_atomic(path, |out| out.write_all(text.as_bytes()))?)
 }

@@ -1,8 +1,8 @@
 //! Noise and autoregressions: white, heavy-tailed, ARMA, near unit root, GARCH.
 
 use super::standardize::standardize;
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw;
+use kiln_host::Rng;
 
 /// Noise of about unit variance, of a kind drawn at random.
 pub(crate) fn noise(rng: &mut Rng, length: usize) -> Vec<f32> {

@@ -1,7 +1,7 @@
 //! Augmentation: coarser rows, flips, missing blocks. Works on real series too.
 
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw;
+use kiln_host::Rng;
 use ndarray::{Array2, s};
 
 /// Reduction of several rows to one.

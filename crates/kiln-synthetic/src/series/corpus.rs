@@ -8,8 +8,8 @@ use super::{
     trend,
     weights::{FamilyWeights, ResolutionWeights},
 };
-use kiln_host::{Rng, Seed};
 use kiln_datasets::{DataError, Frequency, Result, Series, draw::Draw};
+use kiln_host::{Rng, Seed};
 use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,8 +8,8 @@
 //! and costs a few cosines a row. A linear kernel multiplies a sample by time.
 
 use super::calendar::cycles;
-use kiln_host::Rng;
 use kiln_datasets::{Frequency, draw::Draw};
+use kiln_host::Rng;
 use rand_distr::{Distribution as _, Gamma};
 use std::f64::consts::TAU;
 

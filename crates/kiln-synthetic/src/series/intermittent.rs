@@ -1,8 +1,8 @@
 //! Demand that is mostly zero, and counts (Croston, 1972).
 
 use super::{calendar, profile::Profile, trend};
-use kiln_host::Rng;
 use kiln_datasets::{Frequency, draw::Draw};
+use kiln_host::Rng;
 
 /// Intermittent demand, or counts with a changing rate.
 pub(crate) fn generate(rng: &mut Rng, frequency: Frequency, length: usize) -> Vec<f32> {

@@ -1,8 +1,8 @@
 //! Convex mixtures of series: TSMixup of Chronos (<https://arxiv.org/abs/2403.07815>).
 
 use super::standardize::standardize;
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw;
+use kiln_host::Rng;
 
 /// Mixes series of one length with weights from a flat Dirichlet distribution, each scaled to
 /// unit variance first.

@@ -7,8 +7,8 @@
 
 use super::arma;
 use chrono::NaiveDate;
-use kiln_host::Seed;
 use kiln_datasets::{DataError, Frequency, Result, Series, draw::Draw};
+use kiln_host::Seed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

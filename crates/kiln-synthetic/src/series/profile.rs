@@ -1,8 +1,8 @@
 //! The shape of one cycle, and how it changes from one to the next.
 
 use super::standardize::standardize;
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw;
+use kiln_host::Rng;
 use std::f32::consts::TAU;
 
 /// Places at which a shape is known; between them it is interpolated.

@@ -1,8 +1,8 @@
 //! What happens to series: shifts, other variances, anomalies, outages, meters that saturate.
 
 use super::standardize::standardize;
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw;
+use kiln_host::Rng;
 
 /// Changes a series of about unit spread in one to three of these ways.
 pub(crate) fn disturb(rng: &mut Rng, values: &mut [f32]) {

@@ -5,8 +5,8 @@
 //! the last one and partly the long mean; how much of each is what a model learns here.
 
 use super::{arma, calendar, profile::Profile, standardize::standardize, trend};
-use kiln_host::Rng;
 use kiln_datasets::{Frequency, draw::Draw};
+use kiln_host::Rng;
 
 /// Rows of a window, in the units that all parts share: the profile's standard deviation.
 pub(crate) fn generate(rng: &mut Rng, frequency: Frequency, length: usize) -> Vec<f32> {

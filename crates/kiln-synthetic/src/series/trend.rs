@@ -4,8 +4,8 @@
 //! to do and not by what it did: the future of a level must not be felt in its past.
 
 use super::{arma::ornstein_uhlenbeck, calendar::pace};
-use kiln_host::Rng;
 use kiln_datasets::{Frequency, draw::Draw};
+use kiln_host::Rng;
 
 /// A trend that follows a curve: linear, exponential, damped, logistic, quadratic, or in pieces.
 pub(crate) fn curve(rng: &mut Rng, length: usize) -> Vec<f32> {

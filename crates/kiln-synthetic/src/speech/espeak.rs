@@ -7,12 +7,12 @@ use super::{
     babble,
     grammar::{Grammar, Sentences},
 };
-use kiln_host::{Seed, Size, Source};
 use kiln_datasets::{
     DataError, Result,
     audio::{self, Augmentation, Augmenter, Clip, Waveform},
     draw::Draw as _,
 };
+use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{

@@ -3,12 +3,12 @@
 //! A grammar is TOML: `sentences` is a list of templates, a `{slot}` in one stands for any of that
 //! slot's phrases, which may have slots of their own.
 
-use kiln_host::Rng;
 use kiln_datasets::{
     DataError, Result,
     draw::Draw as _,
     files::{locate, read_text},
 };
+use kiln_host::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{

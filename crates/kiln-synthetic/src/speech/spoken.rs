@@ -5,12 +5,12 @@ use super::{
     formant::{Synthesizer, Voice},
     grammar::{Grammar, Sentences},
 };
-use kiln_host::{Seed, Size, Source};
 use kiln_datasets::{
     DataError, Result,
     audio::{Augmentation, Augmenter, Clip},
     draw::Draw as _,
 };
+use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -5,8 +5,8 @@ use super::{
     event::{Act, Entity, Event, Id, Role, Story},
     lexicon::{Lexicon, Shelf},
 };
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw as _;
+use kiln_host::Rng;
 use std::collections::BTreeMap;
 
 /// A story in the making.

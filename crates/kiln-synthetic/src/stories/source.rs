@@ -8,8 +8,8 @@ use super::{
     tell::{Teller, Told, Tongue},
     template::{Grammar, read_grammar},
 };
-use kiln_host::{Seed, Size, Source};
 use kiln_datasets::{DataError, Result, documents::Prefix, draw::Draw as _};
+use kiln_host::{Seed, Size, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};

@@ -4,8 +4,8 @@ use super::{
     event::{Act, Role},
     fault,
 };
-use kiln_host::Rng;
 use kiln_datasets::{DataError, Result, draw::Draw as _};
+use kiln_host::Rng;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},

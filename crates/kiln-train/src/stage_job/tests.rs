@@ -1,45 +1,56 @@
 //! A toy modality, as small as one can be: it trains, resumes and saves.
 
 use super::*;
-use crate::{architecture::{ModelSource, StageCost, ValidationSet}, learner::Learner, modality::{Modality, ModelSummary}, recipe::{schema, ModalitySpec}, run, task::TaskError, testing::{alone, Line, Net}, RunOptions};
+use crate::{
+    RunOptions,
+    architecture::{ModelSource, StageCost, ValidationSet},
+    learner::Learner,
+    modality::{Modality, ModelSummary},
+    recipe::{ModalitySpec, schema},
+    run,
+    task::TaskError,
+    testing::{Line, Net, alone},
+};
 use burn::tensor::{Tensor, TensorData};
-use kiln_core::{Backend, Layout, Loss, StepContext, TaskLoss, Tokens};
-use kiln_hub::{collect, Weights};
+use kiln_core::{
+    Backend, Capabilities, Labelled, Lack, Loss, Model, Need, Provide, StepContext, TaskLoss,
+};
+use kiln_hub::{Weights, collect};
 use kiln_nn::adapt::Adapt;
-use kiln_objectives::Objective;
+use kiln_objectives::{Objective, RefusedObjective};
 
 type Point = (u64, [f32; 3]);
 type Outcome<T> = std::result::Result<T, TaskError>;
 
 impl<B: Backend> Adapt<B> for Net<B> {}
 
-/// Inputs and targets are columns of a batch; the model's only skill is its own task.
-impl<B: Backend> TokenModel<B> for Net<B> {
+/// Inputs and targets are columns of a batch; its only capability is its own task.
+impl<B: Backend> Model<B> for Net<B> {
     type Batch = Tensor<B, 2>;
-
-    fn supervised(&self, batch: &Tensor<B, 2>, _: &mut StepContext<'_>) -> TaskLoss<B> {
-        let error = self.forward(batch.clone().narrow(1, 0, 2)) - batch.clone().narrow(1, 2, 1);
-        TaskLoss { loss: Loss::new(error.square().mean(), batch.dims()[0]), tokens: None }
-    }
-
-    fn layout(&self, batch: &Tensor<B, 2>) -> Layout {
-        Layout::new(batch.dims()[0], 1)
-    }
 
     fn device(&self, batch: &Tensor<B, 2>) -> B::Device {
         batch.device()
     }
 
-    fn encode(&self, batch: &Tensor<B, 2>, _: View<B>) -> Tokens<B> {
-        Tokens::new(batch.clone().unsqueeze_dim(1))
+    fn batch_size(&self, batch: &Tensor<B, 2>) -> usize {
+        batch.dims()[0]
     }
 
-    fn targets(&self, batch: &Tensor<B, 2>) -> Targets<B> {
-        Targets::Values { values: batch.clone().unsqueeze_dim(1), mask_missing: None }
+    fn capabilities(&self) -> Capabilities<'_, B, Tensor<B, 2>> {
+        Capabilities { labelled: Some(self), ..Capabilities::none() }
     }
+}
 
-    fn decode(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
-        values
+impl<B: Backend> Labelled<B, Tensor<B, 2>> for Net<B> {
+    fn supervised(&self, batch: &Tensor<B, 2>, _: &mut StepContext<'_>) -> TaskLoss<B> {
+        let error = self.forward(batch.clone().narrow(1, 0, 2)) - batch.clone().narrow(1, 2, 1);
+        TaskLoss { loss: Loss::new(error.square().mean(), batch.dims()[0]), tokens: None }
+    }
+}
+
+impl Provide for Toy {
+    fn provide(&mut self, need: &Need) -> std::result::Result<(), Lack> {
+        if *need == Need::Labels { Ok(()) } else { Err(need.lack("points")) }
     }
 }
 
@@ -70,8 +81,8 @@ impl Architecture for Toy {
     fn model(recipe: &Recipe<ToyRecipe>) -> Outcome<ModelSource<u64>> {
         Ok(ModelSource { key: "toy", config: Ok(recipe.model), directory: None })
     }
-    fn offers(_: &StageSpec<'_, Self>) -> Offers {
-        Offers { labels: Ok(()), ..Offers::none("points") }
+    fn check_objective(stage: &StageSpec<'_, Self>) -> std::result::Result<(), RefusedObjective> {
+        stage.settings.objective.prepare(&mut Self)
     }
     fn plan(stage: &StageSpec<'_, Self>, _: Option<&u64>, _: Option<&Path>) -> Outcome<StageCost<u64>> {
         let examples = Some(*stage.data());

@@ -1,9 +1,23 @@
 //! PatchTST, <https://arxiv.org/abs/2211.14730>, as transformers stores it.
 
-use super::{keys::SeriesKeys, spelling::{plain_norm, positions}};
-use crate::{config::SeriesModelConfig, frontend::{FrontendConfig, Positions}, head::{loss::PointLoss, ForecastConfig, Pooling, TokenHeadConfig}, scaler::ScalerKind};
-use kiln_hub::{family::{parse_over_defaults, Family}, Rule};
-use kiln_nn::{activation_name, activation_named, AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig};
+use super::{
+    keys::SeriesKeys,
+    spelling::{plain_norm, positions},
+};
+use crate::{
+    config::SeriesModelConfig,
+    frontend::{FrontendConfig, Positions},
+    head::{ForecastConfig, Pooling, TokenHeadConfig, loss::PointLoss},
+    scaler::ScalerKind,
+};
+use kiln_hub::{
+    Rule,
+    family::{Family, parse_over_defaults},
+};
+use kiln_nn::{
+    AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
+    activation_name, activation_named,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -216,10 +230,7 @@ impl Family for PatchTst {
                 Pooling::Mean | Pooling::Class => Some("mean".into()),
                 Pooling::Max => Some("max".into()),
             },
-<<<<<<< ours
             ..Default::default()
-=======
->>>>>>> theirs
         };
         Some((architecture.into(), theirs))
     }
@@ -293,7 +304,11 @@ const NAMES: &[Rule] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Format, presets::Preset, scaler::{MissingFill, ScalerConfig}};
+    use crate::{
+        config::Format,
+        presets::Preset,
+        scaler::{MissingFill, ScalerConfig},
+    };
     use kiln_hub::family::AnyFamily as _;
 
     #[test]

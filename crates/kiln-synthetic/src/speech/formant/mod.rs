@@ -11,11 +11,11 @@ mod voice;
 pub use voice::Voice;
 
 use super::grammar::{Pronunciations, Sentences};
-use kiln_host::Rng;
 use kiln_datasets::{
     DataError, Result,
     audio::{AudioFault, Waveform},
 };
+use kiln_host::Rng;
 use std::collections::HashMap;
 
 /// Formant synthesizer of words whose pronunciation it knows.

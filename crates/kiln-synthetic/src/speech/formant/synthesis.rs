@@ -4,8 +4,8 @@ use super::{
     Voice,
     phone::{PHONES, Target},
 };
-use kiln_host::Rng;
 use kiln_datasets::{audio::Biquad, draw::Draw as _};
+use kiln_host::Rng;
 
 /// What controls the synthesis, each value once a millisecond.
 #[derive(Default)]

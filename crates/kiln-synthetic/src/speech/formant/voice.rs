@@ -1,7 +1,7 @@
 //! Who speaks.
 
-use kiln_host::Seed;
 use kiln_datasets::draw::Draw as _;
+use kiln_host::Seed;
 
 /// A speaker.
 #[derive(Clone, Copy, Debug, PartialEq)]

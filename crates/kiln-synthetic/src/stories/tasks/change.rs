@@ -5,8 +5,8 @@ use crate::stories::{
     event::{Entity, Event, Id, Role, Story},
     simulation::Simulation,
 };
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw as _;
+use kiln_host::Rng;
 
 impl StorySource {
     /// Another of the same kind as `id`, who or which the story does not know; it is added.

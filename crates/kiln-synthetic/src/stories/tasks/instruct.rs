@@ -5,11 +5,11 @@ use crate::stories::{
     event::Story,
     tell::{Told, Tongue},
 };
-use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Conversation, Message, Preference, Role},
 };
+use kiln_host::Rng;
 
 /// A task with a right answer and, except where anything goes, a wrong one.
 struct Exercise {

@@ -5,8 +5,8 @@ use crate::stories::{
     event::{Event, Role, Story},
     tell::is_setting,
 };
-use kiln_host::Rng;
 use kiln_datasets::draw::Draw as _;
+use kiln_host::Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

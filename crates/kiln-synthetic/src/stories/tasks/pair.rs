@@ -7,11 +7,11 @@ use crate::stories::{
     tell::{Tongue, is_setting},
     template::Form,
 };
-use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Label, Pair, Triplet},
 };
+use kiln_host::Rng;
 
 /// That the second text follows from the first.
 const FOLLOWS: &str = "entailment";

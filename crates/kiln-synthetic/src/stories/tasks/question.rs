@@ -6,11 +6,11 @@ use crate::stories::{
     tell::{Told, Tongue},
     template::{Asking, Form, Piece, Template},
 };
-use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Answer, Question},
 };
+use kiln_host::Rng;
 use std::ops::Range;
 
 /// A question that may be asked: of which event, and how.

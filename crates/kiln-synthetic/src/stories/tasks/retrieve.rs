@@ -2,11 +2,11 @@
 
 use super::question::slots;
 use crate::stories::{StorySource, event::Story};
-use kiln_host::Rng;
 use kiln_datasets::{
     draw::Draw as _,
     labelled::{Passage, Relevance, Retrieval},
 };
+use kiln_host::Rng;
 use std::collections::BTreeMap;
 
 impl StorySource {

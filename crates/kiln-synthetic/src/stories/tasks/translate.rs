@@ -12,8 +12,8 @@ use crate::stories::{
     event::{Act, Entity, Event, Id, Role, Story},
     tell::{Told, is_setting},
 };
-use kiln_host::Seed;
 use kiln_datasets::{draw::Draw as _, labelled::Pair};
+use kiln_host::Seed;
 
 /// The name of the language that stories are translated into.
 pub const TAVI: &str = "tavi";
