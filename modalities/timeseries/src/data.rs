@@ -6,7 +6,9 @@ use crate::{
     windows::{GeneratedWindows, SeriesWindows, Window},
 };
 use kiln_core::{Seed, Size};
-use kiln_datasets::{DataError, Part, Series, SplitProtocol, Standardizer, TableSpec, embedded, m4, files::locate};
+use kiln_datasets::{
+    DataError, Part, Series, SplitProtocol, Standardizer, TableSpec, embedded, files::locate, m4,
+};
 use kiln_synthetic::Prices;
 use kiln_train::task::TaskSource;
 use ndarray::{Array2, s};

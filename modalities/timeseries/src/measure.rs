@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use kiln_core::Seed;
-use kiln_datasets::{DataError, embedded, m4, files::locate};
+use kiln_datasets::{DataError, embedded, files::locate, m4};
 use kiln_train::results::Evaluation;
 use ndarray::{Array2, s};
 

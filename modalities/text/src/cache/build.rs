@@ -151,7 +151,8 @@ fn encode<'a>(
     for document in batch {
         // By itself, so that a document has the same ids whatever is said before it.
         let begin = encoded.ids.len();
-        let (before, text) = document.text.split_at_checked(document.prefix_len).unwrap_or_default();
+        let (before, text) =
+            document.text.split_at_checked(document.prefix_len).unwrap_or_default();
         encoder.encode(before, &mut encoded)?;
         let said = encoded.ids.len() - begin;
         encoder.encode(text, &mut encoded)?;
