@@ -7,7 +7,7 @@ use crate::{
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
 use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
+    modality::{Job, Modality},
     recipe::{RecipeText, schema},
     task::TaskError,
     verb::Verb,
@@ -62,9 +62,8 @@ impl Modality for Speech {
         &["symphonia_core"]
     }
 
-    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+    fn facts(&self, dir: &Path) -> kiln_train::Result<Vec<(String, String)>> {
         let config = hub::read_config(dir).map_err(TaskError::from)?;
-        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let stem = &config.frontend.stem;
         let kind = match stem {
             StemConfig::Wave(wave) => format!("{} convolutions over the wave", wave.layers.len()),
@@ -84,10 +83,6 @@ impl Modality for Speech {
             let size = format!("{} of {} entries", quantiser.groups, quantiser.entries);
             facts.push(("codebooks".into(), size));
         }
-        Ok(ModelSummary {
-            model_type: opened.model_type().to_owned(),
-            parameters: opened.parameters().map_err(TaskError::from)?,
-            facts,
-        })
+        Ok(facts)
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
 use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
+    modality::{Job, Modality},
     recipe::{RecipeText, schema},
     task::TaskError,
     verb::Verb,
@@ -64,9 +64,8 @@ impl Modality for TextModality {
         &["kiln_text"]
     }
 
-    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+    fn facts(&self, dir: &Path) -> kiln_train::Result<Vec<(String, String)>> {
         let config = hub::read_config(dir).map_err(TaskError::from)?;
-        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let kind = match (&config.decoder, config.causal) {
             (Some(_), _) => "encoder and decoder",
             (None, false) if config.branches.is_some() => "encoder that writes, too",
@@ -92,10 +91,6 @@ impl Modality for TextModality {
                 facts.push((of("labels"), head.names.join(", ")));
             }
         }
-        Ok(ModelSummary {
-            model_type: opened.model_type().to_owned(),
-            parameters: opened.parameters().map_err(TaskError::from)?,
-            facts,
-        })
+        Ok(facts)
     }
 }

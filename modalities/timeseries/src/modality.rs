@@ -7,7 +7,7 @@ use crate::{
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
 use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
+    modality::{Job, Modality},
     recipe::{RecipeText, schema},
     task::TaskError,
     verb::Verb,
@@ -59,9 +59,8 @@ impl Modality for TimeSeries {
         &["kiln_timeseries"]
     }
 
-    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+    fn facts(&self, dir: &Path) -> kiln_train::Result<Vec<(String, String)>> {
         let config = hub::read_config(dir).map_err(TaskError::from)?;
-        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let mut facts = vec![
             ("context".into(), format!("{} rows", config.context)),
             ("horizon".into(), format!("{} rows", config.rows())),
@@ -76,11 +75,7 @@ impl Modality for TimeSeries {
             let levels: Vec<_> = config.quantiles().iter().map(ToString::to_string).collect();
             facts.push(("quantiles".into(), levels.join(", ")));
         }
-        Ok(ModelSummary {
-            model_type: opened.model_type().to_owned(),
-            parameters: opened.parameters().map_err(TaskError::from)?,
-            facts,
-        })
+        Ok(facts)
     }
 }
 
