@@ -92,10 +92,10 @@ fn unwrapped(error: Boxed) -> Result<RecipeError, Boxed> {
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
         Error::RunExists { finished: true, .. } => {
-            Some("--overwrite deletes it and begins anew, --dir DIR takes another directory")
+            Some("--overwrite deletes it and starts over, --dir DIR takes another directory")
         }
         Error::RunExists { .. } => Some(
-            "--resume goes on with it, --overwrite deletes it and begins anew, --dir DIR takes \
+            "--resume goes on with it, --overwrite deletes it and starts over, --dir DIR takes \
              another directory",
         ),
         Error::OtherRecipe { why: Refusal::NoNote, .. } => {

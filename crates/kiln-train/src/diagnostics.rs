@@ -227,7 +227,7 @@ impl Diagnostics {
              the contrastive loss is {contrastive:.4}"
         );
         let cause = "codebook collapse: all frames have one code, so that distractors equal the \
-                     target and the loss falls without anything being learnt; besides more \
+                     target and the loss falls without anything being learned; besides more \
                      diversity, a lower learning rate or a longer warm-up, a higher \
                      `objective.wav2vec2-contrastive.gumbel.end` and a higher \
                      `objective.wav2vec2-contrastive.feature_penalty` keep codes apart";

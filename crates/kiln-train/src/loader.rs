@@ -94,7 +94,7 @@ impl<H: Send + 'static> Loader<H> {
         })
     }
 
-    /// Batch `number`. Those that follow one another come from reading ahead; a jump starts anew.
+    /// Batch `number`. Those that follow one another come from reading ahead; a jump starts over.
     ///
     /// # Errors
     /// When an example could not be read or a batch not put together.

@@ -48,11 +48,11 @@ pub trait Modality: Sync {
         &[]
     }
 
-    /// What a model directory of this modality holds.
+    /// Facts worth showing of a model directory: context length, horizon, vocabulary.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    fn describe_model(&self, dir: &Path) -> crate::Result<ModelSummary>;
+    fn facts(&self, dir: &Path) -> crate::Result<Vec<(String, String)>>;
 }
 
 /// A recipe that was understood: what `kiln run`, `kiln check` and `kiln evaluate` work with.
@@ -126,15 +126,4 @@ pub struct StagePlan {
     pub memory: f64,
     /// Examples in the source; `None` for a generator.
     pub examples: Option<u64>,
-}
-
-/// What a model directory holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelSummary {
-    /// `model_type` of its config.
-    pub model_type: String,
-    /// Parameters in all.
-    pub parameters: usize,
-    /// Facts worth showing: context length, horizon, vocabulary.
-    pub facts: Vec<(String, String)>,
 }

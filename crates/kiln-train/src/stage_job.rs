@@ -54,11 +54,6 @@ impl<A: Architecture> StageJob<A> {
         Ok(job)
     }
 
-    /// The configuration of the model.
-    pub fn config(&self) -> &A::Config {
-        &self.config
-    }
-
     fn stages(&self) -> impl Iterator<Item = StageSpec<'_, A>> {
         self.recipe.stage.iter().enumerate().map(|(number, settings)| StageSpec {
             recipe: &self.recipe,

@@ -56,7 +56,7 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     /// Where training examples come from.
     fn source(&self) -> TaskSource<Self::Example>;
 
-    /// Whether the order is drawn anew each epoch; a generator needs none.
+    /// Whether the order is shuffled each epoch; a generator needs none.
     fn shuffle(&self) -> bool {
         true
     }

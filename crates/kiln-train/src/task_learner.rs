@@ -282,7 +282,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
     }
 
     fn validate(&mut self) -> Result<Vec<Measure>> {
-        // Training seeds anew at each micro-batch, so this does not disturb it.
+        // Training reseeds at each micro-batch, so this does not disturb it.
         B::seed(&self.device, self.seed.part("validate").value());
         let teacher = self.teacher().map(|teacher| teacher.valid());
         let (model, teacher) = (self.averaged(), teacher.as_ref());

@@ -77,7 +77,7 @@ pub(crate) fn values<B: Backend>(tensor: &Tensor<B, 1>) -> Vec<f32> {
     tensor.to_data().convert::<f32>().into_vec().unwrap()
 }
 
-/// A line to be learnt: `y = 2·a − b + 0.5`.
+/// A line to be learned: `y = 2·a − b + 0.5`.
 #[derive(Debug, Clone)]
 pub(crate) struct Toy {
     /// Examples in the source; small, so that epochs end within a test.

@@ -1,18 +1,10 @@
 //! Speech among the modalities.
 
-use crate::{
-    SpeechError, SpeechModelConfig, commands::VERBS, data::StageDataError, frontend::StemConfig,
-    hub, job::SpeechJob, recipe::SpeechParts, transcribe::TranscribeError,
-};
-use kiln_core::blame::{BlameOf, blame_of};
+use crate::{commands::VERBS, data::StageDataError, frontend::StemConfig, hub, job::SpeechJob, recipe::SpeechParts, transcribe::TranscribeError, SpeechError, SpeechModelConfig};
+use kiln_core::blame::{blame_of, BlameOf};
 use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
-    recipe::{RecipeText, schema},
-    task::TaskError,
-    verb::Verb,
-};
+use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
 use std::path::Path;
 
 /// Speech.
@@ -63,9 +55,8 @@ impl Modality for Speech {
         &["symphonia_core"]
     }
 
-    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+    fn facts(&self, dir: &Path) -> kiln_train::Result<Vec<(String, String)>> {
         let config = family::read_config::<SpeechModelConfig>(dir).map_err(TaskError::from)?;
-        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let stem = &config.frontend.stem;
         let kind = match stem {
             StemConfig::Wave(wave) => format!("{} convolutions over the wave", wave.layers.len()),
@@ -85,10 +76,6 @@ impl Modality for Speech {
             let size = format!("{} of {} entries", quantiser.groups, quantiser.entries);
             facts.push(("codebooks".into(), size));
         }
-        Ok(ModelSummary {
-            model_type: opened.model_type().to_owned(),
-            parameters: opened.parameters().map_err(TaskError::from)?,
-            facts,
-        })
+        Ok(facts)
     }
 }

@@ -1,19 +1,11 @@
 //! Text among the modalities.
 
-use crate::{
-    annotate::AnnotateError, commands::VERBS, embed::EmbedError, evaluate::TooLong, job::TextJob,
-    labelled::ChatError, opened::OpenError, recipe::TextParts, sources::StageDataError,
-};
-use kiln_core::blame::{BlameOf, blame_of};
+use crate::{annotate::AnnotateError, commands::VERBS, embed::EmbedError, evaluate::TooLong, job::TextJob, labelled::ChatError, opened::OpenError, recipe::TextParts, sources::StageDataError};
+use kiln_core::blame::{blame_of, BlameOf};
 use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_lm::{TextModelConfig, generate::GenerationError, hub};
-use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
-    recipe::{RecipeText, schema},
-    task::TaskError,
-    verb::Verb,
-};
+use kiln_lm::{generate::GenerationError, hub, TextModelConfig};
+use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
 use std::path::Path;
 
 /// Text.
@@ -65,9 +57,8 @@ impl Modality for TextModality {
         &["kiln_text"]
     }
 
-    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+    fn facts(&self, dir: &Path) -> kiln_train::Result<Vec<(String, String)>> {
         let config = family::read_config::<TextModelConfig>(dir).map_err(TaskError::from)?;
-        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let kind = match (&config.decoder, config.causal) {
             (Some(_), _) => "encoder and decoder",
             (None, false) if config.branches.is_some() => "encoder that writes, too",
@@ -93,10 +84,6 @@ impl Modality for TextModality {
                 facts.push((of("labels"), head.names.join(", ")));
             }
         }
-        Ok(ModelSummary {
-            model_type: opened.model_type().to_owned(),
-            parameters: opened.parameters().map_err(TaskError::from)?,
-            facts,
-        })
+        Ok(facts)
     }
 }

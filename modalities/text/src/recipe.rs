@@ -15,18 +15,8 @@ pub use labelled::{
 };
 pub use sources::{NewTokens, TextSource, TokenizerSource, Validation, WeightPhase, Windows};
 
-use crate::{
-    config::TextModelConfig,
-    generate::Generation,
-    labelled::{LabelledData, LabelledSource, RetrievalSource, task_key},
-    lexicon::Lexicon,
-    order::Order,
-    packing::{Held, Packing},
-    presets::Preset,
-    tokenizer::TokenizerSpec,
-    transfer::NewTokens,
-};
-use kiln_datasets::{Documents, labelled::Holdout, stories::Stories};
+use crate::{labelled::{task_key, LabelledData, LabelledSource, RetrievalSource}, lexicon::Lexicon, order::Order, transfer::NewTokens};
+use kiln_datasets::{labelled::Holdout, stories::Stories, Documents};
 use kiln_lm::{config::TextModelConfig, generate::Generation, presets::Preset};
 use kiln_objectives::Objective;
 use kiln_synthetic::stories::Stories;

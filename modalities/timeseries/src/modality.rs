@@ -1,18 +1,10 @@
 //! Time series among the modalities.
 
-use crate::{
-    SeriesModelConfig, commands::VERBS, data::StageDataError, forecast::RequestError,
-    forecaster::ForecastError, hub, job::SeriesJob, measure::MeasureError, recipe::SeriesParts,
-};
-use kiln_core::blame::{BlameOf, blame_of};
+use crate::{commands::VERBS, data::StageDataError, forecast::RequestError, forecaster::ForecastError, hub, job::SeriesJob, measure::MeasureError, recipe::SeriesParts, SeriesModelConfig};
+use kiln_core::blame::{blame_of, BlameOf};
 use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_train::{
-    modality::{Job, Modality, ModelSummary},
-    recipe::{RecipeText, schema},
-    task::TaskError,
-    verb::Verb,
-};
+use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
 use std::path::Path;
 
 /// Time series.
@@ -60,9 +52,8 @@ impl Modality for TimeSeries {
         &["kiln_timeseries"]
     }
 
-    fn describe_model(&self, dir: &Path) -> kiln_train::Result<ModelSummary> {
+    fn facts(&self, dir: &Path) -> kiln_train::Result<Vec<(String, String)>> {
         let config = family::read_config::<SeriesModelConfig>(dir).map_err(TaskError::from)?;
-        let opened = kiln_hub::ModelDir::open(dir).map_err(TaskError::from)?;
         let mut facts = vec![
             ("context".into(), format!("{} rows", config.context)),
             ("horizon".into(), format!("{} rows", config.rows())),
@@ -77,11 +68,7 @@ impl Modality for TimeSeries {
             let levels: Vec<_> = config.quantiles().iter().map(ToString::to_string).collect();
             facts.push(("quantiles".into(), levels.join(", ")));
         }
-        Ok(ModelSummary {
-            model_type: opened.model_type().to_owned(),
-            parameters: opened.parameters().map_err(TaskError::from)?,
-            facts,
-        })
+        Ok(facts)
     }
 }
 

@@ -127,7 +127,7 @@ pub struct Run {
     /// validations, checkpoints and log lines may change on the way
     #[arg(long, value_name = "WHY", requires = "resume")]
     pub note: Option<String>,
-    /// Delete the run that is in the directory and begin anew
+    /// Delete the run that is in the directory and start over
     #[arg(long)]
     pub overwrite: bool,
     /// Which variants.

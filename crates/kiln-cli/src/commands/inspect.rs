@@ -1,4 +1,4 @@
-//! `kiln inspect`: what a run or a model holds, where it is from, and how well it learnt.
+//! `kiln inspect`: what a run or a model holds, where it is from, and how well it learned.
 
 use crate::{
     cli::Inspect,
@@ -173,17 +173,15 @@ fn of_model(model: &ModelDir, as_json: bool, out: &mut dyn Write) -> Result<()> 
 
 fn facts(model: &ModelDir, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "  {:<22} {}", "type", model.model_type())?;
-    match models::owner(model) {
-        Ok(modality) => {
-            let summary = modality.describe_model(&model.path)?;
-            writeln!(out, "  {:<22} {}", "modality", modality.name())?;
-            writeln!(out, "  {:<22} {}", "parameters", summary.parameters)?;
-            for (name, value) in &summary.facts {
-                writeln!(out, "  {name:<22} {value}")?;
-            }
-        }
-        // A model that nothing here can run still has a size.
-        Err(_) => writeln!(out, "  {:<22} {}", "parameters", model.parameters()?)?,
+    // A model that nothing here can run still has a size.
+    let modality = models::owner(model).ok();
+    if let Some(modality) = modality {
+        writeln!(out, "  {:<22} {}", "modality", modality.name())?;
+    }
+    writeln!(out, "  {:<22} {}", "parameters", model.parameters()?)?;
+    let facts = modality.map(|modality| modality.facts(&model.path)).transpose()?;
+    for (name, value) in facts.unwrap_or_default() {
+        writeln!(out, "  {name:<22} {value}")?;
     }
     Ok(())
 }

@@ -178,7 +178,7 @@ pub struct Stage<P: ModalitySpec> {
     pub log_every: u64,
 }
 
-/// Active forgetting, <https://arxiv.org/abs/2307.01163>: embeddings that are drawn anew every so
+/// Active forgetting, <https://arxiv.org/abs/2307.01163>: embeddings that are reset every so
 /// often leave a body that takes to another language more easily.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -190,7 +190,7 @@ pub struct ResetEmbeddings {
     /// The last step after which they are; to the end if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
-    /// Their learning rate, which begins anew with them: from each time to the next, and from the
+    /// Their learning rate, which starts over with them: from each time to the next, and from the
     /// last to the end of the stage. The stage's own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -202,7 +202,7 @@ pub struct ResetEmbeddings {
 pub struct Init {
     /// A run, a model directory or a hub id.
     pub model: String,
-    /// ModalitySpec that other models fill, the last that names a parameter winning: a body that learnt a
+    /// Parts that other models fill, the last that names a parameter winning: a body that learned a
     /// task with the embeddings of another language.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<InitPart>,

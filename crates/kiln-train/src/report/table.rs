@@ -107,7 +107,7 @@ pub fn comparison_table(runs: &[(String, Vec<ResultRow>)]) -> String {
     columns(&head, &body, 3) + "* best of its row\n"
 }
 
-/// What several runs, named, cost beside what they learnt: the loss that was logged last and the best
+/// What several runs, named, cost beside what they learned: the loss that was logged last and the best
 /// validation of the last stage, and of all stages operations, tokens and seconds of training.
 pub fn cost_table(runs: &[(String, Vec<StageRecord>)]) -> String {
     let head = ["variant", "loss", "validated", "FLOP", "tokens", "seconds", "trained"];

@@ -5,7 +5,7 @@ use crate::{
     RunOptions,
     architecture::{ModelSource, StageCost, ValidationSet},
     learner::Learner,
-    modality::{Modality, ModelSummary},
+    modality::Modality,
     recipe::{ModalitySpec, schema},
     run,
     task::TaskError,
@@ -126,9 +126,7 @@ impl Modality for Toy {
     }
     fn schema(&self) -> schemars::Schema { schema::<ToyRecipe>() }
     fn owns(&self, model_type: &str) -> bool { model_type == "toy" }
-    fn describe_model(&self, _: &Path) -> crate::Result<ModelSummary> {
-        Ok(ModelSummary { model_type: "toy".into(), parameters: 0, facts: Vec::new() })
-    }
+    fn facts(&self, _: &Path) -> crate::Result<Vec<(String, String)>> { Ok(Vec::new()) }
 }
 
 const RECIPE: &str = "name = 'toy'\nmodality = 'toy'\ndata = 20\nmodel = 1\n";
@@ -139,7 +137,7 @@ fn job(stages: &[&str]) -> crate::Result<Box<dyn Job>> {
     Toy.job(&RecipeText { path: "toy.toml".into(), text: format!("{RECIPE}{stages}") })
 }
 
-const STAGE: &str = "objective.supervised = {}\nsteps = 30\nbatch = 6\nvalidate_every = 10\n\
+const STAGE: &str = "objective.supervised = {}\nsteps = 100\nbatch = 6\nvalidate_every = 50\n\
                      optimizer.adamw = { learning_rate = 0.02 }";
 
 fn train(learner: &mut dyn Learner, steps: std::ops::Range<u64>) {

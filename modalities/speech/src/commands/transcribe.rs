@@ -1,39 +1,13 @@
 //! `kiln transcribe`: what is said in recordings.
 
 use super::write_file;
-use crate::{
-    Recogniser, SPEECH,
-    cli::{Transcribe, TranscriptFormat},
-    decode::{BeamConfig, Decoder, LanguageWeights},
-    failure::{Failure, Result},
-    modalities, models,
-    ngram::NgramModel,
-    transcribe::Transcriber,
-    transcript::{Format, Segments},
-};
-use clap::{Parser, ValueEnum, value_parser};
+use crate::{cli::{Transcribe, TranscriptFormat}, decode::{BeamConfig, Decoder, LanguageWeights}, failure::{Failure, Result}, modalities, models, transcribe::Transcriber, transcript::{Format, Segments}, Recogniser, SPEECH};
+use clap::{value_parser, Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use kiln_metrics::ngram::NgramModel;
-use kiln_speech::{
-    Recogniser, SPEECH, SpeechError,
-    decode::{BeamConfig, Decoder, LanguageWeights},
-    transcribe::Transcriber,
-    transcript::{Format, Segments},
-};
-use kiln_train::{
-    dispatch,
-    failure::{Failure, Result},
-    modality::Modality as _,
-    recipe::Device,
-    verb::{RunVerb, VerbContext, write_file},
-};
-use std::{
-    collections::BTreeSet,
-    io::{IsTerminal, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use kiln_speech::{decode::{BeamConfig, Decoder, LanguageWeights}, transcribe::Transcriber, transcript::{Format, Segments}, Recogniser, SPEECH, SpeechError};
+use kiln_train::{dispatch, failure::{Failure, Result}, modality::Modality as _, recipe::Device, verb::{write_file, RunVerb, VerbContext}};
+use std::{collections::BTreeSet, io::{IsTerminal, Write}, path::{Path, PathBuf}, sync::Arc, time::Instant};
 
 /// Transcribe recordings (speech recognition)
 #[derive(Debug, Parser)]
@@ -102,77 +76,74 @@ pub enum TranscriptFormat {
 }
 
 impl RunVerb for Transcribe {
+    /// Transcribes each recording, prints it or writes it where asked.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
-        run(self, context)
-    }
-}
-
-/// Transcribes each recording, prints it or writes it where asked.
-fn run(args: &Transcribe, context: &mut VerbContext<'_>) -> Result<()> {
-    let several = args.files.len() > 1;
-    if several && args.out.is_none() && args.format != TranscriptFormat::Text {
-        return Err(Failure::user(
-            "several recordings would be printed one behind the other",
-            "name a folder for them with `--out`, or take `--format text`",
-        ));
-    }
-    let transcriber = open(args, context)?;
-    let format = match args.format {
-        TranscriptFormat::Text => Format::Text,
-        TranscriptFormat::Json => Format::Json,
-        TranscriptFormat::Srt => Format::Srt,
-        TranscriptFormat::Vtt => Format::Vtt,
-    };
-    if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(|error| Failure::io("create", folder, error))?;
-    }
-    let mut names = BTreeSet::new();
-    let (mut failed, mut seconds) = (Vec::new(), 0.0);
-    let started = Instant::now();
-    for path in &args.files {
-        let bar = context.bar(path.display().to_string(), "s");
-        let found = transcriber.file(path, |heard, of| {
-            bar.set_length(of.unwrap_or(heard).ceil() as u64);
-            bar.set_position(heard as u64);
-        });
-        bar.finish_and_clear();
-        let transcribed = match found {
-            Ok(transcribed) => transcribed,
-            Err(error) if several => {
-                tracing::error!("{error}");
-                failed.push(path);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        seconds += transcribed.seconds;
-        let text = format.render(&transcribed.transcript, &Segments::default());
-        match &args.out {
-            Some(folder) => {
-                let path = file_in(folder, path, format.extension(), &mut names);
-                write_file(&path, &text)?;
-                tracing::info!("wrote {}", path.display());
-            }
-            None if several => {
-                writeln!(context.out, "{}\t{}", path.display(), transcribed.transcript.text())?;
-            }
-            None => writeln!(context.out, "{}", text.trim_end())?,
+        let several = self.files.len() > 1;
+        if several && self.out.is_none() && self.format != TranscriptFormat::Text {
+            return Err(Failure::user(
+                "several recordings would be printed one behind the other",
+                "name a folder for them with `--out`, or take `--format text`",
+            ));
         }
-        context.out.flush()?;
-    }
-    let spent = started.elapsed().as_secs_f64();
-    tracing::info!("{seconds:.1} s of sound in {spent:.1} s");
-    match failed.first() {
-        None => Ok(()),
-        Some(first) => Err(Failure::user(
-            format!(
-                "{} of {} recordings could not be transcribed, the first is {}",
-                failed.len(),
-                args.files.len(),
-                first.display()
-            ),
-            "the reason for each is above",
-        )),
+        let transcriber = open(self, context)?;
+        let format = match self.format {
+            TranscriptFormat::Text => Format::Text,
+            TranscriptFormat::Json => Format::Json,
+            TranscriptFormat::Srt => Format::Srt,
+            TranscriptFormat::Vtt => Format::Vtt,
+        };
+        if let Some(folder) = &self.out {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Failure::io("create", folder, error))?;
+        }
+        let mut names = BTreeSet::new();
+        let (mut failed, mut seconds) = (Vec::new(), 0.0);
+        let started = Instant::now();
+        for path in &self.files {
+            let bar = context.bar(path.display().to_string(), "s");
+            let found = transcriber.file(path, |heard, of| {
+                bar.set_length(of.unwrap_or(heard).ceil() as u64);
+                bar.set_position(heard as u64);
+            });
+            bar.finish_and_clear();
+            let transcribed = match found {
+                Ok(transcribed) => transcribed,
+                Err(error) if several => {
+                    tracing::error!("{error}");
+                    failed.push(path);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            seconds += transcribed.seconds;
+            let text = format.render(&transcribed.transcript, &Segments::default());
+            match &self.out {
+                Some(folder) => {
+                    let path = file_in(folder, path, format.extension(), &mut names);
+                    write_file(&path, &text)?;
+                    tracing::info!("wrote {}", path.display());
+                }
+                None if several => {
+                    writeln!(context.out, "{}\t{}", path.display(), transcribed.transcript.text())?;
+                }
+                None => writeln!(context.out, "{}", text.trim_end())?,
+            }
+            context.out.flush()?;
+        }
+        let spent = started.elapsed().as_secs_f64();
+        tracing::info!("{seconds:.1} s of sound in {spent:.1} s");
+        match failed.first() {
+            None => Ok(()),
+            Some(first) => Err(Failure::user(
+                format!(
+                    "{} of {} recordings could not be transcribed, the first is {}",
+                    failed.len(),
+                    self.files.len(),
+                    first.display()
+                ),
+                "the reason for each is above",
+            )),
+        }
     }
 }
 

@@ -81,37 +81,29 @@ pub struct Annotate {
 }
 
 impl RunVerb for Classify {
+    /// Says what texts are, or pairs of them.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
-        classify(self, context)
+        let Classify { asked, pairs, pair_field } = self;
+        if !pairs.is_empty() && pairs.len() != asked.texts.texts.len() {
+            return Err(Failure::user(
+                format!("{} texts and {} pairs", asked.texts.texts.len(), pairs.len()),
+                "give a --pair for each --text, in the same order",
+            ));
+        }
+        let mut texts = Texts::of(&asked.texts)?;
+        if let Some(field) = pair_field {
+            texts = texts.map(|passages| passages.with_second(field));
+        }
+        run(asked, Question::Texts, (texts, pairs), context)
     }
 }
 
 impl RunVerb for Tag {
+    /// Says what the words of texts are; of long documents piece by piece.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
-        tag(self, context)
+        let texts = Texts::of(&self.asked.texts)?.map(Passages::with_rest);
+        run(&self.asked, Question::Words, (texts, &[]), context)
     }
-}
-
-/// Says what texts are, or pairs of them.
-fn classify(args: &Classify, context: &mut VerbContext<'_>) -> Result<()> {
-    let Classify { asked, pairs, pair_field } = args;
-    if !pairs.is_empty() && pairs.len() != asked.texts.texts.len() {
-        return Err(Failure::user(
-            format!("{} texts and {} pairs", asked.texts.texts.len(), pairs.len()),
-            "give a --pair for each --text, in the same order",
-        ));
-    }
-    let mut texts = Texts::of(&asked.texts)?;
-    if let Some(field) = pair_field {
-        texts = texts.map(|passages| passages.with_second(field));
-    }
-    run(asked, Question::Texts, (texts, pairs), context)
-}
-
-/// Says what the words of texts are; of long documents piece by piece.
-fn tag(args: &Tag, context: &mut VerbContext<'_>) -> Result<()> {
-    let texts = Texts::of(&args.asked.texts)?.map(Passages::with_rest);
-    run(&args.asked, Question::Words, (texts, &[]), context)
 }
 
 /// Prints a line of JSON for each text.

@@ -129,92 +129,94 @@ pub struct Search {
     pub device: Device,
 }
 
+/// What embeds or searches, for messages.
+const PURPOSE: &str = "makes no vectors of texts";
+
 impl RunVerb for Embed {
+    /// Embeds each text; writes the vectors or prints them.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
-        run(self, context)
+        let format = match &self.out {
+            Some(path) => Some(VectorFormat::of(path, self.with_text).ok_or_else(|| {
+                Failure::user(
+                    format!("{}: vectors are not written as that", path.display()),
+                    "name a file that ends in .npy or .parquet",
+                )
+            })?),
+            None => None,
+        };
+        let model = text_model(context, &self.model, PURPOSE)?;
+        let device = dispatch::available(self.device)?;
+        let mut request = request(&self.vectors, device);
+        request.normalise = self.normalise;
+        request.prompt = self.prompt.clone().map_or(Prompt::Default, Prompt::Named);
+        let mut texts = Texts::of(&self.texts)?;
+        let bar = context.spinner();
+        let mut sink = match (&self.out, format) {
+            (Some(path), Some(format)) => Sink::File { path: path.clone(), format, writer: None },
+            _ => Sink::Lines(&mut *context.out),
+        };
+        let mut take = |passages: &[Passage], vectors: &Vectors| sink.take(passages, vectors);
+        let started = Instant::now();
+        let summary = watched(&bar, |watch| {
+            embed::embed(&model.path, device, &request, &mut texts, &mut take, watch)
+        })?;
+        sink.finish()?;
+        texts.tell();
+        if summary.bare {
+            tracing::warn!("the tokenizer puts no special tokens around texts: does it lack them?");
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!("{summary}, in {seconds:.1} s");
+        if let Some(path) = &self.out {
+            tracing::info!("wrote {}", path.display());
+        }
+        Ok(())
     }
 }
 
 impl RunVerb for Search {
+    /// Shows the documents that are most like the query.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
-        search(self, context)
+        let model = text_model(context, &self.model, PURPOSE)?;
+        let device = dispatch::available(self.device)?;
+        let reranks =
+            |name: &String| text_model(context, name, "says nothing of a query and a text");
+        let rerank = self.rerank.as_ref().map(reranks).transpose()?;
+        let wanted = search::Search {
+            query: self.query.clone(),
+            documents: documents(&self.documents, &self.paths, self.split.into()),
+            id: self.documents.id.clone(),
+            top: self.top as usize,
+            index: self.index.clone(),
+            request: request(&self.vectors, device),
+            rerank: rerank.map(|model| search::Rerank {
+                model: model.path,
+                among: self.rerank_among as usize,
+            }),
+        };
+        let bar = context.spinner();
+        let found = watched(&bar, |watch| search::search(&model.path, device, &wanted, watch))?;
+        tracing::info!("{} documents embedded, {} from the index", found.embedded, found.kept);
+        if found.truncated > 0 {
+            tracing::warn!(
+                "{} documents were too long: only their beginnings count",
+                found.truncated
+            );
+        }
+        if self.json {
+            let text = serde_json::to_string_pretty(&found.hits)
+                .map_err(|error| Failure::from(std::io::Error::other(error)))?;
+            return Ok(writeln!(context.out, "{text}")?);
+        }
+        for hit in &found.hits {
+            writeln!(
+                context.out,
+                "{:.4}  {}:{}\n        {}",
+                hit.score, hit.source, hit.id, hit.text
+            )?;
+        }
+        Ok(())
     }
-}
-
-/// What embeds or searches, for messages.
-const PURPOSE: &str = "makes no vectors of texts";
-
-/// Embeds each text; writes the vectors or prints them.
-fn run(args: &Embed, context: &mut VerbContext<'_>) -> Result<()> {
-    let format = match &args.out {
-        Some(path) => Some(VectorFormat::of(path, args.with_text).ok_or_else(|| {
-            Failure::user(
-                format!("{}: vectors are not written as that", path.display()),
-                "name a file that ends in .npy or .parquet",
-            )
-        })?),
-        None => None,
-    };
-    let model = text_model(context, &args.model, PURPOSE)?;
-    let device = dispatch::available(args.device)?;
-    let mut request = request(&args.vectors, device);
-    request.normalise = args.normalise;
-    request.prompt = args.prompt.clone().map_or(Prompt::Default, Prompt::Named);
-    let mut texts = Texts::of(&args.texts)?;
-    let bar = context.spinner();
-    let mut sink = match (&args.out, format) {
-        (Some(path), Some(format)) => Sink::File { path: path.clone(), format, writer: None },
-        _ => Sink::Lines(&mut *context.out),
-    };
-    let mut take = |passages: &[Passage], vectors: &Vectors| sink.take(passages, vectors);
-    let started = Instant::now();
-    let summary = watched(&bar, |watch| {
-        embed::embed(&model.path, device, &request, &mut texts, &mut take, watch)
-    })?;
-    sink.finish()?;
-    texts.tell();
-    if summary.bare {
-        tracing::warn!("the tokenizer puts no special tokens around texts: does it lack them?");
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    tracing::info!("{summary}, in {seconds:.1} s");
-    if let Some(path) = &args.out {
-        tracing::info!("wrote {}", path.display());
-    }
-    Ok(())
-}
-
-/// Shows the documents that are most like the query.
-fn search(args: &Search, context: &mut VerbContext<'_>) -> Result<()> {
-    let model = text_model(context, &args.model, PURPOSE)?;
-    let device = dispatch::available(args.device)?;
-    let reranks = |name: &String| text_model(context, name, "says nothing of a query and a text");
-    let rerank = args.rerank.as_ref().map(reranks).transpose()?;
-    let wanted = search::Search {
-        query: args.query.clone(),
-        documents: documents(&args.documents, &args.paths, args.split.into()),
-        id: args.documents.id.clone(),
-        top: args.top as usize,
-        index: args.index.clone(),
-        request: request(&args.vectors, device),
-        rerank: rerank
-            .map(|model| search::Rerank { model: model.path, among: args.rerank_among as usize }),
-    };
-    let bar = context.spinner();
-    let found = watched(&bar, |watch| search::search(&model.path, device, &wanted, watch))?;
-    tracing::info!("{} documents embedded, {} from the index", found.embedded, found.kept);
-    if found.truncated > 0 {
-        tracing::warn!("{} documents were too long: only their beginnings count", found.truncated);
-    }
-    if args.json {
-        let text = serde_json::to_string_pretty(&found.hits)
-            .map_err(|error| Failure::from(std::io::Error::other(error)))?;
-        return Ok(writeln!(context.out, "{text}")?);
-    }
-    for hit in &found.hits {
-        writeln!(context.out, "{:.4}  {}:{}\n        {}", hit.score, hit.source, hit.id, hit.text)?;
-    }
-    Ok(())
 }
 
 fn documents(args: &DocumentArgs, paths: &[PathBuf], split: Split) -> Documents {

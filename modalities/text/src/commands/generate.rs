@@ -1,19 +1,11 @@
 //! `kiln generate`: goes on with a text, or answers it.
 
 use super::text_model;
-use crate::text_generator::{self, Chat, Request};
-use clap::{Parser, value_parser};
+use crate::{author::{self, Chat, Request}, text_generator::{self, Chat, Request}};
+use clap::{value_parser, Parser};
 use kiln_lm::generate::{Beam, Choice, Generation, Sampling};
-use kiln_train::{
-    dispatch,
-    failure::{Failure, Result},
-    recipe::Device,
-    verb::{RunVerb, VerbContext, write_file},
-};
-use std::{
-    io::{IsTerminal, Read},
-    path::{Path, PathBuf},
-};
+use kiln_train::{dispatch, failure::{Failure, Result}, recipe::Device, verb::{write_file, RunVerb, VerbContext}};
+use std::{io::{IsTerminal, Read}, path::{Path, PathBuf}};
 
 /// Generate text: continue a prompt, or answer it
 #[derive(Debug, Parser)]
@@ -87,51 +79,47 @@ pub struct Generate {
 }
 
 impl RunVerb for Generate {
+    /// Writes after each prompt; on a terminal piece by piece where there is one.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
-        run(self, context)
-    }
-}
-
-/// Writes after each prompt; on a terminal piece by piece where there is one.
-fn run(args: &Generate, context: &mut VerbContext<'_>) -> Result<()> {
-    let model = text_model(context, &args.model, "writes nothing")?;
-    let request = Request {
-        prompts: prompts(args)?,
-        chat: args.chat.then(|| Chat { system: args.system.clone() }),
-        generation: Generation { most: args.max_new_tokens, choice: choice(args), cache: true },
-        stop: args.stop.clone(),
-        seed: args.seed,
-        int8: args.int8,
-    };
-    let device = dispatch::available(args.device)?;
-    let out = &mut *context.out;
-    let streams = request.prompts.len() == 1 && args.out.is_none() && !args.json;
-    let mut failed = None;
-    let mut watch = |_: usize, piece: &str| {
-        if streams && failed.is_none() {
-            failed = out.write_all(piece.as_bytes()).and_then(|()| out.flush()).err();
+        let model = text_model(context, &self.model, "writes nothing")?;
+        let request = Request {
+            prompts: prompts(self)?,
+            chat: self.chat.then(|| Chat { system: self.system.clone() }),
+            generation: Generation { most: self.max_new_tokens, choice: choice(self), cache: true },
+            stop: self.stop.clone(),
+            seed: self.seed,
+            int8: self.int8,
+        };
+        let device = dispatch::available(self.device)?;
+        let out = &mut *context.out;
+        let streams = request.prompts.len() == 1 && self.out.is_none() && !self.json;
+        let mut failed = None;
+        let mut watch = |_: usize, piece: &str| {
+            if streams && failed.is_none() {
+                failed = out.write_all(piece.as_bytes()).and_then(|()| out.flush()).err();
+            }
+        };
+        let texts =
+            text_generator::generate(&model.path, device, &request, &mut watch).map_err(Failure::Error)?;
+        if let Some(error) = failed {
+            return Err(error.into());
         }
-    };
-    let texts = text_generator::generate(&model.path, device, &request, &mut watch)
-        .map_err(Failure::Error)?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    if streams {
-        return Ok(writeln!(out)?);
-    }
-    let mut lines = String::new();
-    for (prompt, text) in request.prompts.iter().zip(&texts) {
-        if args.json {
-            lines += &serde_json::json!({ "prompt": prompt, "text": text }).to_string();
-        } else {
-            lines += &text.replace('\n', " ");
+        if streams {
+            return Ok(writeln!(out)?);
         }
-        lines.push('\n');
-    }
-    match &args.out {
-        Some(path) => write_file(path, &lines),
-        None => Ok(out.write_all(lines.as_bytes())?),
+        let mut lines = String::new();
+        for (prompt, text) in request.prompts.iter().zip(&texts) {
+            if self.json {
+                lines += &serde_json::json!({ "prompt": prompt, "text": text }).to_string();
+            } else {
+                lines += &text.replace('\n', " ");
+            }
+            lines.push('\n');
+        }
+        match &self.out {
+            Some(path) => write_file(path, &lines),
+            None => Ok(out.write_all(lines.as_bytes())?),
+        }
     }
 }
 

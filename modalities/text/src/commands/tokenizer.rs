@@ -70,46 +70,45 @@ pub enum TokenizerKind {
 
 impl RunVerb for Tokenizer {
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
-        train(self, context)
+        let vocabulary = self.vocabulary;
+        if self.lowercase && self.kind != TokenizerKind::WordPiece {
+            return Err(Failure::user(
+                "only word-piece can drop case and accents",
+                "add `--kind word-piece`, or leave `--lowercase` out",
+            ));
+        }
+        let model = match self.kind {
+            TokenizerKind::ByteBpe => Model::ByteBpe { vocabulary },
+            TokenizerKind::Bpe => Model::Bpe { vocabulary },
+            TokenizerKind::WordPiece => Model::WordPiece { vocabulary, lowercase: self.lowercase },
+            TokenizerKind::Unigram => Model::Unigram { vocabulary },
+            TokenizerKind::Characters => Model::Characters { vocabulary },
+            TokenizerKind::Bytes => Model::Bytes {},
+        };
+        let additional = self.additional.clone();
+        let spec = TokenizerSpec {
+            special: special(&self.special)?,
+            additional,
+            ..TokenizerSpec::new(model)
+        };
+        let documents = Documents { field: self.field.clone(), ..Documents::new(&self.files) };
+        let mut reader = documents.with_split(self.split.into()).read()?;
+        let bar = context.spinner();
+        let trained = spec.train(&mut reader, &mut |done| {
+            bar.set_message(format!("{}, {:.1} MB", done.stage, done.bytes as f64 / 1e6));
+        });
+        bar.finish_and_clear();
+        let tokenizer = trained?;
+        tokenizer.write(&self.out)?;
+        writeln!(
+            context.out,
+            "{}\n{} tokens in the vocabulary\nwrote {}",
+            reader.tally(),
+            tokenizer.vocabulary(),
+            self.out.display()
+        )?;
+        Ok(())
     }
-}
-
-fn train(args: &Tokenizer, context: &mut VerbContext<'_>) -> Result<()> {
-    let vocabulary = args.vocabulary;
-    if args.lowercase && args.kind != TokenizerKind::WordPiece {
-        return Err(Failure::user(
-            "only word-piece can drop case and accents",
-            "add `--kind word-piece`, or leave `--lowercase` out",
-        ));
-    }
-    let model = match args.kind {
-        TokenizerKind::ByteBpe => Model::ByteBpe { vocabulary },
-        TokenizerKind::Bpe => Model::Bpe { vocabulary },
-        TokenizerKind::WordPiece => Model::WordPiece { vocabulary, lowercase: args.lowercase },
-        TokenizerKind::Unigram => Model::Unigram { vocabulary },
-        TokenizerKind::Characters => Model::Characters { vocabulary },
-        TokenizerKind::Bytes => Model::Bytes {},
-    };
-    let additional = args.additional.clone();
-    let spec =
-        TokenizerSpec { special: special(&args.special)?, additional, ..TokenizerSpec::new(model) };
-    let documents = Documents { field: args.field.clone(), ..Documents::new(&args.files) };
-    let mut reader = documents.with_split(args.split.into()).read()?;
-    let bar = context.spinner();
-    let trained = spec.train(&mut reader, &mut |done| {
-        bar.set_message(format!("{}, {:.1} MB", done.stage, done.bytes as f64 / 1e6));
-    });
-    bar.finish_and_clear();
-    let tokenizer = trained?;
-    tokenizer.write(&args.out)?;
-    writeln!(
-        context.out,
-        "{}\n{} tokens in the vocabulary\nwrote {}",
-        reader.tally(),
-        tokenizer.vocabulary(),
-        args.out.display()
-    )?;
-    Ok(())
 }
 
 /// Special tokens as they were typed: `mask=<mask>`.
