@@ -16,9 +16,6 @@ use kiln_nn::{
     Activation, Dropout, Embedding, Linear, LinearConfig, Norm, NormConfig, TransformerConfig,
 };
 
-/// Mask value: a score, or an attention bias, of what does not count.
-pub(crate) const MASK_VALUE: f32 = -1e9;
-
 /// Language-model head: logits of the vocabulary, tied to the embedding or not.
 #[derive(Module, Debug)]
 pub struct LanguageHead<B: Backend> {

@@ -12,8 +12,8 @@ use crate::{
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 use kiln_nn::{
-    AttentionVisibility, ByName, Cache, ConfigError, DecoderCache, ForwardOptions, Linear,
-    LinearConfig, Pass, Transformer,
+    AttentionVisibility, ByName, ConfigError, DecoderCache, ForwardOptions, Linear, LinearConfig,
+    Transformer,
     adapt::{Adapt, Walk},
 };
 

@@ -168,7 +168,7 @@ impl Architecture for Speech {
         model: &SpeechModel<B>,
         _device: &B::Device,
     ) -> Result<Weights, TaskError> {
-        let (_, mut weights) = family::read(dir)?;
+        let (_, mut weights) = family::read::<SpeechModelConfig>(dir)?;
         fit_head(&mut weights, &kiln_hub::collect::<B, _>(model)?, stage.data.known);
         Ok(weights)
     }

@@ -1,10 +1,18 @@
 //! Speech among the modalities.
 
-use crate::{commands::VERBS, data::StageDataError, frontend::StemConfig, hub, job::SpeechJob, recipe::SpeechParts, transcribe::TranscribeError, SpeechError, SpeechModelConfig};
-use kiln_core::blame::{blame_of, BlameOf};
+use crate::{
+    SpeechError, SpeechModelConfig, commands::VERBS, data::StageDataError, frontend::StemConfig,
+    job::SpeechJob, recipe::SpeechParts, transcribe::TranscribeError,
+};
+use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
+use kiln_train::{
+    modality::{Job, Modality},
+    recipe::{RecipeText, schema},
+    task::TaskError,
+    verb::Verb,
+};
 use std::path::Path;
 
 /// Speech.

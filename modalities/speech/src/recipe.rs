@@ -7,18 +7,14 @@ use crate::{
     distortion::DistortionConfig,
     presets::Preset,
     quantiser::QuantiserConfig,
-    transcript::Normalisation,
     vocabulary::Units,
 };
-use kiln_datasets::{
-    audio::{Augmentation, Bucketing, Manifest},
-    speech::{Espeak, Spoken},
-};
+use kiln_datasets::audio::{Augmentation, Bucketing, Manifest};
 use kiln_metrics::error_rate::Normalisation;
 use kiln_nn::ConfigError;
 use kiln_objectives::Objective;
 use kiln_synthetic::speech::{Espeak, Spoken};
-use kiln_train::recipe::{ModalitySpec, Parts};
+use kiln_train::recipe::ModalitySpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

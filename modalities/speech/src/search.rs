@@ -5,7 +5,7 @@ use crate::{
     recipe::{BeamDecoding, Decoding, LanguageModel, Lexicon},
     recogniser::Recogniser,
 };
-use kiln_datasets::{files::locate, table::locate};
+use kiln_datasets::files::locate;
 use kiln_metrics::ngram::{KneserNey, NgramModel};
 use kiln_train::task::TaskError;
 use ndarray::Array2;

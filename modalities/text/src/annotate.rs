@@ -10,7 +10,7 @@ use kiln_datasets::{labelled::entities, vectors::Passage};
 use kiln_lm::{
     config::{TaskHeadConfig, TaskKind, TextModelConfig},
     examples::Example,
-    predict::{Prediction, Said},
+    predict::Prediction,
 };
 use kiln_metrics::classification::argmax;
 use kiln_train::{

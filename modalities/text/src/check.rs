@@ -74,7 +74,7 @@ pub(crate) fn evaluation(
     let Some(evaluation) = recipe.evaluation.get(number) else { return Ok(()) };
     let wrong = |problem: String| Problem::new(format!("evaluation.{number}.kind"), problem);
     fits(recipe, evaluation, config.longest()).map_err(|error| wrong(error.to_string()))?;
-    let writes = config.writes_on() || config.decoder.is_some();
+    let writes = config.generates() || config.decoder.is_some();
     let sources = recipe.last_data().sources.len();
     let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
     let scores = recipe.stage.last().is_none_or(|stage| {

@@ -4,11 +4,10 @@ use crate::{
     data_error::StageDataError,
     documents::{Counter, cache_dir, documents, size},
     labelled::{Aim, ChatTemplate, EncodeError, LabelledTask, Row, with_template},
-    lexicon::{LexiconSource, LexiconTerms, Terms, WithTerms},
+    lexicon::{LexiconSource, LexiconTerms},
     order::Ordered,
     recipe::{TextData, TextSource, Validation, Windows},
     salience::Salience,
-    sources::{Counter, StageDataError, cache_dir, documents, size},
 };
 use kiln_core::{MixtureSource, Phase, Seed, Size, Source};
 use kiln_lm::examples::Example;
@@ -315,10 +314,7 @@ fn example(packed: Packed, special: &[u32]) -> Example {
 mod tests {
     use super::*;
     use burn_flex::Flex;
-    use kiln_datasets::{
-        Documents,
-        documents::{Before, Prefix},
-    };
+    use kiln_datasets::{Documents, documents::Prefix};
     use kiln_lm::{TextModel, TextModelConfig};
     use kiln_tokenize::{
         Packing, TokenizerSpec,

@@ -2,11 +2,9 @@
 
 use crate::{data_error::StageDataError, recipe::TextSource};
 use kiln_core::Seed;
-use kiln_datasets::{
-    DataError, Documents,
-    stories::{Stories, StoryDocument},
-};
+use kiln_datasets::{DataError, Documents};
 use kiln_host::write_atomic;
+use kiln_synthetic::stories::{Stories, StoryDocument};
 use kiln_train::progress::Progress;
 use std::{
     path::{Path, PathBuf},

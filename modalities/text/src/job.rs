@@ -18,7 +18,6 @@ use kiln_lm::{
     TextModel, TextModelConfig,
     config::SpecialIds,
     examples::{Example, TextBatch, TextHostBatch, collate},
-    hub,
 };
 use kiln_objectives::{Objective, RefusedObjective};
 use kiln_tokenize::TextTokenizer;
@@ -154,7 +153,7 @@ impl Architecture for TextArchitecture {
         model: &TextModel<B>,
         device: &B::Device,
     ) -> Result<Weights, TaskError> {
-        let (_, mut weights) = family::read(dir)?;
+        let (_, mut weights) = family::read::<TextModelConfig>(dir)?;
         // Parts of other models have the stage's own vocabulary.
         if let Some(transfer) = stage.data.transfer.as_ref().filter(|_| whole) {
             let fresh = kiln_hub::collect::<B, _>(model)?;

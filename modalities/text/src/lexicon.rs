@@ -3,7 +3,7 @@
 
 use crate::salience::Salience;
 use kiln_core::{Size, Source};
-use kiln_datasets::{DataError, files::locate, table::locate};
+use kiln_datasets::{DataError, files::locate};
 use kiln_lm::examples::Example;
 use kiln_metrics::words::is_unspaced;
 use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};

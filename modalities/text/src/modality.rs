@@ -1,11 +1,20 @@
 //! Text among the modalities.
 
-use crate::{annotate::AnnotateError, commands::VERBS, embed::EmbedError, evaluate::TooLong, job::TextJob, labelled::ChatError, opened::OpenError, recipe::TextParts, sources::StageDataError};
-use kiln_core::blame::{blame_of, BlameOf};
+use crate::{
+    annotate::AnnotateError, commands::VERBS, data_error::StageDataError, embed::EmbedError,
+    evaluate::TooLong, job::TextJob, labelled::ChatError, opened::OpenError, recipe::TextParts,
+};
+use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_lm::{generate::GenerationError, hub, TextModelConfig};
-use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
+use kiln_lm::{TextModelConfig, generate::GenerationError};
+use kiln_tokenize::tokenizer::TokenizerError;
+use kiln_train::{
+    modality::{Job, Modality},
+    recipe::{RecipeText, schema},
+    task::TaskError,
+    verb::Verb,
+};
 use std::path::Path;
 
 /// Text.

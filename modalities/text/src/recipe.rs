@@ -15,13 +15,11 @@ pub use labelled::{
 };
 pub use sources::{NewTokens, TextSource, TokenizerSource, Validation, WeightPhase, Windows};
 
-use crate::{labelled::{task_key, LabelledData, LabelledSource, RetrievalSource}, lexicon::Lexicon, order::Order, transfer::NewTokens};
-use kiln_datasets::{labelled::Holdout, stories::Stories, Documents};
-use kiln_lm::{config::TextModelConfig, generate::Generation, presets::Preset};
+use crate::{lexicon::Lexicon, order::Order};
+use kiln_lm::{config::TextModelConfig, presets::Preset};
 use kiln_objectives::Objective;
-use kiln_synthetic::stories::Stories;
 use kiln_tokenize::Packing;
-use kiln_train::recipe::{ModalitySpec, Parts};
+use kiln_train::recipe::ModalitySpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -3,30 +3,15 @@
 use crate::{
     data_error::StageDataError,
     documents::{Counter, documents, size},
-    labelled::{EncodeError, Row, task_seed},
+    labelled::{Row, task_seed},
     opened::{has_tokenizer, open_tokenizer},
     recipe::{TextData, TextSource, TokenizerSource},
 };
-use kiln_core::{MixtureError, Seed};
-use kiln_datasets::{
-    DataError, Document, Documents,
-    stories::{Stories, StoryDocument},
-};
-use kiln_hub::{HubError, ModelDir};
-use kiln_synthetic::stories::{Stories, StoryDocument};
+use kiln_core::Seed;
+use kiln_datasets::{DataError, Document};
 use kiln_tokenize::{TextTokenizer, tokenizer::TOKENIZER_FILE};
-use kiln_train::{
-    progress::Progress,
-    start::resolve,
-    task::{TaskError, TaskSourceError},
-};
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use kiln_train::start::resolve;
+use std::{path::Path, sync::Arc};
 
 /// The tokenizer of a stage: that of the data, or else that of the model it starts from.
 ///

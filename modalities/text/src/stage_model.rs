@@ -1,18 +1,13 @@
 //! The model of a stage: what it provides for its objective, and the heads that are trained.
 
-use crate::{
-    labelled::{Aim, LabelledTask},
-    recipe::TextData,
-};
+use crate::labelled::{Aim, LabelledTask};
 use kiln_core::{Lack, Need, Provide, check_bidirectional};
 use kiln_lm::{
     TextModelConfig,
-    config::{
-        Format, LanguageHeadConfig, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind,
-    },
+    config::{Format, PoolerConfig, SpecialIds, Stacks, TaskHeadConfig, TaskKind},
 };
 use kiln_nn::{Activation, TransformerConfig};
-use kiln_objectives::{Graded, Objective, Offer, Offers, both_sides, offer};
+use kiln_objectives::Objective;
 use kiln_tokenize::{Role, TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::task::TaskError;
 

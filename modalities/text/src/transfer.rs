@@ -3,12 +3,7 @@
 //!
 //! BIOptimus, <https://arxiv.org/abs/2308.08625>, takes them in their contexts.
 
-use crate::{
-    data_error::StageDataError,
-    documents::Counter,
-    recipe::NewTokens,
-    sources::{Counter, StageDataError, Texts},
-};
+use crate::{data_error::StageDataError, documents::Counter, recipe::NewTokens, sources::Texts};
 use kiln_core::Backend;
 use kiln_datasets::DataError;
 use kiln_hub::{Weight, Weights};
@@ -16,8 +11,6 @@ use kiln_lm::{TextModel, batch::HostText};
 use kiln_tokenize::{Role, TextTokenizer, tokenizer::Encoding};
 use kiln_train::{progress::Progress, task::TaskError};
 use rustc_hash::FxHashMap;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::Path};
 
 /// Places of a new token that are looked at; more say little more.

@@ -164,7 +164,7 @@ impl Architecture for Series {
         model: &SeriesModel<B>,
         dir: &Path,
     ) -> Result<(), TaskError> {
-        Ok(hub::save_model(model, &stage.config, dir)?)
+        Ok(family::save::<B, _>(dir, &stage.config, model)?)
     }
 
     fn published(config: &SeriesModelConfig) -> Result<Option<Published>, TaskError> {

@@ -1,10 +1,21 @@
 //! A recipe's evaluation: which series, which windows, beside which baselines.
 
-use crate::{data::{log_returns, read_table}, evaluate::{evaluate, Average, Case, Protocol}, forecaster::{ForecastError, Forecaster, History}, portfolio, recipe::{EmbeddedEvaluation, M4Evaluation, PortfolioEvaluation, SeriesEvaluation, TableEvaluation}};
-use kiln_core::{blame::{Blame, Blamed}, Seed};
-use kiln_datasets::{embedded, files::locate, m4, table::locate, DataError};
+use crate::{
+    data::{log_returns, read_table},
+    evaluate::{Average, Case, Protocol, evaluate},
+    forecaster::{ForecastError, Forecaster, History},
+    portfolio,
+    recipe::{
+        EmbeddedEvaluation, M4Evaluation, PortfolioEvaluation, SeriesEvaluation, TableEvaluation,
+    },
+};
+use kiln_core::{
+    Seed,
+    blame::{Blame, Blamed},
+};
+use kiln_datasets::{DataError, embedded, files::locate, m4};
 use kiln_train::results::Evaluation;
-use ndarray::{s, Array2};
+use ndarray::{Array2, s};
 
 /// Windows a call of the model.
 const BATCH: usize = 64;

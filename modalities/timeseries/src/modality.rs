@@ -1,10 +1,18 @@
 //! Time series among the modalities.
 
-use crate::{commands::VERBS, data::StageDataError, forecast::RequestError, forecaster::ForecastError, hub, job::SeriesJob, measure::MeasureError, recipe::SeriesParts, SeriesModelConfig};
-use kiln_core::blame::{blame_of, BlameOf};
+use crate::{
+    SeriesModelConfig, commands::VERBS, data::StageDataError, forecast::RequestError,
+    forecaster::ForecastError, job::SeriesJob, measure::MeasureError, recipe::SeriesParts,
+};
+use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
 use kiln_hub::family;
-use kiln_train::{modality::{Job, Modality, ModelSummary}, recipe::{schema, RecipeText}, task::TaskError, verb::Verb};
+use kiln_train::{
+    modality::{Job, Modality},
+    recipe::{RecipeText, schema},
+    task::TaskError,
+    verb::Verb,
+};
 use std::path::Path;
 
 /// Time series.

@@ -5,11 +5,11 @@ use crate::{
     head::{label::LabelConfig, loss::PointLoss},
     presets::Preset,
 };
-use kiln_datasets::{Corpus, Frequency, Prices, SplitProtocol, TableSpec};
+use kiln_datasets::{Frequency, SplitProtocol, TableSpec};
 use kiln_nn::{BackboneConfig, ConfigError};
 use kiln_objectives::Objective;
 use kiln_synthetic::{Corpus, Prices};
-use kiln_train::recipe::{ModalitySpec, Parts};
+use kiln_train::recipe::ModalitySpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

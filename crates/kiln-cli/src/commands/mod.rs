@@ -10,19 +10,10 @@ mod run;
 
 use crate::{
     cli::{Cli, Command, RecipeArgs},
-    failure::{Failure, Result},
-    models,
     recipe_book::RecipeBook,
 };
-use indicatif::{ProgressBar, ProgressStyle};
-use kiln_hub::ModelDir;
-use kiln_text::modality::TEXT;
-use kiln_train::{failure::Result, modality::Modality as _, recipe::RecipeText};
-use std::{
-    io::{IsTerminal as _, Write},
-    path::Path,
-    time::Duration,
-};
+use kiln_train::{failure::Result, recipe::RecipeText};
+use std::io::Write;
 
 /// Does what was typed. Results go to `out`, everything else to standard error.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {

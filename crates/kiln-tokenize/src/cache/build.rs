@@ -1,12 +1,20 @@
 //! Building a cache: documents are read ahead while those before are encoded on all cores, and
 //! written in their order.
 
-use super::{io_error, CacheError, CacheSpec, DOCUMENTS, META, Meta, PREFIXES, Result, SAID, SourceFile, TOKENS, VERSION, WORDS};
+use super::{
+    CacheError, CacheSpec, DOCUMENTS, META, Meta, PREFIXES, Result, SourceFile, TOKENS, VERSION,
+    WORDS,
+};
 use crate::tokenizer::{Encoded, IdEncoder, Progress, TextTokenizer, TokenizerError};
-use kiln_datasets::{documents::DocumentReader, Document};
+use kiln_datasets::{Document, documents::DocumentReader};
 use kiln_host::FileError;
 use rayon::prelude::*;
-use std::{fs::{self, File}, io::{BufWriter, Write}, path::Path, sync::{Mutex, PoisonError}};
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 /// Bytes of text that a core encodes at once.
 const BATCH: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! `kiln data ngram`: an n-gram language model of text.
 
-use crate::transcript::Normalisation;
 use clap::{Parser, value_parser};
+use kiln_metrics::{error_rate::Normalisation, ngram::KneserNey};
 use kiln_train::{
     failure::{Failure, Result},
     verb::{RunVerb, VerbContext},

@@ -1,13 +1,25 @@
 //! `kiln transcribe`: what is said in recordings.
 
-use super::write_file;
-use crate::{cli::{Transcribe, TranscriptFormat}, decode::{BeamConfig, Decoder, LanguageWeights}, failure::{Failure, Result}, modalities, models, transcribe::Transcriber, transcript::{Format, Segments}, Recogniser, SPEECH};
-use clap::{value_parser, Parser, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::{
+    Recogniser, SPEECH, SpeechError,
+    decode::{BeamConfig, Decoder, LanguageWeights},
+    transcribe::Transcriber,
+    transcript::{Format, Segments},
+};
+use clap::{Parser, ValueEnum, value_parser};
 use kiln_metrics::ngram::NgramModel;
-use kiln_speech::{decode::{BeamConfig, Decoder, LanguageWeights}, transcribe::Transcriber, transcript::{Format, Segments}, Recogniser, SPEECH, SpeechError};
-use kiln_train::{dispatch, failure::{Failure, Result}, modality::Modality as _, recipe::Device, verb::{write_file, RunVerb, VerbContext}};
-use std::{collections::BTreeSet, io::{IsTerminal, Write}, path::{Path, PathBuf}, sync::Arc, time::Instant};
+use kiln_train::{
+    dispatch,
+    failure::{Failure, Result},
+    recipe::Device,
+    verb::{RunVerb, VerbContext, write_file},
+};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 /// Transcribe recordings (speech recognition)
 #[derive(Debug, Parser)]

@@ -8,7 +8,7 @@ pub use hub::read;
 
 use crate::frontend::MelStem;
 use burn::{
-    module::{Initializer, Module, Param},
+    module::{Module, Param},
     tensor::{Int, Tensor, TensorData},
 };
 use config::WhisperConfig;
@@ -20,9 +20,7 @@ use kiln_lm::{
     generate::{Decoder, Generation, GenerationError, Prompts, Verdict, generate},
     model::decoder_states,
 };
-use kiln_nn::{
-    ConfigError, DecoderCache, Dropout, Embedding, EmbeddingConfig, Transformer, sinusoid_halves,
-};
+use kiln_nn::{ConfigError, DecoderCache, Dropout, Transformer, sinusoid_halves};
 
 /// Whisper.
 #[derive(Module, Debug)]

@@ -2,14 +2,9 @@
 
 use super::{
     arguments::{DocumentArgs, TextArgs, TextPooling, TextSplit, VectorArgs},
-    bar, text_model,
+    text_model,
 };
-use crate::{
-    cli::{DocumentArgs, Embed, Search, TextArgs, TextPooling, VectorArgs},
-    embed::{self, EmbedError, Passages, Prompt, Request, search},
-    failure::{Failure, Result},
-    modalities,
-};
+use crate::embed::{self, EmbedError, Passages, Prompt, Request, search};
 use clap::{Parser, value_parser};
 use indicatif::ProgressBar;
 use kiln_datasets::{
@@ -18,9 +13,8 @@ use kiln_datasets::{
     vectors::{Passage, VectorFormat, VectorWriter, Vectors},
 };
 use kiln_host::AtomicFile;
-use kiln_hub::{AtomicFile, HubError};
+use kiln_hub::HubError;
 use kiln_lm::config::Pooling;
-use kiln_text::embed::{self, EmbedError, Passages, Prompt, Request, search};
 use kiln_train::{
     dispatch,
     failure::{Failure, Result},

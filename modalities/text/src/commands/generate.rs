@@ -1,11 +1,19 @@
 //! `kiln generate`: goes on with a text, or answers it.
 
 use super::text_model;
-use crate::{author::{self, Chat, Request}, text_generator::{self, Chat, Request}};
-use clap::{value_parser, Parser};
+use crate::text_generator::{self, Chat, Request};
+use clap::{Parser, value_parser};
 use kiln_lm::generate::{Beam, Choice, Generation, Sampling};
-use kiln_train::{dispatch, failure::{Failure, Result}, recipe::Device, verb::{write_file, RunVerb, VerbContext}};
-use std::{io::{IsTerminal, Read}, path::{Path, PathBuf}};
+use kiln_train::{
+    dispatch,
+    failure::{Failure, Result},
+    recipe::Device,
+    verb::{RunVerb, VerbContext, write_file},
+};
+use std::{
+    io::{IsTerminal, Read},
+    path::{Path, PathBuf},
+};
 
 /// Generate text: continue a prompt, or answer it
 #[derive(Debug, Parser)]
@@ -85,7 +93,11 @@ impl RunVerb for Generate {
         let request = Request {
             prompts: prompts(self)?,
             chat: self.chat.then(|| Chat { system: self.system.clone() }),
-            generation: Generation { most: self.max_new_tokens, choice: choice(self), cache: true },
+            generation: Generation {
+                max_new_tokens: self.max_new_tokens,
+                choice: choice(self),
+                cache: true,
+            },
             stop: self.stop.clone(),
             seed: self.seed,
             int8: self.int8,
@@ -99,8 +111,8 @@ impl RunVerb for Generate {
                 failed = out.write_all(piece.as_bytes()).and_then(|()| out.flush()).err();
             }
         };
-        let texts =
-            text_generator::generate(&model.path, device, &request, &mut watch).map_err(Failure::Error)?;
+        let texts = text_generator::generate(&model.path, device, &request, &mut watch)
+            .map_err(Failure::Error)?;
         if let Some(error) = failed {
             return Err(error.into());
         }

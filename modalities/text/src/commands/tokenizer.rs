@@ -3,6 +3,7 @@
 use super::arguments::TextSplit;
 use clap::{Parser, ValueEnum};
 use kiln_datasets::Documents;
+use kiln_tokenize::{Role, TokenizerSpec, tokenizer::Model};
 use kiln_train::{
     failure::{Failure, Result},
     verb::{RunVerb, VerbContext},

@@ -2,11 +2,7 @@
 //! (monoT5), <https://arxiv.org/abs/2003.06713>.
 
 use super::EmbedError;
-use crate::{
-    labelled::{Encoder, RankingWords},
-    opened,
-    recipe::RankingWords,
-};
+use crate::{labelled::Encoder, opened, recipe::RankingWords};
 use kiln_core::Backend;
 use kiln_lm::{TextModel, predict::Prediction};
 use kiln_metrics::ranking::rank;

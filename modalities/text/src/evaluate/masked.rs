@@ -4,10 +4,7 @@
 use super::{Subject, language::BATCH};
 use crate::data::StageData;
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{
-    AttentionVisibility, Backend, Encode as _, Language as _, LossMean, PredictTokens as _, Rng,
-    StepContext,
-};
+use kiln_core::{Backend, Encode as _, Language as _, LossMean, PredictTokens, Rng, StepContext};
 use kiln_lm::examples::{Example, TextBatch, collate};
 use kiln_objectives::{Denoising, Masked, Objective};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
@@ -56,7 +53,7 @@ impl<B: Backend> Subject<'_, B> {
             let at = Tensor::<B, 1, Int>::from_data(TensorData::new(at, [asked]), self.device);
             let ids = batch.text.ids.clone().reshape([rows * tokens]).select(0, at.clone());
             let values = values.reshape([rows * tokens, width]).select(0, at);
-            let logits = self.model.predict(0, values.clone().unsqueeze_dim(0));
+            let logits = PredictTokens::predict(self.model, 0, values.clone().unsqueeze_dim(0));
             let found = logits.argmax(2).reshape([asked]).equal(ids.clone()).int().sum();
             right += found.into_data().iter::<f64>().sum::<f64>();
             let losses = self.model.token_nll(0, values, ids);

@@ -13,7 +13,6 @@ mod similarity;
 mod task;
 
 use crate::{
-    labelled::task_key,
     opened,
     recipe::{EvaluationKind, TextEvaluation, TextParts, task_key},
 };

@@ -10,8 +10,6 @@ use crate::recipe::Control;
 use kiln_datasets::labelled::Labelled;
 use kiln_lm::examples::Example;
 use kiln_tokenize::TextTokenizer;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 impl Control {
     /// Says of every text that it is good, as one does of texts that are to be like good ones.

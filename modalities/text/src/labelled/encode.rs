@@ -1,19 +1,17 @@
 //! From rows to examples.
 
-use super::{
-    Aim, ChatError, ChatTemplate, EncodeError, LabelledData, Row, pieces::Piece, room::Tokens,
-};
+use super::{Aim, ChatTemplate, EncodeError, Row, room::Tokens};
 use crate::recipe::LabelledData;
 use kiln_datasets::{
     DataError,
-    labelled::{Label as Told, Labels, Message, Question, Role, to_bio},
+    labelled::{Label as Told, Labels, Message, Role, to_bio},
 };
 use kiln_lm::{
     config::TaskKind,
     examples::{Example, IGNORED, Label},
 };
 use kiln_tokenize::{Role as Token, TextTokenizer, tokenizer::TokenizerError};
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 /// Makes examples of texts.
 #[derive(Debug, Clone)]
@@ -274,7 +272,8 @@ pub(super) fn graded(told: &Told) -> Option<Label> {
 pub(super) mod tests {
     use super::*;
     use crate::labelled::Shuffled;
-    use kiln_datasets::labelled::{Answer, Question};
+    use kiln_datasets::labelled::Answer;
+    use kiln_datasets::labelled::Question;
     use kiln_tokenize::{
         TokenizerSpec,
         tokenizer::{Around, Model},

@@ -25,22 +25,17 @@ pub use pieces::{Piece, Words};
 use crate::{
     data_error::StageDataError,
     recipe::{Control, LabelledData, LabelledSource, StoryTask, StoryTaskKind, task_key},
-    sources::StageDataError,
 };
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
     labelled::{
-        Conversation, ConversationSpec, ExampleSpec as _, Holdout, Label, Labelled, LabelledSpec,
-        Pair, PairSpec, Preference, PreferenceSpec, Question, QuestionSpec, Tagged, TaggedSpec,
-        Triplet, TripletSpec,
+        Conversation, ExampleSpec as _, Label, Labelled, Pair, Preference, Question, Tagged,
+        Triplet,
     },
 };
-use kiln_synthetic::stories::{Stories, StoryLabel};
 use kiln_tokenize::TextTokenizer;
 use rand::seq::index::sample;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc};
 
 /// How many stories a task has that says nothing of their number.

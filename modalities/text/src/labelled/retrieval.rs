@@ -5,13 +5,10 @@ use crate::recipe::{JudgedQueries, RetrievalSource, StoryRetrieval};
 use kiln_core::Seed;
 use kiln_datasets::{
     DataError,
-    labelled::{Passage, Retrieval, RetrievalSpec, Triplet},
+    labelled::{Passage, Retrieval, Triplet},
 };
 use kiln_metrics::ranking::{Bm25, rank};
-use kiln_synthetic::stories::Stories;
 use rand::{RngExt as _, seq::SliceRandom as _};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// How far down the ranking by words hard negatives are drawn from, as in
@@ -102,7 +99,7 @@ impl JudgedQueries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_datasets::stories::Stories;
+    use kiln_synthetic::stories::Stories;
 
     #[test]
     fn what_answers_a_query_stands_beside_what_does_not() {

@@ -12,8 +12,6 @@ use kiln_hub::{
 };
 use kiln_lm::examples::Example;
 use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The file of a model directory that tells how its model ranks.

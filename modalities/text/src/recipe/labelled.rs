@@ -1,13 +1,11 @@
 //! Labelled examples in a recipe: where they come from, and what becomes of them.
 
 use super::sources::TextSource;
-use kiln_datasets::{
-    labelled::{
-        ConversationSpec, Holdout, LabelledSpec, PairSpec, PreferenceSpec, QuestionSpec,
-        RetrievalSpec, TaggedSpec, TripletSpec,
-    },
-    stories::{Stories, StoryLabel},
+use kiln_datasets::labelled::{
+    ConversationSpec, Holdout, LabelledSpec, PairSpec, PreferenceSpec, QuestionSpec, RetrievalSpec,
+    TaggedSpec, TripletSpec,
 };
+use kiln_synthetic::stories::{Stories, StoryLabel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

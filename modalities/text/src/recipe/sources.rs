@@ -1,6 +1,7 @@
 //! Text sources of a recipe: documents, tokenizer, sampling and validation.
 
-use kiln_datasets::{Documents, stories::Stories};
+use kiln_datasets::Documents;
+use kiln_synthetic::stories::Stories;
 use kiln_tokenize::{TokenizerSpec, packing::ValidationSplit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -230,7 +230,6 @@ impl Family for PatchTst {
                 Pooling::Mean | Pooling::Class => Some("mean".into()),
                 Pooling::Max => Some("max".into()),
             },
-            ..Default::default()
         };
         Some((architecture.into(), theirs))
     }
