@@ -6,7 +6,7 @@ use crate::{
     ReplacedTokenDetection, Retromae, RewardWeighted, SelfDistillation, Supervised,
     Wav2vec2Contrastive,
 };
-use kiln_core::{Backend, Lack, Loss, Model, Need, Provide, StepContext, Teacher};
+use kiln_core::{Backend, Capabilities, Lack, Loss, Model, Need, Provide, StepContext, Teacher};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +148,23 @@ impl Objective {
     /// Whether it, or a part of it, is supervised: learns from labels.
     pub fn is_supervised(&self) -> bool {
         self.has_need(|need| *need == Need::Labels)
+    }
+
+    /// Checks that a model has the capabilities that its plan promised.
+    ///
+    /// # Errors
+    /// When it lacks one.
+    pub fn check_capabilities<B: Backend, T>(
+        &self,
+        model: &Capabilities<'_, B, T>,
+    ) -> Result<(), Lack> {
+        let missing = self.needs().into_iter().find(|need| !need.is_met(model));
+        match missing {
+            Some(need) => {
+                Err(Lack::new(format!("lacks what was planned: {need:?}")).of(self.name()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks its settings, and has the plan of a model provide what it needs.

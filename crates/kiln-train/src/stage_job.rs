@@ -14,7 +14,8 @@ use crate::{
     task::TaskError,
     task_learner::stage_seed,
 };
-use kiln_core::{AutodiffBackend, Seed};
+use kiln_core::{AutodiffBackend, Model as _, Seed};
+use kiln_objectives::Objective;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -84,7 +85,11 @@ impl<A: Architecture> Job for StageJob<A> {
             let init = init.as_ref().map(|init| init.dir.as_path());
             let cost = A::plan(&stage, before.as_ref(), init)?;
             // Only where gradients are recorded do parameters know whether they are trained.
-            let model = A::init::<Cpu>(cost.config.clone(), &Default::default())?;
+            let model = init_checked::<A, Cpu>(
+                cost.config.clone(),
+                &settings.objective,
+                &Default::default(),
+            )?;
             let layer = |name: &str| A::layer_index(&cost.config, name);
             let Counts { parameters, trainable, backward } =
                 start::count::<Cpu, _, _>(&model, settings, layer)?;
@@ -124,6 +129,17 @@ impl<A: Architecture> Job for StageJob<A> {
     }
 }
 
+/// A model with random weights, which has what its objective needs.
+fn init_checked<A: Architecture, B: AutodiffBackend>(
+    config: A::Config,
+    objective: &Objective,
+    device: &B::Device,
+) -> Result<A::Trained<B>, TaskError> {
+    let model = A::init::<B>(config, device)?;
+    objective.check_capabilities(&model.capabilities())?;
+    Ok(model)
+}
+
 /// A stage that waits for its backend.
 struct Prepare<A: Architecture> {
     open: Arc<OpenStage<A>>,
@@ -138,7 +154,8 @@ impl<A: Architecture> OnBackend for Prepare<A> {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let Self { open, stage, seed, start } = self;
         let on = device.clone();
-        let new = |device: &B::Device| A::init::<B>(open.config.clone(), device);
+        let new =
+            |device: &B::Device| init_checked::<A, B>(open.config.clone(), &open.objective, device);
         let read = |dir: &Path, model: &A::Trained<B>| {
             let whole = start.as_ref().is_some_and(|start| start.dir == dir);
             A::read_weights::<B>(&open, dir, whole, model, &on)
