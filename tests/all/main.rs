@@ -7,6 +7,7 @@ mod branches;
 mod corpora;
 mod faults;
 mod finetune;
+mod floors;
 mod kill;
 mod logbook;
 mod matrix;

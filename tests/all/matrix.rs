@@ -51,7 +51,7 @@ const MODALITIES: [Modality; 3] = [
         data: "[data]\ntokenizer.train = { model.word-piece.vocabulary = 300, sentinels = 24 }\n\
                sources = [{ stories = { size = 60 } }]\npacking = { length = 32 }\n\
                validation.documents.documents = 4\n",
-        model: "width = 16\nembedding = { positions = 32 }\n\
+        model: "width = 16\nembedding = { positions = 64 }\n\
                 backbone = { layers = 2, heads = 2, final_norm = true }\n",
         ahead: 1,
     },

@@ -53,7 +53,7 @@ fn a_learnt_query_looks_at_all_tokens() {
     let supervised = "{ supervised = {} }";
     place.file("pooling.toml", &recipe(supervised, "{ class = \"domain\" }", WORDS, model));
     place.succeeds(&["run", "pooling.toml"]);
-    assert_eq!(config(&place)["model"]["pooler"]["query"]["layers"], 1);
+    assert_eq!(config(&place)["model"]["pooler"]["attention"]["layers"], 1);
     let text = ["classify", "--model", "runs/pooling", "--text", "a boat in the harbour"];
     assert!(place.succeeds(&text).contains("probability"));
     let none = model.replace("layers = 1", "layers = 0");

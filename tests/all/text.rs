@@ -255,7 +255,7 @@ fn a_generator_proposes_what_is_replaced() {
     let place = Place::new();
     let recipe = RECIPE[..RECIPE.find("[[evaluation]]").unwrap()]
         .replace("byte-bpe.vocabulary = 400", "word-piece.vocabulary = 300")
-        .replace("autoregressive = {}", "replaced = { weight = 5.0 }")
+        .replace("autoregressive = {}", "replaced-token-detection = { weight = 5.0 }")
         .replace("language = {}", "causal = false\ngenerator = GENERATOR");
     let own = "{ width = 16, backbone = { layers = 1, heads = 2, final_norm = true } }";
     place.file("tiny.toml", &recipe.replace("GENERATOR", own));

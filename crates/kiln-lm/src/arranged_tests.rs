@@ -2,9 +2,9 @@
 
 use crate::{
     TextModel, TextModelConfig,
+    capabilities::tests::{batch, encoder, text},
     config::EmbeddingConfig,
     examples::{Example, TextBatch, collate},
-    token_model::tests::{batch, encoder, text},
 };
 use burn::backend::Autodiff;
 use burn_flex::Flex;

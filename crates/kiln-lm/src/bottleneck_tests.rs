@@ -2,8 +2,8 @@
 
 use crate::{
     TextModel, TextModelConfig,
+    capabilities::tests::{batch, encoder, text},
     config::Stacks,
-    token_model::tests::{batch, encoder, text},
 };
 use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;

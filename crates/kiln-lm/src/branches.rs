@@ -38,8 +38,8 @@ mod tests {
     use super::*;
     use crate::{
         TextModel, TextModelConfig,
+        capabilities::tests::{batch, encoder, text},
         generate::{Generation, Verdict},
-        token_model::tests::{batch, encoder, text},
     };
     use burn::tensor::Tensor;
     use burn_flex::Flex;

@@ -122,9 +122,9 @@ impl<B: Backend> TextModel<B> {
 mod tests {
     use super::*;
     use crate::{
+        capabilities::tests::{batch, encoder, text},
         config::{TaskHeadConfig, TextModelConfig},
         examples::{Example, Label, collate},
-        token_model::tests::{batch, encoder, text},
     };
     use burn_flex::Flex;
     use kiln_core::{Labelled as _, Seed, StepContext};

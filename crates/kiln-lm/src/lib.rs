@@ -17,6 +17,7 @@ pub mod batch;
 #[cfg(test)]
 mod bottleneck_tests;
 mod branches;
+mod capabilities;
 pub mod config;
 mod embedding;
 pub mod examples;
@@ -29,7 +30,6 @@ pub mod model;
 pub mod pointer;
 pub mod predict;
 pub mod presets;
-mod token_model;
 
 pub use batch::{HostText, Text};
 pub use config::TextModelConfig;

@@ -181,6 +181,18 @@ impl Denoising {
         if self.denoisers.is_empty() { self.preset.denoisers() } else { self.denoisers.clone() }
     }
 
+    /// The most tokens that source and target have together, of a sequence of so many: what a decoder
+    /// that goes on after the source must have positions for, but for an end-of-sequence token.
+    pub fn longest(&self, tokens: usize) -> usize {
+        let sentinels = |denoiser: &Denoiser| match denoiser.kind {
+            DenoiserKind::Tail(_) => 2,
+            DenoiserKind::Spans(noise) => 2 * noise.counts(tokens, usize::MAX).1,
+        };
+        let mode = |denoiser: &Denoiser| usize::from(denoiser.mode.is_some());
+        let added = self.each().into_iter().map(|one| sentinels(&one) + mode(&one)).max();
+        tokens + added.unwrap_or(0)
+    }
+
     /// How many of the last sentinels stand for modes.
     pub fn modes(&self) -> usize {
         modes(&self.each())
@@ -252,15 +264,22 @@ fn size(pair: &SourceTarget) -> usize {
 }
 
 impl SpanNoise {
+    /// How many of so many tokens are taken out, at least two of them there, and in how many spans.
+    fn counts(self, tokens: usize, most: usize) -> (usize, usize) {
+        let gone = (tokens as f64 * self.ratio).round() as usize;
+        let gone = gone.clamp(1, tokens.saturating_sub(1).max(1));
+        let spans = (gone as f64 / self.length).round() as usize;
+        let limit = gone.min(tokens.saturating_sub(gone)).min(most).max(1);
+        (gone, spans.clamp(1, limit))
+    }
+
     /// Spans of a sequence, rising and apart: the tokens taken out and those left are each cut at
     /// random places into as many pieces, which take turns; the first is left.
     fn spans(self, tokens: usize, most: usize, rng: &mut Rng) -> Vec<std::ops::Range<usize>> {
         if tokens < 2 {
             return Vec::new();
         }
-        let gone = ((tokens as f64 * self.ratio).round() as usize).clamp(1, tokens - 1);
-        let spans = (gone as f64 / self.length).round() as usize;
-        let spans = spans.clamp(1, gone.min(tokens - gone).min(most.max(1)));
+        let (gone, spans) = self.counts(tokens, most);
         let mut cut = |length: usize| {
             let mut ends: Vec<usize> = sample(rng, length - 1, spans - 1).into_iter().collect();
             ends.iter_mut().for_each(|end| *end += 1);
@@ -378,5 +397,7 @@ mod tests {
             (200, 3, 902),
         ];
         assert_eq!(found, expected);
+        // The most are 67 spans, a sentinel each in source and target, and a mode.
+        assert_eq!(ul2.longest(400), 400 + 2 * 67 + 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Speech: from raw audio to a transcript.
 //!
 //! - [`model`]: [`SpeechModel`], a wave or log-mel frontend, a transformer and heads, put together
-//!   by [`config`]; wav2vec 2.0 is a preset of it. [`token_model`] shows it to objectives.
+//!   by [`config`]; wav2vec 2.0 is a preset of it. [`capabilities`] shows it to objectives.
 //! - [`batch`]: clips to batches; [`log_mel`]: spectrograms; [`cluster`]: units for masked
 //!   prediction, by k-means; [`level`]: what is taken off spectrograms as voice and line;
 //!   [`distortion`]: what training does to them.
@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod batch;
+pub mod capabilities;
 pub mod cluster;
 mod commands;
 pub mod config;
@@ -38,7 +39,6 @@ pub mod recipe;
 pub mod recogniser;
 pub mod search;
 pub mod self_training;
-pub mod token_model;
 pub mod transcribe;
 pub mod transcript;
 pub mod vocabulary;

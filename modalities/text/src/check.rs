@@ -62,6 +62,20 @@ pub(crate) fn stage(stage: &StageSpec<'_, TextArchitecture>) -> Result<(), Probl
             return Err(stage.data_problem(&key, &problem));
         }
     }
+    let decoder = stage.config.decoder.is_none();
+    if let Some(longest) = stage.config.longest().filter(|_| decoder && documents) {
+        for objective in stage.settings.objective.each() {
+            let Objective::Denoising(denoising) = objective else { continue };
+            let (length, all) = (data.packing.length, denoising.longest(data.packing.length) + 1);
+            if all > longest {
+                let problem = format!(
+                    "is {length}: with sentinels, source and target have up to {all} tokens together, \
+                     but the model has positions for {longest}"
+                );
+                return Err(stage.data_problem("packing.length", &problem));
+            }
+        }
+    }
     Ok(())
 }
 

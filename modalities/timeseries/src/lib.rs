@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod batch;
+pub mod capabilities;
 mod commands;
 pub mod config;
 pub mod cost;
@@ -26,7 +27,6 @@ pub mod presets;
 mod provide;
 pub mod recipe;
 pub mod scaler;
-pub mod token_model;
 pub mod windows;
 
 pub use batch::{BatchError, SeriesBatch, SeriesHostBatch};

@@ -82,7 +82,7 @@ fn model(order: usize) -> Arc<NgramModel> {
     Arc::new(KneserNey { order, ..KneserNey::default() }.train(text).unwrap().model)
 }
 
-fn token_model() -> Arc<NgramModel> {
+fn capabilities() -> Arc<NgramModel> {
     let text = ["a | a b | b", "a b | a", "b | b | a", "b a | a b"];
     Arc::new(KneserNey { order: 3, ..KneserNey::default() }.train(text).unwrap().model)
 }
@@ -109,7 +109,7 @@ impl Parts {
         }
         if self.tokens {
             let weights = weights(LanguageUnit::Token);
-            decoder = decoder.with_language_model(token_model(), weights).unwrap();
+            decoder = decoder.with_language_model(capabilities(), weights).unwrap();
         }
         if self.lexicon {
             decoder = decoder.with_lexicon(LEXICON).unwrap();
@@ -129,7 +129,7 @@ impl Parts {
         let (model, units, known) = match self {
             Self { words: true, .. } => (model(2), words, &["a", "b", "ab", "ba"][..]),
             Self { tokens: true, .. } => {
-                (token_model(), spelled.iter().map(String::as_str).collect(), &["a", "b", "|"][..])
+                (capabilities(), spelled.iter().map(String::as_str).collect(), &["a", "b", "|"][..])
             }
             _ => return Some(0.0),
         };

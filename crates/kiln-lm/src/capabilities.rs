@@ -49,7 +49,7 @@ impl<B: Backend> Model<B> for TextModel<B> {
             language: scores.then_some(self as _),
             discriminate: numbers.then_some(self as _),
             value: numbers.then_some(self as _),
-            encode_permuted: (encoder_only && config.special.mask.is_some()).then_some(self as _),
+            encode_permuted: encoder_only.then_some(self as _),
             bottleneck_decode: (!self.bottleneck.is_empty()).then_some(self as _),
             ..Capabilities::none()
         }
