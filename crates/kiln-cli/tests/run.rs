@@ -110,7 +110,7 @@ fn from_recipe_to_forecast() {
     prints(dir, &["run", "tiny.toml", "--overwrite", "--set", "seed=2"]);
 
     let shown = prints(dir, &["inspect", "tiny"]);
-    for expected in ["finished", "seed       2", "vital signs", "warnings", "co2", "context"] {
+    for expected in ["finished", "seed       2", "diagnostics", "warnings", "co2", "context"] {
         assert!(shown.contains(expected), "{expected} in\n{shown}");
     }
     let shown = prints(dir, &["inspect", "runs/tiny", "--json"]);

@@ -52,7 +52,7 @@ impl Diagnostic {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DiagnosticValue {
     /// Which one.
-    pub sign: Diagnostic,
+    pub diagnostic: Diagnostic,
     /// Its value.
     pub value: f64,
 }
@@ -130,8 +130,8 @@ impl<B: Backend> Loss<B> {
     }
 
     /// Adds a training diagnostic.
-    pub fn with_diagnostic(mut self, sign: Diagnostic, value: Tensor<B, 1>) -> Self {
-        self.diagnostics.push((sign, value));
+    pub fn with_diagnostic(mut self, diagnostic: Diagnostic, value: Tensor<B, 1>) -> Self {
+        self.diagnostics.push((diagnostic, value));
         self
     }
 }

@@ -187,7 +187,7 @@ mod tests {
         let loss = score(decoded, TokenTargets::Ids { ids }, None, None, true);
         assert!((loss.value.into_scalar() - 4.5).abs() < 1e-3);
         let accuracy =
-            loss.diagnostics.into_iter().find(|(sign, _)| *sign == Diagnostic::Accuracy).unwrap();
+            loss.diagnostics.into_iter().find(|(name, _)| *name == Diagnostic::Accuracy).unwrap();
         assert_eq!(accuracy.1.into_scalar(), 0.5);
     }
 }

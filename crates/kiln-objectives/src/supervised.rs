@@ -65,7 +65,7 @@ mod tests {
         let spread = seen
             .diagnostics
             .iter()
-            .find(|(sign, _)| *sign == Diagnostic::RepresentationStd)
+            .find(|(name, _)| *name == Diagnostic::RepresentationStd)
             .unwrap();
         assert!((spread.1.clone().into_scalar() - 10f32.sqrt().recip()).abs() < 1e-5);
         assert_eq!(seen.value.into_scalar(), 3.0);
@@ -83,7 +83,7 @@ mod tests {
             let mut context = StepContext { collect_metrics: true, ..context(&mut rng) };
             let loss = objective.loss(&model, None, &batch, &mut context).unwrap();
             assert!(
-                loss.diagnostics.iter().any(|(sign, _)| *sign == Diagnostic::RepresentationStd)
+                loss.diagnostics.iter().any(|(name, _)| *name == Diagnostic::RepresentationStd)
             );
             assert_eq!(model.batches(), 1.0, "{}", objective.name());
         }

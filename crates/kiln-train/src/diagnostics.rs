@@ -7,7 +7,7 @@ use kiln_core::{Diagnostic, DiagnosticValue};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Readings of a sign that must agree.
+/// Readings of a diagnostic that must agree.
 const AGREE: usize = 5;
 
 /// Steps in a row that count nothing before it is said.
@@ -18,8 +18,8 @@ const EMPTY: u64 = 10;
 pub struct Warning {
     /// The step at which it was noticed: of the stage here, of the run in `metrics.jsonl`.
     pub step: u64,
-    /// Which sign.
-    pub sign: String,
+    /// Which diagnostic.
+    pub diagnostic: String,
     /// What was seen.
     pub message: String,
     /// The likely cause.
@@ -48,7 +48,7 @@ pub struct Reading<'a> {
     /// The share of the step's time that went into waiting for data.
     pub waited: f64,
     /// What the objective reported, if it was asked.
-    pub signs: &'a [DiagnosticValue],
+    pub values: &'a [DiagnosticValue],
 }
 
 /// What the watch remembers; part of a checkpoint, so that a resumed run warns no second time.
@@ -58,8 +58,8 @@ pub struct Memory {
     norms: VecDeque<f64>,
     clipped: VecDeque<bool>,
     waited: VecDeque<f64>,
-    signs: BTreeMap<String, VecDeque<f64>>,
-    /// Losses at the steps that read signs.
+    values: BTreeMap<String, VecDeque<f64>>,
+    /// Losses at the steps that read values.
     observed: VecDeque<f64>,
     /// The lowest median loss over a window.
     lowest: Option<f64>,
@@ -97,10 +97,10 @@ impl Diagnostics {
         &self.memory
     }
 
-    /// The last reading of each sign.
+    /// The last reading of each diagnostic.
     pub fn last(&self) -> BTreeMap<String, f64> {
-        let signs = self.memory.signs.iter();
-        signs.filter_map(|(name, values)| Some((name.clone(), *values.back()?))).collect()
+        let values = self.memory.values.iter();
+        values.filter_map(|(name, values)| Some((name.clone(), *values.back()?))).collect()
     }
 
     /// Takes in a step; gives what is newly wrong.
@@ -112,12 +112,12 @@ impl Diagnostics {
         push(&mut memory.norms, reading.gradient_norm, window);
         push(&mut memory.clipped, reading.clipped, window);
         push(&mut memory.waited, reading.waited, window);
-        if !reading.signs.is_empty() {
+        if !reading.values.is_empty() {
             push(&mut memory.observed, reading.loss, AGREE);
         }
-        for sign in reading.signs {
-            let values = memory.signs.entry(sign.sign.name().to_owned()).or_default();
-            push(values, sign.value, AGREE);
+        for diagnostic in reading.values {
+            let values = memory.values.entry(diagnostic.diagnostic.name().to_owned()).or_default();
+            push(values, diagnostic.value, AGREE);
         }
         let found = [
             self.guessing(reading.step),
@@ -148,16 +148,16 @@ impl Diagnostics {
         self.newly(step, ("counted", message, cause, "objective".to_owned()))
     }
 
-    /// What was found as a warning, if it is the first of its sign.
-    fn newly(&mut self, step: u64, (sign, message, cause, key): Finding) -> Option<Warning> {
-        let new = self.memory.warned.insert(sign.to_owned());
-        let (sign, cause) = (sign.to_owned(), cause.to_owned());
-        new.then_some(Warning { step, sign, message, cause, key })
+    /// What was found as a warning, if it is the first of its diagnostic.
+    fn newly(&mut self, step: u64, (diagnostic, message, cause, key): Finding) -> Option<Warning> {
+        let new = self.memory.warned.insert(diagnostic.to_owned());
+        let (diagnostic, cause) = (diagnostic.to_owned(), cause.to_owned());
+        new.then_some(Warning { step, diagnostic, message, cause, key })
     }
 
-    /// The last readings of a sign, once there are enough of them.
-    fn readings(&self, sign: Diagnostic) -> Option<&VecDeque<f64>> {
-        self.memory.signs.get(sign.name()).filter(|values| values.len() >= AGREE)
+    /// The last readings of a diagnostic, once there are enough of them.
+    fn readings(&self, diagnostic: Diagnostic) -> Option<&VecDeque<f64>> {
+        self.memory.values.get(diagnostic.name()).filter(|values| values.len() >= AGREE)
     }
 
     fn guessing(&self, step: u64) -> Option<Finding> {

@@ -18,7 +18,7 @@ pub struct MicroReport {
     /// Tokens the model saw.
     pub tokens: usize,
     /// Training diagnostics, when the step asked for them.
-    pub signs: Vec<DiagnosticValue>,
+    pub diagnostics: Vec<DiagnosticValue>,
     /// Seconds that the step waited for data.
     pub waited: f64,
 }

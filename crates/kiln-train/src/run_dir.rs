@@ -247,7 +247,7 @@ pub struct StageRecord {
     /// Steps that were skipped.
     pub bad_steps: u64,
     /// The last reading of each training diagnostic.
-    pub signs: BTreeMap<String, f64>,
+    pub diagnostics: BTreeMap<String, f64>,
     /// How starting weights met the model.
     pub init: Option<InitReport>,
 }

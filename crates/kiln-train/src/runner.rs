@@ -177,7 +177,7 @@ impl Run<'_> {
         };
         let model = self.dir.model(index, recipe.stage.len());
         if manifest.finished && model.exists() && self.record.stages.len() > index {
-            return Ok(StageEnd { interrupted: false, manifest, signs: Default::default() });
+            return Ok(StageEnd { interrupted: false, manifest, diagnostics: Default::default() });
         }
         let from = index.checked_sub(1).map(|before| self.dir.model(before, recipe.stage.len()));
         let Prepared { mut learner, init } = self.job.learner(index, from.as_deref())?;
@@ -331,7 +331,7 @@ fn stage_record(planned: u64, learner: &dyn Learner, end: &StageEnd) -> StageRec
         best: manifest.best,
         stopped_early: manifest.finished && manifest.stage_step < planned,
         bad_steps: manifest.bad_steps,
-        signs: end.signs.clone(),
+        diagnostics: end.diagnostics.clone(),
         init: None,
     }
 }

@@ -223,15 +223,18 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         if let Some(gradients) = gradients {
             named::add_gradients::<B, _>(&self.model, gradients, &mut self.accumulated_gradients);
         }
-        let signs = loss.diagnostics.iter().zip(numbers.iter().skip(1));
+        let diagnostics = loss.diagnostics.iter().zip(numbers.iter().skip(1));
         Ok(MicroReport {
             loss: value,
             count: loss.count,
             weight: weight.unwrap_or(0.0),
             examples: self.batch,
             tokens,
-            signs: signs
-                .map(|((sign, _), value)| DiagnosticValue { sign: *sign, value: f64::from(*value) })
+            diagnostics: diagnostics
+                .map(|((diagnostic, _), value)| DiagnosticValue {
+                    diagnostic: *diagnostic,
+                    value: f64::from(*value),
+                })
                 .collect(),
             waited: waited.seconds,
         })

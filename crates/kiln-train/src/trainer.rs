@@ -68,7 +68,7 @@ pub struct StageEnd {
     /// Where it stands.
     pub manifest: Manifest,
     /// The last reading of each training diagnostic.
-    pub signs: BTreeMap<String, f64>,
+    pub diagnostics: BTreeMap<String, f64>,
 }
 
 /// Sums since the last line of the log.
@@ -90,7 +90,7 @@ struct StepDone {
     examples: usize,
     tokens: usize,
     waited: f64,
-    signs: Vec<DiagnosticValue>,
+    diagnostics: Vec<DiagnosticValue>,
 }
 
 /// What became of a step.
@@ -141,7 +141,7 @@ impl Trainer<'_> {
             self.logs.advance(self.manifest.stage_step);
             self.watch(&mut diagnostics, step, &done, seconds)?;
             if self.logs_at(step) {
-                self.log(&tally, rate, &done.signs)?;
+                self.log(&tally, rate, &done.diagnostics)?;
                 tally = Tally::default();
             }
             self.manifest.diagnostics = diagnostics.memory().clone();
@@ -155,7 +155,7 @@ impl Trainer<'_> {
         if !interrupted && self.stage.restore_best {
             self.restore_best()?;
         }
-        Ok(StageEnd { interrupted, manifest: self.manifest, signs: diagnostics.last() })
+        Ok(StageEnd { interrupted, manifest: self.manifest, diagnostics: diagnostics.last() })
     }
 
     /// One optimizer step.
@@ -167,7 +167,7 @@ impl Trainer<'_> {
             examples: 0,
             tokens: 0,
             waited: 0.0,
-            signs: vec![],
+            diagnostics: vec![],
         };
         let (mut loss, mut weight) = (0.0, 0.0);
         for micro in 0..micros {
@@ -178,7 +178,7 @@ impl Trainer<'_> {
             done.tokens += report.tokens;
             done.waited += report.waited;
             if micro == 0 {
-                done.signs = report.signs;
+                done.diagnostics = report.diagnostics;
             }
         }
         if weight > 0.0 {
@@ -234,8 +234,8 @@ impl Trainer<'_> {
             Outcome::Learnt { loss, gradient_norm, clipped } => {
                 // In steps this short, waiting is the cost of handing over, whatever the data.
                 let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
-                let signs = &done.signs;
-                diagnostics.observe(Reading { step, loss, gradient_norm, clipped, waited, signs })
+                let values = &done.diagnostics;
+                diagnostics.observe(Reading { step, loss, gradient_norm, clipped, waited, values })
             }
             Outcome::Empty => diagnostics.nothing_counted(step).into_iter().collect(),
             Outcome::Skipped => Vec::new(),
@@ -252,7 +252,7 @@ impl Trainer<'_> {
         done == 1 || done == self.stage.steps || done.is_multiple_of(self.stage.log_every.max(1))
     }
 
-    fn log(&mut self, tally: &Tally, rate: f64, signs: &[DiagnosticValue]) -> Result<()> {
+    fn log(&mut self, tally: &Tally, rate: f64, diagnostics: &[DiagnosticValue]) -> Result<()> {
         let good = tally.steps as f64;
         let seconds = tally.seconds.max(1e-9);
         let line = StepLine {
@@ -265,7 +265,7 @@ impl Trainer<'_> {
             examples_per_s: tally.examples as f64 / seconds,
             tokens_per_s: tally.tokens as f64 / seconds,
             wait_share: tally.waited / seconds,
-            signs: signs.iter().map(|sign| (sign.sign.name(), sign.value)).collect(),
+            diagnostics: diagnostics.iter().map(|one| (one.diagnostic.name(), one.value)).collect(),
         };
         self.manifest.loss = Some(line.loss).filter(|loss| loss.is_finite());
         self.logs.step(&self.stage.name, self.manifest.step, &line)

@@ -52,15 +52,15 @@ fn of_run(dir: &Path, as_json: bool, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "\nmodel {}", model.display())?;
         facts(&ModelDir::open(&model)?, out)?;
     }
-    for stage in record.stages.iter().filter(|stage| !stage.signs.is_empty()) {
-        writeln!(out, "\nvital signs of {}", stage.name)?;
-        for (name, value) in &stage.signs {
+    for stage in record.stages.iter().filter(|stage| !stage.diagnostics.is_empty()) {
+        writeln!(out, "\ndiagnostics of {}", stage.name)?;
+        for (name, value) in &stage.diagnostics {
             writeln!(out, "  {name:<22} {}", number(*value))?;
         }
     }
     writeln!(out, "\nwarnings{}", if record.warnings.is_empty() { ": none" } else { "" })?;
     for warning in &record.warnings {
-        writeln!(out, "  step {}: {}: {}", warning.step, warning.sign, warning.message)?;
+        writeln!(out, "  step {}: {}: {}", warning.step, warning.diagnostic, warning.message)?;
         writeln!(out, "    likely cause: {}; change `{}`", warning.cause, warning.key)?;
     }
     if !logbook.is_empty() {

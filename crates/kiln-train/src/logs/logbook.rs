@@ -81,7 +81,7 @@ pub enum Event {
     /// A training diagnostic was out of order.
     Warned {
         /// Which one.
-        sign: String,
+        diagnostic: String,
         /// What was seen.
         message: String,
         /// The recipe key to change, within the stage.
@@ -120,8 +120,8 @@ impl fmt::Display for Event {
             Self::Skipped { what, bad } => {
                 write!(f, "step skipped, its {what} was NaN or infinite ({bad} so far)")
             }
-            Self::Warned { sign, message, key } => {
-                write!(f, "warning of {sign}: {message}; change `{key}`")
+            Self::Warned { diagnostic, message, key } => {
+                write!(f, "warning of {diagnostic}: {message}; change `{key}`")
             }
             Self::Interrupted => f.write_str("interrupted"),
             Self::Failed { error } => write!(f, "failed: {error}"),

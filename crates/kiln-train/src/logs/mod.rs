@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `step` | `loss`, `learning_rate`, `gradient_norm`, `clipped_share`, `bad_steps`, `examples_per_s`, `tokens_per_s`, `wait_share`, `memory_bytes` (peak), and training diagnostics by name |
 //! | `validation` | the measures by name |
-//! | `warning` | `sign`, `message`, `cause`, `key` |
+//! | `warning` | `diagnostic`, `message`, `cause`, `key` |
 //!
 //! A number that is not finite is `null`.
 
@@ -48,7 +48,7 @@ pub struct StepLine {
     /// The share of the time that went into waiting for data.
     pub wait_share: f64,
     /// Training diagnostics by name.
-    pub signs: Vec<(&'static str, f64)>,
+    pub diagnostics: Vec<(&'static str, f64)>,
 }
 
 /// Everything that is told about a run.
@@ -117,7 +117,7 @@ impl Logs {
             ("wait_share", line.wait_share),
         ];
         fields.extend(peak_memory().map(|bytes| ("memory_bytes", bytes as f64)));
-        fields.extend(line.signs.iter().copied());
+        fields.extend(line.diagnostics.iter().copied());
         self.progress.step(line);
         self.numbers("step", "train", stage, step, &fields)
     }
@@ -141,7 +141,7 @@ impl Logs {
     pub fn warning(&mut self, stage: &str, at: u64, warning: &Warning) -> Result<()> {
         let mut line = head("warning", stage, at);
         for (key, value) in [
-            ("sign", &warning.sign),
+            ("diagnostic", &warning.diagnostic),
             ("message", &warning.message),
             ("cause", &warning.cause),
             ("key", &warning.key),
@@ -150,8 +150,8 @@ impl Logs {
         }
         self.progress.pause(|| tracing::warn!("step {at}: {warning}"));
         self.metrics.write(&line)?;
-        let Warning { sign, message, key, .. } = warning.clone();
-        self.event(at, Event::Warned { sign, message, key })
+        let Warning { diagnostic, message, key, .. } = warning.clone();
+        self.event(at, Event::Warned { diagnostic, message, key })
     }
 
     fn numbers(
@@ -197,7 +197,7 @@ mod tests {
         let mut logs = Logs::open(dir.path(), 0, Progress::silent()).unwrap();
         let line = StepLine {
             loss: 0.5,
-            signs: vec![("representation_std", 0.25)],
+            diagnostics: vec![("representation_std", 0.25)],
             ..StepLine::default()
         };
         logs.step("one", 10, &line).unwrap();
@@ -205,7 +205,7 @@ mod tests {
         logs.validation("one", 10, &[measure]).unwrap();
         let warning = Warning {
             step: 10,
-            sign: "loss".into(),
+            diagnostic: "loss".into(),
             message: "m".into(),
             cause: "c".into(),
             key: "clip".into(),

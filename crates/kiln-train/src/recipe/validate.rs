@@ -253,7 +253,7 @@ mod tests {
             ("steps=1\nbatch=1\nema=1.0", "stage.0.ema is 1, expected more than 0"),
             ("steps=1\nbatch=1\nlayer_decay=1.5", "stage.0.layer_decay is 1.5"),
             ("steps=1\nbatch=1\npatience=2", "stage.0.patience needs validations"),
-            ("steps=1\nbatch=1\ntake_best=true", "stage.0.restore_best needs validations"),
+            ("steps=1\nbatch=1\nrestore_best=true", "stage.0.restore_best needs validations"),
             ("steps=1\nbatch=1\nfreeze=['a', '']", "stage.0.freeze.1 is empty"),
             ("steps=1\nbatch=1\nadapt={}", "stage.0.adapt.lora is absent, expected it or"),
             ("steps=1\nbatch=1\nadapt.lora={rank=0}", "stage.0.adapt.lora.rank is 0, expected"),

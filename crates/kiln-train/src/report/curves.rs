@@ -39,7 +39,7 @@ pub(super) fn pictures(stage: &StageCurves) -> Vec<String> {
         Some(Line {
             label: label(key),
             colour,
-            dashed: ["guess", "chance", "collapsed"].iter().any(|mark| key.contains(mark)),
+            dashed: ["baseline", "chance", "collapsed"].iter().any(|mark| key.contains(mark)),
             points,
         })
     };
@@ -51,7 +51,7 @@ pub(super) fn pictures(stage: &StageCurves) -> Vec<String> {
             picture.names.contains(&last) && (picture.title == "loss" || !validated(key))
         };
         let mut keys: Vec<_> = stage.curves.keys().filter(shown).collect();
-        keys.sort_by_key(|key| (key.contains('.'), key.contains("guess"), (*key).clone()));
+        keys.sort_by_key(|key| (key.contains('.'), key.contains("baseline"), (*key).clone()));
         let lines = keys.iter().enumerate().filter_map(|(place, key)| curve(key, place));
         charts.extend(chart(picture.title, lines.collect(), picture.log));
     }
@@ -87,7 +87,7 @@ fn chart(title: &str, mut lines: Vec<Line>, log: bool) -> Option<String> {
 fn label(key: &str) -> String {
     let words = key.replace(['.', '_'], " ");
     match words.as_str() {
-        "guess loss" => "guessing".into(),
+        "baseline loss" => "baseline".into(),
         "chance accuracy" => "chance".into(),
         "loss" => "training".into(),
         "validation loss" => "validation".into(),
@@ -110,7 +110,7 @@ mod tests {
         }
         let pictures = pictures(&stage);
         assert_eq!(pictures.len(), 3);
-        for label in [">training<", ">guessing<", ">validation<"] {
+        for label in [">training<", ">baseline<", ">validation<"] {
             assert!(pictures[0].contains(label), "{}", pictures[0]);
         }
         assert!(pictures[1].contains(">learning rate<"));

@@ -155,7 +155,7 @@ mod tests {
     fn lines_become_curves_by_stage() {
         let mut record = Record::default();
         for line in [
-            json!({"kind": "step", "stage": "one", "step": 1, "loss": 3.0, "signs": {"representation_std": 0.5}}),
+            json!({"kind": "step", "stage": "one", "step": 1, "loss": 3.0, "diagnostics": {"representation_std": 0.5}}),
             json!({"stage": "one", "step": 2, "loss": 2.0}),
             json!({"kind": "validation", "stage": "one", "step": 2, "mse": 2.5}),
             json!({"stage": "two", "step": 1, "loss": 1.0, "note": "text"}),
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(record.stages.len(), 2);
         let one = &record.stages[0].curves;
         assert_eq!(one["loss"], [(1.0, 3.0), (2.0, 2.0)]);
-        assert_eq!(one["signs.spread"], [(1.0, 0.5)]);
+        assert_eq!(one["diagnostics.representation_std"], [(1.0, 0.5)]);
         assert_eq!(one["validation.mse"], [(2.0, 2.5)]);
         assert_eq!(record.stages[1].curves.keys().collect::<Vec<_>>(), ["loss"]);
     }
@@ -176,7 +176,7 @@ mod tests {
     fn warnings_are_told_once() {
         let mut record = Record::default();
         let line = json!({
-            "kind": "warning", "step": 7, "stage": "one", "sign": "representation_std",
+            "kind": "warning", "step": 7, "stage": "one", "diagnostic": "representation_std",
             "message": "all inputs look alike", "cause": "collapse", "key": "clip",
         });
         record.read_line(&line);

@@ -87,7 +87,7 @@ fn options(dir: &Path, resume: bool) -> RunOptions {
 }
 
 const SETTINGS: [&str; 2] = [
-    "name = \"one\"\nsteps = 6\ncheckpoint_every = 2\nvalidate_every = 2\ntake_best = true",
+    "name = \"one\"\nsteps = 6\ncheckpoint_every = 2\nvalidate_every = 2\nrestore_best = true",
     "name = \"two\"\nsteps = 5\ncheckpoint_every = 2\nema = 0.9",
 ];
 

@@ -58,14 +58,13 @@ fn a_stage_logs_validates_and_keeps_checkpoints() {
     }
     assert_eq!(lines(dir.path(), "validation").len(), 2);
     assert_eq!(end.manifest.best, Some(Best { step: 5, value: 0.5, loss: Some(0.5) }));
-    assert!(end.signs.contains_key("baseline_loss"));
+    assert!(end.diagnostics.contains_key("baseline_loss"));
 }
 
 #[test]
 fn interrupted_anywhere_it_goes_on_to_the_same_bits() {
     let _turn = alone();
-    let settings =
-        "steps = 9\naccumulate = 2\nema = 0.9\nvalidate_every = 2\nlog_every = 2\ntake_best = true";
+    let settings = "steps = 9\naccumulate = 2\nema = 0.9\nvalidate_every = 2\nlog_every = 2\nrestore_best = true";
     let whole = tempfile::tempdir().unwrap();
     let (_, expected) = train(&Toy::default(), settings, whole.path(), &Interrupt::new()).unwrap();
     for stop in 1..9 {
@@ -152,7 +151,7 @@ fn an_interrupt_writes_a_checkpoint() {
 fn patience_ends_a_stage_and_the_best_is_taken() {
     let _turn = alone();
     let dir = tempfile::tempdir().unwrap();
-    let settings = "steps = 50\nvalidate_every = 2\npatience = 3\ntake_best = true\nkeep = 1";
+    let settings = "steps = 50\nvalidate_every = 2\npatience = 3\nrestore_best = true\nkeep = 1";
     let toy = scripted(&[0.9, 0.5, 0.6, f64::NAN, 0.5, 0.1]);
     let (end, state) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
     assert!(end.manifest.finished);
@@ -181,7 +180,7 @@ fn a_validation_that_counts_nothing_is_no_best() {
     let _turn = alone();
     let dir = tempfile::tempdir().unwrap();
     let toy = Toy { unmeasured: true, ..Toy::default() };
-    let settings = "steps = 4\nvalidate_every = 1\npatience = 1\ntake_best = true";
+    let settings = "steps = 4\nvalidate_every = 1\npatience = 1\nrestore_best = true";
     let (end, _) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
     assert_eq!((end.manifest.best, end.manifest.stage_step), (None, 4));
     assert!(lines(dir.path(), "validation").is_empty());

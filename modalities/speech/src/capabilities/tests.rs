@@ -101,7 +101,7 @@ fn every_objective_meets_every_stem() {
 }
 
 #[test]
-fn a_fresh_model_guesses_and_its_vital_signs_say_so() {
+fn a_fresh_model_guesses_and_its_diagnostics_say_so() {
     let mut config = Preset::Tiny.config();
     config.quantiser = Some(QuantiserConfig { entries: 256, ..QuantiserConfig::default() });
     let spans = Spans { length: 4, ..Spans::default() };
