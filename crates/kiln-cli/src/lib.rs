@@ -16,6 +16,7 @@ mod recipe_book;
 mod units;
 
 use clap::{ArgMatches, FromArgMatches as _, error::ErrorKind};
+use kiln_hub::ModelDir;
 use kiln_train::{failure::Result, verb::VerbContext};
 use std::{
     io::{self, Write},
@@ -53,9 +54,11 @@ pub fn main() -> ExitCode {
 
 /// Runs the verb that was typed, or the command of this crate.
 fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<()> {
-    let (quiet, modalities) = (matches.get_flag("quiet"), modalities::all());
     match cli::verb(matches) {
-        Some((verb, below)) => (verb.run)(below, &mut VerbContext { quiet, out, modalities }),
+        Some((verb, below)) => {
+            let owner = |model: &ModelDir| -> Result<_> { Ok(models::owner(model)?.name()) };
+            (verb.run)(below, &mut VerbContext { quiet: matches.get_flag("quiet"), out, owner })
+        }
         None => commands::run(&cli::Cli::from_arg_matches(matches)?, out),
     }
 }

@@ -4,9 +4,9 @@ use kiln_core::blame::BlameOf;
 use kiln_train::{
     dispatch::NO_CUDA,
     failure::{Failure, Result},
-    modality::{Job, Modality},
+    modality::{self, Job, Modality},
     recipe::{self, Device, RecipeError, RecipeText},
-    verb::{self, Verb},
+    verb::Verb,
 };
 
 /// Every modality, in the order in which they are listed.
@@ -20,7 +20,7 @@ pub fn all() -> &'static [&'static dyn Modality] {
 
 /// Their names, for messages.
 pub fn names() -> String {
-    verb::names(all())
+    modality::names(all())
 }
 
 /// A modality by name.

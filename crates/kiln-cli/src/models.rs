@@ -2,7 +2,11 @@
 
 use crate::modalities;
 use kiln_hub::ModelDir;
-use kiln_train::{failure::Result, modality::Modality, start::RUNS, verb};
+use kiln_train::{
+    failure::Result,
+    modality::{self, Modality},
+    start::RUNS,
+};
 use std::path::{Path, PathBuf};
 
 /// Finds a model by run, directory or hub id.
@@ -12,7 +16,7 @@ pub fn find(spec: &str) -> Result<ModelDir> {
 
 /// The modality that a model belongs to.
 pub fn owner(model: &ModelDir) -> Result<&'static dyn Modality> {
-    verb::owner(modalities::all(), model)
+    modality::owner(modalities::all(), model)
 }
 
 /// The run directory that a spec means or lies in, if it is one.

@@ -5,7 +5,7 @@
 
 use crate::{
     HubError, Result,
-    model_dir::{CONFIG, is_complete},
+    json_file::CONFIG,
     weights::{Index, PYTORCH, SAFETENSORS, SAFETENSORS_INDEX},
 };
 use hf_hub::{
@@ -334,6 +334,17 @@ impl Progress for Bar {
     fn finish(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Whether a directory has a configuration and all its weights.
+fn is_complete(path: &Path) -> bool {
+    let shards = || Index::read(&path.join(SAFETENSORS_INDEX));
+    path.join(CONFIG).exists()
+        && (path.join(SAFETENSORS).exists()
+            || path.join(PYTORCH).exists()
+            || shards().is_ok_and(|index| {
+                index.shards().into_iter().all(|shard| path.join(shard).exists())
+            }))
 }
 
 #[cfg(test)]

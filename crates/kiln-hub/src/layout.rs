@@ -1,9 +1,6 @@
 //! Linear layers that a checkpoint family stores otherwise than one by one, `[out, in]`.
 
-use crate::{
-    HubError, Result, Weight, Weights,
-    names::{Place, compile},
-};
+use crate::{HubError, Result, Weight, Weights};
 use regex::Regex;
 use std::collections::BTreeMap;
 
@@ -97,6 +94,12 @@ impl Layout {
     }
 }
 
+/// A regular expression of a rule.
+pub(crate) fn compile(pattern: &str) -> Result<Regex> {
+    Regex::new(pattern)
+        .map_err(|error| HubError::Rule { rule: pattern.to_owned(), cause: error.to_string() })
+}
+
 /// Whole dotted segments of a name, with what comes before and after.
 fn segment(name: &str) -> Result<Regex> {
     compile(&format!(r"(^|\.){}(\.|$)", regex::escape(name)))
@@ -124,6 +127,17 @@ fn transpose_all(pattern: &Regex, weights: &mut Weights) -> Result<()> {
         weight.shape = vec![columns, rows];
     }
     Ok(())
+}
+
+/// Where a file of theirs holds a parameter of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub theirs: String,
+    /// Which part of theirs it is, where they hold several layers as one.
+    pub part: Part,
+    /// Whether they hold it the other way round, `[in, out]`.
+    pub transposed: bool,
 }
 
 /// Which rows of a layer of theirs are one of ours: in each of their groups of equal blocks, those

@@ -3,7 +3,8 @@
 //! - [`weights`]: safetensors and (read-only) PyTorch files as named tensors, verified.
 //! - [`names`]: rules that translate parameter names between their world and ours.
 //! - [`module`]: named tensors into a Burn module and out of it.
-//! - [`model_dir`]: `config.json`, weights and the rest; finding a model by run, path or hub id.
+//! - [`json_file`]: `config.json` and other JSON files of a model directory.
+//! - [`model_dir`]: a model directory as a whole; finding a model by run, path or hub id.
 //! - [`family`]: published families, their `config.json` and names, and tables of them.
 //! - [`adapter`]: adapters beside a model, PEFT's among them.
 //! - [`download`]: hub ids into the hub's own cache.
@@ -17,6 +18,7 @@ pub mod adapter;
 pub mod download;
 mod error;
 pub mod family;
+pub mod json_file;
 mod layout;
 pub mod model_dir;
 mod model_error;
@@ -30,9 +32,9 @@ pub mod weights;
 
 pub use download::{Hub, HubId};
 pub use error::{HubError, Result};
-pub use layout::Part;
+pub use layout::{Part, Place};
 pub use model_dir::{ModelDir, resolve};
 pub use model_error::ModelError;
 pub use module::{LoadReport, Mismatch, Mode, apply, collect, collect_where};
-pub use names::{NameMap, Place, Rule};
+pub use names::{NameMap, Rule};
 pub use weights::{Raw, Weight, Weights};

@@ -3,19 +3,13 @@
 use crate::{
     Hub, HubError, HubId, Result, Weights,
     adapter::{Peft, is_peft},
+    json_file::{CONFIG, read_json, write_json},
     safetensors_file,
-    weights::{Index, PYTORCH, SAFETENSORS, SAFETENSORS_INDEX},
+    weights::{Index, SAFETENSORS, SAFETENSORS_INDEX},
 };
-use kiln_host::write_atomic;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
-
-/// The name of a model's configuration.
-pub const CONFIG: &str = "config.json";
+use std::path::{Path, PathBuf};
 
 /// A directory with a model in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +31,7 @@ impl ModelDir {
     /// method, or its base cannot be found.
     pub fn open(path: &Path) -> Result<Self> {
         if is_peft(path) {
-            let base = Peft::read(path)?.base(path)?;
+            let base = base_of(path)?;
             let opened = Self::open(&base)?;
             return Ok(Self { path: path.to_path_buf(), config: opened.config, base: Some(base) });
         }
@@ -110,27 +104,24 @@ impl ModelDir {
         let path = Self::home(&self.path, name).join(name);
         if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
     }
+
+    /// The directory that has a file of a model: this one, or for an adapter of PEFT's that does not
+    /// have it the one of its base, where there is one.
+    pub fn home(dir: &Path, file: &str) -> PathBuf {
+        if is_peft(dir)
+            && !dir.join(file).exists()
+            && let Ok(base) = base_of(dir)
+        {
+            return base;
+        }
+        dir.to_owned()
+    }
 }
 
-/// Reads a JSON file.
-///
-/// # Errors
-/// When it cannot be read or is not what was expected; the message names file, line and key.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(HubError::io("read", path))?;
-    serde_json::from_str(&text)
-        .map_err(|error| HubError::Config { path: path.to_path_buf(), cause: error.to_string() })
-}
-
-/// Writes a JSON file, indented, in full or not at all.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|error| HubError::Config { path: path.to_path_buf(), cause: error.to_string() })?;
-    text.push('\n');
-    Ok(write_atomic(path, |out| out.write_all(text.as_bytes()))?)
+/// The directory of the model that an adapter of PEFT's, in `dir`, adapts.
+fn base_of(dir: &Path) -> Result<PathBuf> {
+    let base = Peft::read(dir)?.base(dir)?;
+    Ok(resolve(&base, Path::new("runs"))?.path)
 }
 
 /// Finds a model: a run (its directory, or its name under `runs_dir`), a model directory, or a
@@ -198,23 +189,13 @@ fn local(path: &Path, spec: &str) -> Result<ModelDir> {
     Err(HubError::NotAModel { spec: spec.to_owned(), cause })
 }
 
-/// Whether a directory has a configuration and all its weights.
-pub(crate) fn is_complete(path: &Path) -> bool {
-    let shards = || Index::read(&path.join(SAFETENSORS_INDEX));
-    path.join(CONFIG).exists()
-        && (path.join(SAFETENSORS).exists()
-            || path.join(PYTORCH).exists()
-            || shards().is_ok_and(|index| {
-                index.shards().into_iter().all(|shard| path.join(shard).exists())
-            }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Weight;
     use serde::Deserialize;
     use serde_json::json;
+    use std::fs;
 
     #[derive(Debug, Deserialize)]
     struct Config {

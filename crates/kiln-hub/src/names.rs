@@ -23,7 +23,7 @@
 
 use crate::{
     HubError, Result, Weights,
-    layout::{Layout, Part},
+    layout::{Layout, Part, Place, compile},
 };
 use regex::Regex;
 use std::{borrow::Cow, collections::BTreeMap};
@@ -212,22 +212,6 @@ impl NameMap {
         }
         Ok(weights)
     }
-}
-
-/// Where a file of theirs holds a parameter of ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its name.
-    pub theirs: String,
-    /// Which part of theirs it is, where they hold several layers as one.
-    pub part: Part,
-    /// Whether they hold it the other way round, `[in, out]`.
-    pub transposed: bool,
-}
-
-pub(crate) fn compile(pattern: &str) -> Result<Regex> {
-    Regex::new(pattern)
-        .map_err(|error| HubError::Rule { rule: pattern.to_owned(), cause: error.to_string() })
 }
 
 fn rename(rules: &[(Regex, String)], name: &str) -> String {

@@ -2,13 +2,14 @@
 //! directories hold.
 
 use crate::{
-    learner::Learner,
+    failure::{Failure, Result},
     recipe::{Common, RecipeText},
     results::Evaluation,
+    start::Prepared,
     verb::Verb,
 };
 use kiln_core::blame::BlameOf;
-use serde::{Deserialize, Serialize};
+use kiln_hub::ModelDir;
 use std::path::Path;
 
 /// A modality: time series, speech, text, images, tables.
@@ -86,29 +87,6 @@ pub trait Job {
     fn evaluate(&self, model: &Path) -> crate::Result<Evaluation>;
 }
 
-/// A stage that is ready to train.
-pub struct Prepared {
-    /// The stage.
-    pub learner: Box<dyn Learner>,
-    /// What of the starting weights was used, and what did not match: shown to the user.
-    pub init: Option<InitReport>,
-}
-
-/// How starting weights met a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InitReport {
-    /// Where they came from.
-    pub from: String,
-    /// How many parameters (tensors) were taken over.
-    pub loaded: usize,
-    /// In the model but not in the file: left at their random start.
-    pub missing: Vec<String>,
-    /// In the file but not in the model: not used.
-    pub unused: Vec<String>,
-    /// In both, with different shapes: left at their random start.
-    pub mismatched: Vec<String>,
-}
-
 /// What a stage would take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StagePlan {
@@ -126,4 +104,31 @@ pub struct StagePlan {
     pub memory: f64,
     /// Examples in the source; `None` for a generator.
     pub examples: Option<u64>,
+}
+
+/// The modality that a model belongs to.
+///
+/// # Errors
+/// When none reads models of its type.
+pub fn owner(
+    modalities: &'static [&'static dyn Modality],
+    model: &ModelDir,
+) -> Result<&'static dyn Modality> {
+    let model_type = model.model_type();
+    modalities.iter().find(|modality| modality.owns(model_type)).copied().ok_or_else(|| {
+        let what = if model_type.is_empty() {
+            "its config.json has no `model_type`".to_owned()
+        } else {
+            format!("nothing here reads models of type `{model_type}`")
+        };
+        Failure::user(
+            format!("{} cannot be used: {what}", model.path.display()),
+            format!("modalities of this build: {}", names(modalities)),
+        )
+    })
+}
+
+/// The names of modalities, for messages.
+pub fn names(modalities: &[&dyn Modality]) -> String {
+    modalities.iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ")
 }

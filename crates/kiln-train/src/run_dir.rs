@@ -18,7 +18,7 @@ use crate::{
     diagnostics::Warning,
     files,
     logs::LOGBOOK,
-    modality::InitReport,
+    start::InitReport,
 };
 use serde::{Deserialize, Serialize};
 use std::{

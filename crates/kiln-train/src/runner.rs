@@ -12,10 +12,11 @@ use crate::{
     interrupt::Interrupt,
     learner::Learner,
     logs::{self, Event, Logbook, Logs, Progress, now, peak_memory},
-    modality::{InitReport, Job, Prepared, StagePlan},
+    modality::{Job, StagePlan},
     recipe::{Common, Device},
     results::Evaluation,
     run_dir::{Existing, RunDir, RunRecord, StageRecord, Status},
+    start::{InitReport, Prepared},
     trainer::{StageEnd, Trainer},
 };
 use std::{path::PathBuf, time::Instant};

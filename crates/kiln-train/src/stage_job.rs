@@ -4,13 +4,13 @@ use crate::{
     architecture::{Architecture, OpenStage, StageSpec},
     cost,
     dispatch::{self, Cpu, OnBackend},
-    modality::{Job, Prepared, StagePlan},
+    modality::{Job, StagePlan},
     recipe::{
         Common, Problem, Recipe, RecipeError, RecipeText, SharedOnly, Stage, parse, resolved,
     },
     results::Evaluation,
     stage_task::StageTask,
-    start::{self, Counts, Start},
+    start::{self, Counts, Prepared, Start},
     task::TaskError,
     task_learner::stage_seed,
 };

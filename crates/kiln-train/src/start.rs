@@ -4,7 +4,7 @@ use crate::{
     Error,
     adapters::{self, Adapters, BaseModel, Built},
     cost, groups,
-    modality::{InitReport, Prepared},
+    learner::Learner,
     named::{self, NamedShape},
     recipe::{Init, InitPart, ModalitySpec, SharedOnly, Stage},
     task::{Task, TaskError},
@@ -17,6 +17,7 @@ use kiln_core::{
 };
 use kiln_hub::{LoadReport, Mode, Weights, adapter};
 use kiln_nn::adapt::Adapt;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -45,6 +46,29 @@ pub struct Part {
     pub dir: PathBuf,
     /// Patterns of names.
     pub names: Vec<String>,
+}
+
+/// A stage that is ready to train.
+pub struct Prepared {
+    /// The stage.
+    pub learner: Box<dyn Learner>,
+    /// What of the starting weights was used, and what did not match: shown to the user.
+    pub init: Option<InitReport>,
+}
+
+/// How starting weights met a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitReport {
+    /// Where they came from.
+    pub from: String,
+    /// How many parameters (tensors) were taken over.
+    pub loaded: usize,
+    /// In the model but not in the file: left at their random start.
+    pub missing: Vec<String>,
+    /// In the file but not in the model: not used.
+    pub unused: Vec<String>,
+    /// In both, with different shapes: left at their random start.
+    pub mismatched: Vec<String>,
 }
 
 impl Start {

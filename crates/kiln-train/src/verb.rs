@@ -2,7 +2,6 @@
 
 use crate::{
     failure::{Failure, Result},
-    modality::Modality,
     start::RUNS,
 };
 use clap::{ArgMatches, Parser};
@@ -68,30 +67,31 @@ pub struct VerbContext<'a> {
     pub quiet: bool,
     /// Standard output.
     pub out: &'a mut dyn Write,
-    /// The modalities of this binary.
-    pub modalities: &'static [&'static dyn Modality],
+    /// The name of the modality that a model belongs to, or an error where none reads its type.
+    pub owner: fn(&ModelDir) -> Result<&'static str>,
 }
 
 impl VerbContext<'_> {
-    /// Finds a model of a modality by run, directory or hub id. Of another modality's a message says
-    /// that it `lacks` what was asked for, and wants one `trained_on` what the modality is of.
+    /// Finds a model of a modality, given by name, by run, directory or hub id. Of another modality's
+    /// a message says that it `lacks` what was asked for, and wants one `trained_on` what the
+    /// modality is of.
     ///
     /// # Errors
     /// When there is none, or it is of another modality.
     pub fn model(
         &self,
         spec: &str,
-        modality: &dyn Modality,
+        modality: &str,
         lacks: &str,
         trained_on: &str,
     ) -> Result<ModelDir> {
         let model = kiln_hub::resolve(spec, Path::new(RUNS))?;
-        let owner = owner(self.modalities, &model)?;
-        if owner.name() == modality.name() {
+        let owner = (self.owner)(&model)?;
+        if owner == modality {
             return Ok(model);
         }
         Err(Failure::user(
-            format!("{} {lacks}: it is for {}", model.path.display(), owner.name()),
+            format!("{} {lacks}: it is for {owner}", model.path.display()),
             format!("name a model that was trained on {trained_on}"),
         ))
     }
@@ -120,33 +120,6 @@ impl VerbContext<'_> {
         show(&bar);
         bar
     }
-}
-
-/// The modality that a model belongs to.
-///
-/// # Errors
-/// When none reads models of its type.
-pub fn owner(
-    modalities: &'static [&'static dyn Modality],
-    model: &ModelDir,
-) -> Result<&'static dyn Modality> {
-    let model_type = model.model_type();
-    modalities.iter().find(|modality| modality.owns(model_type)).copied().ok_or_else(|| {
-        let what = if model_type.is_empty() {
-            "its config.json has no `model_type`".to_owned()
-        } else {
-            format!("nothing here reads models of type `{model_type}`")
-        };
-        Failure::user(
-            format!("{} cannot be used: {what}", model.path.display()),
-            format!("modalities of this build: {}", names(modalities)),
-        )
-    })
-}
-
-/// The names of modalities, for messages.
-pub fn names(modalities: &[&dyn Modality]) -> String {
-    modalities.iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes a file that was asked for, in full or not at all.

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{SpeechModelConfig, TokenHeadConfig},
-    frontend::StemConfig,
+    frontend::{Input, StemConfig},
     level::Hearing,
     log_mel::LogMel,
 };
@@ -255,15 +255,6 @@ pub struct SpeechBatch<B: Backend> {
     pub spectrogram: Option<Tensor<B, 3>>,
 }
 
-/// Sound as frontends take it.
-#[derive(Clone, Debug)]
-pub enum Input<B: Backend> {
-    /// `[batch, samples]`
-    Wave(Tensor<B, 2>),
-    /// `[batch, frames, bins]`
-    LogMel(Tensor<B, 3>),
-}
-
 /// Labels of a batch.
 #[derive(Clone, Debug)]
 pub struct Labels<B: Backend> {
@@ -271,16 +262,6 @@ pub struct Labels<B: Backend> {
     pub ids: Tensor<B, 2, Int>,
     /// `[batch]`, how many there are.
     pub counts: Vec<usize>,
-}
-
-impl<B: Backend> Input<B> {
-    /// Where it lies.
-    pub fn device(&self) -> B::Device {
-        match self {
-            Self::Wave(wave) => wave.device(),
-            Self::LogMel(mel) => mel.device(),
-        }
-    }
 }
 
 impl<B: Backend> SpeechBatch<B> {

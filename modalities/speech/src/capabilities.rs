@@ -1,9 +1,9 @@
 //! The speech model as objectives see it, and its loss with labels.
 
 use crate::{
-    batch::{Input, SpeechBatch},
+    batch::SpeechBatch,
     config::{AugmentConfig, TokenHeadConfig},
-    frontend::Hidden,
+    frontend::{Hidden, Input},
     model::SpeechModel,
 };
 use burn::tensor::{Int, Tensor, TensorData};

@@ -3,7 +3,7 @@
 //! (<https://arxiv.org/abs/2212.04356>), then a norm, a projection to the model's width, and
 //! positions.
 
-use crate::{batch::Input, log_mel::LogMelConfig};
+use crate::log_mel::LogMelConfig;
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Bool, Tensor},
@@ -211,6 +211,25 @@ impl<B: Backend> MelStem<B> {
     /// `[batch, frames, bins]` to `[batch, (frames + 1) / 2, channels]`.
     pub fn forward(&self, mel: Tensor<B, 3>) -> Tensor<B, 3> {
         self.conv2.forward_gelu(self.conv1.forward_gelu(mel))
+    }
+}
+
+/// Sound as frontends take it.
+#[derive(Clone, Debug)]
+pub enum Input<B: Backend> {
+    /// `[batch, samples]`
+    Wave(Tensor<B, 2>),
+    /// `[batch, frames, bins]`
+    LogMel(Tensor<B, 3>),
+}
+
+impl<B: Backend> Input<B> {
+    /// Where it lies.
+    pub fn device(&self) -> B::Device {
+        match self {
+            Self::Wave(wave) => wave.device(),
+            Self::LogMel(mel) => mel.device(),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! - [`model`]: [`SpeechModel`], a wave or log-mel frontend, a transformer and heads, put together
 //!   by [`config`]; wav2vec 2.0 is a preset of it. [`capabilities`] shows it to objectives.
 //! - [`batch`]: clips to batches; [`log_mel`]: spectrograms; [`cluster`]: units for masked
-//!   prediction, by k-means; [`level`]: what is taken off spectrograms as voice and line;
-//!   [`distortion`]: what training does to them.
+//!   prediction, by k-means; [`level`]: what is taken off spectrograms as voice and line, and
+//!   [`level_meter`], which measures it; [`distortion`]: what training does to them.
 //! - [`whisper`]: the encoder-decoder. [`hub`]: model directories of Hugging Face.
 //! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] writes text.
 //! - [`decode`] turns log-probabilities into words.
@@ -29,6 +29,7 @@ pub mod frontend;
 pub mod hub;
 pub mod job;
 pub mod level;
+pub mod level_meter;
 pub mod log_mel;
 pub mod modality;
 pub mod model;

@@ -1,8 +1,13 @@
 //! Speech among the modalities.
 
 use crate::{
-    SpeechError, SpeechModelConfig, commands::VERBS, data::StageDataError, frontend::StemConfig,
-    job::SpeechJob, recipe::SpeechParts, transcribe::TranscribeError,
+    SpeechError, SpeechModelConfig,
+    commands::VERBS,
+    data::StageDataError,
+    frontend::StemConfig,
+    job::SpeechJob,
+    recipe::{MODALITY, SpeechParts},
+    transcribe::TranscribeError,
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -32,7 +37,7 @@ pub struct Speech;
 
 impl Modality for Speech {
     fn name(&self) -> &'static str {
-        "speech"
+        MODALITY
     }
 
     fn job(&self, text: &RecipeText) -> kiln_train::Result<Box<dyn Job>> {

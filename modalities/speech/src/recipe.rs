@@ -19,6 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// The modality of speech recipes: `modality = "speech"`.
+pub(crate) const MODALITY: &str = "speech";
+
 /// The parts of speech recipes.
 #[derive(Debug, Clone)]
 pub struct SpeechParts;

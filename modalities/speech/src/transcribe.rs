@@ -7,7 +7,8 @@
 use crate::{
     batch::Clip,
     decode::{Decoded, Decoder, FrameTimes, greedy},
-    level::{Hearing, LEVEL_SECONDS, Level, LevelMeter},
+    level::{Hearing, Level},
+    level_meter::{LEVEL_SECONDS, LevelMeter},
     recogniser::Recogniser,
     transcript::{Transcript, Word},
 };

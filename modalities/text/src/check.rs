@@ -3,7 +3,6 @@
 use crate::{
     data_error::StageDataError,
     evaluate::fits,
-    job::TextArchitecture,
     recipe::{
         EvaluationKind, LanguageEvaluation, NewTokens, TaskEvaluation, TextData, TextParts,
         Windows, task_key,
@@ -13,12 +12,14 @@ use kiln_core::Need;
 use kiln_lm::TextModelConfig;
 use kiln_objectives::Objective;
 use kiln_train::{
-    architecture::StageSpec,
+    architecture::{Architecture, StageSpec},
     recipe::{Problem, Recipe},
 };
 
 /// Checks the data of a stage against its model and its objective.
-pub(crate) fn stage(stage: &StageSpec<'_, TextArchitecture>) -> Result<(), Problem> {
+pub(crate) fn stage<A: Architecture<Spec = TextParts, Config = TextModelConfig>>(
+    stage: &StageSpec<'_, A>,
+) -> Result<(), Problem> {
     let data = stage.data();
     if data.sources.is_empty() && data.tasks().next().is_none() {
         let problem = StageDataError::NoSources.to_string();

@@ -1,8 +1,15 @@
 //! Text among the modalities.
 
 use crate::{
-    annotate::AnnotateError, commands::VERBS, data_error::StageDataError, embed::EmbedError,
-    evaluate::TooLong, job::TextJob, labelled::ChatError, opened::OpenError, recipe::TextParts,
+    annotate::AnnotateError,
+    commands::VERBS,
+    data_error::StageDataError,
+    embed::EmbedError,
+    evaluate::TooLong,
+    job::TextJob,
+    labelled::ChatError,
+    opened::OpenError,
+    recipe::{MODALITY, TextParts},
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -39,7 +46,7 @@ pub struct TextModality;
 
 impl Modality for TextModality {
     fn name(&self) -> &'static str {
-        "text"
+        MODALITY
     }
 
     fn job(&self, text: &RecipeText) -> kiln_train::Result<Box<dyn Job>> {

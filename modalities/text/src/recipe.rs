@@ -24,6 +24,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The modality of text recipes: `modality = "text"`.
+pub(crate) const MODALITY: &str = "text";
+
 /// The parts of text recipes.
 #[derive(Debug, Clone)]
 pub struct TextParts;

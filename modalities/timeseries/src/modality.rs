@@ -1,8 +1,14 @@
 //! Time series among the modalities.
 
 use crate::{
-    SeriesModelConfig, commands::VERBS, data::StageDataError, forecast::RequestError,
-    forecaster::ForecastError, job::SeriesJob, measure::MeasureError, recipe::SeriesParts,
+    SeriesModelConfig,
+    commands::VERBS,
+    data::StageDataError,
+    forecast::RequestError,
+    forecaster::ForecastError,
+    job::SeriesJob,
+    measure::MeasureError,
+    recipe::{MODALITY, SeriesParts},
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -33,7 +39,7 @@ pub struct TimeSeries;
 
 impl Modality for TimeSeries {
     fn name(&self) -> &'static str {
-        "timeseries"
+        MODALITY
     }
 
     fn job(&self, text: &RecipeText) -> kiln_train::Result<Box<dyn Job>> {

@@ -14,6 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// The modality of time-series recipes: `modality = "timeseries"`.
+pub(crate) const MODALITY: &str = "timeseries";
+
 /// The parts of time-series recipes.
 #[derive(Debug, Clone)]
 pub struct SeriesParts;

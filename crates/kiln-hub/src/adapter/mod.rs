@@ -19,7 +19,7 @@ mod tests;
 pub(crate) use peft_read::{Peft, is_peft};
 pub use peft_write::{Published, write_peft};
 
-use crate::{HubError, Mode, ModelError, Result, Weights, apply, model_dir, module::names};
+use crate::{HubError, Mode, ModelError, Result, Weights, apply, json_file, module::names};
 use burn::module::Module;
 use kiln_core::Backend;
 use kiln_nn::adapt::{self, Adapt, AdaptConfig};
@@ -57,7 +57,7 @@ pub fn attach<B: Backend, M: Module<B> + Adapt<B>>(
     if !folder.join(CONFIG).exists() {
         return Ok(Vec::new());
     }
-    let own: Own = model_dir::read_json(&folder.join(CONFIG))?;
+    let own: Own = json_file::read_json(&folder.join(CONFIG))?;
     let before = names(model);
     for config in &own.adapters {
         adapt::insert(model, config, device).map_err(ModelError::in_file(&folder, CONFIG))?;
@@ -78,6 +78,6 @@ pub fn attach<B: Backend, M: Module<B> + Adapt<B>>(
 pub fn write(dir: &Path, adapters: Vec<AdaptConfig>, weights: &Weights) -> Result<()> {
     let folder = dir.join(FOLDER);
     fs::create_dir_all(&folder).map_err(HubError::io("create", &folder))?;
-    model_dir::write_json(&folder.join(CONFIG), &Own { adapters })?;
+    json_file::write_json(&folder.join(CONFIG), &Own { adapters })?;
     weights.write(&folder.join(WEIGHTS))
 }

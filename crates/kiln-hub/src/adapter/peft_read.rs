@@ -2,15 +2,12 @@
 
 use super::{PEFT_CONFIG, PEFT_WEIGHTS};
 use crate::{
-    HubError, ModelDir, Result, Weight, Weights,
-    model_dir::{CONFIG, read_json, resolve},
-    names::compile,
+    HubError, Result, Weight, Weights,
+    json_file::{CONFIG, read_json},
+    layout::compile,
 };
 use serde::Deserialize;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 /// PyTorch's own format, in which PEFT once wrote.
 const PYTORCH: &str = "adapter_model.bin";
@@ -57,11 +54,11 @@ impl Peft {
         Err(HubError::Config { path, cause })
     }
 
-    /// The directory of the model that it adapts.
+    /// The model that it adapts, as [`crate::resolve`] takes it; `dir` is the adapter's directory.
     ///
     /// # Errors
-    /// When it names none, or none that can be found.
-    pub(crate) fn base(&self, dir: &Path) -> Result<PathBuf> {
+    /// When it names none, or an adapter.
+    pub(crate) fn base(&self, dir: &Path) -> Result<String> {
         let wrong = |cause: String| HubError::Config { path: dir.join(PEFT_CONFIG), cause };
         let Some(base) = self.base_model_name_or_path.as_deref().filter(|base| !base.is_empty())
         else {
@@ -72,11 +69,10 @@ impl Peft {
         if is_peft(Path::new(base)) {
             return Err(wrong(format!("the model it adapts, {base}, is an adapter itself")));
         }
-        let spec = match self.revision.as_deref() {
+        Ok(match self.revision.as_deref() {
             Some(revision) if !Path::new(base).exists() => format!("{base}@{revision}"),
             _ => base.to_owned(),
-        };
-        Ok(resolve(&spec, Path::new("runs"))?.path)
+        })
     }
 
     /// Merges the adapter into its base's weights, in their names.
@@ -172,18 +168,4 @@ fn add(target: &mut Weight, down: &Weight, up: &Weight, scale: f64, turned: bool
         }
     }
     Some(())
-}
-
-impl ModelDir {
-    /// The directory that has a file of a model: this one, or for an adapter of PEFT's that does not
-    /// have it the one of its base, where there is one.
-    pub fn home(dir: &Path, file: &str) -> PathBuf {
-        if is_peft(dir)
-            && !dir.join(file).exists()
-            && let Ok(base) = Peft::read(dir).and_then(|peft| peft.base(dir))
-        {
-            return base;
-        }
-        dir.to_owned()
-    }
 }

@@ -1,7 +1,7 @@
 //! Adapters in PEFT's layout, under the names of the published family.
 
 use super::{FOLDER, PEFT_CONFIG, PEFT_WEIGHTS};
-use crate::{HubError, NameMap, Result, Weight, Weights, model_dir::write_json, names::Place};
+use crate::{HubError, NameMap, Place, Result, Weight, Weights, json_file::write_json};
 use kiln_nn::adapt::{AdaptConfig, LoraConfig};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, fs, path::Path};

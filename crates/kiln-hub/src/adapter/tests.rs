@@ -102,7 +102,7 @@ fn layers_that_are_one_have_one_update() {
     assert_eq!(*part("lora_A"), weight(&[2, 2], &[1.0, 2.0, 5.0, 6.0]));
     let up = [3.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 7.0, 0.0, 8.0];
     assert_eq!(*part("lora_B"), weight(&[6, 2], &up));
-    let config: serde_json::Value = model_dir::read_json(&folder.join(PEFT_CONFIG)).unwrap();
+    let config: serde_json::Value = json_file::read_json(&folder.join(PEFT_CONFIG)).unwrap();
     assert_eq!(config["target_modules"], serde_json::json!(["c_attn"]));
     assert_eq!((&config["r"], &config["fan_in_fan_out"]), (&1.into(), &true.into()));
     assert_eq!(

@@ -5,7 +5,7 @@ use crate::{
     HubError, Mode, ModelDir, ModelError, NameMap, Result, Weight, Weights,
     adapter::{self, Published},
     apply, collect,
-    model_dir::CONFIG,
+    json_file::CONFIG,
 };
 use burn::module::Module;
 use kiln_core::Backend;

@@ -24,7 +24,7 @@ use kiln_hub::{
     ModelError, Weights,
     adapter::Published,
     family::{self, NoExtras, PublishedConfig, Row},
-    model_dir::write_json,
+    json_file::write_json,
 };
 use kiln_nn::{ConfigError, PositionConfig};
 use serde_json::json;

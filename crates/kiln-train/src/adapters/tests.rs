@@ -1,8 +1,7 @@
 use crate::{
     learner::{HostTensor, Learner, LearnerState},
-    modality::InitReport,
     recipe::{SharedOnly, Stage},
-    start::{self, Start},
+    start::{self, InitReport, Start},
     task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
     testing::{Cpu, alone, stage},
 };

@@ -1,8 +1,9 @@
 //! `kiln transcribe`: what is said in recordings.
 
 use crate::{
-    Recogniser, SPEECH, SpeechError,
+    Recogniser, SpeechError,
     decode::{BeamConfig, Decoder, LanguageWeights},
+    recipe::MODALITY,
     transcribe::Transcriber,
     transcript::{Format, Segments},
 };
@@ -160,7 +161,7 @@ impl RunVerb for Transcribe {
 }
 
 fn open(args: &Transcribe, context: &VerbContext<'_>) -> Result<Transcriber> {
-    let model = context.model(&args.model, &SPEECH, "is not a speech model", "speech")?;
+    let model = context.model(&args.model, MODALITY, "is not a speech model", "speech")?;
     let recogniser =
         Recogniser::open(&model.path, dispatch::available(args.device)?).map_err(Failure::Error)?;
     let searches = args.lm.is_some() || args.lexicon.is_some() || args.nbest > 1;

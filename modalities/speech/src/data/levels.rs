@@ -3,7 +3,8 @@
 use super::Pool;
 use crate::{
     SpeechModelConfig, batch,
-    level::{Hearing, Level, LevelMeter},
+    level::{Hearing, Level},
+    level_meter::LevelMeter,
 };
 use kiln_datasets::audio::Clip;
 use kiln_nn::ConfigError;

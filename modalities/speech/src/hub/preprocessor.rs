@@ -75,6 +75,6 @@ impl Preprocessor {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), HubError> {
-        kiln_hub::model_dir::write_json(&dir.join(FILE), self)
+        kiln_hub::json_file::write_json(&dir.join(FILE), self)
     }
 }

@@ -5,7 +5,7 @@ use super::{Specials, Vocabulary, pieces::Pieces};
 use crate::{Result, SpeechError};
 use kiln_hub::{
     ModelDir,
-    model_dir::{read_json, write_json},
+    json_file::{read_json, write_json},
 };
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};

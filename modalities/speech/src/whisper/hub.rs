@@ -9,7 +9,7 @@ use kiln_core::Backend;
 use kiln_hub::{
     HubError, Mode, ModelDir, ModelError, NameMap, Rule, Weights,
     family::family_json,
-    model_dir::{CONFIG, write_json},
+    json_file::{CONFIG, write_json},
 };
 use kiln_nn::ConfigError;
 use serde_json::json;

@@ -6,7 +6,7 @@ mod embed;
 mod generate;
 mod tokenizer;
 
-use crate::modality::TEXT;
+use crate::recipe::MODALITY;
 use kiln_hub::ModelDir;
 use kiln_train::{
     failure::Result,
@@ -25,5 +25,5 @@ pub(crate) static VERBS: [Verb; 6] = [
 
 /// Finds a model of text; of another one a message says that it `lacks` what was asked for.
 fn text_model(context: &VerbContext<'_>, spec: &str, lacks: &str) -> Result<ModelDir> {
-    context.model(spec, &TEXT, lacks, "text")
+    context.model(spec, MODALITY, lacks, "text")
 }

@@ -7,7 +7,7 @@
 use super::EmbedError;
 use kiln_hub::{
     HubError,
-    model_dir::{CONFIG, read_json, write_json},
+    json_file::{CONFIG, read_json, write_json},
 };
 use kiln_lm::config::Pooling;
 use kiln_nn::Activation;

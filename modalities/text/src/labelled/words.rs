@@ -8,7 +8,7 @@ use crate::recipe::{
 };
 use kiln_hub::{
     HubError,
-    model_dir::{read_json, write_json},
+    json_file::{read_json, write_json},
 };
 use kiln_lm::examples::Example;
 use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};

@@ -1,9 +1,9 @@
 //! `kiln forecast`: a user's own series, with intervals and a picture.
 
 use crate::{
-    TIMESERIES,
     forecast::{ForecastRequest, ForecastTable, csv, terminal},
     job::open_forecaster,
+    recipe::MODALITY,
 };
 use clap::{Parser, value_parser};
 use kiln_datasets::TableSpec;
@@ -72,7 +72,7 @@ impl RunVerb for Forecast {
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
         // The table first: a mistake in it should not have to wait for a download.
         let series = table(self).read()?;
-        let model = context.model(&self.model, &TIMESERIES, "forecasts nothing", "time series")?;
+        let model = context.model(&self.model, MODALITY, "forecasts nothing", "time series")?;
         let device = dispatch::available(self.device)?;
         let request = ForecastRequest {
             model: open_forecaster(&model.path, device).map_err(Failure::Error)?,

@@ -1,12 +1,10 @@
 //! From a chart to SVG.
 
-use super::{Chart, XAxis, coordinate, escape, legend, ticks};
+use super::{CHARACTER, Chart, XAxis, coordinate, escape, legend, ticks};
 use std::fmt::Write as _;
 
 const FONT: &str =
     "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif";
-/// The width of a character at the size of labels, on average.
-pub(super) const CHARACTER: f64 = 6.9;
 /// More points than pixels would only make the file large.
 const MOST_POINTS: usize = 700;
 

@@ -1,6 +1,6 @@
 //! The legend of a chart.
 
-use super::{Chart, draw::CHARACTER, escape};
+use super::{CHARACTER, Chart, escape};
 use std::fmt::Write as _;
 
 /// An entry of the legend: its label, colour, and whether it is a band or dashed.

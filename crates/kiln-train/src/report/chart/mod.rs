@@ -14,6 +14,9 @@ use std::fmt::Write as _;
 /// Colours by place: blue, vermilion, green, purple, orange, sky blue; then from the start.
 pub const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
+/// The width of a character at the size of labels, on average, in pixels.
+const CHARACTER: f64 = 6.9;
+
 /// A chart: filled bands below, lines above, a title and a legend on top.
 #[derive(Clone, Debug)]
 pub struct Chart {
