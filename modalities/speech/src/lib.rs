@@ -33,7 +33,7 @@ pub mod modality;
 pub mod model;
 pub mod presets;
 mod provide;
-pub mod quantiser;
+pub mod quantizer;
 pub mod recipe;
 pub mod recogniser;
 pub mod search;

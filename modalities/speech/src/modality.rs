@@ -2,7 +2,7 @@
 
 use crate::{
     SpeechError, SpeechModelConfig, commands::VERBS, data::StageDataError, frontend::StemConfig,
-    job::SpeechJob, recipe::SpeechParts, transcribe::TranscribeError,
+    job::SpeechJob, recipe::SpeechSpec, transcribe::TranscribeError,
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -40,7 +40,7 @@ impl Modality for Speech {
     }
 
     fn schema(&self) -> schemars::Schema {
-        schema::<SpeechParts>()
+        schema::<SpeechSpec>()
     }
 
     fn owns(&self, model_type: &str) -> bool {
@@ -80,8 +80,8 @@ impl Modality for Speech {
         if let Some(ctc) = &config.ctc {
             facts.push(("transcribes with".into(), format!("{} tokens", ctc.vocabulary)));
         }
-        if let Some(quantiser) = &config.quantiser {
-            let size = format!("{} of {} entries", quantiser.groups, quantiser.entries);
+        if let Some(quantizer) = &config.quantizer {
+            let size = format!("{} of {} entries", quantizer.groups, quantizer.entries);
             facts.push(("codebooks".into(), size));
         }
         Ok(facts)

@@ -4,9 +4,9 @@ use crate::{
     SpeechModelConfig,
     config::{AugmentConfig, TokenHeadConfig},
     decode::{BeamConfig, LanguageWeights},
-    distortion::DistortionConfig,
+    distortion::SpecAugmentConfig,
     presets::Preset,
-    quantiser::QuantiserConfig,
+    quantizer::QuantizerConfig,
     vocabulary::Units,
 };
 use kiln_datasets::audio::{Augmentation, Bucketing, Manifest};
@@ -21,9 +21,9 @@ use std::path::PathBuf;
 
 /// The parts of speech recipes.
 #[derive(Debug, Clone)]
-pub struct SpeechParts;
+pub struct SpeechSpec;
 
-impl ModalitySpec for SpeechParts {
+impl ModalitySpec for SpeechSpec {
     type Data = SpeechData;
     type Model = ModelSpec;
     type Objective = Objective;
@@ -45,7 +45,7 @@ pub struct SpeechData {
     pub augmentation: Augmentation,
     /// What is done to their spectrograms, for models that take those.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distortion: Option<DistortionConfig>,
+    pub distortion: Option<SpecAugmentConfig>,
     /// The share of the recordings that is used, drawn by the recipe's seed: 0.1 for a tenth of
     /// the labels.
     pub share: f64,
@@ -130,7 +130,7 @@ impl Transcripts {
     }
 }
 
-/// Recordings that the model which a stage starts from transcribes itself, to be learnt from as
+/// Recordings that the model which a stage starts from transcribes itself, to be learned from as
 /// well, <https://arxiv.org/abs/2010.11430>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,7 +186,7 @@ pub struct PresetSpec {
     pub augment: Option<AugmentConfig>,
     /// The codebooks of contrastive stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quantiser: Option<QuantiserConfig>,
+    pub quantizer: Option<QuantizerConfig>,
     /// What masked stages predict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenHeadConfig>,
@@ -216,7 +216,7 @@ impl PresetSpec {
             }
         }
         config.augment = self.augment.or(config.augment);
-        config.quantiser = self.quantiser.or(config.quantiser);
+        config.quantizer = self.quantizer.or(config.quantizer);
         config.token = self.token.or(config.token);
         config.validate()?;
         Ok(config)

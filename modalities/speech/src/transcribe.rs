@@ -7,7 +7,7 @@
 use crate::{
     batch::Clip,
     decode::{Decoded, Decoder, FrameTimes, greedy},
-    level::{Hearing, LEVEL_SECONDS, Level, LevelMeter},
+    level::{AugmentContext, CMVN_SECONDS, CmvnAccumulator, CmvnStats},
     recogniser::Recogniser,
     transcript::{Transcript, Word},
 };
@@ -35,7 +35,7 @@ pub struct Transcriber {
     pub alternatives: bool,
     /// That of the speaker of all recordings, for models that ask for it; otherwise each recording
     /// has its own. See [`Transcriber::listen`].
-    pub level: Option<Level>,
+    pub level: Option<CmvnStats>,
 }
 
 /// Why a recording has no transcript.
@@ -78,7 +78,7 @@ impl Transcriber {
         &mut self,
         paths: impl IntoIterator<Item = &'a Path>,
     ) -> Result<(), TaskError> {
-        if let Some(mut meter) = LevelMeter::new(&self.recogniser.config)? {
+        if let Some(mut meter) = CmvnAccumulator::new(&self.recogniser.config)? {
             for path in paths {
                 if meter.is_full() {
                     break;
@@ -98,11 +98,11 @@ impl Transcriber {
     }
 
     /// The level of a long recording, all of whose pieces are heard alike.
-    fn level_of(&self, path: &Path) -> Result<Option<Level>, TranscribeError> {
+    fn cmvn_of(&self, path: &Path) -> Result<Option<CmvnStats>, TranscribeError> {
         if self.level.is_some() {
             return Ok(self.level.clone());
         }
-        let meter = LevelMeter::new(&self.recogniser.config).map_err(TaskError::from)?;
+        let meter = CmvnAccumulator::new(&self.recogniser.config).map_err(TaskError::from)?;
         let Some(mut meter) = meter else { return Ok(None) };
         meter.hear(&start(self.open(path)?)?.samples);
         Ok(meter.level())
@@ -131,7 +131,7 @@ impl Transcriber {
             return Ok(Transcribed { transcript: transcript.unwrap_or_default(), seconds });
         }
         let segments = self.segmentation.segments(reader)?;
-        let level = self.level_of(path)?;
+        let level = self.cmvn_of(path)?;
         let mut transcript = Transcript::default();
         let mut seconds = length.unwrap_or(0.0);
         let mut batch: Vec<(Segment, Waveform)> = Vec::new();
@@ -157,7 +157,7 @@ impl Transcriber {
         &self,
         transcript: &mut Transcript,
         spans: &[(Segment, Waveform)],
-        level: Option<&Level>,
+        level: Option<&CmvnStats>,
     ) -> Result<(), TranscribeError> {
         for ((segment, _), decoded) in spans.iter().zip(self.decode(spans, level)?) {
             join(&mut transcript.words, decoded.words, segment);
@@ -169,11 +169,11 @@ impl Transcriber {
     fn decode(
         &self,
         spans: &[(Segment, Waveform)],
-        level: Option<&Level>,
+        level: Option<&CmvnStats>,
     ) -> Result<Vec<Decoded>, TranscribeError> {
-        let hearing = Hearing { level, distortion: None };
+        let augment = AugmentContext { level, distortion: None };
         let clips: Vec<_> =
-            spans.iter().map(|(_, wave)| Clip { hearing, ..Clip::of(&wave.samples) }).collect();
+            spans.iter().map(|(_, wave)| Clip { augment, ..Clip::of(&wave.samples) }).collect();
         let log_probs = self.recogniser.log_probs(&clips, |_| {})?;
         let stride = self.recogniser.stride();
         let decoded = spans.par_iter().zip(&log_probs).map(|((segment, _), log_probs)| {
@@ -190,7 +190,7 @@ impl Transcriber {
 
 /// What a level is measured in of one recording.
 fn start(reader: AudioReader) -> Result<Waveform, DataError> {
-    reader.between(0.0, Some(LEVEL_SECONDS))?.rest()
+    reader.between(0.0, Some(CMVN_SECONDS))?.rest()
 }
 
 /// Appends the words of a piece. Of what it shares with the piece before, the first half is the

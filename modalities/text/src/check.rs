@@ -5,8 +5,8 @@ use crate::{
     evaluate::fits,
     job::TextArchitecture,
     recipe::{
-        EvaluationKind, LanguageEvaluation, NewTokens, TaskEvaluation, TextData, TextParts,
-        Windows, task_key,
+        EvaluationKind, LanguageEvaluation, NewTokens, TaskEvaluation, TextData, TextSpec, Windows,
+        task_key,
     },
 };
 use kiln_core::Need;
@@ -67,7 +67,7 @@ pub(crate) fn stage(stage: &StageSpec<'_, TextArchitecture>) -> Result<(), Probl
 
 /// Checks the evaluation of a number against the recipe's model.
 pub(crate) fn evaluation(
-    recipe: &Recipe<TextParts>,
+    recipe: &Recipe<TextSpec>,
     number: usize,
     config: &TextModelConfig,
 ) -> Result<(), Problem> {
@@ -121,7 +121,7 @@ fn written(data: &TextData) -> impl Iterator<Item = (String, usize)> {
     written.map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
 }
 
-/// Whether documents are learnt from, alone or beside tasks.
+/// Whether documents are learned from, alone or beside tasks.
 fn reads_documents(data: &TextData) -> bool {
     data.tasks().next().is_none() || data.unlabelled > 0.0
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     annotate::AnnotateError, commands::VERBS, data_error::StageDataError, embed::EmbedError,
-    evaluate::TooLong, job::TextJob, labelled::ChatError, opened::OpenError, recipe::TextParts,
+    evaluate::TooLong, job::TextJob, labelled::ChatError, opened::OpenError, recipe::TextSpec,
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -47,7 +47,7 @@ impl Modality for TextModality {
     }
 
     fn schema(&self) -> schemars::Schema {
-        schema::<TextParts>()
+        schema::<TextSpec>()
     }
 
     fn owns(&self, model_type: &str) -> bool {

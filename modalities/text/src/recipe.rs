@@ -26,9 +26,9 @@ use std::collections::BTreeMap;
 
 /// The parts of text recipes.
 #[derive(Debug, Clone)]
-pub struct TextParts;
+pub struct TextSpec;
 
-impl ModalitySpec for TextParts {
+impl ModalitySpec for TextSpec {
     type Data = TextData;
     type Model = ModelSpec;
     type Objective = Objective;

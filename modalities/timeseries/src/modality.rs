@@ -2,7 +2,7 @@
 
 use crate::{
     SeriesModelConfig, commands::VERBS, data::StageDataError, forecast::RequestError,
-    forecaster::ForecastError, job::SeriesJob, measure::MeasureError, recipe::SeriesParts,
+    forecaster::ForecastError, job::SeriesJob, measure::MeasureError, recipe::SeriesSpec,
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -41,7 +41,7 @@ impl Modality for TimeSeries {
     }
 
     fn schema(&self) -> schemars::Schema {
-        schema::<SeriesParts>()
+        schema::<SeriesSpec>()
     }
 
     fn owns(&self, model_type: &str) -> bool {

@@ -16,9 +16,9 @@ use std::path::PathBuf;
 
 /// The parts of time-series recipes.
 #[derive(Debug, Clone)]
-pub struct SeriesParts;
+pub struct SeriesSpec;
 
-impl ModalitySpec for SeriesParts {
+impl ModalitySpec for SeriesSpec {
     type Data = SeriesData;
     type Model = ModelSpec;
     type Objective = Objective;
