@@ -1,4 +1,4 @@
-//! One vector of a text: by a learnt query, by the encoder of an encoder-decoder, by a token that
+//! One vector of a text: by a learned query, by the encoder of an encoder-decoder, by a token that
 //! always stands at the end.
 
 use crate::support::Place;

@@ -18,7 +18,7 @@ width = 16
 frontend.stem.log-mel = { channels = 16, spectrogram = { bins = 16, window = 200, hop = 80 } }
 frontend.positions = { kernel = 4, groups = 2 }
 backbone = { layers = 1, heads = 2, final_norm = true }
-quantiser = { groups = 2, entries = 4, width = 8, projection = 8 }
+quantizer = { groups = 2, entries = 4, width = 8, projection = 8 }
 
 [[stage]]
 name = "pretrain"

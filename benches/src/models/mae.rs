@@ -1,8 +1,8 @@
 //! A masked autoencoder, ViT-S/16 on 224 pixels, <https://arxiv.org/abs/2111.06377>.
 //!
 //! The kept quarter of the patches is embedded and encoded with a class token; a narrower
-//! transformer sees learnt tokens in the place of the others and predicts their pixels, each patch
-//! normalised by itself. Positions are learnt here, sines in the paper; removed patches alone are
+//! transformer sees learned tokens in the place of the others and predicts their pixels, each patch
+//! normalised by itself. Positions are learned here, sines in the paper; removed patches alone are
 //! projected to pixels. Neither matters to the time of a step.
 
 use super::{Model, transformer};

@@ -18,8 +18,8 @@ const ORDER: [usize; 6] = [4, 0, 5, 2, 1, 3];
 
 /// An encoder whose weights are large enough for positions to tell.
 fn knowing(positions: Option<PositionConfig>, local: Option<LocalConfig>) -> TextModelConfig {
-    let learnt = if positions.is_some() { 0 } else { 16 };
-    let embedding = EmbeddingConfig { positions: learnt, ..EmbeddingConfig::default() };
+    let learned = if positions.is_some() { 0 } else { 16 };
+    let embedding = EmbeddingConfig { positions: learned, ..EmbeddingConfig::default() };
     let backbone =
         TransformerConfig { layers: 2, heads: 4, positions, local, ..Default::default() };
     TextModelConfig { width: 16, embedding, backbone, initial_deviation: Some(0.3), ..encoder() }

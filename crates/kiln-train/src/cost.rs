@@ -30,13 +30,13 @@ pub fn step_memory<P: ModalitySpec>(
 ///
 /// Gradients pass back through the blocks as far down as something is trained, which costs what the
 /// way up through these does, and each matrix that is trained costs its share of a forward pass
-/// again, as in <https://arxiv.org/abs/2406.04165>. `depth` gives a parameter's block, counted from
+/// again, as in <https://arxiv.org/abs/2406.04165>. `layer_index` gives a parameter's block, counted from
 /// the input, and the number of blocks.
-pub fn backward(groups: &Groups, depth: impl Fn(&str) -> Option<(usize, usize)>) -> f64 {
+pub fn backward(groups: &Groups, layer_index: impl Fn(&str) -> Option<(usize, usize)>) -> f64 {
     let (mut reach, mut matrices, mut trained) = (0.0_f64, 0.0, 0.0);
     for (name, parameter) in groups {
         let trains = parameter.role == Role::Trained;
-        match depth(name) {
+        match layer_index(name) {
             Some((block, blocks)) => {
                 let size = parameter.shape.iter().product::<usize>() as f64;
                 let size = if parameter.shape.len() > 1 { size } else { 0.0 };
@@ -70,9 +70,9 @@ mod tests {
         let named = |(path, shape)| NamedShape { path, shape, trainable: true };
         let listed: Vec<_> = listed.into_iter().map(named).collect();
         let freeze: Vec<_> = freeze.iter().map(ToString::to_string).collect();
-        let depth =
+        let layer_index =
             |name: &str| Some((name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()?, 4));
-        backward(&groups::plan(&listed, &freeze, |_| false, None, |_| None).unwrap(), depth)
+        backward(&groups::plan(&listed, &freeze, |_| false, None, |_| None).unwrap(), layer_index)
     }
 
     #[test]

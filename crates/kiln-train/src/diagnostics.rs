@@ -218,7 +218,7 @@ impl Diagnostics {
         let used = mean(perplexity);
         let Some(contrastive) = self.readings(Diagnostic::ContrastiveLoss).map(mean) else {
             let message =
-                format!("the quantiser uses hardly more than one code (perplexity {used:.2})");
+                format!("the quantizer uses hardly more than one code (perplexity {used:.2})");
             let cause = "codebook collapse: codes are never drawn or move too fast";
             return Some(("codebook_perplexity", message, cause, "objective".to_owned()));
         };

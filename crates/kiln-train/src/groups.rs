@@ -41,7 +41,7 @@ pub type Groups = BTreeMap<String, Parameter>;
 /// Sorts the parameters of a module into groups.
 ///
 /// `layer_decay` multiplies the rate once for each block between a parameter's block and the last;
-/// `depth` gives the block's index and the number of blocks.
+/// `layer_index` gives the block's index and the number of blocks.
 ///
 /// What `held` says is held fixed, too.
 ///
@@ -52,7 +52,7 @@ pub fn plan(
     freeze: &[String],
     held: impl Fn(&str) -> bool,
     layer_decay: Option<f64>,
-    depth: impl Fn(&str) -> Option<(usize, usize)>,
+    layer_index: impl Fn(&str) -> Option<(usize, usize)>,
 ) -> Result<Groups> {
     for pattern in freeze {
         if !parameters.iter().any(|parameter| matches(pattern, &parameter.path)) {
@@ -73,7 +73,7 @@ pub fn plan(
             } else {
                 Role::Trained
             };
-            let share = match (layer_decay, depth(path)) {
+            let share = match (layer_decay, layer_index(path)) {
                 (Some(decay), Some((block, blocks))) => {
                     let after = blocks.saturating_sub(1).saturating_sub(block);
                     decay.powi(i32::try_from(after).unwrap_or(i32::MAX))
@@ -140,14 +140,14 @@ mod tests {
         ]
     }
 
-    fn depth(path: &str) -> Option<(usize, usize)> {
+    fn layer_index(path: &str) -> Option<(usize, usize)> {
         let block = path.strip_prefix("blocks.")?.split('.').next()?.parse().ok()?;
         Some((block, 2))
     }
 
     #[test]
     fn who_is_decayed_and_who_is_a_hidden_matrix() {
-        let groups = plan(&sample(), &[], |_| false, Some(0.5), depth).unwrap();
+        let groups = plan(&sample(), &[], |_| false, Some(0.5), layer_index).unwrap();
         let decayed: Vec<_> = groups.iter().filter(|(_, p)| p.decayed).map(|(n, _)| n).collect();
         assert_eq!(
             decayed,
@@ -170,14 +170,15 @@ mod tests {
 
     #[test]
     fn freezing() {
-        let groups = plan(&sample(), &["blocks.*".into()], |_| false, None, depth).unwrap();
+        let groups = plan(&sample(), &["blocks.*".into()], |_| false, None, layer_index).unwrap();
         assert_eq!(groups["blocks.0.mlp.weight"].role, Role::Frozen);
         assert_eq!(groups["head.weight"].role, Role::Trained);
-        let error = plan(&sample(), &["blokcs.0.*".into()], |_| false, None, depth).unwrap_err();
+        let error =
+            plan(&sample(), &["blokcs.0.*".into()], |_| false, None, layer_index).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("`blokcs.0.*`"), "{message}");
         assert!(message.contains("blocks.0."), "{message}");
-        let error = plan(&sample(), &["*".into()], |_| false, None, depth).unwrap_err();
+        let error = plan(&sample(), &["*".into()], |_| false, None, layer_index).unwrap_err();
         assert!(matches!(error, Error::NothingToTrain));
     }
 }

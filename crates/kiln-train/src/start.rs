@@ -225,14 +225,14 @@ pub struct Counts {
 }
 
 /// What of a model a stage trains. Where adapters are trained, heads that the starting weights may
-/// turn out to lack are not counted. `depth` is as of [`cost::backward`].
+/// turn out to lack are not counted. `layer_index` is as of [`cost::backward`].
 ///
 /// # Errors
 /// When a freeze pattern matches nothing, or adapters do not fit the model.
 pub fn count<B: AutodiffBackend, M: AutodiffModule<B> + Adapt<B>, P: ModalitySpec>(
     model: &M,
     stage: &Stage<P>,
-    depth: impl Fn(&str) -> Option<(usize, usize)>,
+    layer_index: impl Fn(&str) -> Option<(usize, usize)>,
 ) -> crate::Result<Counts> {
     let mut model = model.clone();
     let base_model = BaseModel { base: None, adapters: Vec::new(), missing: Vec::new() };
@@ -242,5 +242,5 @@ pub fn count<B: AutodiffBackend, M: AutodiffModule<B> + Adapt<B>, P: ModalitySpe
     let listed: Vec<NamedShape> = named::list(&model);
     let groups = groups::plan(&listed, &stage.freeze, held, None, |_| None)?;
     let [parameters, trainable] = adapters::sizes(&listed, &groups);
-    Ok(Counts { parameters, trainable, backward: cost::backward(&groups, depth) })
+    Ok(Counts { parameters, trainable, backward: cost::backward(&groups, layer_index) })
 }

@@ -85,8 +85,8 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         adapters::check(stage.adapt.as_ref(), adapters.as_ref())?;
         let listed = named::list(&model);
         let held = |name: &str| adapters.as_ref().is_some_and(|adapters| adapters.holds(name));
-        let depth = |name: &str| task.layer_index(name);
-        let groups = groups::plan(&listed, &stage.freeze, held, stage.layer_decay, depth)?;
+        let layer_index = |name: &str| task.layer_index(name);
+        let groups = groups::plan(&listed, &stage.freeze, held, stage.layer_decay, layer_index)?;
         let role = |name: &str| groups.get(name).map(|parameter| parameter.role);
         let model = named::freeze::<B, _>(model, |name| role(name) == Some(Role::Frozen));
 

@@ -3,7 +3,7 @@
 use crate::{
     config::{SpeechModelConfig, TokenHeadConfig},
     frontend::{Input, StemConfig},
-    level::Hearing,
+    level::AugmentContext,
     log_mel::LogMel,
 };
 use burn::tensor::{Int, Tensor, TensorData};
@@ -22,7 +22,7 @@ pub struct Clip<'a> {
     /// too few.
     pub units: Option<&'a [u32]>,
     /// How the model hears it.
-    pub hearing: Hearing<'a>,
+    pub augment: AugmentContext<'a>,
 }
 
 impl<'a> Clip<'a> {
@@ -124,7 +124,7 @@ impl Collator {
                 let ratio = stem.stride() / mel.config().hop.max(1);
                 let plain: Vec<_> = clips
                     .iter()
-                    .map(|clip| Clip { hearing: Hearing::default(), ..*clip })
+                    .map(|clip| Clip { augment: AugmentContext::default(), ..*clip })
                     .collect();
                 stacked(spectrograms(mel, &plain, longest), frames, ratio.max(1))
             }),
@@ -216,7 +216,7 @@ fn spectrograms(mel: &LogMel, clips: &[Clip<'_>], longest: usize) -> Array3<f32>
     let config = mel.config();
     let mut batch = Array3::zeros((clips.len(), config.frames(longest).max(1), config.bins));
     for (clip, mut rows) in clips.iter().zip(batch.outer_iter_mut()) {
-        let found = mel.forward_as(clip.wave, clip.hearing);
+        let found = mel.forward_as(clip.wave, clip.augment);
         rows.slice_mut(s![..found.nrows(), ..]).assign(&found);
     }
     batch

@@ -33,7 +33,7 @@ impl<B: Backend> Model<B> for SpeechModel<B> {
             hidden_states: Some(self),
             embed_groups: Some(self),
             labelled: self.config().ctc.as_ref().map(|_| self as _),
-            quantize: self.quantiser.as_ref().map(|_| self as _),
+            quantize: self.quantizer.as_ref().map(|_| self as _),
             ..Capabilities::none()
         }
     }
@@ -115,7 +115,7 @@ impl<B: Backend> Quantize<B, SpeechBatch<B>> for SpeechModel<B> {
         temperature: Option<f64>,
         rng: &mut Rng,
     ) -> Quantized<B> {
-        let Some(quantizer) = &self.quantiser else { unreachable!("a capability only with one") };
+        let Some(quantizer) = &self.quantizer else { unreachable!("a capability only with one") };
         let encoded = self.encode_hidden(batch, Hidden::of(corruption), false);
         let device = batch.input.device();
         let rows: Vec<i64> = picked.iter().map(|row| *row as i64).collect();

@@ -6,7 +6,7 @@
 use crate::{
     frontend::{FrontendConfig, StemConfig},
     log_mel::LogMelConfig,
-    quantiser::QuantiserConfig,
+    quantizer::QuantizerConfig,
 };
 use kiln_nn::{ConfigError, TransformerConfig};
 use kiln_objectives::Spans;
@@ -34,7 +34,7 @@ pub struct SpeechModelConfig {
     pub ctc: Option<CtcConfig>,
     /// Codes what the frontend makes, for contrastive training.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub quantiser: Option<QuantiserConfig>,
+    pub quantizer: Option<QuantizerConfig>,
     /// A head that predicts what each token stands for, for masked training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenHeadConfig>,
@@ -124,7 +124,7 @@ pub enum TokenHeadConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
-    /// Over frames; the learnt mask stands in their place.
+    /// Over frames; the learned mask stands in their place.
     pub time: Spans,
     /// Over features; they are zero in all frames.
     pub features: Spans,
@@ -176,7 +176,7 @@ impl Default for SpeechModelConfig {
             },
             causal: false,
             ctc: None,
-            quantiser: None,
+            quantizer: None,
             token: None,
             augment: None,
             format: None,
@@ -243,8 +243,8 @@ impl SpeechModelConfig {
             }
             ConfigError::dropout("ctc.dropout", ctc.dropout)?;
         }
-        if let Some(quantiser) = &self.quantiser {
-            quantiser.validate().map_err(|error| error.within("quantiser"))?;
+        if let Some(quantizer) = &self.quantizer {
+            quantizer.validate().map_err(|error| error.within("quantizer"))?;
         }
         if let Some(augment) = &self.augment {
             for (key, spans) in [("time", augment.time), ("features", augment.features)] {

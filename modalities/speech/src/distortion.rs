@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// How spectrograms are distorted; what is left out is not done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct DistortionConfig {
+pub struct SpecAugmentConfig {
     /// Lowest and highest factor that frequencies are multiplied by: `[0.85, 1.15]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warp: Option<[f64; 2]>,
@@ -58,7 +58,7 @@ impl Default for BandMasks {
     }
 }
 
-impl DistortionConfig {
+impl SpecAugmentConfig {
     /// Whether anything is done.
     pub fn is_used(&self) -> bool {
         *self != Self::default()
@@ -93,7 +93,7 @@ impl DistortionConfig {
     }
 
     /// What is done to one recording.
-    pub fn draw(&self, rng: &mut Rng) -> Distortion {
+    pub fn draw(&self, rng: &mut Rng) -> SpecAugment {
         let warp = self.warp.map_or(1.0, |[low, high]| {
             // Even on a logarithmic scale: half is as likely as double.
             rng.random_range(low.ln()..=high.ln()).exp()
@@ -115,13 +115,13 @@ impl DistortionConfig {
             };
             (0..masks.count).map(|_| mask()).collect()
         });
-        Distortion { warp, gains, masks }
+        SpecAugment { warp, gains, masks }
     }
 }
 
 /// What is done to the spectrogram of one recording.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Distortion {
+pub struct SpecAugment {
     /// Frequencies are multiplied by it.
     pub warp: f64,
     /// Places from 0, the lowest bin, to 1, the highest, in order, and their gains, dB; between
@@ -131,7 +131,7 @@ pub struct Distortion {
     pub masks: Vec<[f64; 2]>,
 }
 
-impl Distortion {
+impl SpecAugment {
     /// Moves what is heard in a spectrogram, `[frames, bins]`, up or down. `source` tells for a bin
     /// and a factor which (fractional) bin has the frequency of the bin divided by the factor.
     pub(crate) fn warp(&self, mel: &mut Array2<f32>, source: impl Fn(usize, f64) -> f64) {
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn draws_stay_within_their_settings() {
-        let config = DistortionConfig {
+        let config = SpecAugmentConfig {
             warp: Some([0.8, 1.25]),
             filter: Some(FilterConfig { places: [0, 3], decibels: 9.0 }),
             masks: Some(BandMasks { count: 3, widest: 0.5 }),
@@ -205,15 +205,15 @@ mod tests {
             assert!(one.gains.iter().all(|(_, gain)| gain.abs() <= 9.0));
             assert!(one.masks.iter().all(|[start, end]| (0.0..=0.5).contains(&(end - start))));
         }
-        assert!(!DistortionConfig::default().is_used());
-        let nothing = DistortionConfig::default().draw(&mut rng);
-        assert_eq!(nothing, Distortion { warp: 1.0, gains: Vec::new(), masks: Vec::new() });
+        assert!(!SpecAugmentConfig::default().is_used());
+        let nothing = SpecAugmentConfig::default().draw(&mut rng);
+        assert_eq!(nothing, SpecAugment { warp: 1.0, gains: Vec::new(), masks: Vec::new() });
     }
 
     #[test]
     fn by_hand() {
         let mel = || Array2::from_shape_fn((2, 5), |(frame, bin)| (10 * frame + bin * bin) as f32);
-        let one = |warp, gains: &[_], masks: &[_]| Distortion {
+        let one = |warp, gains: &[_], masks: &[_]| SpecAugment {
             warp,
             gains: gains.to_vec(),
             masks: masks.to_vec(),
@@ -236,14 +236,14 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_key() {
-        let key = |config: DistortionConfig| config.validate().unwrap_err().key;
-        let none = DistortionConfig::default();
-        assert_eq!(key(DistortionConfig { warp: Some([1.2, 0.8]), ..none }), "warp");
+        let key = |config: SpecAugmentConfig| config.validate().unwrap_err().key;
+        let none = SpecAugmentConfig::default();
+        assert_eq!(key(SpecAugmentConfig { warp: Some([1.2, 0.8]), ..none }), "warp");
         let filter = FilterConfig { places: [3, 1], ..Default::default() };
-        assert_eq!(key(DistortionConfig { filter: Some(filter), ..none }), "filter.places");
+        assert_eq!(key(SpecAugmentConfig { filter: Some(filter), ..none }), "filter.places");
         let filter = FilterConfig { decibels: -1.0, ..Default::default() };
-        assert_eq!(key(DistortionConfig { filter: Some(filter), ..none }), "filter.decibels");
+        assert_eq!(key(SpecAugmentConfig { filter: Some(filter), ..none }), "filter.decibels");
         let masks = BandMasks { widest: 1.5, ..Default::default() };
-        assert_eq!(key(DistortionConfig { masks: Some(masks), ..none }), "masks.widest");
+        assert_eq!(key(SpecAugmentConfig { masks: Some(masks), ..none }), "masks.widest");
     }
 }

@@ -1,9 +1,9 @@
 //! Word and character error rates of a finished model, beside baselines.
 
 use crate::{
-    data::{Levels, Pool, choose},
+    data::{Pool, SpeakerCmvn, choose},
     decode::{Decoded, Decoder},
-    recipe::{SpeechEvaluation, SpeechParts},
+    recipe::{SpeechEvaluation, SpeechSpec},
     recogniser::Recogniser,
     search,
 };
@@ -36,7 +36,7 @@ const SHOWN: usize = 12;
 /// # Errors
 /// When the model or the recordings cannot be read.
 pub fn evaluate(
-    recipe: &Recipe<SpeechParts>,
+    recipe: &Recipe<SpeechSpec>,
     model: &Path,
     seed: Seed,
 ) -> Result<Evaluation, TaskError> {
@@ -62,7 +62,7 @@ pub fn evaluate(
 
 /// The transcripts that the last stage was trained on, and no others.
 fn trained_on(
-    recipe: &Recipe<SpeechParts>,
+    recipe: &Recipe<SpeechSpec>,
     recogniser: &Recogniser,
     seed: Seed,
 ) -> Result<Vec<String>, TaskError> {
@@ -95,7 +95,7 @@ fn measure(
     }
     let progress = Progress::new(&evaluation.name, clips.len(), "recordings");
     let started = Instant::now();
-    let levels = Levels::measure(&recogniser.config, [&pool])?;
+    let levels = SpeakerCmvn::measure(&recogniser.config, [&pool])?;
     let inputs: Vec<_> = clips.iter().map(|clip| levels.clip(clip)).collect();
     let log_probs = recogniser.log_probs(&inputs, |count| progress.advance(count))?;
     let greedy = search::decode_all(recogniser, None, &log_probs)?;

@@ -238,14 +238,14 @@ impl<B: Backend> Input<B> {
 pub struct Features<B: Backend> {
     /// `[batch, frames, channels]`
     pub raw: Tensor<B, 3>,
-    /// `[batch, frames, channels]`, normalised: what a quantiser codes.
+    /// `[batch, frames, channels]`, normalised: what a quantizer codes.
     pub normed: Tensor<B, 3>,
 }
 
 /// What is hidden from the backbone.
 #[derive(Clone, Debug)]
 pub struct Hidden<B: Backend> {
-    /// `[batch, frames]`, true where the learnt mask stands in the token's place.
+    /// `[batch, frames]`, true where the learned mask stands in the token's place.
     pub tokens: Option<Tensor<B, 2, Bool>>,
     /// `[batch, width]`, true where a feature is zero in all tokens.
     pub features: Option<Tensor<B, 2, Bool>>,

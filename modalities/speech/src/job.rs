@@ -6,11 +6,11 @@ use crate::{
     cost,
     data::{self, Item, Recordings, collate},
     decode::{FrameTimes, greedy},
-    distortion::DistortionConfig,
+    distortion::SpecAugmentConfig,
     evaluate::evaluate,
     frontend::StemConfig,
     provide::SpeechPlan,
-    recipe::{ModelSpec, SpeechParts},
+    recipe::{ModelSpec, SpeechSpec},
     recogniser::{self, Recogniser},
     self_training,
     vocabulary::Vocabulary,
@@ -50,7 +50,7 @@ pub struct SpeechStage {
 }
 
 impl Architecture for Speech {
-    type Spec = SpeechParts;
+    type Spec = SpeechSpec;
     type Config = SpeechModelConfig;
     type Example = Vec<Item>;
     type HostBatch = SpeechHostBatch;
@@ -59,7 +59,7 @@ impl Architecture for Speech {
     type Model<B: Backend> = SpeechModel<B>;
     type Trained<B: AutodiffBackend> = SpeechModel<B>;
 
-    fn model(recipe: &Recipe<SpeechParts>) -> Result<ModelSource<SpeechModelConfig>, TaskError> {
+    fn model(recipe: &Recipe<SpeechSpec>) -> Result<ModelSource<SpeechModelConfig>, TaskError> {
         let (key, config, directory) = match &recipe.model {
             ModelSpec::Preset(preset) => ("preset", preset.config(), None),
             ModelSpec::Parts(config) => {
@@ -90,7 +90,7 @@ impl Architecture for Speech {
                 return Err(stage.data_problem("self_training", &problem));
             }
         }
-        let Some(distortion) = data.distortion.filter(DistortionConfig::is_used) else {
+        let Some(distortion) = data.distortion.filter(SpecAugmentConfig::is_used) else {
             return Ok(());
         };
         distortion.validate().map_err(|error| {
@@ -229,7 +229,7 @@ impl Architecture for Speech {
     }
 
     fn evaluate(
-        recipe: &Recipe<SpeechParts>,
+        recipe: &Recipe<SpeechSpec>,
         model: &Path,
         seed: Seed,
     ) -> Result<Evaluation, TaskError> {

@@ -1,7 +1,7 @@
 //! What is taken off a spectrogram as voice and line, so that words of other people sound alike:
 //! cepstral mean normalisation (Atal, 1974), in bands.
 
-use crate::distortion::Distortion;
+use crate::distortion::SpecAugment;
 use ndarray::{Array2, ArrayView1, Axis, concatenate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,14 +23,14 @@ pub enum Standardise {
 
 /// What is the same in all that a speaker says, measured where something is heard.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Level {
+pub struct CmvnStats {
     /// `[1, bins]`, the mean of each band.
     mean: Array2<f32>,
     /// Of all bands together, around their means.
     deviation: f32,
 }
 
-impl Level {
+impl CmvnStats {
     /// Of spectrograms, `[frames, bins]` each; none of no frames.
     pub fn of(spectrograms: &[Array2<f32>]) -> Option<Self> {
         let heard: Vec<_> = spectrograms.iter().map(heard).collect();
@@ -49,18 +49,18 @@ impl Level {
     }
 
     /// Takes it off a spectrogram.
-    pub(crate) fn take_off(&self, mel: &mut Array2<f32>) {
+    pub(crate) fn normalise(&self, mel: &mut Array2<f32>) {
         *mel -= &self.mean;
         let deviation = self.deviation();
         mel.mapv_inplace(|value| value / deviation);
     }
 
     /// Takes it off a spectrogram, and how much louder than it that is.
-    pub(crate) fn take_off_with_loudness(&self, mel: &mut Array2<f32>) {
+    pub(crate) fn normalise_with_loudness(&self, mel: &mut Array2<f32>) {
         let mean = |mel: &Array2<f32>| mel.mean().unwrap_or(0.0);
         let louder = mean(&heard(mel)) - mean(&self.mean);
         *mel -= louder;
-        self.take_off(mel);
+        self.normalise(mel);
     }
 
     fn deviation(&self) -> f32 {
@@ -81,17 +81,18 @@ fn heard(mel: &Array2<f32>) -> Array2<f32> {
 
 /// How a model hears a recording beside its samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Hearing<'a> {
+pub struct AugmentContext<'a> {
     /// What is done to the spectrogram in training.
-    pub distortion: Option<&'a Distortion>,
+    pub distortion: Option<&'a SpecAugment>,
     /// That of the speaker, see [`Standardise::Speaker`].
-    pub level: Option<&'a Level>,
+    pub level: Option<&'a CmvnStats>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log_mel::{LogMel, LogMelConfig};
+    use crate::log_mel::LogMel;
+    use crate::log_mel::LogMelConfig;
 
     /// Noise that is always heard, of a colour of its own, behind a filter.
     fn through_a_line(seed: usize, line: f32) -> Vec<f32> {
@@ -112,8 +113,8 @@ mod tests {
         let heard = |line: f32| {
             let words: Vec<_> = (0..4).map(|seed| through_a_line(seed, line)).collect();
             let plain: Vec<_> = words.iter().map(|word| mel.plain(word)).collect();
-            let level = Level::of(&plain).unwrap();
-            mel.forward_as(&words[0], Hearing { level: Some(&level), distortion: None })
+            let level = CmvnStats::of(&plain).unwrap();
+            mel.forward_as(&words[0], AugmentContext { level: Some(&level), distortion: None })
         };
         let (near, far) = (heard(0.1), heard(0.5));
         let mean = |mel: &Array2<f32>| mel.mean_axis(Axis(0)).unwrap();
@@ -145,7 +146,7 @@ mod tests {
         }
         assert!(still.iter().all(|value| *value >= silent[[40, 0]]));
         assert_eq!(LogMelConfig { range: 0, ..config }.validate().unwrap_err().key, "range");
-        assert_eq!(Level::of(&[]), None);
+        assert_eq!(CmvnStats::of(&[]), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!   by [`config`]; wav2vec 2.0 is a preset of it. [`capabilities`] shows it to objectives.
 //! - [`batch`]: clips to batches; [`log_mel`]: spectrograms; [`cluster`]: units for masked
 //!   prediction, by k-means; [`level`]: what is taken off spectrograms as voice and line, and
-//!   [`level_meter`], which measures it; [`distortion`]: what training does to them.
+//!   [`cmvn_accumulator`], which measures it; [`distortion`]: what training does to them.
 //! - [`whisper`]: the encoder-decoder. [`hub`]: model directories of Hugging Face.
 //! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] writes text.
 //! - [`decode`] turns log-probabilities into words.
@@ -17,6 +17,7 @@
 pub mod batch;
 pub mod capabilities;
 pub mod cluster;
+pub mod cmvn_accumulator;
 mod commands;
 pub mod config;
 pub mod cost;
@@ -29,13 +30,12 @@ pub mod frontend;
 pub mod hub;
 pub mod job;
 pub mod level;
-pub mod level_meter;
 pub mod log_mel;
 pub mod modality;
 pub mod model;
 pub mod presets;
 mod provide;
-pub mod quantiser;
+pub mod quantizer;
 pub mod recipe;
 pub mod recogniser;
 pub mod search;

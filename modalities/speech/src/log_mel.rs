@@ -2,7 +2,7 @@
 //! power, triangles on Slaney's mel scale, decimal logarithm, eight decades below the loudest at
 //! most.
 
-use crate::level::{DECADE, Hearing, Level, Standardise};
+use crate::level::{AugmentContext, CmvnStats, DECADE, Standardise};
 use kiln_nn::ConfigError;
 use ndarray::Array2;
 use realfft::{RealFftPlanner, RealToComplex};
@@ -113,12 +113,12 @@ impl LogMel {
     /// `[frames, bins]` of a wave, see [`LogMelConfig::frames`]. Frame `t` is centred on sample
     /// `t * hop`; the wave is mirrored at its ends.
     pub fn forward(&self, wave: &[f32]) -> Array2<f32> {
-        self.forward_as(wave, Hearing::default())
+        self.forward_as(wave, AugmentContext::default())
     }
 
     /// The same as it is heard: distorted, and without the level of its speaker.
-    pub fn forward_as(&self, wave: &[f32], hearing: Hearing<'_>) -> Array2<f32> {
-        let Hearing { distortion, level } = hearing;
+    pub fn forward_as(&self, wave: &[f32], augment: AugmentContext<'_>) -> Array2<f32> {
+        let AugmentContext { distortion, level } = augment;
         let mut mel = self.power(wave);
         let source = |bin: usize, factor: f64| {
             to_mel(to_hertz(self.step * (bin + 1) as f64) / factor) / self.step - 1.0
@@ -133,11 +133,11 @@ impl LogMel {
             (Some(Standardise::Speaker), Some(level)) => {
                 // A voice that is moved brings its own mean along.
                 let bent = distortion.map(|one| level.bent(|mean| one.warp(mean, source)));
-                bent.as_ref().unwrap_or(level).take_off_with_loudness(&mut mel);
+                bent.as_ref().unwrap_or(level).normalise_with_loudness(&mut mel);
             }
             (Some(_), _) => {
-                if let Some(level) = Level::of(std::slice::from_ref(&mel)) {
-                    level.take_off(&mut mel);
+                if let Some(level) = CmvnStats::of(std::slice::from_ref(&mel)) {
+                    level.normalise(&mut mel);
                 }
             }
         }
@@ -252,7 +252,7 @@ fn to_hertz(mel: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distortion::Distortion;
+    use crate::distortion::SpecAugment;
 
     /// 0.2 s at 16 kHz.
     fn tone(hertz: f32) -> Vec<f32> {
@@ -286,10 +286,10 @@ mod tests {
     #[test]
     fn a_warped_tone_is_that_of_a_higher_voice() {
         let mel = LogMel::new(LogMelConfig::default(), 16_000).unwrap();
-        let higher = Distortion { warp: 1.25, gains: Vec::new(), masks: Vec::new() };
-        let hearing = Hearing { distortion: Some(&higher), level: None };
+        let higher = SpecAugment { warp: 1.25, gains: Vec::new(), masks: Vec::new() };
+        let augment = AugmentContext { distortion: Some(&higher), level: None };
         for hertz in [400.0, 1600.0, 3000.0] {
-            let found = loudest(&mel.forward_as(&tone(hertz), hearing));
+            let found = loudest(&mel.forward_as(&tone(hertz), augment));
             let expected = loudest(&mel.forward(&tone(1.25 * hertz)));
             assert!(found.abs_diff(expected) <= 1, "{hertz}: {found} is not {expected}");
         }

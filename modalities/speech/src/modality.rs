@@ -6,7 +6,7 @@ use crate::{
     data::StageDataError,
     frontend::StemConfig,
     job::SpeechJob,
-    recipe::{MODALITY, SpeechParts},
+    recipe::{MODALITY, SpeechSpec},
     transcribe::TranscribeError,
 };
 use kiln_core::blame::{BlameOf, blame_of};
@@ -45,7 +45,7 @@ impl Modality for Speech {
     }
 
     fn schema(&self) -> schemars::Schema {
-        schema::<SpeechParts>()
+        schema::<SpeechSpec>()
     }
 
     fn owns(&self, model_type: &str) -> bool {
@@ -85,8 +85,8 @@ impl Modality for Speech {
         if let Some(ctc) = &config.ctc {
             facts.push(("transcribes with".into(), format!("{} tokens", ctc.vocabulary)));
         }
-        if let Some(quantiser) = &config.quantiser {
-            let size = format!("{} of {} entries", quantiser.groups, quantiser.entries);
+        if let Some(quantizer) = &config.quantizer {
+            let size = format!("{} of {} entries", quantizer.groups, quantizer.entries);
             facts.push(("codebooks".into(), size));
         }
         Ok(facts)

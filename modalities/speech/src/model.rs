@@ -4,7 +4,7 @@ use crate::{
     batch::{Labels, SpeechBatch},
     config::{CtcReduction, SpeechModelConfig},
     frontend::{Features, Frontend, Hidden},
-    quantiser::Quantiser,
+    quantizer::Quantizer,
 };
 use burn::{
     module::Module,
@@ -27,7 +27,7 @@ pub struct SpeechModel<B: Backend> {
     /// From tokens to scores of the vocabulary.
     pub ctc: Option<Linear<B>>,
     /// From the frontend's features to codes.
-    pub quantiser: Option<Quantiser<B>>,
+    pub quantizer: Option<Quantizer<B>>,
     /// From tokens to what they stand for.
     pub token_head: Option<Linear<B>>,
     ctc_dropout: Dropout,
@@ -58,7 +58,7 @@ impl<B: Backend> SpeechModel<B> {
             frontend: config.frontend.init(width, norm, !config.backbone.pre_norm, device),
             backbone: config.backbone.init(width, device),
             ctc: config.ctc.map(|ctc| linear(ctc.vocabulary)),
-            quantiser: config.quantiser.map(|quantiser| quantiser.init(channels, width, device)),
+            quantizer: config.quantizer.map(|quantizer| quantizer.init(channels, width, device)),
             token_head: config.token_outputs().map(linear),
             ctc_dropout: Dropout::new(config.ctc.map_or(0.0, |ctc| ctc.dropout)),
             config,

@@ -28,7 +28,7 @@ impl<'a> SpeechPlan<'a> {
         vocabulary: Option<&'a Vocabulary>,
     ) -> Result<SpeechModelConfig, RefusedObjective> {
         let config =
-            SpeechModelConfig { ctc: None, quantiser: None, token: None, ..recipe.clone() };
+            SpeechModelConfig { ctc: None, quantizer: None, token: None, ..recipe.clone() };
         let mut plan = Self { recipe, vocabulary, config };
         objective.prepare(&mut plan)?;
         Ok(plan.config)
@@ -62,7 +62,7 @@ impl Provide for SpeechPlan<'_> {
                 )
             }
             Need::Quantizer => {
-                self.config.quantiser = Some(recipe.quantiser.unwrap_or_default());
+                self.config.quantizer = Some(recipe.quantizer.unwrap_or_default());
                 Ok(())
             }
             Need::HiddenStates => {

@@ -4,9 +4,9 @@ use crate::{
     SpeechModelConfig,
     config::{AugmentConfig, TokenHeadConfig},
     decode::{BeamConfig, LanguageWeights},
-    distortion::DistortionConfig,
+    distortion::SpecAugmentConfig,
     presets::Preset,
-    quantiser::QuantiserConfig,
+    quantizer::QuantizerConfig,
     vocabulary::Units,
 };
 use kiln_datasets::audio::{Augmentation, Bucketing, Manifest};
@@ -24,9 +24,9 @@ pub(crate) const MODALITY: &str = "speech";
 
 /// The parts of speech recipes.
 #[derive(Debug, Clone)]
-pub struct SpeechParts;
+pub struct SpeechSpec;
 
-impl ModalitySpec for SpeechParts {
+impl ModalitySpec for SpeechSpec {
     type Data = SpeechData;
     type Model = ModelSpec;
     type Objective = Objective;
@@ -48,7 +48,7 @@ pub struct SpeechData {
     pub augmentation: Augmentation,
     /// What is done to their spectrograms, for models that take those.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distortion: Option<DistortionConfig>,
+    pub distortion: Option<SpecAugmentConfig>,
     /// The share of the recordings that is used, drawn by the recipe's seed: 0.1 for a tenth of
     /// the labels.
     pub share: f64,
@@ -133,7 +133,7 @@ impl Transcripts {
     }
 }
 
-/// Recordings that the model which a stage starts from transcribes itself, to be learnt from as
+/// Recordings that the model which a stage starts from transcribes itself, to be learned from as
 /// well, <https://arxiv.org/abs/2010.11430>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -189,7 +189,7 @@ pub struct PresetSpec {
     pub augment: Option<AugmentConfig>,
     /// The codebooks of contrastive stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quantiser: Option<QuantiserConfig>,
+    pub quantizer: Option<QuantizerConfig>,
     /// What masked stages predict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenHeadConfig>,
@@ -219,7 +219,7 @@ impl PresetSpec {
             }
         }
         config.augment = self.augment.or(config.augment);
-        config.quantiser = self.quantiser.or(config.quantiser);
+        config.quantizer = self.quantizer.or(config.quantizer);
         config.token = self.token.or(config.token);
         config.validate()?;
         Ok(config)

@@ -2,7 +2,7 @@
 //! as in <https://arxiv.org/abs/2010.11430>, with the less certain transcripts left out.
 
 use crate::{
-    data::{Levels, Pool, StageDataError, choose},
+    data::{Pool, SpeakerCmvn, StageDataError, choose},
     decode::log_probability,
     recipe::{SelfTraining, SpeechData},
     recogniser::Recogniser,
@@ -61,7 +61,7 @@ pub fn transcribe(
         (seconds > 0.0 && seconds >= data.shortest && seconds <= data.longest).then_some(clip)
     };
     let clips: Vec<_> = (0..pool.len()).into_par_iter().map(usable).collect();
-    let levels = Levels::measure(&teacher.config, [&pool])?;
+    let levels = SpeakerCmvn::measure(&teacher.config, [&pool])?;
     let heard: Vec<_> = clips.iter().flatten().map(|clip| levels.clip(clip)).collect();
     let progress = Progress::new("transcribing to learn from it", heard.len(), "recordings");
     let log_probs = teacher.log_probs(&heard, |count| progress.advance(count))?;

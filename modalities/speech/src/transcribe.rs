@@ -6,9 +6,9 @@
 
 use crate::{
     batch::Clip,
+    cmvn_accumulator::{CMVN_SECONDS, CmvnAccumulator},
     decode::{Decoded, Decoder, FrameTimes, greedy},
-    level::{Hearing, Level},
-    level_meter::{LEVEL_SECONDS, LevelMeter},
+    level::{AugmentContext, CmvnStats},
     recogniser::Recogniser,
     transcript::{Transcript, Word},
 };
@@ -36,7 +36,7 @@ pub struct Transcriber {
     pub alternatives: bool,
     /// That of the speaker of all recordings, for models that ask for it; otherwise each recording
     /// has its own. See [`Transcriber::listen`].
-    pub level: Option<Level>,
+    pub level: Option<CmvnStats>,
 }
 
 /// Why a recording has no transcript.
@@ -79,7 +79,7 @@ impl Transcriber {
         &mut self,
         paths: impl IntoIterator<Item = &'a Path>,
     ) -> Result<(), TaskError> {
-        if let Some(mut meter) = LevelMeter::new(&self.recogniser.config)? {
+        if let Some(mut meter) = CmvnAccumulator::new(&self.recogniser.config)? {
             for path in paths {
                 if meter.is_full() {
                     break;
@@ -99,11 +99,11 @@ impl Transcriber {
     }
 
     /// The level of a long recording, all of whose pieces are heard alike.
-    fn level_of(&self, path: &Path) -> Result<Option<Level>, TranscribeError> {
+    fn cmvn_of(&self, path: &Path) -> Result<Option<CmvnStats>, TranscribeError> {
         if self.level.is_some() {
             return Ok(self.level.clone());
         }
-        let meter = LevelMeter::new(&self.recogniser.config).map_err(TaskError::from)?;
+        let meter = CmvnAccumulator::new(&self.recogniser.config).map_err(TaskError::from)?;
         let Some(mut meter) = meter else { return Ok(None) };
         meter.hear(&start(self.open(path)?)?.samples);
         Ok(meter.level())
@@ -132,7 +132,7 @@ impl Transcriber {
             return Ok(Transcribed { transcript: transcript.unwrap_or_default(), seconds });
         }
         let segments = self.segmentation.segments(reader)?;
-        let level = self.level_of(path)?;
+        let level = self.cmvn_of(path)?;
         let mut transcript = Transcript::default();
         let mut seconds = length.unwrap_or(0.0);
         let mut batch: Vec<(Segment, Waveform)> = Vec::new();
@@ -158,7 +158,7 @@ impl Transcriber {
         &self,
         transcript: &mut Transcript,
         spans: &[(Segment, Waveform)],
-        level: Option<&Level>,
+        level: Option<&CmvnStats>,
     ) -> Result<(), TranscribeError> {
         for ((segment, _), decoded) in spans.iter().zip(self.decode(spans, level)?) {
             join(&mut transcript.words, decoded.words, segment);
@@ -170,11 +170,11 @@ impl Transcriber {
     fn decode(
         &self,
         spans: &[(Segment, Waveform)],
-        level: Option<&Level>,
+        level: Option<&CmvnStats>,
     ) -> Result<Vec<Decoded>, TranscribeError> {
-        let hearing = Hearing { level, distortion: None };
+        let augment = AugmentContext { level, distortion: None };
         let clips: Vec<_> =
-            spans.iter().map(|(_, wave)| Clip { hearing, ..Clip::of(&wave.samples) }).collect();
+            spans.iter().map(|(_, wave)| Clip { augment, ..Clip::of(&wave.samples) }).collect();
         let log_probs = self.recogniser.log_probs(&clips, |_| {})?;
         let stride = self.recogniser.stride();
         let decoded = spans.par_iter().zip(&log_probs).map(|((segment, _), log_probs)| {
@@ -191,7 +191,7 @@ impl Transcriber {
 
 /// What a level is measured in of one recording.
 fn start(reader: AudioReader) -> Result<Waveform, DataError> {
-    reader.between(0.0, Some(LEVEL_SECONDS))?.rest()
+    reader.between(0.0, Some(CMVN_SECONDS))?.rest()
 }
 
 /// Appends the words of a piece. Of what it shares with the piece before, the first half is the

@@ -4,8 +4,8 @@ use crate::{
     data_error::StageDataError,
     evaluate::fits,
     recipe::{
-        EvaluationKind, LanguageEvaluation, NewTokens, TaskEvaluation, TextData, TextParts,
-        Windows, task_key,
+        EvaluationKind, LanguageEvaluation, NewTokens, TaskEvaluation, TextData, TextSpec, Windows,
+        task_key,
     },
 };
 use kiln_core::Need;
@@ -17,7 +17,7 @@ use kiln_train::{
 };
 
 /// Checks the data of a stage against its model and its objective.
-pub(crate) fn stage<A: Architecture<Spec = TextParts, Config = TextModelConfig>>(
+pub(crate) fn stage<A: Architecture<Spec = TextSpec, Config = TextModelConfig>>(
     stage: &StageSpec<'_, A>,
 ) -> Result<(), Problem> {
     let data = stage.data();
@@ -82,7 +82,7 @@ pub(crate) fn stage<A: Architecture<Spec = TextParts, Config = TextModelConfig>>
 
 /// Checks the evaluation of a number against the recipe's model.
 pub(crate) fn evaluation(
-    recipe: &Recipe<TextParts>,
+    recipe: &Recipe<TextSpec>,
     number: usize,
     config: &TextModelConfig,
 ) -> Result<(), Problem> {
@@ -136,7 +136,7 @@ fn written(data: &TextData) -> impl Iterator<Item = (String, usize)> {
     written.map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
 }
 
-/// Whether documents are learnt from, alone or beside tasks.
+/// Whether documents are learned from, alone or beside tasks.
 fn reads_documents(data: &TextData) -> bool {
     data.tasks().next().is_none() || data.unlabelled > 0.0
 }

@@ -175,7 +175,7 @@ pub fn encode(
     Ok(examples.into_iter().flatten().collect())
 }
 
-/// Whether what is learnt is part of a conversation.
+/// Whether what is learned is part of a conversation.
 fn talks(aim: &Aim) -> bool {
     matches!(aim, Aim::Answer | Aim::Prefer)
 }
@@ -322,7 +322,7 @@ mod tests {
         tokenizer::Model,
     };
 
-    /// Of metadata before a document nothing is learnt, and two views of documents keep the same.
+    /// Of metadata before a document nothing is learned, and two views of documents keep the same.
     #[test]
     fn metadata_are_read_but_not_learnt() {
         let dir = tempfile::tempdir().unwrap();

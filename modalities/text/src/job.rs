@@ -7,7 +7,7 @@ use crate::{
     evaluate::evaluate,
     labelled::{Aim, LabelledTask},
     opened::{has_tokenizer, open_tokenizer},
-    recipe::{ModelSpec, RankingWords, TextData, TextParts, TokenizerSource},
+    recipe::{ModelSpec, RankingWords, TextData, TextSpec, TokenizerSource},
     sources,
     stage_model::{TextPlan, stage_config, with_heads},
     transfer::Transfer,
@@ -45,14 +45,14 @@ pub struct TextArchitecture;
 pub struct TextStage {
     /// How text became ids; written beside the model.
     tokenizer: Arc<TextTokenizer>,
-    /// How relevance is said in words, where that is learnt; written beside the model.
+    /// How relevance is said in words, where that is learned; written beside the model.
     ranking: Option<RankingWords>,
     /// Where the model that the stage starts from has another vocabulary.
     transfer: Option<Transfer>,
 }
 
 impl Architecture for TextArchitecture {
-    type Spec = TextParts;
+    type Spec = TextSpec;
     type Config = TextModelConfig;
     type Example = Example;
     type HostBatch = TextHostBatch;
@@ -61,7 +61,7 @@ impl Architecture for TextArchitecture {
     type Model<B: Backend> = TextModel<B>;
     type Trained<B: AutodiffBackend> = TextModel<B>;
 
-    fn model(recipe: &Recipe<TextParts>) -> Result<ModelSource<TextModelConfig>, TaskError> {
+    fn model(recipe: &Recipe<TextSpec>) -> Result<ModelSource<TextModelConfig>, TaskError> {
         let (key, config, directory) = match &recipe.model {
             ModelSpec::Preset(preset) => ("preset", preset.config(), None),
             ModelSpec::Parts(config) => ("parts", config.as_ref().clone(), None),
@@ -85,7 +85,7 @@ impl Architecture for TextArchitecture {
     }
 
     fn check_evaluation(
-        recipe: &Recipe<TextParts>,
+        recipe: &Recipe<TextSpec>,
         number: usize,
         config: &TextModelConfig,
     ) -> Result<(), Problem> {
@@ -214,7 +214,7 @@ impl Architecture for TextArchitecture {
     }
 
     fn evaluate(
-        recipe: &Recipe<TextParts>,
+        recipe: &Recipe<TextSpec>,
         model: &Path,
         seed: Seed,
     ) -> Result<Evaluation, TaskError> {

@@ -9,7 +9,7 @@ use crate::{
     job::TextJob,
     labelled::ChatError,
     opened::OpenError,
-    recipe::{MODALITY, TextParts},
+    recipe::{MODALITY, TextSpec},
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -54,7 +54,7 @@ impl Modality for TextModality {
     }
 
     fn schema(&self) -> schemars::Schema {
-        schema::<TextParts>()
+        schema::<TextSpec>()
     }
 
     fn owns(&self, model_type: &str) -> bool {

@@ -29,9 +29,9 @@ pub(crate) const MODALITY: &str = "text";
 
 /// The parts of text recipes.
 #[derive(Debug, Clone)]
-pub struct TextParts;
+pub struct TextSpec;
 
-impl ModalitySpec for TextParts {
+impl ModalitySpec for TextSpec {
     type Data = TextData;
     type Model = ModelSpec;
     type Objective = Objective;

@@ -74,7 +74,7 @@ pub enum Positions {
     /// Fixed sines and cosines.
     #[default]
     Sincos,
-    /// A learnt vector a position.
+    /// A learned vector a position.
     Learned,
 }
 

@@ -8,7 +8,7 @@ use crate::{
     measure::{check, measure},
     model_forecaster::ModelForecaster,
     provide::SeriesPlan,
-    recipe::{ModelSpec, SeriesParts},
+    recipe::{ModelSpec, SeriesSpec},
     windows::{Window, collate},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed};
@@ -45,7 +45,7 @@ pub struct SeriesStage {
 }
 
 impl Architecture for Series {
-    type Spec = SeriesParts;
+    type Spec = SeriesSpec;
     type Config = SeriesModelConfig;
     type Example = Window;
     type HostBatch = SeriesHostBatch;
@@ -54,7 +54,7 @@ impl Architecture for Series {
     type Model<B: Backend> = SeriesModel<B>;
     type Trained<B: AutodiffBackend> = SeriesModel<B>;
 
-    fn model(recipe: &Recipe<SeriesParts>) -> Result<ModelSource<SeriesModelConfig>, TaskError> {
+    fn model(recipe: &Recipe<SeriesSpec>) -> Result<ModelSource<SeriesModelConfig>, TaskError> {
         let mut directory = None;
         let (key, config) = match &recipe.model {
             ModelSpec::Preset(preset) => ("preset", preset.config()),
@@ -82,7 +82,7 @@ impl Architecture for Series {
         stage.settings.objective.prepare(&mut SeriesPlan(stage.config))
     }
 
-    fn check_files(recipe: &Recipe<SeriesParts>) -> Result<(), TaskError> {
+    fn check_files(recipe: &Recipe<SeriesSpec>) -> Result<(), TaskError> {
         Ok(recipe.evaluation.iter().try_for_each(check)?)
     }
 
@@ -176,7 +176,7 @@ impl Architecture for Series {
     }
 
     fn evaluate(
-        recipe: &Recipe<SeriesParts>,
+        recipe: &Recipe<SeriesSpec>,
         model: &Path,
         seed: Seed,
     ) -> Result<Evaluation, TaskError> {
@@ -224,7 +224,7 @@ fn forecast_error<B: Backend>(
 
 /// Whether some stage trains the forecast head or brings one along. A head that none does would
 /// forecast at random; without it, forecasts are made with the token head.
-fn trains_forecast_head(recipe: &Recipe<SeriesParts>) -> bool {
+fn trains_forecast_head(recipe: &Recipe<SeriesSpec>) -> bool {
     recipe.stage.iter().any(|stage| stage.objective.is_supervised() || stage.init.is_some())
 }
 

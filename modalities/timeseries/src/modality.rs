@@ -8,7 +8,7 @@ use crate::{
     forecaster::ForecastError,
     job::SeriesJob,
     measure::MeasureError,
-    recipe::{MODALITY, SeriesParts},
+    recipe::{MODALITY, SeriesSpec},
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -47,7 +47,7 @@ impl Modality for TimeSeries {
     }
 
     fn schema(&self) -> schemars::Schema {
-        schema::<SeriesParts>()
+        schema::<SeriesSpec>()
     }
 
     fn owns(&self, model_type: &str) -> bool {

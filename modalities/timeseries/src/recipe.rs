@@ -19,9 +19,9 @@ pub(crate) const MODALITY: &str = "timeseries";
 
 /// The parts of time-series recipes.
 #[derive(Debug, Clone)]
-pub struct SeriesParts;
+pub struct SeriesSpec;
 
-impl ModalitySpec for SeriesParts {
+impl ModalitySpec for SeriesSpec {
     type Data = SeriesData;
     type Model = ModelSpec;
     type Objective = Objective;

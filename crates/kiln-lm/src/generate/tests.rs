@@ -13,14 +13,14 @@ fn models() -> Vec<TextModel<Flex>> {
         ..TextModelConfig::default()
     };
     let blocks = TransformerConfig { layers: 2, heads: 2, ..base.backbone.clone() };
-    let learnt = TextModelConfig { backbone: blocks.clone(), ..base.clone() };
-    let mut rotary = learnt.clone();
+    let learned = TextModelConfig { backbone: blocks.clone(), ..base.clone() };
+    let mut rotary = learned.clone();
     rotary.embedding.positions = 0;
     rotary.backbone.positions = Some(PositionConfig::Rotary(RotaryConfig::default()));
     rotary.backbone.kv_heads = Some(1);
-    let both = TextModelConfig { causal: false, decoder: Some(blocks), ..learnt.clone() };
+    let both = TextModelConfig { causal: false, decoder: Some(blocks), ..learned.clone() };
     let new = |config| TextModel::new(config, &Default::default()).unwrap();
-    vec![new(learnt), new(rotary), new(both)]
+    vec![new(learned), new(rotary), new(both)]
 }
 
 fn write(model: &TextModel<Flex>, prompts: &[Vec<u32>], generation: &Generation) -> Vec<Vec<u32>> {

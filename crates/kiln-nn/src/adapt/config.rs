@@ -12,7 +12,7 @@ pub struct AdaptConfig {
     /// LoRA: low-rank updates of linear layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// (IA)³: learnt factors of features.
+    /// (IA)³: learned factors of features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ia3: Option<Ia3Config>,
     /// Bottleneck adapters after attention and feed-forward.
@@ -21,10 +21,10 @@ pub struct AdaptConfig {
     /// Parallel adapters beside attention or feed-forward.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel: Option<ParallelConfig>,
-    /// Prefix tuning: learnt keys and values that all tokens attend to.
+    /// Prefix tuning: learned keys and values that all tokens attend to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PrefixConfig>,
-    /// Prompt tuning: learnt tokens in front of those of the input.
+    /// Prompt tuning: learned tokens in front of those of the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptConfig>,
     /// BitFit: the model's own biases.
@@ -73,7 +73,7 @@ impl LoraConfig {
     }
 }
 
-/// (IA)³, <https://arxiv.org/abs/2205.05638>: features are multiplied with learnt factors.
+/// (IA)³, <https://arxiv.org/abs/2205.05638>: features are multiplied with learned factors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ia3Config {

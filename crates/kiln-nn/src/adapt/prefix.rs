@@ -1,4 +1,4 @@
-//! Prefix tuning: learnt keys and values that all tokens attend to, <https://arxiv.org/abs/2101.00190>.
+//! Prefix tuning: learned keys and values that all tokens attend to, <https://arxiv.org/abs/2101.00190>.
 
 use burn::{
     module::{Initializer, Module, Param},
@@ -7,7 +7,7 @@ use burn::{
 use kiln_core::Backend;
 use kiln_kernels::AttentionVisibility;
 
-/// Prefix tuning: learnt keys and values before those of the tokens.
+/// Prefix tuning: learned keys and values before those of the tokens.
 #[derive(Module, Debug)]
 pub struct Prefix<B: Backend> {
     /// `[prefix, kv_heads, head_width]`

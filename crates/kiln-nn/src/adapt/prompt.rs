@@ -1,4 +1,4 @@
-//! Prompt tuning: learnt tokens in front of those that enter a transformer, <https://arxiv.org/abs/2104.08691>.
+//! Prompt tuning: learned tokens in front of those that enter a transformer, <https://arxiv.org/abs/2104.08691>.
 
 use crate::{ForwardOptions, Positions};
 use burn::{
@@ -7,7 +7,7 @@ use burn::{
 };
 use kiln_core::{Backend, Tokens};
 
-/// Prompt tuning: learnt tokens in front of others; in front of each document where several are
+/// Prompt tuning: learned tokens in front of others; in front of each document where several are
 /// packed.
 #[derive(Module, Debug)]
 pub struct Prompt<B: Backend> {

@@ -203,7 +203,7 @@ fn documents_in_a_row_each_see_prefix_and_prompt() {
     }
 }
 
-/// A document of a row, whose prefix reaches past learnt prefix and prompt.
+/// A document of a row, whose prefix reaches past learned prefix and prompt.
 #[test]
 fn prefix_lms_have_prefix_and_prompt() {
     let device = Default::default();

@@ -23,7 +23,7 @@ pub enum PositionConfig {
     /// ALiBi: scores fall with the distance, at a slope of each head's own,
     /// <https://arxiv.org/abs/2108.12409>.
     Alibi,
-    /// Relative position bias: a learnt score for each range of distances and head, the same in all
+    /// Relative position bias: a learned score for each range of distances and head, the same in all
     /// blocks: T5
     /// (<https://arxiv.org/abs/1910.10683>), MPNet.
     Relative(RelativeConfig),

@@ -1,4 +1,4 @@
-//! Relative position bias, a learnt score for each range of distances: T5, <https://arxiv.org/abs/1910.10683>, section 2.1.
+//! Relative position bias, a learned score for each range of distances: T5, <https://arxiv.org/abs/1910.10683>, section 2.1.
 
 use crate::{ConfigError, Positions};
 use burn::{

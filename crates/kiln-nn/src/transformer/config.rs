@@ -58,7 +58,7 @@ pub struct TransformerConfig {
     /// rather than one each, as Falcon-40B's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shared_norm: bool,
-    /// Whether each block reads a learnt mean of what entered and of what all before it gave, in
+    /// Whether each block reads a learned mean of what entered and of what all before it gave, in
     /// place of the residual stream, and how: every layer counts,
     /// <https://arxiv.org/abs/2311.02265>.
     #[serde(skip_serializing_if = "Option::is_none")]

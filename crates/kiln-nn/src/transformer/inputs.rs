@@ -2,7 +2,7 @@
 //! <https://arxiv.org/abs/2311.02265>.
 //!
 //! No stream runs past the blocks: each reads a mean of what entered and of what the blocks before
-//! it gave, with weights of its own, a softmax of what is learnt. In the paper's blocks attention
+//! it gave, with weights of its own, a softmax of what is learned. In the paper's blocks attention
 //! ends with a second norm and the feed-forward has one inside; ours have neither.
 
 use burn::{

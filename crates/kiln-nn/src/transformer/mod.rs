@@ -40,7 +40,7 @@ pub struct Transformer<B: Backend> {
     pub inputs: Option<LayerInputs<B>>,
     /// Final norm, after the last block.
     pub norm: Option<Norm<B>>,
-    /// Prompt tuning: learnt tokens in front of the input, where it is adapted so.
+    /// Prompt tuning: learned tokens in front of the input, where it is adapted so.
     pub prompt: Option<Prompt<B>>,
     layer_drop: Dropout,
     #[module(skip)]
@@ -157,7 +157,7 @@ impl<B: Backend> Transformer<B> {
         self.layers.first().map_or(0, |layer| layer.feed_forward.hidden.weight.dims()[0])
     }
 
-    /// Length of the learnt prefix that its blocks attend to.
+    /// Length of the learned prefix that its blocks attend to.
     fn prefix(&self) -> usize {
         let prefixes = self.layers.iter().filter_map(|layer| layer.attention.prefix.as_ref());
         prefixes.map(Prefix::len).max().unwrap_or(0)

@@ -13,7 +13,7 @@ pub(super) struct LayerVisibility<B: Backend> {
 }
 
 impl<B: Backend> LayerVisibility<B> {
-    /// For blocks of `config`, behind `prefix` learnt keys.
+    /// For blocks of `config`, behind `prefix` learned keys.
     pub(super) fn new(
         config: &TransformerConfig,
         relative: Option<&RelativeBias<B>>,

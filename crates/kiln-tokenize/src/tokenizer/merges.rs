@@ -1,7 +1,7 @@
 //! Byte-pair merges as ids: what `tokenizers` makes of a word, without the texts of its tokens.
 //!
-//! The pair of neighbours that was learnt first is merged, the leftmost of equals, until none is
-//! left that was learnt. A word is cut first between characters that no merge joins: where no learnt
+//! The pair of neighbours that was learned first is merged, the leftmost of equals, until none is
+//! left that was learned. A word is cut first between characters that no merge joins: where no learned
 //! pair has a left token that ends with the one and a right token that begins with the other, no
 //! token ever reaches over, and what is on one side changes nothing on the other. So the pieces of
 //! the word, merged by themselves, are the word. Text in scripts without spaces comes in long words;
@@ -17,7 +17,7 @@ use tokenizers::{Model as _, ModelWrapper};
 const LONGEST: usize = 96;
 
 /// The rank of two tokens that are not merged.
-const NEVER: u32 = u32::MAX;
+const NO_RANK: u32 = u32::MAX;
 
 /// The merges of a tokenizer.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Merges {
         for (at, character) in word.char_indices() {
             let Some(id) = self.characters.get(&character) else {
                 if !(unknown && self.fuse) {
-                    parts.extend(self.unknown.map(|id| (id, NEVER)));
+                    parts.extend(self.unknown.map(|id| (id, NO_RANK)));
                 }
                 (before, unknown) = (None, true);
                 continue;
@@ -114,7 +114,7 @@ impl Merges {
                 self.finish(piece, model, parts, ids)?;
                 begin = at;
             }
-            parts.push((*id, NEVER));
+            parts.push((*id, NO_RANK));
             (before, unknown) = (Some(character), false);
         }
         self.finish(word.get(begin..).unwrap_or_default(), model, parts, ids)
@@ -165,7 +165,7 @@ impl Merges {
         let next = parts.get(at + 1).map(|(id, _)| *id);
         if let Some((id, rank)) = parts.get_mut(at) {
             let found = next.and_then(|next| self.ranks.get(&(*id, next)));
-            *rank = found.copied().unwrap_or(NEVER);
+            *rank = found.copied().unwrap_or(NO_RANK);
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
             merges.append(word, &model, &mut Vec::new(), &mut ids).unwrap();
             ids
         };
-        // `bc` was learnt before `ab`; nothing joins `c` and what is behind it.
+        // `bc` was learned before `ab`; nothing joins `c` and what is behind it.
         assert_eq!(ids("abcab"), [0, 6, 3]);
         assert!(!merges.joined.contains(&('c', 'a')) && merges.joined.contains(&('b', 'c')));
         assert_eq!(ids("xxa"), [5, 5, 0]);
@@ -214,7 +214,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever was learnt, words become what the model makes of them.
+        /// Whatever was learned, words become what the model makes of them.
         #[test]
         fn a_word_is_what_the_model_makes_of_it(
             corpus in "[a-d]{30}[a-d今天气很好]{60,120}", words in prop::collection::vec(

@@ -5,7 +5,7 @@ use crate::{
     frontend::{MelStemConfig, StemConfig},
     log_mel::LogMelConfig,
     presets::Preset,
-    quantiser::QuantiserConfig,
+    quantizer::QuantizerConfig,
 };
 use burn::{backend::Autodiff, module::Module as _};
 use burn_flex::Flex;
@@ -71,12 +71,12 @@ fn every_objective_meets_every_stem() {
     for stem in stems() {
         let mut config = Preset::Tiny.config();
         config.frontend.stem = stem;
-        config.quantiser = Some(QuantiserConfig {
+        config.quantizer = Some(QuantizerConfig {
             // So many that chance does not give all tokens the same code.
             entries: 64,
             width: 16,
             projection: 12,
-            ..QuantiserConfig::default()
+            ..QuantizerConfig::default()
         });
         config.ctc = Some(CtcConfig { vocabulary: 5, ..CtcConfig::default() });
         for token in [TokenHeadConfig::Units(6), TokenHeadConfig::LogMel(spectrogram)] {
@@ -103,7 +103,7 @@ fn every_objective_meets_every_stem() {
 #[test]
 fn a_fresh_model_guesses_and_its_diagnostics_say_so() {
     let mut config = Preset::Tiny.config();
-    config.quantiser = Some(QuantiserConfig { entries: 256, ..QuantiserConfig::default() });
+    config.quantizer = Some(QuantizerConfig { entries: 256, ..QuantizerConfig::default() });
     let spans = Spans { length: 4, ..Spans::default() };
     let contrastive =
         Wav2vec2Contrastive { negatives: 20, spans, ..Wav2vec2Contrastive::default() };

@@ -1,12 +1,12 @@
 //! Recordings as a trainer takes them: in epochs, augmented, with labels.
 
-use super::{Levels, Pool, StageDataError};
+use super::{Pool, SpeakerCmvn, StageDataError};
 use crate::{
     SpeechModelConfig, batch,
     cluster::KMeans,
     decode::repeats,
-    distortion::{Distortion, DistortionConfig},
-    level::{Hearing, Level},
+    distortion::{SpecAugment, SpecAugmentConfig},
+    level::{AugmentContext, CmvnStats},
     log_mel::LogMel,
     recipe::SpeechData,
     vocabulary::Vocabulary,
@@ -41,9 +41,9 @@ pub struct Item {
     /// What is said, normalised.
     pub text: Option<String>,
     /// What is done to its spectrogram.
-    pub distortion: Option<Distortion>,
+    pub distortion: Option<SpecAugment>,
     /// What is the same in all that its speaker says.
-    pub level: Option<Arc<Level>>,
+    pub level: Option<Arc<CmvnStats>>,
 }
 
 impl Item {
@@ -52,7 +52,10 @@ impl Item {
             wave: &self.wave,
             labels: self.labels.as_deref(),
             units: self.units.as_deref(),
-            hearing: Hearing { distortion: self.distortion.as_ref(), level: self.level.as_deref() },
+            augment: AugmentContext {
+                distortion: self.distortion.as_ref(),
+                level: self.level.as_deref(),
+            },
         }
     }
 }
@@ -64,8 +67,8 @@ pub struct Examples {
     vocabulary: Option<Arc<Vocabulary>>,
     normalisation: Normalisation,
     augmenter: Option<Arc<Augmenter>>,
-    distortion: Option<DistortionConfig>,
-    pub(super) levels: Levels,
+    distortion: Option<SpecAugmentConfig>,
+    pub(super) levels: SpeakerCmvn,
     pub(super) units: Option<Arc<(LogMel, KMeans)>>,
     /// Shortest and longest, s.
     seconds: [f64; 2],
@@ -86,7 +89,7 @@ impl Examples {
             normalisation: data.transcripts.normalisation.clone(),
             augmenter: None,
             distortion: None,
-            levels: Levels::default(),
+            levels: SpeakerCmvn::default(),
             units: None,
             seconds: [data.shortest, data.longest],
             seed,
@@ -132,8 +135,8 @@ impl Examples {
         }
         if let Some(units) = &self.units {
             let (mel, clusters) = &**units;
-            let hearing = Hearing { level: item.level.as_deref(), distortion: None };
-            let clip = batch::Clip { hearing, ..batch::Clip::of(&item.wave) };
+            let augment = AugmentContext { level: item.level.as_deref(), distortion: None };
+            let clip = batch::Clip { augment, ..batch::Clip::of(&item.wave) };
             let frames = batch::frame_spectrogram(mel, &self.config.frontend.stem, clip);
             item.units = Some(clusters.units(frames.view()));
         }
@@ -207,7 +210,7 @@ impl Recordings {
         } else {
             Vec::new()
         };
-        examples.distortion = data.distortion.filter(DistortionConfig::is_used);
+        examples.distortion = data.distortion.filter(SpecAugmentConfig::is_used);
         examples.augmenter = Some(Arc::new(data.augmentation.load(pool.rate(), voices)?));
         let mut durations = Vec::new();
         if let Some(buckets) = &data.buckets {

@@ -3,8 +3,8 @@
 use super::Pool;
 use crate::{
     SpeechModelConfig, batch,
-    level::{Hearing, Level},
-    level_meter::LevelMeter,
+    cmvn_accumulator::CmvnAccumulator,
+    level::{AugmentContext, CmvnStats},
 };
 use kiln_datasets::audio::Clip;
 use kiln_nn::ConfigError;
@@ -13,11 +13,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// The levels of speakers; of none where the model does not ask for them.
 #[derive(Clone, Debug, Default)]
-pub struct Levels {
-    by_speaker: Arc<BTreeMap<String, Arc<Level>>>,
+pub struct SpeakerCmvn {
+    by_speaker: Arc<BTreeMap<String, Arc<CmvnStats>>>,
 }
 
-impl Levels {
+impl SpeakerCmvn {
     /// Of the speakers of these recordings, for models of this configuration. Recordings that
     /// cannot be decoded are passed over.
     ///
@@ -27,7 +27,7 @@ impl Levels {
         config: &SpeechModelConfig,
         pools: impl IntoIterator<Item = &'a Pool>,
     ) -> Result<Self, ConfigError> {
-        let Some(meter) = LevelMeter::new(config)? else { return Ok(Self::default()) };
+        let Some(meter) = CmvnAccumulator::new(config)? else { return Ok(Self::default()) };
         let mut recordings: BTreeMap<&str, Vec<(&Pool, usize)>> = BTreeMap::new();
         for pool in pools {
             for (at, speaker) in pool.speakers().enumerate() {
@@ -53,14 +53,14 @@ impl Levels {
     }
 
     /// That of a speaker.
-    pub fn of(&self, speaker: Option<&str>) -> Option<&Arc<Level>> {
+    pub fn of(&self, speaker: Option<&str>) -> Option<&Arc<CmvnStats>> {
         self.by_speaker.get(speaker?)
     }
 
     /// A recording as a model hears it that is not in training.
     pub fn clip<'a>(&'a self, clip: &'a Clip) -> batch::Clip<'a> {
         let level = self.of(clip.speaker.as_deref()).map(Arc::as_ref);
-        let hearing = Hearing { level, distortion: None };
-        batch::Clip { hearing, ..batch::Clip::of(&clip.waveform.samples) }
+        let augment = AugmentContext { level, distortion: None };
+        batch::Clip { augment, ..batch::Clip::of(&clip.waveform.samples) }
     }
 }

@@ -5,7 +5,7 @@ mod levels;
 mod pool;
 
 pub use examples::{Bad, Examples, Item, Recordings};
-pub use levels::Levels;
+pub use levels::SpeakerCmvn;
 pub use pool::Pool;
 
 use crate::{
@@ -46,7 +46,7 @@ pub enum StageDataError {
     /// No units were found.
     #[error("units for masked training: {0}")]
     Cluster(#[from] ClusterError),
-    /// Transcription is to be learnt of recordings without transcripts.
+    /// Transcription is to be learned of recordings without transcripts.
     #[error("none of the {recordings} recordings has a transcript; `supervised` needs some")]
     NoTranscripts {
         /// How many recordings there are.
@@ -86,7 +86,7 @@ pub struct StageData {
     pub train: Arc<Recordings>,
     /// Recordings set aside.
     pub validation: Recordings,
-    /// The tokens of the CTC head, where transcription is learnt.
+    /// The tokens of the CTC head, where transcription is learned.
     pub vocabulary: Option<Arc<Vocabulary>>,
 }
 
@@ -153,7 +153,7 @@ pub fn open(
         pool = pool.choose(&spoken);
     }
     let recordings = pool.len();
-    let levels = Levels::measure(config, iter::once(&pool).chain(&taught))?;
+    let levels = SpeakerCmvn::measure(config, iter::once(&pool).chain(&taught))?;
     let (validation, mut train) = pool.split(data.validation);
     if let Some(taught) = taught {
         train = train.and(taught);
@@ -220,7 +220,7 @@ fn cluster(
     pool: &Pool,
     mel: &LogMel,
     stem: &StemConfig,
-    levels: &Levels,
+    levels: &SpeakerCmvn,
     count: usize,
     seed: Seed,
 ) -> Result<KMeans, StageDataError> {

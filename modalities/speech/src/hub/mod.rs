@@ -114,7 +114,7 @@ mod tests {
         config::{AugmentConfig, CtcConfig, TokenHeadConfig},
         frontend::{MelStemConfig, StemConfig},
         presets::Preset,
-        quantiser::QuantiserConfig,
+        quantizer::QuantizerConfig,
     };
     use burn_flex::Flex;
     use serde_json::{Value, json};
@@ -140,7 +140,7 @@ mod tests {
         ctc.augment = Some(AugmentConfig::default());
         ctc.audio.sample_rate = 8000;
         let mut pretraining = plain.clone();
-        pretraining.quantiser = Some(QuantiserConfig { entries: 12, ..Default::default() });
+        pretraining.quantizer = Some(QuantizerConfig { entries: 12, ..Default::default() });
         pretraining.frontend.gradient_scale = 0.1;
         for (config, class) in [
             (plain, "Wav2Vec2Model"),

@@ -3,7 +3,7 @@
 use crate::{
     config::{AudioConfig, AugmentConfig, CtcConfig, CtcReduction, SpeechModelConfig},
     frontend::{FrontendConfig, StemConfig},
-    quantiser::QuantiserConfig,
+    quantizer::QuantizerConfig,
 };
 use kiln_hub::{
     Rule,
@@ -238,7 +238,7 @@ impl Family for Wav2Vec2 {
             },
             causal: false,
             ctc: if class == CTC { Some(theirs.ctc()?) } else { None },
-            quantiser: (class == PRETRAINING).then_some(QuantiserConfig {
+            quantizer: (class == PRETRAINING).then_some(QuantizerConfig {
                 groups: theirs.num_codevector_groups,
                 entries: theirs.num_codevectors_per_group,
                 width: theirs.codevector_dim,
@@ -256,7 +256,7 @@ impl Family for Wav2Vec2 {
         let backbone = &ours.backbone;
         let plain = ours.token.is_none()
             && !ours.causal
-            && !(ours.ctc.is_some() && ours.quantiser.is_some())
+            && !(ours.ctc.is_some() && ours.quantizer.is_some())
             && backbone.is_plain()
             && backbone.pre_norm == backbone.final_norm
             && backbone.norm
@@ -269,7 +269,7 @@ impl Family for Wav2Vec2 {
         if !plain {
             return None;
         }
-        let class = match (&ours.ctc, &ours.quantiser) {
+        let class = match (&ours.ctc, &ours.quantizer) {
             (Some(_), _) => CTC,
             (None, Some(_)) => PRETRAINING,
             (None, None) => MODEL,
@@ -282,7 +282,7 @@ impl Family for Wav2Vec2 {
             zero_infinity: false,
             ..CtcConfig::default()
         });
-        let quantiser = ours.quantiser.unwrap_or_default();
+        let quantizer = ours.quantizer.unwrap_or_default();
         // Without any probability they would leave out the mask and its weights.
         let used = ours.augment.filter(AugmentConfig::is_used);
         let augment = used.unwrap_or_default();
@@ -298,7 +298,7 @@ impl Family for Wav2Vec2 {
             activation_dropout: backbone.hidden_dropout,
             attention_dropout: backbone.attention_dropout,
             feat_proj_dropout: ours.frontend.feature_dropout,
-            feat_quantizer_dropout: quantiser.dropout,
+            feat_quantizer_dropout: quantizer.dropout,
             final_dropout: ctc.dropout,
             layerdrop: backbone.layer_drop,
             layer_norm_eps: backbone.norm.epsilon,
@@ -322,10 +322,10 @@ impl Family for Wav2Vec2 {
             mask_feature_prob: augment.features.probability,
             mask_feature_length: augment.features.length,
             mask_feature_min_masks: augment.features.least,
-            num_codevectors_per_group: quantiser.entries,
-            num_codevector_groups: quantiser.groups,
-            codevector_dim: quantiser.width,
-            proj_codevector_dim: quantiser.projection,
+            num_codevectors_per_group: quantizer.entries,
+            num_codevector_groups: quantizer.groups,
+            codevector_dim: quantizer.width,
+            proj_codevector_dim: quantizer.projection,
             ctc_loss_reduction: match ctc.reduction {
                 CtcReduction::Mean => "mean",
                 CtcReduction::Sum => "sum",
@@ -340,7 +340,7 @@ impl Family for Wav2Vec2 {
 
     fn rules(&self, config: &SpeechModelConfig) -> Vec<Rule> {
         // The bare model has no name in front; heads never have.
-        let bare = config.ctc.is_none() && config.quantiser.is_none();
+        let bare = config.ctc.is_none() && config.quantizer.is_none();
         let within = Rule::Regex {
             load: Some((r"^wav2vec2\.", "")),
             save: if bare { None } else { Some((WITHIN, "wav2vec2.$1")) },
@@ -393,10 +393,10 @@ const NAMES: &[Rule] = &[
     Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
     Rule::Segments { theirs: "feed_forward.intermediate_dense", ours: "feed_forward.hidden" },
     Rule::Segments { theirs: "feed_forward.output_dense", ours: "feed_forward.output" },
-    Rule::Prefix { theirs: "quantizer.weight_proj.", ours: "quantiser.scores." },
-    Rule::Prefix { theirs: "quantizer.codevectors", ours: "quantiser.codevectors" },
-    Rule::Prefix { theirs: "project_q.", ours: "quantiser.project_codes." },
-    Rule::Prefix { theirs: "project_hid.", ours: "quantiser.project_tokens." },
+    Rule::Prefix { theirs: "quantizer.weight_proj.", ours: "quantizer.scores." },
+    Rule::Prefix { theirs: "quantizer.codevectors", ours: "quantizer.codevectors" },
+    Rule::Prefix { theirs: "project_q.", ours: "quantizer.project_codes." },
+    Rule::Prefix { theirs: "project_hid.", ours: "quantizer.project_tokens." },
     Rule::Prefix { theirs: "lm_head.", ours: "ctc." },
 ];
 

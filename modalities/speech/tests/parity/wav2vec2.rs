@@ -54,7 +54,7 @@ fn batch<B: Backend>(inputs: &Inputs) -> SpeechBatch<B> {
 fn run<B: Backend>(dir: &Path, model: &SpeechModel<B>) -> Outputs<B> {
     let inputs = Inputs::read(dir);
     let batch = batch::<B>(&inputs);
-    if model.quantiser.is_some() {
+    if model.quantizer.is_some() {
         return pretraining(dir, model, &inputs, &batch);
     }
     let mut found = Outputs::new();
@@ -165,8 +165,8 @@ fn still(mut config: SpeechModelConfig) -> SpeechModelConfig {
     if let Some(ctc) = &mut config.ctc {
         ctc.dropout = 0.0;
     }
-    if let Some(quantiser) = &mut config.quantiser {
-        quantiser.dropout = 0.0;
+    if let Some(quantizer) = &mut config.quantizer {
+        quantizer.dropout = 0.0;
     }
     config
 }

@@ -14,7 +14,7 @@ mod task;
 
 use crate::{
     opened,
-    recipe::{EvaluationKind, TextEvaluation, TextParts, task_key},
+    recipe::{EvaluationKind, TextEvaluation, TextSpec, task_key},
 };
 use kiln_core::{AutodiffBackend, Backend, Seed};
 use kiln_lm::TextModel;
@@ -33,7 +33,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 /// # Errors
 /// When the model or the text cannot be read.
 pub fn evaluate(
-    recipe: &Recipe<TextParts>,
+    recipe: &Recipe<TextSpec>,
     model: &Path,
     seed: Seed,
 ) -> Result<Evaluation, TaskError> {
@@ -64,7 +64,7 @@ impl kiln_core::blame::Blamed for TooLong {}
 
 /// Checks that the model has positions for the sequences of an evaluation.
 pub(crate) fn fits(
-    recipe: &Recipe<TextParts>,
+    recipe: &Recipe<TextSpec>,
     evaluation: &TextEvaluation,
     positions: Option<usize>,
 ) -> Result<(), TooLong> {
@@ -93,7 +93,7 @@ pub(crate) fn fits(
 
 /// An evaluation that waits for its backend.
 struct Measure<'a> {
-    recipe: &'a Recipe<TextParts>,
+    recipe: &'a Recipe<TextSpec>,
     model: &'a Path,
     seed: Seed,
 }
@@ -143,7 +143,7 @@ struct Subject<'a, B: Backend> {
     model: &'a TextModel<B>,
     /// Its directory.
     dir: &'a Path,
-    recipe: &'a Recipe<TextParts>,
+    recipe: &'a Recipe<TextSpec>,
     evaluation: &'a TextEvaluation,
     tokenizer: &'a Arc<TextTokenizer>,
     seed: Seed,

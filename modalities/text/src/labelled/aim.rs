@@ -1,4 +1,4 @@
-//! What is to be learnt of labelled rows.
+//! What is to be learned of labelled rows.
 
 use super::Row;
 use kiln_datasets::labelled::{Label, Labels, to_bio};

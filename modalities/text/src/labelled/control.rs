@@ -32,7 +32,7 @@ impl Control {
 
 impl Encoder {
     /// A text with a grade and its end; what is said before it stands behind what begins a text, and
-    /// is not learnt.
+    /// is not learned.
     pub(super) fn graded(
         &self,
         row: &Labelled,

@@ -236,7 +236,7 @@ pub struct Rows {
     pub test: Vec<Row>,
 }
 
-/// A labelled task of a stage: its rows, and what is learnt of them.
+/// A labelled task of a stage: its rows, and what is learned of them.
 #[derive(Debug, Clone)]
 pub struct LabelledTask<'a> {
     /// What `data.tasks` calls it; nothing where it is `data.labelled`.
@@ -245,15 +245,15 @@ pub struct LabelledTask<'a> {
     pub data: &'a LabelledData,
     /// Its rows.
     pub rows: Rows,
-    /// What is learnt of them.
+    /// What is learned of them.
     pub aim: Aim,
 }
 
 impl<'a> LabelledTask<'a> {
-    /// Reads the rows of a task; `aim` says what is learnt of them.
+    /// Reads the rows of a task; `aim` says what is learned of them.
     ///
     /// # Errors
-    /// When they cannot be read, or not be learnt from.
+    /// When they cannot be read, or not be learned from.
     pub fn read(
         name: Option<&'a str>,
         data: &'a LabelledData,

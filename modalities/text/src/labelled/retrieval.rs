@@ -1,4 +1,4 @@
-//! Queries and the documents that answer them: what rankings are learnt from, and measured on.
+//! Queries and the documents that answer them: what rankings are learned from, and measured on.
 
 use super::Row;
 use crate::recipe::{JudgedQueries, RetrievalSource, StoryRetrieval};

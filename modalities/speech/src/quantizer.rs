@@ -11,10 +11,10 @@ use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A product quantiser.
+/// A product quantizer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct QuantiserConfig {
+pub struct QuantizerConfig {
     /// Codebooks.
     pub groups: usize,
     /// Entries of each.
@@ -27,14 +27,14 @@ pub struct QuantiserConfig {
     pub dropout: f64,
 }
 
-impl Default for QuantiserConfig {
+impl Default for QuantizerConfig {
     /// The published one of the base model.
     fn default() -> Self {
         Self { groups: 2, entries: 320, width: 256, projection: 256, dropout: 0.0 }
     }
 }
 
-impl QuantiserConfig {
+impl QuantizerConfig {
     /// Checks the settings.
     ///
     /// # Errors
@@ -50,21 +50,21 @@ impl QuantiserConfig {
         ConfigError::dropout("dropout", self.dropout)
     }
 
-    /// A quantiser with random weights of features of `channels` numbers, beside a backbone of
+    /// A quantizer with random weights of features of `channels` numbers, beside a backbone of
     /// `width` features.
     pub fn init<B: Backend>(
         &self,
         channels: usize,
         width: usize,
         device: &B::Device,
-    ) -> Quantiser<B> {
+    ) -> Quantizer<B> {
         let codes = self.groups * self.entries;
         // As published: scores far enough apart to begin with many codes in use.
         let mut scores = LinearConfig::new(channels, codes).init(device);
         scores.weight = Initializer::Normal { mean: 0.0, std: 1.0 }.init([channels, codes], device);
         scores.bias = Some(Initializer::Zeros.init([codes], device));
         let uniform = Initializer::Uniform { min: 0.0, max: 1.0 };
-        Quantiser {
+        Quantizer {
             codevectors: uniform.init([1, codes, self.width / self.groups.max(1)], device),
             scores,
             project_codes: LinearConfig::new(self.width, self.projection).init(device),
@@ -76,9 +76,9 @@ impl QuantiserConfig {
     }
 }
 
-/// A product quantiser.
+/// A product quantizer.
 #[derive(Module, Debug)]
-pub struct Quantiser<B: Backend> {
+pub struct Quantizer<B: Backend> {
     /// `[1, groups * entries, width / groups]`
     pub codevectors: Param<Tensor<B, 3>>,
     /// From features to a score for each entry.
@@ -92,7 +92,7 @@ pub struct Quantiser<B: Backend> {
     entries: usize,
 }
 
-/// What a quantiser makes of features.
+/// What a quantizer makes of features.
 #[derive(Clone, Debug)]
 pub struct Coded<B: Backend> {
     /// `[rows, width]`, the codes of all groups side by side.
@@ -104,7 +104,7 @@ pub struct Coded<B: Backend> {
     pub usage: Tensor<B, 2>,
 }
 
-impl<B: Backend> Quantiser<B> {
+impl<B: Backend> Quantizer<B> {
     /// Codes for features, `[rows, channels]`. With a `temperature` they are drawn, and the gradient
     /// is that of the softmax; without one the best entry is taken, and scores have no gradient.
     pub fn forward(
@@ -169,24 +169,24 @@ mod tests {
 
     type A = Autodiff<Flex>;
 
-    const CONFIG: QuantiserConfig =
-        QuantiserConfig { groups: 2, entries: 3, width: 4, projection: 5, dropout: 0.0 };
+    const CONFIG: QuantizerConfig =
+        QuantizerConfig { groups: 2, entries: 3, width: 4, projection: 5, dropout: 0.0 };
 
-    fn quantiser<B: Backend>() -> Quantiser<B> {
+    fn quantizer<B: Backend>() -> Quantizer<B> {
         let device = Default::default();
-        let mut quantiser = CONFIG.init::<B>(1, 7, &device);
+        let mut quantizer = CONFIG.init::<B>(1, 7, &device);
         // Scores are the feature times these.
-        quantiser.scores.weight = Param::from_data([[0.0, 1.0, 2.0, 1.0, 0.0, -1.0]], &device);
+        quantizer.scores.weight = Param::from_data([[0.0, 1.0, 2.0, 1.0, 0.0, -1.0]], &device);
         let books = [[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.0], [11.0, 12.0]]];
-        quantiser.codevectors = Param::from_data(books, &device);
-        quantiser
+        quantizer.codevectors = Param::from_data(books, &device);
+        quantizer
     }
 
     #[test]
     fn the_best_entries_by_hand() {
         let device = Default::default();
         let features = Tensor::<Flex, 2>::from_floats([[1.0], [-1.0]], &device);
-        let coded = quantiser().forward(features, None, &mut Seed::new(1).rng());
+        let coded = quantizer().forward(features, None, &mut Seed::new(1).rng());
         let codes: Vec<f32> = coded.codes.into_data().to_vec().unwrap();
         assert_eq!(codes, [5.0, 6.0, 7.0, 8.0, 1.0, 2.0, 11.0, 12.0]);
         let entries: Vec<i64> = coded.entries.into_data().iter().collect();
@@ -199,10 +199,10 @@ mod tests {
     fn draws_follow_the_scores_and_are_whole_codes() {
         let device = Default::default();
         let features = Tensor::<A, 2>::ones([6000, 1], &device);
-        let quantiser = quantiser::<A>();
+        let quantizer = quantizer::<A>();
         for temperature in [2.0, 0.5] {
             let rng = &mut Seed::new(4).rng();
-            let coded = quantiser.forward(features.clone(), Some(temperature), rng);
+            let coded = quantizer.forward(features.clone(), Some(temperature), rng);
             let entries: Vec<i64> = coded.entries.into_data().iter().collect();
             let usage: Vec<f32> = coded.usage.clone().into_data().to_vec().unwrap();
             for (group, usage) in usage.chunks(3).enumerate() {
@@ -224,14 +224,14 @@ mod tests {
     fn scores_learn_only_where_codes_are_drawn() {
         let device = Default::default();
         for temperature in [None, Some(1.0)] {
-            let quantiser = quantiser::<A>();
+            let quantizer = quantizer::<A>();
             let features = Tensor::<A, 2>::from_floats([[0.3], [0.9]], &device);
-            let coded = quantiser.forward(features, temperature, &mut Seed::new(2).rng());
+            let coded = quantizer.forward(features, temperature, &mut Seed::new(2).rng());
             let gradients = coded.codes.sum().backward();
-            let scores = quantiser.scores.weight.val().grad(&gradients);
+            let scores = quantizer.scores.weight.val().grad(&gradients);
             let learns = scores.is_some_and(|g| g.abs().sum().into_scalar() > 1e-4);
             assert_eq!(learns, temperature.is_some());
-            let books = quantiser.codevectors.val().grad(&gradients).unwrap();
+            let books = quantizer.codevectors.val().grad(&gradients).unwrap();
             // Each row takes one entry of each group: two features, two rows, two groups.
             assert!((books.sum().into_scalar() - 8.0).abs() < 1e-4);
         }
@@ -239,8 +239,8 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_key() {
-        let config = QuantiserConfig { width: 5, ..CONFIG };
+        let config = QuantizerConfig { width: 5, ..CONFIG };
         assert_eq!(config.validate().unwrap_err().key, "width");
-        assert!(QuantiserConfig::default().validate().is_ok());
+        assert!(QuantizerConfig::default().validate().is_ok());
     }
 }

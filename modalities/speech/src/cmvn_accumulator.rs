@@ -1,27 +1,27 @@
-//! Speaker statistics for cepstral mean normalisation (Atal, 1974): the [`Level`] of each speaker,
+//! Speaker statistics for cepstral mean normalisation (Atal, 1974): the [`CmvnStats`] of each speaker,
 //! measured over up to a minute of recordings.
 
 use crate::{
     SpeechModelConfig,
     frontend::StemConfig,
-    level::{Level, Standardise},
+    level::{CmvnStats, Standardise},
     log_mel::LogMel,
 };
 use kiln_nn::ConfigError;
 use ndarray::Array2;
 
 /// How much of each speaker is listened to, s.
-pub const LEVEL_SECONDS: f64 = 60.0;
+pub const CMVN_SECONDS: f64 = 60.0;
 
 /// Measures what is the same in all that one speaker says, for models that ask for it.
-pub struct LevelMeter {
+pub struct CmvnAccumulator {
     mel: LogMel,
     rate: f64,
     seconds: f64,
     heard: Vec<Array2<f32>>,
 }
 
-impl LevelMeter {
+impl CmvnAccumulator {
     /// For models of this configuration; none for those that do not ask for levels.
     ///
     /// # Errors
@@ -44,12 +44,12 @@ impl LevelMeter {
 
     /// Whether it has heard enough.
     pub fn is_full(&self) -> bool {
-        self.seconds >= LEVEL_SECONDS
+        self.seconds >= CMVN_SECONDS
     }
 
     /// What was the same in all of it; nothing where nothing was heard.
-    pub fn level(&self) -> Option<Level> {
-        Level::of(&self.heard)
+    pub fn level(&self) -> Option<CmvnStats> {
+        CmvnStats::of(&self.heard)
     }
 
     /// One for another speaker.
