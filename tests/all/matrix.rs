@@ -1,5 +1,5 @@
 //! Objectives meet models of every modality through recipes alone: each combination that makes sense
-//! trains, is killed, goes on to the same bits and has learnt; each that makes none is refused with
+//! trains, is killed, goes on to the same bits and has learned; each that makes none is refused with
 //! the reason.
 
 use crate::support::{Place, waves};
@@ -65,12 +65,18 @@ struct Setting {
     rows: &'static str,
     /// Whether 40 steps are enough for its loss to fall.
     falls: bool,
+    learning_rate: f64,
 }
 
 /// The settings of an objective where a token is predicted so far ahead. Each that there is must be
 /// here.
 fn setting(objective: &str, ahead: usize) -> Setting {
-    let plain = |settings: &str| Setting { settings: settings.into(), rows: "", falls: true };
+    let plain = |settings: &str| Setting {
+        settings: settings.into(),
+        rows: "",
+        falls: true,
+        learning_rate: 1e-2,
+    };
     let of = |settings: &str, rows| Setting { rows, ..plain(settings) };
     match objective {
         "supervised" => of("{}", "\"tags\""),
@@ -79,7 +85,10 @@ fn setting(objective: &str, ahead: usize) -> Setting {
         "wav2vec2-contrastive" => {
             plain("{ spans = { probability = 0.5, length = 2, least = 1 }, negatives = 5 }")
         }
-        "info-nce" => plain("{ views.masked = { ratio = 0.3 } }"),
+        // At 1e-2 the embeddings of eight texts move too far in a step.
+        "info-nce" => {
+            Setting { learning_rate: 3e-3, ..plain("{ views.masked = { ratio = 0.3 } }") }
+        }
         "cosent" => of("{}", "\"similarity\""),
         "cross-encoder" => of("{ softmax = {} }", "retrieval"),
         "self-distillation" => plain("{ blocks = 2, decay = 0.9, masked = { ratio = 0.4 } }"),
@@ -109,7 +118,7 @@ const STEPS: usize = 40;
 /// The recipe of a cell with these settings of an objective.
 fn cell(modality: &Modality, objective: &str, settings: &str, causal: bool) -> String {
     let Modality { name, labelled, data, model, .. } = modality;
-    let rows = setting(objective, 1).rows;
+    let Setting { rows, learning_rate, .. } = setting(objective, 1);
     let data = match rows {
         "" => (*data).to_owned(),
         _ if labelled.is_empty() => (*data).to_owned(),
@@ -124,7 +133,17 @@ fn cell(modality: &Modality, objective: &str, settings: &str, causal: bool) -> S
     // One vector is of one text.
     let alone = ["info-nce", "retromae", "mixture"].contains(&objective);
     let packing = if alone { "length = 32, cross = false" } else { "length = 32" };
-    let data = data.replace("length = 32", packing);
+    // A conversation of stories is longer than the other rows.
+    let chat = ["\"preferences\"", "\"conversations\""].contains(&rows);
+    let length = if chat { 320 } else { 32 };
+    let model = model.replace("positions = 64", &format!("positions = {}", 2 * length));
+    let additional = "additional = [\"<|im_start|>\", \"<|im_end|>\"]";
+    let turns = format!("tokenizer.train.{additional}\n[data.labelled]\nlength = {length}");
+    let data = if chat {
+        data.replace("[data.labelled]\nlength = 32", &turns)
+    } else {
+        data.replace("length = 32", packing)
+    };
     let labels = match (*name, objective) {
         ("timeseries", "pretext") => "labels = [{ moving-average = [2, 4] }]\n",
         _ => "",
@@ -132,12 +151,12 @@ fn cell(modality: &Modality, objective: &str, settings: &str, causal: bool) -> S
     format!(
         "name = \"cell\"\nmodality = \"{name}\"\n{data}[model.parts]\n{model}{labels}causal = {causal}\n\
          [[stage]]\nobjective.{objective} = {settings}\nsteps = {STEPS}\nbatch = 8\n\
-         optimizer.adamw = {{ learning_rate = 1e-2 }}\ncheckpoint_every = 10\nlog_every = 1\n"
+         optimizer.adamw = {{ learning_rate = {learning_rate} }}\ncheckpoint_every = 10\nlog_every = 1\n"
     )
 }
 
 /// What becomes of a cell: `trains`, or the reason why it is refused.
-fn outcome(modality: &Modality, objective: &str, causal: bool) -> String {
+fn outcome(modality: &Modality, objective: &str, causal: bool, rose: &mut Vec<String>) -> String {
     let Setting { settings, falls, .. } = setting(objective, modality.ahead);
     let place = Place::new();
     place.file("series.csv", &waves(160));
@@ -153,7 +172,9 @@ fn outcome(modality: &Modality, objective: &str, causal: bool) -> String {
     assert_eq!(losses.len(), STEPS, "{named}");
     assert!(losses.iter().all(|loss| loss.is_finite()), "{named}: {losses:?}");
     let (first, last) = (mean(&losses[..8]), mean(&losses[STEPS - 8..]));
-    assert!(last < first || !falls, "{named}: {first} to {last}");
+    if last >= first && falls {
+        rose.push(format!("{named}: {first} to {last}"));
+    }
     let weights = |run: &str| fs::read(place.path(run).join("model/model.safetensors")).unwrap();
     killed_after(&place, "checkpoints/step-10");
     place.succeeds(&["run", "cell.toml", "--resume", "--dir", "killed"]);
@@ -202,6 +223,7 @@ fn rated() -> String {
 #[test]
 fn every_objective_on_every_modality_trains_or_is_refused_with_the_reason() {
     let mut notes: Vec<String> = Vec::new();
+    let mut rose = Vec::new();
     let mut table = String::from("| objective |");
     for modality in &MODALITIES {
         table += &format!(" {} | {}, causal |", modality.name, modality.name);
@@ -211,7 +233,7 @@ fn every_objective_on_every_modality_trains_or_is_refused_with_the_reason() {
         table += &format!("| `{objective}` |");
         for modality in &MODALITIES {
             for causal in [false, true] {
-                let found = outcome(modality, objective, causal);
+                let found = outcome(modality, objective, causal, &mut rose);
                 if found == "trains" {
                     table += " trains |";
                     continue;
@@ -229,6 +251,7 @@ fn every_objective_on_every_modality_trains_or_is_refused_with_the_reason() {
     let notes = notes.iter().enumerate().map(|(at, note)| format!("{}. {note}\n", at + 1));
     let page = format!("{PAGE}\n{table}\nRefused because it\n\n{}", notes.collect::<String>());
     println!("{page}");
+    assert!(rose.is_empty(), "losses that do not fall: {rose:#?}");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/matrix.md");
     if std::env::var_os("KILN_BLESS").is_some() {
         fs::write(path, &page).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! - [`config`] and [`presets`]: what a model is made of; BERT, GPT-2, Llama and T5 are presets.
 //! - [`model`]: [`TextModel`], an embedding, a transformer (or two) and heads ([`head`],
-//!   [`pointer`]).
+//!   [`mod@pointer`]).
 //! - [`batch`] and [`examples`]: token ids, with padding, segments, documents and labels.
 //! - [`generate`]: greedy decoding, sampling and beam search with a KV cache, for every
 //!   [`generate::Decoder`].

@@ -119,13 +119,19 @@ fn settings_out_of_range_are_named() {
     let key = |contrastive: Wav2vec2Contrastive| contrastive.validate().unwrap_err().key;
     let default = Wav2vec2Contrastive::default;
     assert!(default().validate().is_ok());
-    assert_eq!(key(Wav2vec2Contrastive { negatives: 0, ..default() }), "contrastive.negatives");
+    assert_eq!(
+        key(Wav2vec2Contrastive { negatives: 0, ..default() }),
+        "wav2vec2-contrastive.negatives"
+    );
     assert_eq!(
         key(Wav2vec2Contrastive { temperature: 0.0, ..default() }),
-        "contrastive.temperature"
+        "wav2vec2-contrastive.temperature"
     );
     let spans = Spans { length: 0, ..Spans::default() };
-    assert_eq!(key(Wav2vec2Contrastive { spans, ..default() }), "contrastive.spans");
+    assert_eq!(key(Wav2vec2Contrastive { spans, ..default() }), "wav2vec2-contrastive.spans");
     let gumbel = Gumbel { decay: 1.1, ..Gumbel::default() };
-    assert_eq!(key(Wav2vec2Contrastive { gumbel, ..default() }), "contrastive.gumbel.decay");
+    assert_eq!(
+        key(Wav2vec2Contrastive { gumbel, ..default() }),
+        "wav2vec2-contrastive.gumbel.decay"
+    );
 }
