@@ -278,7 +278,7 @@ fn several_heads_predict_continuous_targets() {
     let loss = |model: &TwoHeads<A>, seed| {
         step(seed, |context| masked.loss(model, None, &batch, context)).unwrap()
     };
-    let (model, last) = train(two_heads(), 0.05, 300, loss);
+    let (model, last) = train(two_heads(), 0.05, 2000, loss);
     assert!(last < 1e-2, "{last}");
     // Each head has learned its own target: three quarters of a value are seen of it.
     let mean = |x: &Linear<A>| x.weight.val().narrow(0, 0, 1).narrow(1, 0, 1).into_scalar();

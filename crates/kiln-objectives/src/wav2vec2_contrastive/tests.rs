@@ -128,7 +128,10 @@ fn settings_out_of_range_are_named() {
         "wav2vec2-contrastive.temperature"
     );
     let spans = Spans { length: 0, ..Spans::default() };
-    assert_eq!(key(Wav2vec2Contrastive { spans, ..default() }), "wav2vec2-contrastive.spans");
+    assert_eq!(
+        key(Wav2vec2Contrastive { spans, ..default() }),
+        "wav2vec2-contrastive.spans.length"
+    );
     let gumbel = Gumbel { decay: 1.1, ..Gumbel::default() };
     assert_eq!(
         key(Wav2vec2Contrastive { gumbel, ..default() }),
