@@ -3,14 +3,14 @@
 
 use crate::{
     Diffusion, Grpo, InfoNce, Masked, MaskedKind, Mixture, Objective, ObjectiveSpec, Part,
-    Prediction, Reward, Supervised, spec::DynModel,
+    Prediction, Reward, Supervised, spec::DynModel, toy::rows,
 };
 use burn::{
     backend::Autodiff,
     module::{Module, Param},
     optim::{AdamConfig, GradientsParams, Optimizer as _},
     tensor::{
-        Bool, Distribution, ElementConversion as _, Int, Tensor, TensorData,
+        Bool, ElementConversion as _, Int, Tensor, TensorData,
         activation::{silu, softmax},
     },
 };
@@ -22,6 +22,8 @@ use kiln_core::{
 };
 use kiln_kernels::{AttentionOptions, attention};
 use kiln_nn::{Linear, LinearConfig};
+use rand::RngExt as _;
+use rand_distr::StandardNormal;
 
 type A = Autodiff<Flex>;
 
@@ -45,10 +47,11 @@ where
     (model, last)
 }
 
+/// Normal numbers, drawn on the host: tests in parallel share the backend's generator.
 fn random(shape: [usize; 2], seed: u64) -> Tensor<A, 2> {
-    let device = Default::default();
-    <A as burn::tensor::backend::Backend>::seed(&device, seed);
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device)
+    let numbers = Seed::new(seed).rng().sample_iter(StandardNormal);
+    let numbers: Vec<f32> = numbers.take(shape[0] * shape[1]).collect();
+    Tensor::from_data(TensorData::new(numbers, shape), &Default::default())
 }
 
 /// Two towers of other width and length, with one embedding width and a learned logit scale: CLIP.
@@ -374,9 +377,7 @@ impl<B: Backend> PredictTokens<B, Captions<B>> for Captioner<B> {
 
 impl<B: Backend> Language<B, Captions<B>> for Captioner<B> {
     fn token_ids(&self, batch: &Captions<B>) -> Vec<Vec<u32>> {
-        let [_, tokens] = batch.ids.dims();
-        let ids: Vec<u32> = batch.ids.to_data().iter::<i64>().map(|id| id as u32).collect();
-        ids.chunks(tokens).map(<[u32]>::to_vec).collect()
+        rows(&batch.ids)
     }
 
     fn sentinels(&self) -> Vec<u32> {
@@ -400,7 +401,6 @@ impl<B: Backend> Language<B, Captions<B>> for Captioner<B> {
         max_new_tokens: usize,
         seed: Seed,
     ) -> Result<Option<Completions<Captions<B>>>, Lack> {
-        use rand::RngExt as _;
         let mut rng = seed.rng();
         let [rows, width] = batch.images.dims();
         let [_, vocabulary] = self.head.weight.dims();

@@ -225,11 +225,16 @@ impl<B: Backend, const V: usize> PredictTokens<B, Ids<B>> for Table<V> {
     }
 }
 
+/// Token ids, `[batch, tokens]`, on the host.
+pub(crate) fn rows<B: Backend>(ids: &Tensor<B, 2, Int>) -> Vec<Vec<u32>> {
+    let [_, tokens] = ids.dims();
+    let ids: Vec<u32> = ids.to_data().iter::<i64>().map(|id| id as u32).collect();
+    ids.chunks(tokens).map(<[u32]>::to_vec).collect()
+}
+
 impl<B: Backend, const V: usize> Language<B, Ids<B>> for Table<V> {
     fn token_ids(&self, batch: &Ids<B>) -> Vec<Vec<u32>> {
-        let [_, tokens] = batch.ids.dims();
-        let ids: Vec<u32> = batch.ids.to_data().iter::<i64>().map(|id| id as u32).collect();
-        ids.chunks(tokens).map(<[u32]>::to_vec).collect()
+        rows(&batch.ids)
     }
 
     fn sentinels(&self) -> Vec<u32> {
