@@ -66,8 +66,8 @@ const PAGE: &str = "\
 # Crates
 
 A crate depends on crates of lower floors alone, and crates that need no tensors (host, datasets,
-metrics, synthetic, tokenize) on no crate that does. README's `How it is built` says what each holds.
-This page is written by the test `floors` of `tests/all`.
+metrics, synthetic, tokenize) on no crate that does. [How it is built](how-it-is-built.md) says what each
+holds. This page is written by the test `floors` of `tests/all`.
 
 | floor | crates and what they depend on |
 | --- | --- |
