@@ -8,7 +8,7 @@ use crate::{
     spec::{DynModel, check, check_positive, check_weight},
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use kiln_core::{Backend, Diagnostic, Lack, Layout, Loss, Need, StepContext, Teacher};
+use kiln_core::{Backend, Diagnostic, HostBatch, Lack, Loss, Need, StepContext, Teacher};
 use kiln_kernels::eval_mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ impl Default for Dpo {
 }
 
 impl ObjectiveSpec for Dpo {
+    type Drawn = Option<Vec<bool>>;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_positive("dpo.beta", self.beta)?;
         let fine = (0.0..0.5).contains(&self.label_smoothing);
@@ -49,23 +51,28 @@ impl ObjectiveSpec for Dpo {
         Some(Teacher::ReferenceModel)
     }
 
+    /// The completions' tokens, `[batch, tokens]` in row-major order; `None` without pairs.
+    fn draw(&self, batch: &dyn HostBatch, _: &mut StepContext<'_>) -> Option<Vec<bool>> {
+        let layout = batch.layout();
+        (layout.group_size == 2).then(|| predicted(&layout, None, 1))
+    }
+
     /// The mean over the pairs of a batch.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        loss_mask: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
-        let layout = model.capabilities().encode()?.layout(batch);
-        let loss_mask = predicted(&layout, None, 1);
-        let own = match layout.group_size {
-            2 => completion_nll(model, batch, &loss_mask)?,
-            _ => None,
+        let Some(loss_mask) = loss_mask else { return Ok(Loss::empty(&device)) };
+        let Some(own) = completion_nll(model, batch, &loss_mask)? else {
+            return Ok(Loss::empty(&device));
         };
-        let Some(own) = own else { return Ok(Loss::empty(&device)) };
-        let pairs = layout.batch / 2;
+        let [sequences] = own.dims();
+        let pairs = sequences / 2;
         let reference = match teacher {
             Some(teacher) => eval_mode(|| completion_nll(teacher, batch, &loss_mask))?,
             None => None,
@@ -77,7 +84,7 @@ impl ObjectiveSpec for Dpo {
         let wanted = margin.full_like(1.0 - self.label_smoothing);
         let mut value = sigmoid_cross_entropy(margin.clone(), wanted).mean();
         if self.nll_weight > 0.0 {
-            let chosen = loss_mask.chunks(layout.tokens).step_by(2);
+            let chosen = loss_mask.chunks(loss_mask.len() / sequences).step_by(2);
             let tokens: usize = chosen.map(|row| row.iter().filter(|on| **on).count()).sum();
             let sum = own.reshape([pairs, 2]).narrow(1, 0, 1).sum();
             value = value + sum.mul_scalar(self.nll_weight / tokens.max(1) as f64);
@@ -106,7 +113,8 @@ fn completion_nll<B: Backend, T>(
     loss_mask: &[bool],
 ) -> Result<Option<Tensor<B, 1>>, Lack> {
     let Some(losses) = next_token_nll(model, batch, loss_mask)? else { return Ok(None) };
-    let Layout { batch: sequences, tokens, .. } = model.capabilities().encode()?.layout(batch);
+    let sequences = model.batch_size(batch);
+    let tokens = loss_mask.len() / sequences;
     let device = losses.device();
     let owners = (0..loss_mask.len()).filter(|at| loss_mask[*at]).map(|at| (at / tokens) as i64);
     let owners = TensorData::new(owners.collect::<Vec<i64>>(), losses.dims());
@@ -124,7 +132,7 @@ mod tests {
     };
     use burn::backend::Autodiff;
     use burn_flex::Flex;
-    use kiln_core::Seed;
+    use kiln_core::{Layout, Seed};
     use kiln_kernels::reseed;
     use kiln_nn::NormKind;
 

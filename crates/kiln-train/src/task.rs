@@ -61,11 +61,16 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         true
     }
 
-    /// Puts examples together. Runs on the threads that read ahead.
+    /// Puts examples together, and draws what is random in their step. Runs on the threads that read
+    /// ahead, where no diagnostics are collected.
     ///
     /// # Errors
     /// When the examples do not fit together.
-    fn collate(&self, examples: Vec<Self::Example>) -> Result<Self::HostBatch, TaskError>;
+    fn collate(
+        &self,
+        examples: Vec<Self::Example>,
+        context: &mut StepContext<'_>,
+    ) -> Result<Self::HostBatch, TaskError>;
 
     /// How many tokens the model sees in this batch, for throughput.
     fn tokens(&self, batch: &Self::HostBatch) -> usize;

@@ -21,7 +21,7 @@ use burn::{
     module::AutodiffModule,
     tensor::{FloatDType, Tensor},
 };
-use kiln_core::{AutodiffBackend, Backend, DiagnosticValue, Seed, StepContext};
+use kiln_core::{AutodiffBackend, Backend, DiagnosticValue, Rng, Seed, StepContext};
 use kiln_kernels::sum_of_squares;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -54,7 +54,8 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     accumulate: u64,
     /// The last step of the stage.
     last_step: u64,
-    loader: Loader<T::HostBatch>,
+    /// Batches, and the random numbers of each that are left once it was drawn for.
+    loader: Loader<(T::HostBatch, Rng)>,
     /// Gradient accumulation: gradients of the micro-batches so far, summed by what each counts.
     accumulated_gradients: Flat<B::InnerBackend>,
     weights: Weights,
@@ -103,8 +104,15 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         let teacher = task.teacher().map(|teacher| TeacherModel::new(teacher, &model, averaged));
         let task = Arc::new(task);
         let collate = {
-            let task = task.clone();
-            move |examples| task.collate(examples)
+            let (task, accumulate) = (task.clone(), stage.accumulate);
+            move |number, examples| {
+                let mut rng = seed.part("objective").at(number).rng();
+                let step = number / accumulate;
+                let context = StepContext { step, ..StepContext::new(&mut rng) };
+                let step_seed = seed.part("step").at(step);
+                let batch = task.collate(examples, &mut StepContext { step_seed, ..context })?;
+                Ok((batch, rng))
+            }
         };
         let loader = Loader::new(
             task.source(),
@@ -191,12 +199,12 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         if micro == 0 {
             self.keep_buffers();
         }
-        let tokens = self.task.tokens(&waited.batch);
-        let kind = self.task.kind(&waited.batch).map(str::to_owned);
+        let (batch, mut rng) = waited.batch;
+        let tokens = self.task.tokens(&batch);
+        let kind = self.task.kind(&batch).map(str::to_owned);
         let seed = self.seed.part("dropout").at(number).value();
         B::seed(&self.device, seed);
         kiln_kernels::reseed(seed);
-        let mut rng = self.seed.part("objective").at(number).rng();
         let shared = self.seed.part("step").at(step);
         let mut context = StepContext { rng: &mut rng, collect_metrics, step, step_seed: shared };
         let cast = self.half.then(|| {
@@ -207,8 +215,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         });
         let model = cast.as_ref().unwrap_or(&self.model);
         let teacher = self.teacher();
-        let loss =
-            self.task.loss(model, teacher.as_ref(), waited.batch, &mut context, &self.device)?;
+        let loss = self.task.loss(model, teacher.as_ref(), batch, &mut context, &self.device)?;
 
         let mut numbers = vec![loss.value.clone().inner()];
         numbers.extend(loss.diagnostics.iter().map(|(_, value)| value.clone().inner()));

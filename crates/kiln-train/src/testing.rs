@@ -171,7 +171,11 @@ impl Task<Cpu> for Toy {
         Arc::new(Line { examples: self.examples, broken: self.broken })
     }
 
-    fn collate(&self, examples: Vec<Self::Example>) -> Result<ToyBatch, TaskError> {
+    fn collate(
+        &self,
+        examples: Vec<Self::Example>,
+        _: &mut StepContext<'_>,
+    ) -> Result<ToyBatch, TaskError> {
         let inputs = examples.iter().flat_map(|(_, [a, b, _])| [*a, *b]).collect();
         let nan = |index: &u64| self.nan_at.contains(index);
         let targets = examples.iter().map(|(i, [.., y])| if nan(i) { f32::NAN } else { *y });

@@ -40,20 +40,6 @@ impl<B: Backend> Model<B> for SpeechModel<B> {
 }
 
 impl<B: Backend> Encode<B, SpeechBatch<B>> for SpeechModel<B> {
-    fn layout(&self, batch: &SpeechBatch<B>) -> Layout {
-        let (items, frames) = match &batch.input {
-            Input::Wave(wave) => {
-                let [items, samples] = wave.dims();
-                (items, self.frames(samples))
-            }
-            Input::LogMel(mel) => {
-                let [items, frames, _] = mel.dims();
-                (items, frames.div_ceil(2))
-            }
-        };
-        Layout { lengths: Some(self.lengths(batch)), ..Layout::new(items, frames) }
-    }
-
     fn encode(
         &self,
         batch: &SpeechBatch<B>,
@@ -96,10 +82,6 @@ impl<B: Backend> HiddenStates<B, SpeechBatch<B>> for SpeechModel<B> {
 }
 
 impl<B: Backend> EmbedGroups<B, SpeechBatch<B>> for SpeechModel<B> {
-    fn group_size(&self, _: &SpeechBatch<B>) -> usize {
-        1
-    }
-
     /// The mean over frames.
     fn embeddings(&self, batch: &SpeechBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
         vec![self.encode(batch, corruption, None).mean()]
@@ -172,6 +154,21 @@ impl<B: Backend> SpeechModel<B> {
             Some(head) => head.forward(hidden),
             None => hidden,
         }
+    }
+
+    /// The layout of a batch in frames.
+    fn layout(&self, batch: &SpeechBatch<B>) -> Layout {
+        let (items, frames) = match &batch.input {
+            Input::Wave(wave) => {
+                let [items, samples] = wave.dims();
+                (items, self.frames(samples))
+            }
+            Input::LogMel(mel) => {
+                let [items, frames, _] = mel.dims();
+                (items, frames.div_ceil(2))
+            }
+        };
+        Layout { lengths: Some(self.lengths(batch)), ..Layout::new(items, frames) }
     }
 
     /// Draws which frames and which features are hidden.

@@ -15,7 +15,7 @@ use crate::{
     self_training,
     vocabulary::Vocabulary,
 };
-use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_metrics::error_rate::{ErrorRates, Normalisation};
 use kiln_objectives::RefusedObjective;
@@ -180,8 +180,12 @@ impl Architecture for Speech {
         Ok(collate(&stage.data.collator, examples.iter().flatten())?)
     }
 
-    fn tokens(stage: &OpenStage<Self>, batch: &SpeechHostBatch) -> usize {
-        batch.samples.iter().map(|samples| stage.config.frames(*samples)).sum()
+    fn host<'a>(_: &'a OpenStage<Self>, batch: &'a SpeechHostBatch) -> Box<dyn HostBatch + 'a> {
+        Box::new(batch)
+    }
+
+    fn tokens(_: &OpenStage<Self>, batch: &SpeechHostBatch) -> usize {
+        batch.layout.visible_tokens()
     }
 
     fn upload<B: Backend>(

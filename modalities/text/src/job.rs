@@ -12,7 +12,7 @@ use crate::{
     stage_model::{TextPlan, stage_config, with_heads},
     transfer::Transfer,
 };
-use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_lm::{
     TextModel, TextModelConfig,
@@ -167,6 +167,10 @@ impl Architecture for TextArchitecture {
         examples: &[Example],
     ) -> Result<Option<TextHostBatch>, TaskError> {
         Ok(Some(collate(examples, &stage.config.special)))
+    }
+
+    fn host<'a>(_: &'a OpenStage<Self>, batch: &'a TextHostBatch) -> Box<dyn HostBatch + 'a> {
+        Box::new(batch)
     }
 
     fn tokens(_stage: &OpenStage<Self>, batch: &TextHostBatch) -> usize {

@@ -82,7 +82,11 @@ impl Task<Cpu> for Mean {
         Arc::new(Noise)
     }
 
-    fn collate(&self, examples: Vec<Vec<f32>>) -> Result<Vec<f32>, TaskError> {
+    fn collate(
+        &self,
+        examples: Vec<Vec<f32>>,
+        _: &mut StepContext<'_>,
+    ) -> Result<Vec<f32>, TaskError> {
         Ok(examples.concat())
     }
 

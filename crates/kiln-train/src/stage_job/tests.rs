@@ -13,7 +13,8 @@ use crate::{
 };
 use burn::tensor::{Tensor, TensorData};
 use kiln_core::{
-    Backend, Capabilities, Labelled, Lack, Loss, Model, Need, Provide, StepContext, TaskLoss,
+    Backend, Capabilities, HostBatch, Labelled, Lack, Layout, Loss, Model, Need, Provide,
+    StepContext, TaskLoss,
 };
 use kiln_hub::{Weights, collect};
 use kiln_nn::adapt::Adapt;
@@ -102,6 +103,9 @@ impl Architecture for Toy {
     }
     fn collate(_: &OpenStage<Self>, points: &[Point]) -> Outcome<Option<Vec<f32>>> {
         Ok(Some(points.iter().flat_map(|(_, point)| *point).collect()))
+    }
+    fn host<'a>(_: &'a OpenStage<Self>, batch: &'a Vec<f32>) -> Box<dyn HostBatch + 'a> {
+        Box::new(Layout::new(batch.len() / 3, 1))
     }
     fn tokens(_: &OpenStage<Self>, batch: &Vec<f32>) -> usize {
         batch.len() / 3

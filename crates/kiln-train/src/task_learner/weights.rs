@@ -80,7 +80,11 @@ mod tests {
             false
         }
 
-        fn collate(&self, examples: Vec<Self::Example>) -> Result<Self::HostBatch, TaskError> {
+        fn collate(
+            &self,
+            examples: Vec<Self::Example>,
+            _: &mut StepContext<'_>,
+        ) -> Result<Self::HostBatch, TaskError> {
             Ok(examples)
         }
 
