@@ -19,9 +19,6 @@ pub trait Model<B: Backend> {
     /// The device that a batch is on.
     fn device(&self, batch: &Self::Batch) -> B::Device;
 
-    /// Batch size: how many sequences, or items, a batch has.
-    fn batch_size(&self, batch: &Self::Batch) -> usize;
-
     /// What this model can do.
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch>;
 }

@@ -23,10 +23,6 @@ impl<B: Backend> Model<B> for TextModel<B> {
         batch.device()
     }
 
-    fn batch_size(&self, batch: &TextBatch<B>) -> usize {
-        batch.host.text.batch
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, TextBatch<B>> {
         let config = self.config();
         let encoder_only = config.decoder.is_none();

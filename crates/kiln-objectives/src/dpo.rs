@@ -34,7 +34,7 @@ impl Default for Dpo {
 }
 
 impl ObjectiveSpec for Dpo {
-    type Drawn = Option<Vec<bool>>;
+    type Drawn = Option<Completed>;
 
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_positive("dpo.beta", self.beta)?;
@@ -51,10 +51,11 @@ impl ObjectiveSpec for Dpo {
         Some(Teacher::ReferenceModel)
     }
 
-    /// The completions' tokens, `[batch, tokens]` in row-major order; `None` without pairs.
-    fn draw(&self, batch: &dyn HostBatch, _: &mut StepContext<'_>) -> Option<Vec<bool>> {
+    /// The completions' tokens; `None` without pairs.
+    fn draw(&self, batch: &dyn HostBatch, _: &mut StepContext<'_>) -> Option<Completed> {
         let layout = batch.layout();
-        (layout.group_size == 2).then(|| predicted(&layout, None, 1))
+        let pairs = layout.group_size == 2 && layout.tokens > 0;
+        pairs.then(|| Completed { tokens: layout.tokens, mask: predicted(&layout, None, 1) })
     }
 
     /// The mean over the pairs of a batch.
@@ -63,18 +64,15 @@ impl ObjectiveSpec for Dpo {
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
-        loss_mask: Self::Drawn,
+        completed: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
-        let Some(loss_mask) = loss_mask else { return Ok(Loss::empty(&device)) };
-        let Some(own) = completion_nll(model, batch, &loss_mask)? else {
-            return Ok(Loss::empty(&device));
-        };
-        let [sequences] = own.dims();
-        let pairs = sequences / 2;
+        let Some(completed) = completed else { return Ok(Loss::empty(&device)) };
+        let Some(own) = completed.nll(model, batch)? else { return Ok(Loss::empty(&device)) };
+        let pairs = own.dims()[0] / 2;
         let reference = match teacher {
-            Some(teacher) => eval_mode(|| completion_nll(teacher, batch, &loss_mask))?,
+            Some(teacher) => eval_mode(|| completed.nll(teacher, batch))?,
             None => None,
         };
         let reference = reference.unwrap_or_else(|| own.clone()).detach();
@@ -84,7 +82,7 @@ impl ObjectiveSpec for Dpo {
         let wanted = margin.full_like(1.0 - self.label_smoothing);
         let mut value = sigmoid_cross_entropy(margin.clone(), wanted).mean();
         if self.nll_weight > 0.0 {
-            let chosen = loss_mask.chunks(loss_mask.len() / sequences).step_by(2);
+            let chosen = completed.mask.chunks(completed.tokens).step_by(2);
             let tokens: usize = chosen.map(|row| row.iter().filter(|on| **on).count()).sum();
             let sum = own.reshape([pairs, 2]).narrow(1, 0, 1).sum();
             value = value + sum.mul_scalar(self.nll_weight / tokens.max(1) as f64);
@@ -105,22 +103,30 @@ impl ObjectiveSpec for Dpo {
     }
 }
 
-/// The summed negative log-likelihood of the tokens of each sequence that `loss_mask` has true,
-/// `[batch]`; `None` where it has none.
-fn completion_nll<B: Backend, T>(
-    model: &DynModel<'_, B, T>,
-    batch: &T,
-    loss_mask: &[bool],
-) -> Result<Option<Tensor<B, 1>>, Lack> {
-    let Some(losses) = next_token_nll(model, batch, loss_mask)? else { return Ok(None) };
-    let sequences = model.batch_size(batch);
-    let tokens = loss_mask.len() / sequences;
-    let device = losses.device();
-    let owners = (0..loss_mask.len()).filter(|at| loss_mask[*at]).map(|at| (at / tokens) as i64);
-    let owners = TensorData::new(owners.collect::<Vec<i64>>(), losses.dims());
-    let owners = Tensor::<B, 1, Int>::from_data(owners, &device);
-    let sums = Tensor::zeros([sequences], &device);
-    Ok(Some(sums.select_assign(0, owners, losses, IndexingUpdateOp::Add)))
+/// The completions of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completed {
+    /// Tokens of a sequence.
+    tokens: usize,
+    /// `[batch, tokens]` in row-major order, true where a token belongs to a completion.
+    mask: Vec<bool>,
+}
+
+impl Completed {
+    /// The summed negative log-likelihood of each completion's tokens, `[batch]`; `None` without any.
+    fn nll<B: Backend, T>(
+        &self,
+        model: &DynModel<'_, B, T>,
+        batch: &T,
+    ) -> Result<Option<Tensor<B, 1>>, Lack> {
+        let Some(losses) = next_token_nll(model, batch, &self.mask)? else { return Ok(None) };
+        let on = (0..self.mask.len()).filter(|at| self.mask[*at]);
+        let owners = on.map(|at| (at / self.tokens) as i64).collect::<Vec<_>>();
+        let owners = TensorData::new(owners, losses.dims());
+        let owners = Tensor::<B, 1, Int>::from_data(owners, &losses.device());
+        let sums = Tensor::zeros([self.mask.len() / self.tokens], &losses.device());
+        Ok(Some(sums.select_assign(0, owners, losses, IndexingUpdateOp::Add)))
+    }
 }
 
 #[cfg(test)]

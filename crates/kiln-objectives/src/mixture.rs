@@ -38,7 +38,7 @@ pub struct Part {
 }
 
 impl ObjectiveSpec for Mixture {
-    type Drawn = Vec<(usize, Drawn)>;
+    type Drawn = Parts;
 
     fn validate(&self) -> Result<(), ObjectiveError> {
         let wrong = |problem: String| Err(ObjectiveError::new("mixture.parts", problem));
@@ -80,9 +80,9 @@ impl ObjectiveSpec for Mixture {
         self.parts.iter().find_map(|part| part.objective.teacher())
     }
 
-    /// What each part of the step draws, by its place in the list: of a sum all in their order,
-    /// otherwise in an order drawn by weight for the step, the same for all its micro-batches.
-    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Vec<(usize, Drawn)> {
+    /// What each part of the step draws: of a sum all in their order, otherwise in an order drawn by
+    /// weight for the step, the same for all its micro-batches.
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Parts {
         let mut rng = context.step_seed.part("mixture").rng();
         let mut left = self.begun(context.step);
         let mut order = Vec::with_capacity(left.len());
@@ -93,7 +93,8 @@ impl ObjectiveSpec for Mixture {
             order.push(next);
         }
         let order = if self.sum { left } else { order };
-        order.into_iter().map(|at| (at, self.parts[at].objective.draw(batch, context))).collect()
+        let draw = |at: usize| (at, self.parts[at].objective.draw(batch, context));
+        Parts { sequences: batch.layout().batch, drawn: order.into_iter().map(draw).collect() }
     }
 
     /// The weighted sum of all parts, which counts sequences, since each part counts something else;
@@ -107,7 +108,7 @@ impl ObjectiveSpec for Mixture {
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let mut total: Option<Loss<B>> = None;
-        for (at, drawn) in drawn {
+        for (at, drawn) in drawn.drawn {
             let Some(part) = self.parts.get(at) else { continue };
             let loss = part.objective.loss_of_drawn(model, teacher, batch, drawn, context)?;
             if loss.count > 0 {
@@ -122,12 +123,20 @@ impl ObjectiveSpec for Mixture {
                 });
             }
         }
-        let count = model.batch_size(batch);
         Ok(match total {
-            Some(sum) => Loss { count, ..sum },
+            Some(sum) => Loss { count: drawn.sequences, ..sum },
             None => Loss::empty(&model.device(batch)),
         })
     }
+}
+
+/// What the parts of a mixture drew.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Sequences of the batch.
+    sequences: usize,
+    /// The place in the list of each part of the step, and what it drew.
+    drawn: Vec<(usize, Drawn)>,
 }
 
 impl Mixture {

@@ -38,10 +38,6 @@ impl<B: Backend> Model<B> for Stochastic<B> {
         batch.values.device()
     }
 
-    fn batch_size(&self, batch: &Groups<B>) -> usize {
-        batch.values.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Groups<B>> {
         Capabilities {
             encode: Some(self),

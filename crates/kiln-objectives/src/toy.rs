@@ -42,10 +42,6 @@ impl<B: Backend> Model<B> for Toy {
         batch.values.device()
     }
 
-    fn batch_size(&self, batch: &Groups<B>) -> usize {
-        batch.values.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Groups<B>> {
         Capabilities {
             encode: Some(self),
@@ -179,10 +175,6 @@ impl<B: Backend, const V: usize> Model<B> for Table<V> {
 
     fn device(&self, batch: &Ids<B>) -> B::Device {
         batch.ids.device()
-    }
-
-    fn batch_size(&self, batch: &Ids<B>) -> usize {
-        batch.layout.batch
     }
 
     fn capabilities(&self) -> Capabilities<'_, B, Ids<B>> {

@@ -21,10 +21,6 @@ impl<B: Backend> Model<B> for SpeechModel<B> {
         batch.input.device()
     }
 
-    fn batch_size(&self, batch: &SpeechBatch<B>) -> usize {
-        batch.samples.len()
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, SpeechBatch<B>> {
         let predicts = self.token_head.is_some() && !self.predicts_teacher();
         Capabilities {

@@ -26,10 +26,6 @@ impl<B: Backend> Model<B> for SeriesModel<B> {
         batch.past.device()
     }
 
-    fn batch_size(&self, batch: &SeriesBatch<B>) -> usize {
-        batch.dims()[0] * self.sequences(batch)
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, SeriesBatch<B>> {
         let config = self.config();
         let shows_blocks = matches!(config.backbone, BackboneConfig::Transformer(_));

@@ -48,10 +48,6 @@ impl<B: Backend> Model<B> for Captioner<B> {
         batch.ids.device()
     }
 
-    fn batch_size(&self, batch: &Self::Batch) -> usize {
-        batch.ids.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {
         let (encode, language) = (Some(self as _), Some(self as _));
         let predict_tokens = Some(self as _);

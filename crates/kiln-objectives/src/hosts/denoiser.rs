@@ -46,10 +46,6 @@ impl<B: Backend> Model<B> for Numbers<B> {
         batch.values.device()
     }
 
-    fn batch_size(&self, batch: &Self::Batch) -> usize {
-        batch.values.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {
         Capabilities { denoise: Some(self), ..Capabilities::none() }
     }

@@ -35,10 +35,6 @@ impl<B: Backend> Model<B> for TwoHeads<B> {
         batch.0.device()
     }
 
-    fn batch_size(&self, batch: &Self::Batch) -> usize {
-        batch.0.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {
         let (encode, labelled) = (Some(self as _), Some(self as _));
         let predict_tokens = Some(self as _);

@@ -36,10 +36,6 @@ impl<B: Backend> Model<B> for Towers<B> {
         batch.0.device()
     }
 
-    fn batch_size(&self, batch: &Self::Batch) -> usize {
-        batch.0.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {
         Capabilities { embed_groups: Some(self), ..Capabilities::none() }
     }
@@ -94,10 +90,6 @@ impl<B: Backend> Model<B> for Crops<B> {
         batch.0[0].device()
     }
 
-    fn batch_size(&self, batch: &Self::Batch) -> usize {
-        batch.0[0].dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {
         Capabilities { embed_groups: Some(self), ..Capabilities::none() }
     }
@@ -125,7 +117,7 @@ fn dino<B: Backend, T>(
         .map(|x| (burn::tensor::activation::log_softmax(x, 1) * target.clone()).sum_dim(1).neg())
         .map(|each| each.mean())
         .collect();
-    let count = losses.len() * student.batch_size(batch);
+    let count = losses.len() * target.dims()[0];
     Ok(Loss::new(Tensor::cat(losses, 0).mean(), count))
 }
 

@@ -39,10 +39,6 @@ impl<B: Backend> Model<B> for Graph<B> {
         batch.values.device()
     }
 
-    fn batch_size(&self, batch: &Self::Batch) -> usize {
-        batch.values.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {
         let (encode, predict_tokens) = (Some(self as _), Some(self as _));
         Capabilities { encode, predict_tokens, ..Capabilities::none() }
@@ -123,10 +119,6 @@ impl<B: Backend> Model<B> for TableRows {
 
     fn device(&self, batch: &Self::Batch) -> B::Device {
         batch.values.device()
-    }
-
-    fn batch_size(&self, batch: &Self::Batch) -> usize {
-        batch.values.dims()[0]
     }
 
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch> {

@@ -33,10 +33,6 @@ impl<B: Backend> Model<B> for Net<B> {
         batch.device()
     }
 
-    fn batch_size(&self, batch: &Tensor<B, 2>) -> usize {
-        batch.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Tensor<B, 2>> {
         Capabilities { labelled: Some(self), ..Capabilities::none() }
     }
