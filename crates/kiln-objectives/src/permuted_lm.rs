@@ -81,7 +81,7 @@ impl PermutedLm {
     /// The permuted sequence, and which places are queries, `[batch, places]` in row-major order.
     fn permute(&self, layout: &Layout, rng: &mut Rng) -> (PermutedSequence, Vec<bool>) {
         let drawn: Vec<(Vec<usize>, Vec<usize>)> =
-            (0..layout.batch).map(|sequence| self.draw(layout, sequence, rng)).collect();
+            (0..layout.batch).map(|sequence| self.draw_row(layout, sequence, rng)).collect();
         let size = |(kept, predicted): &(Vec<usize>, Vec<usize>)| kept.len() + 3 * predicted.len();
         let longest = drawn.iter().map(size).max().unwrap_or(0);
         let mut places = Vec::with_capacity(layout.batch);
@@ -110,7 +110,7 @@ impl PermutedLm {
 
     /// The tokens of a sequence that are not predicted, in their order, and those that are, in one
     /// drawn at random.
-    fn draw(&self, layout: &Layout, sequence: usize, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+    fn draw_row(&self, layout: &Layout, sequence: usize, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
         let mut units = layout.units(sequence, self.whole_words);
         units.shuffle(rng);
         let count = (units.len() as f64 * self.ratio).round() as usize;
