@@ -130,6 +130,14 @@ pub enum Error {
         /// The last checkpoint.
         checkpoint: Option<PathBuf>,
     },
+    /// No step of a stage had a target to predict.
+    #[error("stage `{stage}` trained nothing: none of its {steps} steps had anything to predict")]
+    NothingToPredict {
+        /// The stage's name.
+        stage: String,
+        /// Steps of the stage so far.
+        steps: u64,
+    },
     /// The directory holds a run already.
     #[error(
         "{} holds a {} already; {}",
@@ -207,6 +215,7 @@ impl Blamed for Error {
             | Self::OtherShape { .. }
             | Self::NothingToTrain
             | Self::NoExamples
+            | Self::NothingToPredict { .. }
             | Self::RunExists { .. }
             | Self::NotARun { .. }
             | Self::OtherRecipe { .. } => Blame::User,

@@ -6,7 +6,7 @@
 use crate::{
     Error, Result,
     checkpoint::{Best, CheckpointStore, Manifest},
-    diagnostics::{Diagnostics, Reading},
+    diagnostics::{Diagnostics, Reading, window},
     files,
     interrupt::Interrupt,
     learner::Learner,
@@ -287,10 +287,25 @@ impl Trainer<'_> {
             self.logs.event(self.manifest.step, Event::OutOfPatience { validations })?;
         }
         self.manifest.finished = last || !patient;
+        self.check_predicted()?;
         if self.manifest.finished || improved || due(self.stage.checkpoint_every) {
             self.checkpoint()?;
         }
         Ok(())
+    }
+
+    /// Fails a stage none of whose steps had anything to predict: at its end, or before that once
+    /// every example was seen, and random masks had a window of steps to hit one.
+    fn check_predicted(&mut self) -> Result<()> {
+        let Manifest { stage_step: steps, finished, bad_steps, .. } = self.manifest;
+        let seen = |epoch: u64| steps >= epoch.max(window(self.stage.steps));
+        let certain = finished || self.learner.steps_per_epoch().is_some_and(seen);
+        // What a skipped step had to predict was counted.
+        if !certain || bad_steps > 0 || !self.manifest.diagnostics.nothing_to_predict() {
+            return Ok(());
+        }
+        self.logs.end();
+        Err(Error::NothingToPredict { stage: self.stage.name.clone(), steps })
     }
 
     /// Measures the model; says whether it is the best so far.
