@@ -2,7 +2,7 @@
 
 use crate::modalities;
 use kiln_core::blame::is_users;
-use kiln_train::{Error, changes::Refusal, failure::Failure, recipe::RecipeError};
+use kiln_train::{Error, Refusal, failure::Failure, recipe::RecipeError};
 use miette::{Diagnostic, MietteHandlerOpts, Report};
 use std::{
     error::Error as StdError,

@@ -1,8 +1,8 @@
 //! What can go wrong between a recipe and a trained model.
 
 use crate::{
-    changes::Refusal,
     recipe::RecipeError,
+    refusal::Refusal,
     task::{TaskError, TaskSourceError},
 };
 use kiln_core::blame::{Blame, BlameOf, Blamed, blame_of};
@@ -203,6 +203,16 @@ pub enum Error {
     /// A model directory could not be found, read or written.
     #[error(transparent)]
     Hub(#[from] HubError),
+}
+
+impl Error {
+    /// What went wrong and why, in one line.
+    pub(crate) fn with_cause(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
 }
 
 impl Blamed for Error {

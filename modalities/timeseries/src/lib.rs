@@ -27,6 +27,8 @@ pub mod presets;
 mod provide;
 pub mod recipe;
 pub mod scaler;
+#[cfg(test)]
+mod testing;
 pub mod windows;
 
 pub use batch::{BatchError, SeriesBatch, SeriesHostBatch};

@@ -12,7 +12,10 @@ use crate::{
     cli::{Cli, Command, RecipeArgs},
     recipe_book::RecipeBook,
 };
-use kiln_train::{failure::Result, recipe::RecipeText};
+use kiln_train::{
+    failure::Result,
+    recipe::{Device, RecipeText},
+};
 use std::io::Write;
 
 /// Does what was typed. Results go to `out`, everything else to standard error.
@@ -31,8 +34,12 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {
 impl RecipeArgs {
     /// The recipe's text with all overrides.
     fn read(&self) -> Result<RecipeText> {
-        let mut sets = self.sets.clone();
-        sets.extend(self.device.map(|device| format!("device={}", device.name())));
-        RecipeBook::open(None)?.read(&self.recipe, &sets)
+        RecipeBook::open(None)?.read(&self.recipe, &overrides(&self.sets, self.device))
     }
+}
+
+/// What was typed to override a recipe, its device included.
+fn overrides(sets: &[String], device: Option<Device>) -> Vec<String> {
+    let device = device.map(|device| format!("device={}", device.name()));
+    sets.iter().cloned().chain(device).collect()
 }

@@ -30,6 +30,7 @@ pub use error::RecipeError;
 pub use optimizer::{Adafactor, AdamW, Lion, Muon, Optimizer, Sgd};
 pub use parse::{modality, parse, resolved};
 pub use schema::schema;
+pub(crate) use spans::join_key;
 pub use validate::Problem;
 pub use variants::Variant;
 

@@ -1,7 +1,8 @@
 //! From a recipe's text to its types; every mistake is answered with its place.
 
 use super::{
-    Common, ModalitySpec, Recipe, RecipeError, RecipeText, SharedOnly, Stage, spans::Spans,
+    Common, ModalitySpec, Recipe, RecipeError, RecipeText, SharedOnly, Stage,
+    spans::{Spans, join_key},
     validate::problems,
 };
 use kiln_core::Seed;
@@ -135,9 +136,7 @@ fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<super
             (Table(given), Table(read)) => {
                 for (name, value) in given {
                     if let Some(read) = read.get(name) {
-                        let key =
-                            if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                        walk(&key, value, read, found);
+                        walk(&join_key(key, name), value, read, found);
                     }
                 }
             }
@@ -147,7 +146,7 @@ fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<super
             }
             (Array(given), Array(read)) => {
                 for (index, (given, read)) in given.iter().zip(read).enumerate() {
-                    walk(&format!("{key}.{index}"), given, read, found);
+                    walk(&join_key(key, &index.to_string()), given, read, found);
                 }
             }
             _ => {}

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    modality::StagePlan,
-    recipe::SharedOnly,
+    job::StagePlan,
+    recipe::{Device, SharedOnly},
     results::ResultRow,
     run_dir::RunRecord,
     task_learner::stage_seed,

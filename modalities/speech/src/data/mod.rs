@@ -1,12 +1,12 @@
 //! From a recipe's data to examples.
 
 mod examples;
-mod levels;
 mod pool;
+mod speaker_cmvn;
 
 pub use examples::{Bad, Examples, Item, Recordings};
-pub use levels::SpeakerCmvn;
 pub use pool::Pool;
+pub use speaker_cmvn::SpeakerCmvn;
 
 use crate::{
     SpeechError, SpeechModelConfig,
@@ -153,7 +153,7 @@ pub fn open(
         pool = pool.choose(&spoken);
     }
     let recordings = pool.len();
-    let levels = SpeakerCmvn::measure(config, iter::once(&pool).chain(&taught))?;
+    let speaker_cmvn = SpeakerCmvn::measure(config, iter::once(&pool).chain(&taught))?;
     let (validation, mut train) = pool.split(data.validation);
     if let Some(taught) = taught {
         train = train.and(taught);
@@ -162,11 +162,11 @@ pub fn open(
         return Err(StageDataError::Nothing { recordings, validation: data.validation });
     }
     let mut examples = Examples::new(data, config, vocabulary.clone(), seed);
-    examples.levels = levels;
+    examples.speaker_cmvn = speaker_cmvn;
     examples.units = match config.token {
         Some(TokenHeadConfig::Units(count)) => {
             let stride = config.frontend.stem.stride();
-            // What the model hears, where it hears a spectrogram.
+            // The model's own spectrogram, where it takes one.
             let spectrogram = match &config.frontend.stem {
                 StemConfig::LogMel(stem) => stem.spectrogram,
                 StemConfig::Wave(_) => LogMelConfig::default(),
@@ -174,7 +174,7 @@ pub fn open(
             let spectrogram = LogMelConfig { hop: stride, ..spectrogram };
             let mel = LogMel::new(spectrogram, config.audio.sample_rate)?;
             let clusters =
-                cluster(&train, &mel, &config.frontend.stem, &examples.levels, count, seed)?;
+                cluster(&train, &mel, &config.frontend.stem, &examples.speaker_cmvn, count, seed)?;
             Some(Arc::new((mel, clusters)))
         }
         _ => None,
@@ -220,13 +220,13 @@ fn cluster(
     pool: &Pool,
     mel: &LogMel,
     stem: &StemConfig,
-    levels: &SpeakerCmvn,
+    speaker_cmvn: &SpeakerCmvn,
     count: usize,
     seed: Seed,
 ) -> Result<KMeans, StageDataError> {
     let clips = (0..pool.len()).filter_map(|at| pool.clip(at).ok()).take(CLUSTERED);
     let frames: Vec<Array2<f32>> =
-        clips.map(|clip| frame_spectrogram(mel, stem, levels.clip(&clip))).collect();
+        clips.map(|clip| frame_spectrogram(mel, stem, speaker_cmvn.clip(&clip))).collect();
     let views: Vec<_> = frames.iter().map(|frames| frames.view()).collect();
     let all = concatenate(Axis(0), &views).unwrap_or_default();
     Ok(KMeans::fit(all.view(), count, ROUNDS, &mut seed.part("units").rng())?)

@@ -1,6 +1,9 @@
 //! Vocabularies built from transcripts.
 
-use super::{Specials, Vocabulary, pieces::Pieces};
+use super::{
+    Specials, Vocabulary,
+    pieces::{Bpe, Pieces},
+};
 use crate::Result;
 use kiln_nn::ConfigError;
 use schemars::JsonSchema;
@@ -21,23 +24,6 @@ pub enum Units {
     Graphemes,
     /// A subword, by byte-pair encoding (BPE), <https://arxiv.org/abs/1508.07909>.
     Bpe(Bpe),
-}
-
-/// Byte-pair encoding settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bpe {
-    /// Pieces, single characters included, special tokens not. Fewer where the transcripts give no
-    /// more.
-    pub size: usize,
-    /// A pair of pieces has to occur this often to become one.
-    pub min_count: u64,
-}
-
-impl Default for Bpe {
-    fn default() -> Self {
-        Self { size: 500, min_count: 2 }
-    }
 }
 
 impl Vocabulary {
