@@ -97,7 +97,7 @@ struct StepDone {
 #[derive(Clone, Copy)]
 enum Outcome {
     /// The weights were updated.
-    Learnt { loss: f64, gradient_norm: f64, clipped: bool },
+    Learned { loss: f64, gradient_norm: f64, clipped: bool },
     /// There was nothing to predict.
     Empty,
     /// Something was not finite.
@@ -194,7 +194,7 @@ impl Trainer<'_> {
             self.bad_step(step, "gradient")?;
         } else if weight > 0.0 {
             let (gradient_norm, clipped) = (update.gradient_norm, update.clipped);
-            done.outcome = Outcome::Learnt { loss, gradient_norm, clipped };
+            done.outcome = Outcome::Learned { loss, gradient_norm, clipped };
         } else {
             done.outcome = Outcome::Empty;
         }
@@ -231,7 +231,7 @@ impl Trainer<'_> {
         seconds: f64,
     ) -> Result<()> {
         let warnings = match done.outcome {
-            Outcome::Learnt { loss, gradient_norm, clipped } => {
+            Outcome::Learned { loss, gradient_norm, clipped } => {
                 // In steps this short, waiting is the cost of handing over, whatever the data.
                 let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
                 let values = &done.diagnostics;
@@ -351,7 +351,7 @@ impl Trainer<'_> {
 
 impl Tally {
     fn add(&mut self, done: &StepDone, seconds: f64) {
-        if let Outcome::Learnt { loss, gradient_norm, clipped } = done.outcome {
+        if let Outcome::Learned { loss, gradient_norm, clipped } = done.outcome {
             self.steps += 1;
             self.loss += loss;
             self.norm += gradient_norm;

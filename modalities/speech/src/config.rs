@@ -188,7 +188,7 @@ impl SpeechModelConfig {
 
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
     /// blocks.
-    pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+    pub fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         let block = parameter.strip_prefix("backbone.layers.")?.split('.').next()?;
         Some((block.parse().ok()?, self.backbone.layers))
     }

@@ -221,7 +221,7 @@ impl Architecture for Speech {
     }
 
     fn layer_index(config: &SpeechModelConfig, parameter: &str) -> Option<(usize, usize)> {
-        config.depth(parameter)
+        config.layer_index(parameter)
     }
 
     fn evaluate(

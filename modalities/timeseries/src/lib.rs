@@ -20,6 +20,7 @@ pub mod measure;
 pub mod modality;
 pub mod model;
 pub mod model_forecaster;
+pub mod patch;
 pub mod plot;
 pub mod portfolio;
 pub mod predict;

@@ -5,7 +5,7 @@ pub mod label;
 pub mod loss;
 pub mod reconcile;
 
-use crate::frontend::ChannelLinear;
+use crate::patch::ChannelLinear;
 use burn::{
     module::Module,
     tensor::{Int, Tensor, TensorData},
@@ -184,7 +184,7 @@ impl ForecastConfig {
             quantiles: (levels > 0).then(|| project(shape.horizon * levels)),
             reconcile: self.reconcile.as_ref().map(|reconcile| {
                 let targets = self.targets(shape.channels, 0).len();
-                reconcile.init(self.rows(shape.horizon), shape.channels, targets, device)
+                reconcile.init(self.rows(shape.horizon), targets, device)
             }),
             dropout: Dropout::new(self.dropout),
             pooling: self.pooling,
