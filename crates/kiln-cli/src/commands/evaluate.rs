@@ -1,7 +1,10 @@
 //! `kiln evaluate`: measures a model as a recipe says.
 
-use super::overrides;
-use crate::{cli::Evaluate, modalities, models, recipe_book::RecipeBook};
+use crate::{
+    cli::Evaluate,
+    modalities, models,
+    recipe_book::{RecipeBook, overrides},
+};
 use kiln_train::{
     failure::{Failure, Result},
     recipe::RecipeText,

@@ -8,14 +8,8 @@ mod inspect;
 mod recipes;
 mod run;
 
-use crate::{
-    cli::{Cli, Command, RecipeArgs},
-    recipe_book::RecipeBook,
-};
-use kiln_train::{
-    failure::Result,
-    recipe::{Device, RecipeText},
-};
+use crate::cli::{Cli, Command};
+use kiln_train::failure::Result;
 use std::io::Write;
 
 /// Does what was typed. Results go to `out`, everything else to standard error.
@@ -29,17 +23,4 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {
         Command::Doctor(args) => doctor::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }
-}
-
-impl RecipeArgs {
-    /// The recipe's text with all overrides.
-    fn read(&self) -> Result<RecipeText> {
-        RecipeBook::open(None)?.read(&self.recipe, &overrides(&self.sets, self.device))
-    }
-}
-
-/// What was typed to override a recipe, its device included.
-fn overrides(sets: &[String], device: Option<Device>) -> Vec<String> {
-    let device = device.map(|device| format!("device={}", device.name()));
-    sets.iter().cloned().chain(device).collect()
 }

@@ -1,7 +1,10 @@
 //! From a recipe's text to its types; every mistake is answered with its place.
 
 use super::{
-    Common, ModalitySpec, Recipe, RecipeError, RecipeText, SharedOnly, Stage,
+    contents::{Common, ModalitySpec, Recipe, RecipeText, SharedOnly, Stage},
+    error::RecipeError,
+    problem::Problem,
+    schema::schema,
     spans::{Spans, join_key},
     validate::problems,
 };
@@ -129,8 +132,8 @@ impl<P: ModalitySpec> Stage<P> {
 }
 
 /// Lists with more entries than were read: serde stops at the length of a fixed array.
-fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<super::Problem> {
-    fn walk(key: &str, given: &toml::Value, read: &toml::Value, found: &mut Vec<super::Problem>) {
+fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<Problem> {
+    fn walk(key: &str, given: &toml::Value, read: &toml::Value, found: &mut Vec<Problem>) {
         use toml::Value::{Array, Table};
         match (given, read) {
             (Table(given), Table(read)) => {
@@ -142,7 +145,7 @@ fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<super
             }
             (Array(given), Array(read)) if given.len() > read.len() => {
                 let message = format!("has {} entries, expected {}", given.len(), read.len());
-                found.push(super::Problem::new(key, message));
+                found.push(Problem::new(key, message));
             }
             (Array(given), Array(read)) => {
                 for (index, (given, read)) in given.iter().zip(read).enumerate() {
@@ -174,7 +177,7 @@ fn explain<P: ModalitySpec>(text: &RecipeText, error: &toml::de::Error) -> Recip
     }
     let spans = Spans::new(&text.text);
     let span = error.span().unwrap_or_default();
-    let schema = super::schema::<P>().to_value();
+    let schema = schema::<P>().to_value();
     let at = spans.path_at(&span).unwrap_or_default().to_owned();
     let message = error.message().trim();
     let (name, valid) = quoted(message);

@@ -1,6 +1,6 @@
 //! Reads a recipe's text and applies what the command line overrides.
 
-use super::{RecipeError, RecipeText, spans::join_key};
+use super::{contents::RecipeText, error::RecipeError, spans::join_key};
 use std::{fs, path::Path};
 use toml_edit::{DocumentMut, InlineTable, Item, Value};
 

@@ -1,6 +1,6 @@
 //! Recordings as a trainer takes them: in epochs, augmented, with labels.
 
-use super::{Pool, SpeakerCmvn, StageDataError};
+use super::{error::StageDataError, pool::Pool, speaker_cmvn::SpeakerCmvn};
 use crate::{
     SpeechModelConfig, batch,
     cluster::KMeans,

@@ -1,9 +1,11 @@
 //! From a recipe's data to examples.
 
+mod error;
 mod examples;
 mod pool;
 mod speaker_cmvn;
 
+pub use error::StageDataError;
 pub use examples::{Bad, Examples, Item, Recordings};
 pub use pool::Pool;
 pub use speaker_cmvn::SpeakerCmvn;
@@ -11,7 +13,7 @@ pub use speaker_cmvn::SpeakerCmvn;
 use crate::{
     SpeechError, SpeechModelConfig,
     batch::{Collator, frame_spectrogram},
-    cluster::{ClusterError, KMeans},
+    cluster::KMeans,
     config::TokenHeadConfig,
     frontend::StemConfig,
     log_mel::{LogMel, LogMelConfig},
@@ -19,7 +21,6 @@ use crate::{
     vocabulary::{Specials, Vocabulary},
 };
 use kiln_core::Seed;
-use kiln_datasets::DataError;
 use kiln_nn::ConfigError;
 use ndarray::{Array2, Axis, concatenate};
 use rand::seq::SliceRandom as _;
@@ -29,56 +30,6 @@ use std::{collections::BTreeMap, iter, sync::Arc};
 const CLUSTERED: usize = 200;
 /// Rounds of clustering.
 const ROUNDS: usize = 50;
-
-/// Why there is nothing to train on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StageDataError {
-    /// The data could not be read.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// Vocabulary or transcripts.
-    #[error(transparent)]
-    Speech(#[from] SpeechError),
-    /// A setting makes no sense.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// No units were found.
-    #[error("units for masked training: {0}")]
-    Cluster(#[from] ClusterError),
-    /// Transcription is to be learned of recordings without transcripts.
-    #[error("none of the {recordings} recordings has a transcript; `supervised` needs some")]
-    NoTranscripts {
-        /// How many recordings there are.
-        recordings: usize,
-    },
-    /// More recordings are bad than the recipe allows.
-    #[error(
-        "{bad} of {of} recordings cannot be used, more than the share that `data.bad_share` allows; \
-         one of them: {first}"
-    )]
-    TooManyBad {
-        /// How many so far.
-        bad: usize,
-        /// How many there are.
-        of: usize,
-        /// What is wrong with one.
-        first: String,
-    },
-    /// Nothing is left to train on.
-    #[error(
-        "{recordings} recordings are chosen, and {validation} of them set aside for validation \
-         (`data.validation`): none is left to train on"
-    )]
-    Nothing {
-        /// How many recordings there are.
-        recordings: usize,
-        /// How many were to be set aside.
-        validation: usize,
-    },
-}
-
-impl kiln_core::blame::Blamed for StageDataError {}
 
 /// What a stage trains on.
 pub struct StageData {

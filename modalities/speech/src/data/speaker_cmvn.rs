@@ -1,6 +1,6 @@
 //! CMVN statistics by speaker.
 
-use super::Pool;
+use super::pool::Pool;
 use crate::{
     SpeechModelConfig, batch,
     cmvn::{AugmentContext, CmvnStats},

@@ -1,11 +1,10 @@
 //! The beam search: which prefixes survive from frame to frame.
 
 use super::{
-    Decoded, FrameTimes, Hypothesis, check,
+    decoded::{Decoded, FrameTimes, Hypothesis, check, log_add, words},
     decoder::Decoder,
-    force_align, log_add,
+    forced::force_align,
     prefixes::{Memory, NONE, Prefixes},
-    words,
 };
 use crate::Result;
 use ndarray::{ArrayView1, ArrayView2};

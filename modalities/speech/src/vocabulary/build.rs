@@ -2,29 +2,13 @@
 
 use super::{
     Specials, Vocabulary,
-    pieces::{Bpe, Pieces},
+    pieces::{Pieces, Units},
 };
 use crate::Result;
 use kiln_nn::ConfigError;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_segmentation::UnicodeSegmentation as _;
-
-/// The units of a vocabulary.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Units {
-    /// A Unicode character, in NFC: `ế` is one, but letters without a composed form are several.
-    #[default]
-    Characters,
-    /// A letter with all its diacritics: an extended grapheme cluster,
-    /// <https://unicode.org/reports/tr29/>.
-    Graphemes,
-    /// A subword, by byte-pair encoding (BPE), <https://arxiv.org/abs/1508.07909>.
-    Bpe(Bpe),
-}
 
 impl Vocabulary {
     /// Builds a vocabulary from normalised transcripts. Special tokens come first, then the others

@@ -9,8 +9,7 @@ mod build;
 mod files;
 mod pieces;
 
-pub use build::Units;
-pub use pieces::Bpe;
+pub use pieces::{Bpe, Units};
 
 use crate::{Result, SpeechError};
 use pieces::Pieces;

@@ -1,4 +1,4 @@
-//! Byte-pair encoding (BPE) of words into subwords, <https://arxiv.org/abs/1508.07909>.
+//! The units of a vocabulary, and byte-pair encoding (BPE) of words into subwords, <https://arxiv.org/abs/1508.07909>.
 
 use crate::{Result, SpeechError};
 use kiln_nn::ConfigError;
@@ -8,6 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use tokenizers::{Model as _, Trainer as _, models::bpe};
+
+/// The units of a vocabulary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Units {
+    /// A Unicode character, in NFC: `ế` is one, but letters without a composed form are several.
+    #[default]
+    Characters,
+    /// A letter with all its diacritics: an extended grapheme cluster,
+    /// <https://unicode.org/reports/tr29/>.
+    Graphemes,
+    /// A subword, by byte-pair encoding (BPE), <https://arxiv.org/abs/1508.07909>.
+    Bpe(Bpe),
+}
 
 /// Byte-pair encoding settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    output::{csv, terminal},
+    *,
+};
 use crate::testing::Last;
 use chrono::NaiveDate;
 

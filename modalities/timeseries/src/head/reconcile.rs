@@ -4,7 +4,7 @@
 //! Every row of the horizon is seen with its neighbours in all channels; what that says is added to
 //! the forecast.
 
-use super::{channel_list, select};
+use super::channels::{channel_list, select};
 use crate::patch::patches;
 use burn::{
     module::Module,
