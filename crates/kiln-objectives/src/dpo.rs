@@ -184,8 +184,8 @@ mod tests {
         let loss_mask = Some([false, false, true].repeat(2));
         batch.layout = Layout { group_size: 2, loss_mask, ..batch.layout };
         let model = Table(vec![[0.0; 2], [0.0, 3f32.ln()], [0.0; 2]]);
-        let counted = predicted(&batch.layout, None, 1);
-        let sums = completion_nll(&model, &batch, &counted).unwrap().unwrap();
+        let completed = Completed { tokens: 3, mask: predicted(&batch.layout, None, 1) };
+        let sums = completed.nll(&model, &batch).unwrap().unwrap();
         let sums: Vec<f32> = sums.into_data().to_vec().unwrap();
         assert!((sums[0] - (4.0f32 / 3.0).ln()).abs() < 1e-6 && (sums[1] - 4f32.ln()).abs() < 1e-6);
         // Texts that stand for themselves are no pairs.

@@ -110,7 +110,12 @@ impl PermutedLm {
 
     /// The tokens of a sequence that are not predicted, in their order, and those that are, in one
     /// drawn at random.
-    fn draw_row(&self, layout: &Layout, sequence: usize, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+    fn draw_row(
+        &self,
+        layout: &Layout,
+        sequence: usize,
+        rng: &mut Rng,
+    ) -> (Vec<usize>, Vec<usize>) {
         let mut units = layout.units(sequence, self.whole_words);
         units.shuffle(rng);
         let count = (units.len() as f64 * self.ratio).round() as usize;

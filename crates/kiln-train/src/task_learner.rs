@@ -7,6 +7,7 @@ use crate::{
     Error, Result,
     adapters::{self, Adapters, Built},
     ema::Average,
+    files,
     groups::{self, Groups, Role},
     learner::{Learner, LearnerState, MicroReport, Parameters, UpdateReport},
     loader::{self, Loader},
@@ -21,7 +22,7 @@ use burn::{
     module::AutodiffModule,
     tensor::{FloatDType, Tensor},
 };
-use kiln_core::{AutodiffBackend, Backend, DiagnosticValue, Rng, Seed, StepContext};
+use kiln_core::{AutodiffBackend, Backend, DiagnosticValue, Rng, Seed, Size, StepContext};
 use kiln_kernels::sum_of_squares;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -52,6 +53,7 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     half: bool,
     batch: usize,
     accumulate: u64,
+    steps_per_epoch: Option<u64>,
     /// The last step of the stage.
     last_step: u64,
     /// Batches, and the random numbers of each that are left once it was drawn for.
@@ -114,8 +116,15 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
                 Ok((batch, rng))
             }
         };
+        let source = task.source();
+        let steps_per_epoch = match source.size() {
+            Size::Known(examples) => {
+                Some(examples.div_ceil(stage.accumulate.saturating_mul(stage.batch as u64)))
+            }
+            Size::Endless => None,
+        };
         let loader = Loader::new(
-            task.source(),
+            source,
             collate,
             stage.batch as u64,
             task.shuffle().then(|| seed.part("order")),
@@ -136,6 +145,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             half: stage.precision == Precision::Bf16,
             batch: stage.batch,
             accumulate: stage.accumulate,
+            steps_per_epoch,
             last_step: stage.steps.saturating_sub(1),
             loader,
             accumulated_gradients: BTreeMap::new(),
@@ -308,11 +318,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
     }
 
     fn write_model(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).map_err(|source| Error::Io {
-            action: "create",
-            path: dir.to_owned(),
-            source,
-        })?;
+        files::create_dir(dir)?;
         let Some(adapters) = &self.adapters else {
             return Ok(self.task.write_model(&self.averaged(), dir)?);
         };
@@ -322,6 +328,10 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let average = self.average.as_ref().map(|average| average.weights().clone());
         let model = named::put::<B, _>(self.model.clone(), average.unwrap_or_default(), shape);
         adapters.write(self.task.as_ref(), &model, &self.groups, dir)
+    }
+
+    fn steps_per_epoch(&self) -> Option<u64> {
+        self.steps_per_epoch
     }
 
     fn parameters(&self) -> Parameters {

@@ -1,9 +1,9 @@
 //! Batches of speech: on the host, where they are put together, and on the device.
 
 use crate::{
+    cmvn::AugmentContext,
     config::{SpeechModelConfig, TokenHeadConfig},
     frontend::{Input, StemConfig},
-    level::AugmentContext,
     log_mel::LogMel,
 };
 use burn::tensor::{Int, Tensor, TensorData};
@@ -21,7 +21,7 @@ pub struct Clip<'a> {
     /// An id for each frame, for a head that predicts units; the last is repeated where there are
     /// too few.
     pub units: Option<&'a [u32]>,
-    /// How the model hears it.
+    /// Augmentation and normalisation of its spectrogram.
     pub augment: AugmentContext<'a>,
 }
 

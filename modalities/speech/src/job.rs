@@ -6,13 +6,13 @@ use crate::{
     cost,
     data::{self, Item, Recordings, collate},
     decode::{FrameTimes, greedy},
-    distortion::SpecAugmentConfig,
     evaluate::evaluate,
     frontend::StemConfig,
     provide::SpeechPlan,
     recipe::{ModelSpec, SpeechSpec},
     recogniser::{self, Recogniser},
     self_training,
+    spec_augment::SpecAugmentConfig,
     vocabulary::Vocabulary,
 };
 use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
@@ -23,7 +23,6 @@ use kiln_train::{
     architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
     recipe::{Problem, Recipe},
     results::Evaluation,
-    stage_job::StageJob,
     start::{Start, resolve},
     task::{Measure, TaskError},
 };
@@ -31,9 +30,6 @@ use std::{path::Path, sync::Arc};
 
 /// Recordings a batch of validation.
 const VALIDATION_BATCH: usize = 16;
-
-/// A recipe of speech that was read and checked.
-pub type SpeechJob = StageJob<Speech>;
 
 /// The architecture of speech models.
 #[derive(Debug)]
@@ -90,17 +86,17 @@ impl Architecture for Speech {
                 return Err(stage.data_problem("self_training", &problem));
             }
         }
-        let Some(distortion) = data.distortion.filter(SpecAugmentConfig::is_used) else {
+        let Some(spec_augment) = data.spec_augment.filter(SpecAugmentConfig::is_used) else {
             return Ok(());
         };
-        distortion.validate().map_err(|error| {
-            let key = format!("distortion.{}", error.key);
+        spec_augment.validate().map_err(|error| {
+            let key = format!("spec_augment.{}", error.key);
             Problem::new(stage.recipe.data_key(stage.number, &key), error.to_string())
         })?;
         if matches!(stage.config.frontend.stem, StemConfig::Wave(_)) {
             let problem = "is for models that take log-mel spectrograms; this one takes waves, for \
                            which there is `data.augmentation`";
-            return Err(stage.data_problem("distortion", problem));
+            return Err(stage.data_problem("spec_augment", problem));
         }
         Ok(())
     }
@@ -229,7 +225,7 @@ impl Architecture for Speech {
     }
 
     fn layer_index(config: &SpeechModelConfig, parameter: &str) -> Option<(usize, usize)> {
-        config.depth(parameter)
+        config.layer_index(parameter)
     }
 
     fn evaluate(

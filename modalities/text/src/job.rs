@@ -25,7 +25,6 @@ use kiln_train::{
     architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
     recipe::{Problem, Recipe},
     results::Evaluation,
-    stage_job::StageJob,
     start::{Start, resolve},
     task::TaskError,
 };
@@ -33,9 +32,6 @@ use std::{path::Path, sync::Arc};
 
 /// Sequences looked at in a validation, at most.
 const VALIDATED: usize = 256;
-
-/// A recipe of text that was read and checked.
-pub type TextJob = StageJob<TextArchitecture>;
 
 /// The architecture of text models.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use crate::{
     batch::SeriesBatch,
     head::{
+        channels::select,
         distribution::Distribution,
         label::{LabelConfig, LabelHead, moving_averages},
         loss::{Units, pinball},
-        select,
     },
     model::{Encoded, ScaledForecast, SeriesModel},
 };

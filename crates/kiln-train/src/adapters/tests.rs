@@ -2,7 +2,7 @@ use crate::{
     learner::{HostTensor, Learner, LearnerState},
     recipe::{SharedOnly, Stage},
     start::{self, InitReport, Start},
-    task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
+    task::{Task, TaskError, TaskSource, TaskSourceError},
     testing::{Cpu, alone, stage},
 };
 use burn::{
@@ -103,17 +103,6 @@ impl Task<Cpu> for Mean {
         device: &<Cpu as BackendTypes>::Device,
     ) -> Result<Loss<Cpu>, TaskError> {
         Ok(Loss::new(model.loss(&batch, device), batch.len()))
-    }
-
-    fn validate(
-        &self,
-        _model: &Model<Flex>,
-        _teacher: Option<&Model<Flex>>,
-        _seed: Seed,
-        _step: u64,
-        _device: &<Cpu as BackendTypes>::Device,
-    ) -> Result<Vec<Measure>, TaskError> {
-        Ok(Vec::new())
     }
 
     fn write_model(&self, model: &Model<Flex>, dir: &Path) -> Result<(), TaskError> {

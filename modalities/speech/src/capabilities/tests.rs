@@ -139,7 +139,7 @@ fn a_fresh_model_guesses_and_its_diagnostics_say_so() {
 }
 
 #[test]
-fn a_teacher_is_learnt_from() {
+fn a_teacher_is_distilled() {
     let device = Default::default();
     let mut config = Preset::Tiny.config();
     config.token = Some(TokenHeadConfig::Teacher);
@@ -222,8 +222,8 @@ fn clips_without_a_frame_and_labels_that_do_not_fit_cost_nothing() {
 fn depths_and_heads_that_are_not_there() {
     let device = Default::default();
     let model = SpeechModel::<Flex>::new(Preset::Tiny.config(), &device).unwrap();
-    assert_eq!(model.depth("backbone.layers.1.attention.query.weight"), Some((1, 2)));
-    assert_eq!(model.depth("frontend.projection.weight"), None);
+    assert_eq!(model.layer_index("backbone.layers.1.attention.query.weight"), Some((1, 2)));
+    assert_eq!(model.layer_index("frontend.projection.weight"), None);
     for objective in [Objective::Supervised(Supervised {}), Objective::Masked(Masked::default())] {
         let (_, loss) = try_run::<Flex>(&Preset::Tiny.config(), &objective);
         let reason = loss.unwrap_err().reason;

@@ -46,8 +46,8 @@ fn a_forecast_learns_with_every_loss() {
         assert_eq!(loss.count, 2 * 8 * 3);
         let gradients = loss.value.backward();
         let weight = match &model.frontend.embedding {
-            crate::frontend::ChannelLinear::Shared(linear) => linear.weight.val(),
-            crate::frontend::ChannelLinear::Each(_) => panic!("shared"),
+            crate::patch::ChannelLinear::Shared(linear) => linear.weight.val(),
+            crate::patch::ChannelLinear::Each(_) => panic!("shared"),
         };
         let gradient: f32 = weight.grad(&gradients).unwrap().abs().sum().into_scalar();
         assert!(gradient > 0.0 && gradient.is_finite());
