@@ -3,10 +3,10 @@
 use crate::{
     cmvn::AugmentContext,
     config::{SpeechModelConfig, TokenHeadConfig},
-    frontend::{Input, StemConfig},
+    frontend::{HostMask, Input, Mask, StemConfig},
     log_mel::LogMel,
 };
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{BasicOps, Element, Int, Tensor, TensorData};
 use kiln_core::{Backend, HostBatch, Layout};
 use kiln_nn::ConfigError;
 use ndarray::{Array2, Array3, ArrayViewMut1, Axis, s};
@@ -50,6 +50,8 @@ pub struct SpeechHostBatch {
     pub units: Option<Array2<i64>>,
     /// `[batch, frames, values]`, what a head predicts that predicts spectrograms.
     pub spectrogram: Option<Array3<f32>>,
+    /// SpecAugment behind the frontend, in training.
+    pub mask: HostMask,
 }
 
 /// Labels of a batch.
@@ -124,6 +126,7 @@ impl Collator {
                 ..Layout::new(clips.len(), frames)
             },
             samples,
+            mask: HostMask::default(),
             labels: self.labels(clips)?,
             units: self.units(clips, frames)?,
             spectrogram: self.target.as_ref().map(|mel| {
@@ -259,6 +262,8 @@ pub struct SpeechBatch<B: Backend> {
     pub units: Option<Tensor<B, 2, Int>>,
     /// `[batch, frames, values]`
     pub spectrogram: Option<Tensor<B, 3>>,
+    /// SpecAugment behind the frontend, in training.
+    pub mask: Mask<B>,
 }
 
 /// Labels of a batch.
@@ -273,7 +278,14 @@ pub struct Labels<B: Backend> {
 impl<B: Backend> SpeechBatch<B> {
     /// Normalised waves, `[batch, samples]`, zeros after the first `samples` of each.
     pub fn new(waves: Tensor<B, 2>, samples: Vec<usize>) -> Self {
-        Self { input: Input::Wave(waves), samples, labels: None, units: None, spectrogram: None }
+        Self {
+            input: Input::Wave(waves),
+            samples,
+            labels: None,
+            units: None,
+            spectrogram: None,
+            mask: Mask::none(),
+        }
     }
 }
 
@@ -298,21 +310,18 @@ impl SpeechHostBatch {
     pub fn upload<B: Backend>(&self, device: &B::Device) -> SpeechBatch<B> {
         let input = match &self.log_mel {
             Some(mel) => Input::LogMel(upload3(mel, device)),
-            None => {
-                let (rows, columns) = self.waves.dim();
-                let waves = self.waves.iter().copied().collect::<Vec<_>>();
-                Input::Wave(Tensor::from_data(TensorData::new(waves, [rows, columns]), device))
-            }
+            None => Input::Wave(upload2(&self.waves, device)),
         };
         SpeechBatch {
             input,
             samples: self.samples.clone(),
             labels: self.labels.as_ref().map(|labels| Labels {
-                ids: upload_ids(&labels.ids, device),
+                ids: upload2(&labels.ids, device),
                 counts: labels.counts.clone(),
             }),
-            units: self.units.as_ref().map(|units| upload_ids(units, device)),
+            units: self.units.as_ref().map(|units| upload2(units, device)),
             spectrogram: self.spectrogram.as_ref().map(|values| upload3(values, device)),
+            mask: self.mask.upload(device),
         }
     }
 }
@@ -323,10 +332,13 @@ fn upload3<B: Backend>(values: &Array3<f32>, device: &B::Device) -> Tensor<B, 3>
     Tensor::from_data(TensorData::new(values, [a, b, c]), device)
 }
 
-fn upload_ids<B: Backend>(ids: &Array2<i64>, device: &B::Device) -> Tensor<B, 2, Int> {
-    let (rows, columns) = ids.dim();
-    let ids = ids.iter().copied().collect::<Vec<_>>();
-    Tensor::from_data(TensorData::new(ids, [rows, columns]), device)
+fn upload2<B: Backend, E: Element, K: BasicOps<B>>(
+    values: &Array2<E>,
+    device: &B::Device,
+) -> Tensor<B, 2, K> {
+    let (rows, columns) = values.dim();
+    let values = values.iter().copied().collect::<Vec<_>>();
+    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
 }
 
 /// Clips that make no batch.
