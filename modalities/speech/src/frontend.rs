@@ -6,13 +6,14 @@
 use crate::log_mel::LogMelConfig;
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Bool, Tensor},
+    tensor::{Bool, Tensor, TensorData},
 };
 use kiln_core::{Backend, Corruption};
 use kiln_nn::{
     ConfigError, Conv1d, Conv1dConfig, Dropout, Linear, LinearConfig, Norm, NormConfig,
     PositionalConv, PositionalConvConfig, WaveEncoder, WaveEncoderConfig,
 };
+use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
