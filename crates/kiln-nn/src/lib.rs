@@ -30,7 +30,7 @@ mod norm;
 mod position;
 mod positional_conv;
 mod precision;
-mod quantise;
+mod quantize;
 mod spelling;
 mod transformer;
 mod wave;
@@ -52,7 +52,7 @@ pub use position::{
     RotaryScaling, Rotation, YarnScaling, sinusoid_halves, sinusoids,
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
-pub use quantise::quantised;
+pub use quantize::quantized;
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{
     CrossAttentionBlock, DecoderCache, EveryLayer, ForwardOptions, LocalConfig, Transformer,
