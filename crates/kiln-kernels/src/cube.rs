@@ -1,9 +1,8 @@
 //! What the CubeCL versions share: views of tensors, launches, and sums over a cube.
 
-use crate::Tensors;
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{
-    BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement,
+    CubeRuntime,
     kernel::{
         cast, into_contiguous,
         matmul::{MatmulStrategy, matmul},
@@ -15,30 +14,7 @@ use burn_cubecl::{
 use cubecl::prelude::*;
 use std::ops::Range;
 
-/// The inputs of a kernel on a GPU: contiguous floats and contiguous 32-bit integers.
-#[derive(Debug, Clone)]
-pub struct CubeTensors<R: CubeRuntime> {
-    /// Floats.
-    pub floats: Vec<CubeTensor<R>>,
-    /// Integers.
-    pub ints: Vec<CubeTensor<R>>,
-}
-
-impl<R: CubeRuntime> CubeTensors<R> {
-    /// These inputs, as kernels read them.
-    pub(crate) fn of<F: FloatElement, I: IntElement, BT: BoolElement>(
-        inputs: &Tensors<CubeBackend<R, F, I, BT>>,
-    ) -> Self {
-        let ints = inputs.ints.iter().cloned().map(|tensor| {
-            let tensor = into_contiguous(tensor);
-            if tensor.dtype == DType::I32 { tensor } else { cast(tensor, DType::I32) }
-        });
-        Self {
-            floats: inputs.floats.iter().cloned().map(into_contiguous).collect(),
-            ints: ints.collect(),
-        }
-    }
-}
+pub(crate) use crate::kernel::CubeTensors;
 
 /// Room for an output beside `like`, of a float type.
 pub(crate) fn buffer<R: CubeRuntime>(

@@ -31,12 +31,13 @@ mod position;
 mod positional_conv;
 mod precision;
 mod quantize;
+mod shape;
 mod spelling;
 mod transformer;
 mod wave;
 
 pub use attention::{Attention, AttentionBias, AttentionConfig, KvCache};
-pub use backbone::{Backbone, BackboneConfig, BackboneShape};
+pub use backbone::{Backbone, BackboneConfig};
 pub use by_name::ByName;
 pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
 pub use dropout::Dropout;
@@ -53,6 +54,7 @@ pub use position::{
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
 pub use quantize::quantized;
+pub use shape::BackboneShape;
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{
     CrossAttentionBlock, DecoderCache, EveryLayer, ForwardOptions, LocalConfig, Transformer,

@@ -10,6 +10,7 @@ use crate::{
         matmul::{Threads, matmul},
         matrix,
         matrix::{Matrix, MatrixMut},
+        par_rows,
         simd::{simd, sum, sum2},
         split_rows, tensor, values, zeros,
     },
@@ -53,13 +54,10 @@ pub(super) fn forward(&Pairs { loss }: &Pairs, inputs: Tensors<Flex>) -> Vec<Fle
             let b = of_rows(b, &columns, width).transposed();
             matmul(out, 0.0, of_rows(a, &rows, width), b, scale, Threads::All);
             let row_chunks = chunks(rows.len(), columns.len());
-            let work: Vec<_> = row_chunks
-                .iter()
-                .zip(split_rows(block, columns.len(), &row_chunks))
-                .zip(split_rows(&mut running, 1, &row_chunks))
-                .zip(split_rows(&mut losses[rows.clone()], 1, &row_chunks))
-                .collect();
-            work.into_par_iter().for_each(|(((chunk, block), running), losses)| {
+            let work = row_chunks.par_iter().zip(split_rows(block, columns.len(), &row_chunks));
+            let work = work.zip(split_rows(&mut running, 1, &row_chunks));
+            let work = work.zip(split_rows(&mut losses[rows.clone()], 1, &row_chunks));
+            work.for_each(|(((chunk, block), running), losses)| {
                 let first = rows.start + chunk.start;
                 match loss {
                     PairLoss::Softmax => softmax_rows(block, first, &columns, running, losses),
@@ -69,9 +67,8 @@ pub(super) fn forward(&Pairs { loss }: &Pairs, inputs: Tensors<Flex>) -> Vec<Fle
             if loss == PairLoss::Softmax {
                 let column_chunks = chunks(columns.len(), rows.len());
                 let so_far = &mut columns_so_far[columns.clone()];
-                let work: Vec<_> =
-                    column_chunks.iter().zip(split_rows(so_far, 1, &column_chunks)).collect();
-                work.into_par_iter().for_each(|(chunk, so_far)| {
+                let work = column_chunks.par_iter().zip(split_rows(so_far, 1, &column_chunks));
+                work.for_each(|(chunk, so_far)| {
                     add_columns(block, columns.len(), chunk.start, so_far);
                 });
             }
@@ -205,11 +202,7 @@ pub(super) fn backward(kernel: &PairsBackward, inputs: Tensors<Flex>) -> Vec<Fle
             let out = MatrixMut::new(block, rows.len(), columns.len());
             let (a, b) = (of_rows(a, &rows, width), of_rows(b, &columns, width));
             matmul(out, 0.0, a, b.transposed(), 1.0, Threads::All);
-            let chunks = chunks(rows.len(), columns.len());
-            let work: Vec<_> =
-                chunks.iter().zip(split_rows(block, columns.len(), &chunks)).collect();
-            let partial: Vec<[f64; 2]> = work
-                .into_par_iter()
+            let partial: Vec<[f64; 2]> = par_rows(block, rows.len(), columns.len())
                 .map(|(chunk, block)| {
                     gradient_rows(block, rows.start + chunk.start, &columns, &terms)
                 })
