@@ -14,21 +14,8 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
-    let (x, weight) = (&inputs.floats[0], &inputs.floats[1]);
-    let (rows, width) = rows(&x.shape());
-    let out = buffer(x, x.shape(), x.dtype);
-    let statistics = buffer(x, [rows, 2], DType::F32);
-    launch!(
-        forward_row,
-        x,
-        cubes(rows),
-        [x, weight, inputs.floats.get(2).unwrap_or(weight), out, statistics],
-        width,
-        norm.epsilon as f32,
-        norm.centred,
-        norm.bias,
-        x.dtype.into(),
-    );
+    let [x, weight] = [0, 1].map(|index| &inputs.floats[index]);
+    let [_, out, statistics] = normalise(norm, x, None, weight, inputs.floats.get(2));
     vec![out, statistics]
 }
 
@@ -37,43 +24,38 @@ pub(super) fn forward_add<R: CubeRuntime>(
     inputs: &CubeTensors<R>,
 ) -> Vec<CubeTensor<R>> {
     let [x, residual, weight] = [0, 1, 2].map(|index| &inputs.floats[index]);
+    normalise(norm, x, Some(residual), weight, inputs.floats.get(3)).into()
+}
+
+/// The sum, which is not written where there is no residual; its norm; and the statistics.
+fn normalise<R: CubeRuntime>(
+    norm: &Norm,
+    x: &CubeTensor<R>,
+    residual: Option<&CubeTensor<R>>,
+    weight: &CubeTensor<R>,
+    bias: Option<&CubeTensor<R>>,
+) -> [CubeTensor<R>; 3] {
     let (rows, width) = rows(&x.shape());
-    let [sum, out] = [0, 1].map(|_| buffer(x, x.shape(), x.dtype));
+    let sum = buffer(x, residual.map_or([1].into(), TensorMetadata::shape), x.dtype);
+    let out = buffer(x, x.shape(), x.dtype);
     let statistics = buffer(x, [rows, 2], DType::F32);
     launch!(
-        forward_row_add,
+        forward_row,
         x,
         cubes(rows),
-        [x, residual, weight, inputs.floats.get(3).unwrap_or(weight), sum, out, statistics],
+        [x, residual.unwrap_or(x), weight, bias.unwrap_or(weight), sum, out, statistics],
         width,
         norm.epsilon as f32,
         norm.centred,
         norm.bias,
+        residual.is_some(),
         x.dtype.into(),
     );
-    vec![sum, out, statistics]
+    [sum, out, statistics]
 }
 
 #[cube(launch)]
 fn forward_row<F: Float>(
-    x: &Array<F>,
-    weight: &Array<F>,
-    bias: &Array<F>,
-    out: &mut Array<F>,
-    statistics: &mut Array<f32>,
-    rows: usize,
-    width: usize,
-    epsilon: f32,
-    #[comptime] centred: bool,
-    #[comptime] with_bias: bool,
-    #[define(F)] _dtype: StorageType,
-) {
-    let row = cube_index(rows);
-    normalise_row::<F>(x, weight, bias, out, statistics, row, width, epsilon, centred, with_bias);
-}
-
-#[cube(launch)]
-fn forward_row_add<F: Float>(
     x: &Array<F>,
     residual: &Array<F>,
     weight: &Array<F>,
@@ -86,16 +68,24 @@ fn forward_row_add<F: Float>(
     epsilon: f32,
     #[comptime] centred: bool,
     #[comptime] with_bias: bool,
+    #[comptime] with_residual: bool,
     #[define(F)] _dtype: StorageType,
 ) {
     let row = cube_index(rows);
-    let start = row * width;
-    let step = comptime!(ROW_THREADS as usize);
-    // Each thread reads only what it has written itself, so no barrier is needed.
-    for column in range_stepped(UNIT_POS as usize, width, step) {
-        sum[start + column] = x[start + column] + residual[start + column];
+    if with_residual {
+        let start = row * width;
+        // Each thread reads only what it has written itself, so no barrier is needed.
+        for column in range_stepped(UNIT_POS as usize, width, comptime!(ROW_THREADS as usize)) {
+            sum[start + column] = x[start + column] + residual[start + column];
+        }
+        normalise_row::<F>(
+            sum, weight, bias, out, statistics, row, width, epsilon, centred, with_bias,
+        );
+    } else {
+        normalise_row::<F>(
+            x, weight, bias, out, statistics, row, width, epsilon, centred, with_bias,
+        );
     }
-    normalise_row::<F>(sum, weight, bias, out, statistics, row, width, epsilon, centred, with_bias);
 }
 
 /// What [`forward_row`] does with a row.

@@ -5,7 +5,8 @@ use super::{FillGradient, Gather, Scatter};
 use crate::{
     Tensors,
     cpu::{
-        buffer, chunks, contiguous, integers, matrix, par_rows, par_split, tensor, values, zeros,
+        buffer, chunks, contiguous, integers, matrix, par_rows, par_split, tensor, total, values,
+        zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -146,13 +147,7 @@ pub(super) fn fill_gradient(_: &FillGradient, inputs: Tensors<Flex>) -> Vec<Flex
             sums
         })
         .collect();
-    let mut sums = vec![0.0; width];
-    for partial in partial {
-        for (sum, partial) in sums.iter_mut().zip(partial) {
-            *sum += partial;
-        }
-    }
-    vec![tensor(sums, [width])]
+    vec![tensor(total(partial), [width])]
 }
 
 #[cfg(test)]
