@@ -252,7 +252,7 @@ simd! {
         let scale = terms.scale;
         for (index, row) in block.chunks_exact_mut(columns.len()).enumerate() {
             let weight = terms.gradient[first + index];
-            let (mut along, mut log_sum_exp) = (0.0, 0.0);
+            let (mut along, mut total) = (0.0, 0.0);
             // The product is needed beside the gradient: a strip at a time stays in registers.
             for (strip, row) in row.chunks_mut(STRIP).enumerate() {
                 let start = columns.start + strip * STRIP;
@@ -261,13 +261,13 @@ simd! {
                 products.copy_from_slice(row);
                 match terms.loss {
                     PairLoss::Softmax => {
-                        let row_level = terms.other[first + index];
+                        let row_log_sum_exp = terms.other[first + index];
                         let log_sum_exps = &terms.other[pairs + start..][..row.len()];
                         let others = &terms.gradient[start..][..row.len()];
                         for ((x, log_sum_exp), other) in row.iter_mut().zip(log_sum_exps).zip(others) {
                             let similarity = scale * *x;
                             *x = 0.5
-                                * (weight * exp(similarity - row_level)
+                                * (weight * exp(similarity - row_log_sum_exp)
                                     + other * exp(similarity - log_sum_exp));
                         }
                     }
@@ -284,10 +284,10 @@ simd! {
                     *own -= weight;
                 }
                 along += sum2(row, products, |x, product| x * product);
-                log_sum_exp += sum(row, |x| x);
+                total += sum(row, |x| x);
             }
             sums[0] += f64::from(along);
-            sums[1] += f64::from(log_sum_exp);
+            sums[1] += f64::from(total);
         }
         sums
     }
