@@ -5,7 +5,7 @@ use super::{
     super::shape::{AttentionBackward, Sizes},
     bias,
     gradients::tile_gradients,
-    plan::{Inputs, Params, Plan, Sources, launch_tiles, rows_from, slope_of},
+    plan::{Inputs, Params, Plan, Step, launch_tiles, rows_from, slope_of},
     tile::{Shared, Tile, add_weighted, key_place, query_place, share, write},
     visible::{keys_of_tile, queries_of_tile, skip_gap},
 };
@@ -84,7 +84,7 @@ fn queries_gradient<R: CubeRuntime>(
 ) {
     let Sizes { batch, queries, heads, .. } = inputs.sizes;
     let count = batch * heads * queries.div_ceil(inputs.plan.tile);
-    launch_tiles!(queries_tile, inputs, count, [gradient, statistics, out]);
+    launch_tiles!(queries_tile, inputs, count, inputs.step(gradient, statistics), [out]);
 }
 
 fn keys_gradient<R: CubeRuntime>(
@@ -96,7 +96,7 @@ fn keys_gradient<R: CubeRuntime>(
 ) {
     let Sizes { batch, keys, kv_heads, .. } = inputs.sizes;
     let count = batch * kv_heads * keys.div_ceil(inputs.plan.tile);
-    launch_tiles!(keys_tile, inputs, count, [gradient, statistics, out], of_values);
+    launch_tiles!(keys_tile, inputs, count, inputs.step(gradient, statistics), [out], of_values);
 }
 
 #[cube(launch)]
@@ -128,9 +128,7 @@ fn row_statistics<F: Float>(
 
 #[cube(launch)]
 fn queries_tile<F: Float>(
-    sources: &Sources<F>,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
+    step: &Step<F>,
     out: &mut Array<F>,
     count: usize,
     #[comptime] plan: Plan,
@@ -138,6 +136,7 @@ fn queries_tile<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let piece = cube_index(count) as u32;
+    let sources = &step.sources;
     let (masks, params) = (&sources.masks, &sources.params);
     let size = comptime!(plan.tile as u32);
     let blocks = params.queries.div_ceil(size);
@@ -153,16 +152,7 @@ fn queries_tile<F: Float>(
     let mut first_key = skip_gap(first, masks, params, batch, first_query, last_query, plan);
     while first_key < end {
         let tile = Tile { batch, head, first_query, first_key };
-        let (_, gradients) = tile_gradients::<F>(
-            &mut shared,
-            &tile,
-            sources,
-            gradient,
-            statistics,
-            slope,
-            true,
-            plan,
-        );
+        let (_, gradients) = tile_gradients::<F>(&mut shared, &tile, step, slope, true, plan);
         share(&mut shared, &gradients, params.scale, plan);
         add_weighted::<F>(
             &mut sums,
@@ -184,9 +174,7 @@ fn queries_tile<F: Float>(
 
 #[cube(launch)]
 fn keys_tile<F: Float>(
-    sources: &Sources<F>,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
+    step: &Step<F>,
     out: &mut Array<F>,
     count: usize,
     #[comptime] of_values: bool,
@@ -195,6 +183,7 @@ fn keys_tile<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let piece = cube_index(count) as u32;
+    let sources = &step.sources;
     let (masks, params) = (&sources.masks, &sources.params);
     let size = comptime!(plan.tile as u32);
     let group = comptime!(plan.group() as u32);
@@ -212,23 +201,15 @@ fn keys_tile<F: Float>(
         let slope = slope_of(head, comptime!(slopes.clone()));
         for first_query in range_stepped(first, end, size) {
             let tile = Tile { batch, head, first_query, first_key };
-            let (weights, gradients) = tile_gradients::<F>(
-                &mut shared,
-                &tile,
-                sources,
-                gradient,
-                statistics,
-                slope,
-                comptime!(!of_values),
-                plan,
-            );
+            let (weights, gradients) =
+                tile_gradients::<F>(&mut shared, &tile, step, slope, comptime!(!of_values), plan);
             let query_rows = rows_from(first_query, params.queries, plan);
             if of_values {
                 share(&mut shared, &weights, 1.0f32, plan);
                 add_weighted::<F>(
                     &mut sums,
                     &mut shared,
-                    gradient,
+                    &step.gradient,
                     query_place(&tile, params, comptime!(plan.out_stride()), plan),
                     comptime!(plan.out_stride()),
                     query_rows,

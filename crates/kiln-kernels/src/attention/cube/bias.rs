@@ -3,7 +3,7 @@
 
 use super::{
     gradients::tile_gradients,
-    plan::{Inputs, Plan, SIDE, Sources, launch_tiles, slope_of},
+    plan::{Inputs, Plan, SIDE, Step, launch_tiles, slope_of},
     tile::{Shared, Tile, bias_place, place},
 };
 use crate::cube::{cube_index, zeros};
@@ -19,14 +19,12 @@ pub(super) fn gradient<R: CubeRuntime>(
     let [batches, heads] = inputs.bias_heads;
     let tiles = |count: usize| count.div_ceil(inputs.plan.tile);
     let count = batches * heads * tiles(inputs.sizes.queries) * tiles(inputs.sizes.keys);
-    launch_tiles!(bias_tile, inputs, count, [gradient, statistics, out]);
+    launch_tiles!(bias_tile, inputs, count, inputs.step(gradient, statistics), [out]);
 }
 
 #[cube(launch)]
 fn bias_tile<F: Float>(
-    sources: &Sources<F>,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
+    step: &Step<F>,
     out: &mut Array<F>,
     count: usize,
     #[comptime] plan: Plan,
@@ -34,7 +32,7 @@ fn bias_tile<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let piece = cube_index(count) as u32;
-    let params = &sources.params;
+    let params = &step.sources.params;
     let size = comptime!(plan.tile as u32);
     let query_blocks = params.queries.div_ceil(size);
     let key_blocks = params.keys.div_ceil(size);
@@ -58,16 +56,7 @@ fn bias_tile<F: Float>(
         let head = first_head + index % head_count;
         let slope = slope_of(head, comptime!(slopes.clone()));
         let tile = Tile { batch, head, first_query, first_key };
-        let (_, gradients) = tile_gradients::<F>(
-            &mut shared,
-            &tile,
-            sources,
-            gradient,
-            statistics,
-            slope,
-            true,
-            plan,
-        );
+        let (_, gradients) = tile_gradients::<F>(&mut shared, &tile, step, slope, true, plan);
         #[unroll]
         for value in 0..comptime!(plan.each() * plan.each()) {
             sums[value] += gradients[value];

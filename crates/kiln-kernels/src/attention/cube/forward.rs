@@ -24,7 +24,7 @@ pub(in super::super) fn forward<R: CubeRuntime>(
     let out = buffer(like, [batch, queries, heads, width], like.dtype);
     let logsumexp = buffer(like, [batch, heads, queries], DType::F32);
     let count = batch * heads * queries.div_ceil(inputs.plan.tile);
-    launch_tiles!(forward_tile, inputs, count, [out, logsumexp]);
+    launch_tiles!(forward_tile, inputs, count, inputs.sources(), [out, logsumexp]);
     Some(vec![out, logsumexp])
 }
 

@@ -1,7 +1,7 @@
 //! The weights of a tile, and the gradients of its scores.
 
 use super::{
-    plan::{Plan, Sources, rows_from},
+    plan::{Plan, Step, rows_from},
     tile::{Shared, Tile, add_products, differentiate, finish_scores, key_place, query_place},
 };
 use crate::cube::zeros;
@@ -12,14 +12,13 @@ use cubecl::prelude::*;
 pub(super) fn tile_gradients<F: Float>(
     shared: &mut Shared,
     tile: &Tile,
-    sources: &Sources<F>,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
+    step: &Step<F>,
     slope: f32,
     // Whether the gradients of scores are asked for, or the weights alone.
     #[comptime] with_gradients: bool,
     #[comptime] plan: Plan,
 ) -> (Array<f32>, Array<f32>) {
+    let sources = &step.sources;
     let params = &sources.params;
     let mut scores = zeros(comptime!(plan.each() * plan.each()));
     let mut gradients = zeros(comptime!(plan.each() * plan.each()));
@@ -44,7 +43,7 @@ pub(super) fn tile_gradients<F: Float>(
         add_products::<F>(
             &mut gradients,
             shared,
-            gradient,
+            &step.gradient,
             query_place(tile, params, comptime!(plan.out_stride()), plan),
             comptime!(plan.out_stride()),
             query_rows,
@@ -55,6 +54,6 @@ pub(super) fn tile_gradients<F: Float>(
             plan,
         );
     }
-    differentiate(&mut scores, &mut gradients, tile, statistics, params, plan);
+    differentiate(&mut scores, &mut gradients, tile, &step.statistics, params, plan);
     (scores, gradients)
 }

@@ -177,6 +177,17 @@ pub(super) struct Sources<F: Float> {
     pub(super) params: Params,
 }
 
+/// What every kernel of the backward step reads.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Step<F: Float> {
+    pub(super) sources: Sources<F>,
+    /// Of the output, `[batch, queries, heads, width]`.
+    pub(super) gradient: Array<F>,
+    /// `[2, batch, heads, queries]`: the log-sum-exp of each row, and the product of its output and
+    /// its gradient.
+    pub(super) statistics: Array<f32>,
+}
+
 /// The inputs by name. What there is not is another tensor, which is not read.
 pub(super) struct Inputs<R: CubeRuntime> {
     pub(super) plan: Plan,
@@ -192,15 +203,15 @@ pub(super) struct Inputs<R: CubeRuntime> {
     attention: Attention,
 }
 
-/// Launches a kernel over `$count` tiles, a cube each, with the [`Sources`] and further arrays.
+/// Launches a kernel over `$count` tiles, a cube each, with what it reads and the arrays it writes.
 macro_rules! launch_tiles {
-    ($kernel:ident, $inputs:expr, $count:expr, [$($array:expr),*] $(, $flag:expr)?) => {{
+    ($kernel:ident, $inputs:expr, $count:expr, $read:expr, [$($array:expr),*] $(, $flag:expr)?) => {{
         let count: usize = $count;
         $kernel::launch::<R>(
             &$inputs.queries.client,
             crate::cube::cubes(count),
             CubeDim::new_1d($crate::attention::cube::plan::THREADS),
-            $inputs.sources(),
+            $read,
             $($array.clone().into_array_arg(),)*
             count,
             $($flag,)?
@@ -249,6 +260,16 @@ impl<R: CubeRuntime> Inputs<R> {
             .map(|ints| ints.unwrap_or_else(|| self.none.clone()).into_array_arg());
         let masks = MasksLaunch::new(mask_pad, documents, lengths);
         SourcesLaunch::new(queries, keys, values, bias, masks, self.params())
+    }
+
+    pub(super) fn step<F: Float>(
+        &self,
+        gradient: &CubeTensor<R>,
+        statistics: &CubeTensor<R>,
+    ) -> StepLaunch<F, R> {
+        let [gradient, statistics] =
+            [gradient, statistics].map(|tensor| tensor.clone().into_array_arg());
+        StepLaunch::new(self.sources(), gradient, statistics)
     }
 
     pub(super) fn params(&self) -> ParamsLaunch<R> {
