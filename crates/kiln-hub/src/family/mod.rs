@@ -7,4 +7,4 @@ mod json;
 
 pub use contract::{AnyFamily, Family, NoExtras, PublishedConfig, Row, Unreadable};
 pub use directory::{config_json, load, model_types, names, published, read, read_config, save};
-pub use json::{class, family_json, known_class, parse_over_defaults, refuse};
+pub use json::{class, family_json, known_class, refuse};

@@ -1,6 +1,6 @@
 //! BERT, RoBERTa (and XLM-R, which is one) and MPNet: encoders with the norm after each block.
 
-use super::{decoder::inner_rule, task};
+use super::{decoder::inner_rule, task::LabelKeys};
 use crate::config::{
     EmbeddingConfig, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig, TaskKind,
     TextModelConfig,
@@ -14,7 +14,6 @@ use kiln_nn::{
     activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 /// What tells the three apart.
 pub(super) struct Bert {
@@ -81,14 +80,8 @@ pub(super) struct Config {
     eos_token_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     relative_attention_num_buckets: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id2label: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label2id: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_labels: Option<usize>,
+    #[serde(flatten)]
+    labels: LabelKeys,
 }
 
 impl Default for Config {
@@ -114,10 +107,7 @@ impl Default for Config {
             bos_token_id: None,
             eos_token_id: None,
             relative_attention_num_buckets: None,
-            problem_type: None,
-            id2label: None,
-            label2id: None,
-            num_labels: None,
+            labels: LabelKeys::default(),
         }
     }
 }
@@ -230,10 +220,7 @@ impl Family for Bert {
             bos_token_id: ours.special.bos,
             eos_token_id: ours.special.eos,
             relative_attention_num_buckets: buckets,
-            problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
-            id2label: head.map(task::id2label),
-            label2id: head.map(task::label2id),
-            num_labels: None,
+            labels: head.map_or_else(LabelKeys::default, LabelKeys::of),
         };
         Some((format!("{}{class}", self.class), theirs))
     }
@@ -275,10 +262,10 @@ impl Family for Bert {
 }
 
 fn task_head(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, ConfigError> {
-    let (labels, names) = task::names(theirs.id2label.as_ref(), theirs.num_labels);
+    let (labels, names) = theirs.labels.names();
     let kind = match class {
         "Model" | MASKED => return Ok(None),
-        SEQUENCE => task::of_texts(theirs.problem_type.as_deref(), labels),
+        SEQUENCE => theirs.labels.of_texts(labels),
         TOKENS => TaskKind::Tags(labels),
         SPAN => TaskKind::Span,
         other => {
@@ -297,32 +284,24 @@ const BLOCKS: &[Rule] = &[
     Rule::Prefix { theirs: "embeddings.token_type_embeddings.", ours: "embedding.types." },
     Rule::Prefix { theirs: "embeddings.LayerNorm.", ours: "embedding.norm." },
     Rule::Prefix { theirs: "encoder.layer.", ours: "backbone.layers." },
-    Rule::Regex {
-        load: Some((r"^(backbone\.layers\.\d+)\.output\.LayerNorm\.", "$1.feed_forward_norm.")),
-        save: Some((r"^(backbone\.layers\.\d+)\.feed_forward_norm\.", "$1.output.LayerNorm.")),
-    },
-    Rule::Regex {
-        load: Some((r"^(backbone\.layers\.\d+)\.output\.dense\.", "$1.feed_forward.output.")),
-        save: Some((r"^(backbone\.layers\.\d+)\.feed_forward\.output\.", "$1.output.dense.")),
-    },
+    // Attention has an `output` of its own.
+    Rule::Path { theirs: "*.layers.*.output.LayerNorm", ours: "*.layers.*.feed_forward_norm" },
+    Rule::Path { theirs: "*.layers.*.output.dense", ours: "*.layers.*.feed_forward.output" },
     Rule::Segments { theirs: "intermediate.dense", ours: "feed_forward.hidden" },
 ];
 
 const ATTENTION: &[Rule] = &[
     Rule::Segments { theirs: "attention.output.LayerNorm", ours: "attention_norm" },
-    Rule::Segments { theirs: "attention.output.dense", ours: "attention.output" },
-    Rule::Segments { theirs: "attention.self.query", ours: "attention.query" },
-    Rule::Segments { theirs: "attention.self.key", ours: "attention.key" },
-    Rule::Segments { theirs: "attention.self.value", ours: "attention.value" },
+    Rule::Attention {
+        theirs: "attention",
+        projections: ["self.query", "self.key", "self.value", "output.dense"],
+    },
 ];
 
 const MPNET_ATTENTION: &[Rule] = &[
     Rule::Prefix { theirs: "encoder.relative_attention_bias.", ours: "backbone.relative." },
     Rule::Segments { theirs: "attention.LayerNorm", ours: "attention_norm" },
-    Rule::Segments { theirs: "attention.attn.q", ours: "attention.query" },
-    Rule::Segments { theirs: "attention.attn.k", ours: "attention.key" },
-    Rule::Segments { theirs: "attention.attn.v", ours: "attention.value" },
-    Rule::Segments { theirs: "attention.attn.o", ours: "attention.output" },
+    Rule::Attention { theirs: "attention.attn", projections: ["q", "k", "v", "o"] },
 ];
 
 const BERT_HEAD: &[Rule] = &[

@@ -7,14 +7,13 @@ use super::{
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, PositionConfig, TransformerConfig, activation_name,
     activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Its `config.json`, with its names; keys that do not matter here are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,10 +113,6 @@ impl Family for Falcon {
     type Ours = TextModelConfig;
     type Theirs = Config;
 
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
-
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         let new = theirs.new_decoder_architecture;
         refuse(&[
@@ -192,7 +187,13 @@ impl Family for Falcon {
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
         let backbone = &ours.backbone;
         let groups = backbone.kv_heads.unwrap_or(backbone.heads).max(1);
-        let mut rules = vec![
+        let [attention_norm, feed_forward_norm] = if backbone.parallel && !backbone.shared_norm {
+            ["ln_attn", "ln_mlp"]
+        } else {
+            ["input_layernorm", "post_attention_layernorm"]
+        };
+        let [language, texts] = head_rules(ours);
+        vec![
             Rule::Ignored { theirs: r"(^|\.)rotary_emb\.inv_freq$" },
             // One group, where all queries share a key; one for each head, where none does.
             Rule::Grouped {
@@ -206,14 +207,8 @@ impl Family for Falcon {
                 r"^transformer\.",
                 (r"^(word_embeddings|h|ln_f)\.", "transformer.$1."),
             ),
-        ];
-        rules.extend(head_rules(ours));
-        let [attention_norm, feed_forward_norm] = if backbone.parallel && !backbone.shared_norm {
-            ["ln_attn", "ln_mlp"]
-        } else {
-            ["input_layernorm", "post_attention_layernorm"]
-        };
-        rules.extend([
+            language,
+            texts,
             Rule::Prefix { theirs: "word_embeddings.", ours: "embedding.words." },
             Rule::Prefix { theirs: "ln_f.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "h.", ours: "backbone.layers." },
@@ -222,7 +217,6 @@ impl Family for Falcon {
             Rule::Segments { theirs: "self_attention.dense", ours: "attention.output" },
             Rule::Segments { theirs: "mlp.dense_h_to_4h", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.dense_4h_to_h", ours: "feed_forward.output" },
-        ]);
-        rules
+        ]
     }
 }

@@ -4,11 +4,10 @@ use super::decoder::{Classes, DecoderKeys, head_rules, inner_rule};
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{ConfigError, NormConfig, TransformerConfig, activation_name, activation_named};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Its `config.json`, with its names; keys that do not matter here are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,10 +62,6 @@ impl Family for Gpt2 {
     type Ours = TextModelConfig;
     type Theirs = Config;
 
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
-
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         refuse(&[
             ("scale_attn_weights", theirs.scale_attn_weights, "true"),
@@ -119,7 +114,8 @@ impl Family for Gpt2 {
     }
 
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
-        let mut rules = vec![
+        let [language, texts] = head_rules(ours);
+        vec![
             Rule::Ignored { theirs: r"\.attn\.(bias|masked_bias)$" },
             Rule::Transposed { theirs: "attn.c_attn" },
             Rule::Transposed { theirs: "attn.c_proj" },
@@ -127,22 +123,17 @@ impl Family for Gpt2 {
             Rule::Transposed { theirs: "mlp.c_proj" },
             Rule::Fused { theirs: "attn.c_attn", ours: &["attn.query", "attn.key", "attn.value"] },
             inner_rule(ours, r"^transformer\.", (r"^(wte|wpe|h|ln_f)\.", "transformer.$1.")),
-        ];
-        rules.extend(head_rules(ours));
-        rules.extend([
+            language,
+            texts,
             Rule::Prefix { theirs: "wte.", ours: "embedding.words." },
             Rule::Prefix { theirs: "wpe.", ours: "embedding.positions." },
             Rule::Prefix { theirs: "ln_f.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "h.", ours: "backbone.layers." },
             Rule::Segments { theirs: "ln_1", ours: "attention_norm" },
             Rule::Segments { theirs: "ln_2", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "attn.query", ours: "attention.query" },
-            Rule::Segments { theirs: "attn.key", ours: "attention.key" },
-            Rule::Segments { theirs: "attn.value", ours: "attention.value" },
-            Rule::Segments { theirs: "attn.c_proj", ours: "attention.output" },
+            Rule::Attention { theirs: "attn", projections: ["query", "key", "value", "c_proj"] },
             Rule::Segments { theirs: "mlp.c_fc", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.c_proj", ours: "feed_forward.output" },
-        ]);
-        rules
+        ]
     }
 }

@@ -7,14 +7,13 @@ use super::{
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionConfig, TransformerConfig,
     activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Llama, or Qwen2, which has biases in attention.
 pub(super) struct Llama {
@@ -84,10 +83,6 @@ impl Family for Llama {
     type Ours = TextModelConfig;
     type Theirs = Config;
 
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
-
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         refuse(&[
             ("use_sliding_window", !theirs.use_sliding_window, "false"),
@@ -155,25 +150,24 @@ impl Family for Llama {
     }
 
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
-        let mut rules = vec![
+        let [language, texts] = head_rules(ours);
+        vec![
             Rule::Ignored { theirs: r"\.rotary_emb\.inv_freq$" },
             inner_rule(ours, r"^model\.", (r"^(embed_tokens|layers|norm)\.", "model.$1.")),
-        ];
-        rules.extend(head_rules(ours));
-        rules.extend([
+            language,
+            texts,
             Rule::Prefix { theirs: "embed_tokens.", ours: "embedding.words." },
             Rule::Prefix { theirs: "norm.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
             Rule::Segments { theirs: "input_layernorm", ours: "attention_norm" },
             Rule::Segments { theirs: "post_attention_layernorm", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },
-            Rule::Segments { theirs: "self_attn.k_proj", ours: "attention.key" },
-            Rule::Segments { theirs: "self_attn.v_proj", ours: "attention.value" },
-            Rule::Segments { theirs: "self_attn.o_proj", ours: "attention.output" },
+            Rule::Attention {
+                theirs: "self_attn",
+                projections: ["q_proj", "k_proj", "v_proj", "o_proj"],
+            },
             Rule::Segments { theirs: "mlp.gate_proj", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.up_proj", ours: "feed_forward.gate" },
             Rule::Segments { theirs: "mlp.down_proj", ours: "feed_forward.output" },
-        ]);
-        rules
+        ]
     }
 }

@@ -1,6 +1,6 @@
 //! ModernBERT: <https://arxiv.org/abs/2412.13663>.
 
-use super::{decoder::inner_rule, task};
+use super::{decoder::inner_rule, task::LabelKeys};
 use crate::config::{
     EmbeddingConfig, LanguageHeadConfig, PoolerConfig, Pooling, SpecialIds, TaskHeadConfig,
     TaskKind, TextModelConfig,
@@ -14,7 +14,6 @@ use kiln_nn::{
     TransformerConfig, activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 /// The family.
 pub(super) struct ModernBert;
@@ -56,12 +55,8 @@ pub(super) struct Config {
     cls_token_id: Option<u32>,
     eos_token_id: Option<u32>,
     sep_token_id: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id2label: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label2id: Option<Map<String, Value>>,
+    #[serde(flatten)]
+    labels: LabelKeys,
 }
 
 /// Rotary positions in the newer spelling.
@@ -116,9 +111,7 @@ impl Default for Config {
             cls_token_id: Some(50_281),
             eos_token_id: None,
             sep_token_id: Some(50_282),
-            problem_type: None,
-            id2label: None,
-            label2id: None,
+            labels: LabelKeys::default(),
         }
     }
 }
@@ -148,11 +141,11 @@ impl Family for ModernBert {
             ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
         ])?;
         let bias = if theirs.attention_bias { AttentionBias::All } else { AttentionBias::None };
-        let (labels, names) = task::names(theirs.id2label.as_ref(), None);
+        let (labels, names) = theirs.labels.names();
         let kind = match class {
             MODEL | MASKED => None,
             TOKENS => Some(TaskKind::Tags(labels)),
-            _ => Some(task::of_texts(theirs.problem_type.as_deref(), labels)),
+            _ => Some(theirs.labels.of_texts(labels)),
         };
         let transform =
             Some(activation_named("classifier_activation", &theirs.classifier_activation)?);
@@ -282,9 +275,7 @@ impl Family for ModernBert {
             cls_token_id: ours.special.bos,
             eos_token_id: ours.special.eos,
             sep_token_id: ours.special.eos,
-            problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
-            id2label: head.map(task::id2label),
-            label2id: head.map(task::label2id),
+            labels: head.map_or_else(LabelKeys::default, LabelKeys::of),
             ..default
         };
         Some((class.into(), theirs))
@@ -315,10 +306,7 @@ impl Family for ModernBert {
             Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
             Rule::Segments { theirs: "attn_norm", ours: "attention_norm" },
             Rule::Segments { theirs: "mlp_norm", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "attn.query", ours: "attention.query" },
-            Rule::Segments { theirs: "attn.key", ours: "attention.key" },
-            Rule::Segments { theirs: "attn.value", ours: "attention.value" },
-            Rule::Segments { theirs: "attn.Wo", ours: "attention.output" },
+            Rule::Attention { theirs: "attn", projections: ["query", "key", "value", "Wo"] },
             Rule::Segments { theirs: "mlp.hidden", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.gate", ours: "feed_forward.gate" },
             Rule::Segments { theirs: "mlp.Wo", ours: "feed_forward.output" },

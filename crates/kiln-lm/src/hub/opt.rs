@@ -1,14 +1,13 @@
 //! OPT: <https://arxiv.org/abs/2205.01068>.
 
-use super::decoder::{Classes, DecoderKeys, language_rule};
+use super::decoder::{Classes, DecoderKeys, head_rules};
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{AttentionBias, ConfigError, TransformerConfig, activation_name, activation_named};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Rows of the table of positions before that of the first token: one of no use, then padding's.
 const OFFSET: usize = 2;
@@ -68,10 +67,6 @@ const CLASSES: Classes = ["OPTModel", "OPTForCausalLM", "OPTForSequenceClassific
 impl Family for Opt {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         refuse(&[("layer_norm_elementwise_affine", theirs.layer_norm_elementwise_affine, "true")])?;
@@ -139,14 +134,15 @@ impl Family for Opt {
         let inside = r"^(embed_tokens|embed_positions|layers|final_layer_norm)\.";
         let headed = ours.language.is_some() || ours.task.is_some();
         let outside = if headed { "model.decoder.$1." } else { "decoder.$1." };
+        let [language, texts] = head_rules(ours);
         vec![
             Rule::Ignored { theirs: r"(^|\.)decoder\.version$" },
             Rule::Regex {
                 load: Some((r"^(model\.)?decoder\.", "")),
                 save: Some((inside, outside)),
             },
-            language_rule(ours),
-            Rule::Prefix { theirs: "score.", ours: "task.output." },
+            language,
+            texts,
             Rule::Prefix { theirs: "embed_tokens.", ours: "embedding.words." },
             Rule::Prefix { theirs: "embed_positions.", ours: "embedding.positions." },
             // Blocks have norms of the same name.
@@ -154,10 +150,10 @@ impl Family for Opt {
             Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
             Rule::Segments { theirs: "self_attn_layer_norm", ours: "attention_norm" },
             Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },
-            Rule::Segments { theirs: "self_attn.k_proj", ours: "attention.key" },
-            Rule::Segments { theirs: "self_attn.v_proj", ours: "attention.value" },
-            Rule::Segments { theirs: "self_attn.out_proj", ours: "attention.output" },
+            Rule::Attention {
+                theirs: "self_attn",
+                projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
+            },
             Rule::Segments { theirs: "fc1", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "fc2", ours: "feed_forward.output" },
         ]

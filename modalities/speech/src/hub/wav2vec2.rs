@@ -354,17 +354,8 @@ impl Family for Wav2Vec2 {
 const WITHIN: &str = r"^(feature_extractor|feature_projection|encoder|masked_spec_embed)";
 
 const NAMES: &[Rule] = &[
-    Rule::Regex {
-        load: Some((
-            r"^feature_extractor\.conv_layers\.(\d+)\.layer_norm\.",
-            "frontend.stem.layers.$1.norm.",
-        )),
-        save: Some((
-            r"^feature_extractor\.conv_layers\.(\d+)\.norm\.",
-            "feature_extractor.conv_layers.$1.layer_norm.",
-        )),
-    },
     Rule::Prefix { theirs: "feature_extractor.conv_layers.", ours: "frontend.stem.layers." },
+    Rule::Path { theirs: "frontend.stem.layers.*.layer_norm", ours: "frontend.stem.layers.*.norm" },
     Rule::Prefix { theirs: "feature_projection.layer_norm.", ours: "frontend.feature_norm." },
     Rule::Prefix { theirs: "feature_projection.projection.", ours: "frontend.projection." },
     Rule::Prefix { theirs: "masked_spec_embed", ours: "frontend.mask" },
@@ -378,18 +369,12 @@ const NAMES: &[Rule] = &[
         save: Some((r"conv\.weight_v$", "conv.parametrizations.weight.original1")),
     },
     Rule::Prefix { theirs: "encoder.pos_conv_embed.conv.", ours: "frontend.position." },
-    Rule::Regex {
-        load: Some((
-            r"^encoder\.layers\.(\d+)\.layer_norm\.",
-            "backbone.layers.$1.attention_norm.",
-        )),
-        save: Some((r"^encoder\.layers\.(\d+)\.attention_norm\.", "encoder.layers.$1.layer_norm.")),
-    },
     Rule::Prefix { theirs: "encoder.layers.", ours: "backbone.layers." },
-    Rule::Segments { theirs: "attention.q_proj", ours: "attention.query" },
-    Rule::Segments { theirs: "attention.k_proj", ours: "attention.key" },
-    Rule::Segments { theirs: "attention.v_proj", ours: "attention.value" },
-    Rule::Segments { theirs: "attention.out_proj", ours: "attention.output" },
+    Rule::Path { theirs: "backbone.layers.*.layer_norm", ours: "backbone.layers.*.attention_norm" },
+    Rule::Attention {
+        theirs: "attention",
+        projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
+    },
     Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
     Rule::Segments { theirs: "feed_forward.intermediate_dense", ours: "feed_forward.hidden" },
     Rule::Segments { theirs: "feed_forward.output_dense", ours: "feed_forward.output" },

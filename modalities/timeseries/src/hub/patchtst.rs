@@ -10,16 +10,12 @@ use crate::{
     head::{ForecastConfig, Pooling, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
 };
-use kiln_hub::{
-    Rule,
-    family::{Family, parse_over_defaults},
-};
+use kiln_hub::{Rule, family::Family};
 use kiln_nn::{
     AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
     activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 const PREDICTION: &str = "PatchTSTForPrediction";
 const PRETRAINING: &str = "PatchTSTForPretraining";
@@ -84,19 +80,6 @@ impl Default for PatchTstConfig {
     }
 }
 
-/// Older names of keys.
-const ALIASES: &[(&str, &str)] = &[
-    ("stride", "patch_stride"),
-    ("encoder_layers", "num_hidden_layers"),
-    ("hidden_size", "d_model"),
-    ("encoder_attention_heads", "num_attention_heads"),
-    ("encoder_ffn_dim", "ffn_dim"),
-    ("norm", "norm_type"),
-    ("dropout_path", "path_dropout"),
-    ("positional_encoding", "positional_encoding_type"),
-    ("pooling", "pooling_type"),
-];
-
 /// The family.
 #[derive(Debug)]
 pub struct PatchTst;
@@ -105,9 +88,17 @@ impl Family for PatchTst {
     type Ours = SeriesModelConfig;
     type Theirs = PatchTstConfig;
 
-    fn parse(&self, json: &Value) -> serde_json::Result<PatchTstConfig> {
-        parse_over_defaults(json, ALIASES)
-    }
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("stride", "patch_stride"),
+        ("encoder_layers", "num_hidden_layers"),
+        ("hidden_size", "d_model"),
+        ("encoder_attention_heads", "num_attention_heads"),
+        ("encoder_ffn_dim", "ffn_dim"),
+        ("norm", "norm_type"),
+        ("dropout_path", "path_dropout"),
+        ("positional_encoding", "positional_encoding_type"),
+        ("pooling", "pooling_type"),
+    ];
 
     fn to_ours(&self, theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError> {
         let pretraining = theirs.keys.pretrains([PREDICTION, PRETRAINING])?;
@@ -275,9 +266,7 @@ const BATCH: &[Rule] = &[
     Rule::Segments { theirs: "norm_sublayer1.batchnorm", ours: "attention_norm" },
     Rule::Segments { theirs: "norm_sublayer2.batchnorm", ours: "channel_norm" },
     Rule::Segments { theirs: "norm_sublayer3.batchnorm", ours: "feed_forward_norm" },
-    Rule::Segments { theirs: "running_mean", ours: "running.mean" },
-    Rule::Segments { theirs: "running_var", ours: "running.variance" },
-    Rule::Segments { theirs: "num_batches_tracked", ours: "running.batches" },
+    Rule::BatchNormBuffers,
 ];
 
 const NAMES: &[Rule] = &[
@@ -292,10 +281,10 @@ const NAMES: &[Rule] = &[
     },
     Rule::Prefix { theirs: "model.encoder.layers.", ours: "backbone.layers." },
     Rule::Prefix { theirs: "head.linear.", ours: "token_head.projection." },
-    Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },
-    Rule::Segments { theirs: "self_attn.k_proj", ours: "attention.key" },
-    Rule::Segments { theirs: "self_attn.v_proj", ours: "attention.value" },
-    Rule::Segments { theirs: "self_attn.out_proj", ours: "attention.output" },
+    Rule::Attention {
+        theirs: "self_attn",
+        projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
+    },
     Rule::Segments { theirs: "ff.0", ours: "feed_forward.hidden" },
     Rule::Segments { theirs: "ff.3", ours: "feed_forward.output" },
 ];
