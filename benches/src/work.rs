@@ -197,7 +197,7 @@ impl<B: AutodiffBackend, M: Trainable<B>> Task<B> for Repeated<B, M> {
         Arc::new(Nothing)
     }
 
-    fn collate(&self, _examples: Vec<()>) -> std::result::Result<(), TaskError> {
+    fn collate(&self, _: Vec<()>, _: &mut StepContext<'_>) -> std::result::Result<(), TaskError> {
         Ok(())
     }
 

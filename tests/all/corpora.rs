@@ -1,13 +1,13 @@
 //! Text models of every kind of corpus, mixture and order of documents, through the binary.
 
-use crate::{matrix::losses_of, support::Place};
+use crate::{
+    matrix::{losses_of, mean},
+    support::{Place, rated_texts},
+};
 use polars::prelude::{Column, DataFrame, ParquetWriter};
 use std::{
     fs::{self, File},
     path::PathBuf,
-    process::Stdio,
-    thread::sleep,
-    time::Duration,
 };
 
 /// A recipe over some data.
@@ -66,15 +66,9 @@ fn of_texts(place: &Place, name: &str, texts: &[String]) -> PathBuf {
     jsonl(place, name, texts.iter().map(|text| serde_json::json!({ "text": text })))
 }
 
-fn mean(values: &[f64]) -> f64 {
-    assert!(values.iter().all(|value| value.is_finite()), "{values:?}");
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 /// The losses of a recipe, which fall.
 fn learns(place: &Place, recipe: &str) -> Vec<f64> {
-    place.file("tiny.toml", recipe);
-    place.succeeds(&["run", "tiny.toml", "--overwrite"]);
+    place.run(recipe);
     let losses = losses_of(place, "tiny");
     assert_eq!(losses.len(), 60);
     let (first, last) = (mean(&losses[..5]), mean(&losses[55..]));
@@ -82,18 +76,9 @@ fn learns(place: &Place, recipe: &str) -> Vec<f64> {
     losses
 }
 
-/// Killed on its way, a run of `tiny.toml` ends with the bits of the one that was not.
+/// Killed on its way, a run ends with the bits of the one that was not.
 fn resumes(place: &Place) {
-    let words = ["run", "tiny.toml", "--resume", "--dir", "killed"];
-    let mut child =
-        place.command(&words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    while !place.path("killed/checkpoints/step-20").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
-        sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    place.succeeds(&words);
+    place.kills_and_resumes(20);
     let weights = |run: &str| fs::read(place.path(run).join("model/model.safetensors")).unwrap();
     assert!(weights("runs/tiny") == weights("killed"), "it goes on to other weights");
 }
@@ -169,8 +154,7 @@ fn easy_documents_come_first() {
     let source = documents("a.jsonl", "");
     for by in ["compression", "diversity"] {
         let order = format!("sources = [{source}]\norder = {{ by = \"{by}\" }}");
-        place.file("tiny.toml", &recipe(&order).replace("steps = 60", "steps = 39"));
-        place.succeeds(&["run", "tiny.toml", "--overwrite"]);
+        place.run(&recipe(&order).replace("steps = 60", "steps = 39"));
         let losses = losses_of(&place, "tiny");
         // Half of the documents, but for those that are kept, are 19 or 20 steps.
         let (before, behind) = (mean(&losses[14..18]), mean(&losses[21..24]));
@@ -178,13 +162,12 @@ fn easy_documents_come_first() {
     }
     resumes(&place);
     let two = format!("sources = [{source}, {source}]\norder = {{ by = \"mtld\" }}");
-    place.file("bad.toml", &recipe(&two));
-    place.fails(&["check", "bad.toml"], 2, &["data.order", "one source"]);
+    place.refuses(&recipe(&two), &["data.order", "one source"]);
 }
 
 /// Where a document comes from is random here: who tried to learn it would not get far.
 #[test]
-fn of_metadata_nothing_is_learnt() {
+fn of_metadata_nothing_is_learned() {
     let place = Place::new();
     let by = |n: u64| format!("{:08x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32);
     let row = |n| serde_json::json!({ "text": "la la la la", "by": by(n) });
@@ -203,28 +186,23 @@ fn of_metadata_nothing_is_learnt() {
     resumes(&place);
     let last = mean(&losses[25..30]);
     assert!(last < 0.6, "{last}");
-    let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
+    let results = place.json("runs/tiny/results.json");
     let nats = |view: &str| {
         let is =
             |row: &&serde_json::Value| row["dataset"] == view && row["metric"] == "cross-entropy";
-        rows.iter().find(is).unwrap()["value"].as_f64().unwrap()
+        results.as_array().unwrap().iter().find(is).unwrap()["value"].as_f64().unwrap()
     };
     // Read alone at the end, it is known best alone.
     assert!(nats("view 1") < 0.5 && nats("view 0") > nats("view 1"), "{results}");
-    place.file("bad.toml", &text.replace("source = 1 }", "source = 2 }"));
-    place.fails(&["check", "bad.toml"], 2, &["`data.sources` of the last stage"]);
+    let beyond = text.replace("source = 1 }", "source = 2 }");
+    place.refuses(&beyond, &["`data.sources` of the last stage"]);
 }
 
 /// Texts are told to be good or bad, and measured as good ones.
 #[test]
 fn good_and_bad_are_told() {
     let place = Place::new();
-    let row = |n: usize| {
-        let good = n % 2;
-        format!("{good}\t{} boat in the harbour number {n}\n", ["a sad", "a red"][good])
-    };
-    place.file("a.tsv", &format!("label\ttext\n{}", (0..80).map(row).collect::<String>()));
+    place.file("a.tsv", &rated_texts(80));
     let data = "[data.labelled]\nlength = 24\nheld.count = 20\ncontrol = { least = 0.5 }\n\
                 train.texts = { files = { paths = [\"a.tsv\"] } }";
     let text = recipe(data)
@@ -232,12 +210,11 @@ fn good_and_bad_are_told() {
         .replace("autoregressive = {}", "reward-weighted.rwr = 1000.0")
         + "\n[[evaluation]]\nname = \"held out\"\nkind.task = {}\n";
     learns(&place, &text);
-    let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
     // As a good text a bad one is unlikely.
-    assert!(rows[0]["metric"] == "spearman" && rows[0]["value"].as_f64() > Some(0.6), "{results}");
-    place.file("bad.toml", &text.replace("reward-weighted.rwr = 1000.0", "supervised = {}"));
-    place.fails(&["check", "bad.toml"], 2, &["data.labelled.control", "reward-weighted"]);
+    let row = &place.json("runs/tiny/results.json")[0];
+    assert!(row["metric"] == "spearman" && row["value"].as_f64() > Some(0.6), "{row}");
+    let supervised = text.replace("reward-weighted.rwr = 1000.0", "supervised = {}");
+    place.refuses(&supervised, &["data.labelled.control", "reward-weighted"]);
 }
 
 const TOLD_APART: &str = "tokenizer.train = { model.byte-bpe = { vocabulary = 300 }, \

@@ -1,6 +1,6 @@
 //! What happened to a run is told, and what may change on the way.
 
-use crate::support::{Place, tiny, waves};
+use crate::support::{Place, lines, tiny, waves};
 use serde_json::Value;
 use std::fs;
 
@@ -22,11 +22,6 @@ fn stopped() -> Place {
     place
 }
 
-fn lines(place: &Place, file: &str) -> Vec<Value> {
-    let text = fs::read_to_string(place.path("runs/tiny").join(file)).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 #[test]
 fn a_run_goes_on_with_another_learning_rate_and_says_why() {
     let place = stopped();
@@ -35,7 +30,7 @@ fn a_run_goes_on_with_another_learning_rate_and_says_why() {
     place.fails(&words, 2, &["stage.0.optimizer.adamw.learning_rate", "0.003", "0.001", "--note"]);
     place.succeeds(&[&words[..], &["--note", "it was restless"]].concat());
 
-    let book = lines(&place, "logbook.jsonl");
+    let book = lines(&place.read("runs/tiny/logbook.jsonl"));
     let events: Vec<_> = book.iter().map(|line| line["event"].as_str().unwrap()).collect();
     let began = ["begun", "stage-begun", "checkpoint", "checkpoint", "checkpoint", "stage-ended"];
     let went_on = ["finished", "resumed", "changed", "changed"];
@@ -46,7 +41,7 @@ fn a_run_goes_on_with_another_learning_rate_and_says_why() {
     assert_eq!((&changed["from"], &changed["to"]), (&"0.003".into(), &"0.001".into()));
     assert_eq!((&changed["step"], &changed["note"]), (&14.into(), &"it was restless".into()));
     // The step before the change is logged with the old rate, the ones after with the new one.
-    let rates: Vec<_> = lines(&place, "metrics.jsonl")
+    let rates: Vec<_> = lines(&place.read("runs/tiny/metrics.jsonl"))
         .iter()
         .filter(|line| line["kind"] == "step")
         .map(|line| (line["step"].as_u64().unwrap(), line["learning_rate"].as_f64().unwrap()))
@@ -54,7 +49,7 @@ fn a_run_goes_on_with_another_learning_rate_and_says_why() {
     let rate = |step| rates.iter().find(|(at, _)| *at == step).unwrap().1;
     assert!(rate(10) > 1e-3 && rate(15) < 1e-3, "{rates:?}");
     assert_eq!(rates.last().unwrap().0, 24);
-    let recipe = fs::read_to_string(place.path("runs/tiny/recipe.toml")).unwrap();
+    let recipe = place.read("runs/tiny/recipe.toml");
     assert!(recipe.contains("learning_rate = 0.001") && recipe.contains("steps = 24"), "{recipe}");
 
     let told = place.succeeds(&["inspect", "runs/tiny"]);
@@ -62,7 +57,7 @@ fn a_run_goes_on_with_another_learning_rate_and_says_why() {
     let json: Value =
         serde_json::from_str(&place.succeeds(&["inspect", "runs/tiny", "--json"])).unwrap();
     assert_eq!(json["logbook"].as_array().unwrap().len(), book.len());
-    let report = fs::read_to_string(place.path("runs/tiny/report.html")).unwrap();
+    let report = place.read("runs/tiny/report.html");
     assert!(report.contains("Logbook") && report.contains("it was restless"));
     // A run that is finished stays as it is.
     let more = ["run", "tiny.toml", "--resume", "--note", "more", "--set", "stage.0.steps=30"];

@@ -1,7 +1,10 @@
 //! Objectives of text through the binary: denoisers with modes, permuted tokens, decoders behind a
 //! bottleneck, one objective after another, and what encoders know of a text.
 
-use crate::support::Place;
+use crate::{
+    matrix::{losses_of, mean},
+    support::{Place, holds},
+};
 use std::fs;
 
 /// Steps of a stage.
@@ -30,28 +33,15 @@ fn recipe(packing: &str, parts: &str, stages: &[&str]) -> String {
 
 /// Runs a recipe, all of whose stages must learn; its table.
 fn learns(place: &Place, recipe: &str) -> String {
-    place.file("cell.toml", recipe);
-    let table = place.succeeds(&["run", "cell.toml", "--overwrite"]);
-    let metrics = fs::read_to_string(place.path("runs/cell/metrics.jsonl")).unwrap();
-    let steps = metrics.lines().filter_map(|line| serde_json::from_str(line).ok());
-    let loss = |line: serde_json::Value| {
-        let step = line["kind"] == "step";
-        step.then(|| line["loss"].as_f64().unwrap_or(f64::NAN))
-    };
-    let losses: Vec<f64> = steps.filter_map(loss).collect();
-    assert!(!losses.is_empty() && losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    let table = place.run(recipe);
+    let losses = losses_of(place, "cell");
+    let stages = recipe.matches("[[stage]]").count();
+    assert_eq!(losses.len(), stages * STEPS, "a loss is missing or not finite: {losses:?}");
     for stage in losses.chunks(STEPS) {
-        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let (first, last) = (mean(&stage[..8]), mean(&stage[STEPS - 8..]));
         assert!(last < first, "{recipe}\nfrom {first} to {last}");
     }
     table
-}
-
-fn holds(table: &str, all: &[&str]) {
-    for one in all {
-        assert!(table.contains(one), "`{one}` is not in\n{table}");
-    }
 }
 
 /// UL2's seven denoisers, for an encoder-decoder and a decoder; then a task that begins with a mode.
@@ -72,8 +62,8 @@ fn denoisers_have_modes() {
 
     let decoder = recipe("", "causal = true", &[ul2]);
     holds(&learns(&place, &decoder), &["bits-per-byte"]);
-    place.file("cell.toml", &decoder.replace("sentinels = 24", "sentinels = 3"));
-    place.fails(&["run", "cell.toml", "--overwrite"], 2, &["3 modes", "3 sentinels"]);
+    place.file("recipe.toml", &decoder.replace("sentinels = 24", "sentinels = 3"));
+    place.fails(&["run", "recipe.toml", "--overwrite"], 2, &["3 modes", "3 sentinels"]);
 }
 
 #[test]
@@ -97,8 +87,7 @@ fn several_decoders_tell_a_text_from_its_vector() {
     let own = format!("causal = false\nbottleneck = [{BACKBONE}, {shallow}]");
     let table = learns(&place, &recipe(", cross = false", &own, &[decoders]));
     holds(&table, &["masked-accuracy"]);
-    let config = fs::read_to_string(place.path("runs/cell/model/config.json")).unwrap();
-    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let config = place.json("runs/cell/model/config.json");
     let layers = |at: usize| config["model"]["bottleneck"][at]["layers"].as_u64();
     assert_eq!([0, 1, 2, 3, 4].map(layers), [Some(2), Some(1), Some(1), Some(1), None]);
     // One decoder is a block of the backbone's kind, or a stack that is given.
@@ -107,34 +96,32 @@ fn several_decoders_tell_a_text_from_its_vector() {
     learns(&place, &one.replace("causal", &format!("bottleneck = {BACKBONE}\ncausal")));
     // Several texts in a row have no one vector.
     for objective in ["{ retromae = {} }", "{ info-nce = {} }"] {
-        place.file("cell.toml", &recipe("", "causal = false", &[objective]));
-        place.fails(&["check", "cell.toml"], 2, &["data.packing.cross", "one vector"]);
+        let crossed = recipe("", "causal = false", &[objective]);
+        place.refuses(&crossed, &["data.packing.cross", "one vector"]);
     }
     let anywhere = one.replace("packing", "windows = \"anywhere\"\npacking");
-    place.file("cell.toml", &anywhere);
-    place.fails(&["check", "cell.toml"], 2, &["data.windows", "cut"]);
+    place.refuses(&anywhere, &["data.windows", "cut"]);
 }
 
-/// First what comes next, then what is hidden: one model, two stages.
+/// Next-token prediction, then masked language modelling: one model, two stages.
 #[test]
-fn hidden_tokens_after_next_ones() {
+fn masked_tokens_after_next_ones() {
     let stages = ["{ autoregressive = {} }", "{ masked = { ratio = 0.4 } }"];
     let table = learns(&Place::new(), &recipe("", "causal = false", &stages));
     holds(&table, &["pseudo-perplexity"]);
 }
 
-/// Words that a document has more of than others are hidden before others.
+/// Words that a document has more of than others are masked before others.
 #[test]
-fn what_a_document_says_is_hidden_first() {
+fn salient_words_are_masked_first() {
     let place = Place::new();
     let masked = ["{ masked = { ratio = 0.3, lexicon = 0.6, whole_words = true } }"];
     let guided = recipe("", "causal = false", &masked)
         .replace("packing =", "lexicon.salient = 0.3\npacking =");
     holds(&learns(&place, &guided), &["masked-accuracy"]);
-    place.file("cell.toml", &guided.replace("salient = 0.3", "salient = 1.3"));
-    place.fails(&["check", "cell.toml"], 2, &["data.lexicon.salient", "above 0"]);
+    let beyond = guided.replace("salient = 0.3", "salient = 1.3");
+    place.refuses(&beyond, &["data.lexicon.salient", "above 0"]);
     // What no stage trains is not asked.
     let vectors = recipe(", cross = false", "causal = false", &["{ info-nce = {} }"]);
-    place.file("cell.toml", &vectors);
-    place.fails(&["check", "cell.toml"], 2, &["cell.toml, line", "scores the vocabulary"]);
+    place.refuses(&vectors, &["bad.toml, line", "scores the vocabulary"]);
 }

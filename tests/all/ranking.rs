@@ -1,45 +1,22 @@
 //! Rankings through recipes: vectors and cross-encoders are measured as judged, beside BM25, and
 //! search puts what it found in order.
 
-use crate::support::Place;
+use crate::support::{ENCODER_DECODER, Place, text_recipe};
+use serde_json::Value;
 use std::fs;
 
 /// A recipe of one stage over judged queries.
 fn recipe(objective: &str, train: &str) -> String {
-    format!(
-        r#"name = "ranking"
-modality = "text"
-
-[data]
-tokenizer.train.model.word-piece = {{ vocabulary = 400, lowercase = true }}
-
-[data.labelled]
-length = 96
-held.count = 6
-train = {train}
-
-[model.parts]
-width = 16
-causal = false
-embedding = {{ positions = 96 }}
-backbone = {{ layers = 1, heads = 2, final_norm = true }}
-
-[[stage]]
-objective = {objective}
-steps = 6
-batch = 4
-optimizer.adamw = {{ learning_rate = 1e-2 }}
-validate_every = 3
-
-[[evaluation]]
-name = "judged"
-kind.retrieval = {{ source.files = {{ path = "beir" }}, length = 96, reranked = 3 }}
-
-[[evaluation]]
-name = "held out"
-kind.task = {{}}
-"#
-    )
+    let data = format!(
+        "tokenizer.train.model.word-piece = {{ vocabulary = 400, lowercase = true }}\n\
+         [data.labelled]\nlength = 96\nheld.count = 6\ntrain = {train}"
+    );
+    let parts = "causal = false\nembedding = { positions = 96 }";
+    let stage = format!("objective = {objective}\nsteps = 6\nvalidate_every = 3");
+    text_recipe("ranking", &data, parts, &stage)
+        + "[[evaluation]]\nname = \"judged\"\n\
+           kind.retrieval = { source.files = { path = \"beir\" }, length = 96, reranked = 3 }\n\
+           [[evaluation]]\nname = \"held out\"\nkind.task = {}\n"
 }
 
 const STORIES: &str = "{ retrieval = { source.stories = { stories = { size = 40 }, queries = 20 }, \
@@ -66,17 +43,14 @@ fn beir(place: &Place) {
 }
 
 /// Task, metric, value and baselines of each line of a run's results.
-fn results(place: &Place, run: &str) -> Vec<(String, String, f64, serde_json::Value)> {
-    let text = fs::read_to_string(place.path(run).join("results.json")).unwrap();
-    let results: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let rows = results["rows"].as_array().or_else(|| results.as_array()).unwrap().clone();
-    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-    rows.iter()
-        .map(|row| {
-            let value = row["value"].as_f64().unwrap();
-            (text(&row["task"]), text(&row["metric"]), value, row["baselines"].clone())
-        })
-        .collect()
+fn results(place: &Place, run: &str) -> Vec<(String, String, f64, Value)> {
+    let results = place.json(&format!("{run}/results.json"));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let row = |row: &Value| {
+        let value = row["value"].as_f64().unwrap();
+        (text(&row["task"]), text(&row["metric"]), value, row["baselines"].clone())
+    };
+    results.as_array().unwrap().iter().map(row).collect()
 }
 
 #[test]
@@ -102,16 +76,16 @@ fn vectors_and_cross_encoders_are_measured_as_judged() {
             assert!((0.0..=1.0).contains(value), "{metric}: {value}");
         }
         assert!(rows.iter().any(|row| row.0 == own && row.1 == "mrr@10"), "{name}: {rows:?}");
-        let report = fs::read_to_string(place.path(&run).join("report.html")).unwrap();
+        let report = place.read(&format!("{run}/report.html"));
         assert!(report.contains("ndcg@10, less BM25"), "{name}");
     }
     let search = |more: &[&str]| {
         let words = ["search", "--model", "runs/paired", "--in", "beir/corpus.jsonl", "--json"];
         let found = place.succeeds(&[&words[..], more, &["red boat"]].concat());
-        let hits: Vec<serde_json::Value> = serde_json::from_str(&found).unwrap();
+        let hits: Vec<Value> = serde_json::from_str(&found).unwrap();
         hits
     };
-    let scores = |hits: &[serde_json::Value]| -> Vec<f64> {
+    let scores = |hits: &[Value]| -> Vec<f64> {
         hits.iter().map(|hit| hit["score"].as_f64().unwrap()).collect()
     };
     let reranked = search(&["--rerank", "runs/softmax", "--index", "index.parquet"]);
@@ -136,16 +110,14 @@ fn words_that_stand_for_a_text_are_ranked() {
     let train = "{ derived = { task.representative-words = 3, source.stories = { size = 40 } } }";
     let mixture = "{ mixture = { sum = true, parts = [{ objective.masked = {} }, \
                    { objective.cross-encoder = { hinge = 1.0 } }] } }";
-    place.file("ranking.toml", &recipe(mixture, train));
-    place.succeeds(&["run", "ranking.toml"]);
+    place.run(&recipe(mixture, train));
     let rows = results(&place, "runs/ranking");
     let accuracy = rows.iter().find(|row| row.0 == "reranking" && row.1 == "accuracy").unwrap();
     assert_eq!(accuracy.3["any order"], 0.5);
-    place.file("bad.toml", &recipe("{ cross-encoder = { hinge = 0.0 } }", train));
-    place.fails(&["check", "bad.toml"], 2, &["bad.toml, line", "above 0"]);
+    let flat = recipe("{ cross-encoder = { hinge = 0.0 } }", train);
+    place.refuses(&flat, &["bad.toml, line", "above 0"]);
     let tags = "{ stories = { task = \"tags\", stories = { size = 40 } } }";
-    place.file("bad.toml", &recipe("{ cross-encoder = { softmax = {} } }", tags));
-    place.fails(&["check", "bad.toml"], 2, &["triplets"]);
+    place.refuses(&recipe("{ cross-encoder = { softmax = {} } }", tags), &["triplets"]);
 }
 
 /// As monoT5 does: two words, of which the likelier one says whether a text is relevant.
@@ -153,36 +125,27 @@ fn words_that_stand_for_a_text_are_ranked() {
 fn encoder_decoders_rank_in_words() {
     let place = Place::new();
     beir(&place);
-    let writer = "causal = false\ndecoder = { layers = 1, heads = 2, final_norm = true }";
     let writes = |ranking: &str| {
-        let recipe = recipe("{ supervised = {} }", STORIES).replace("causal = false", writer);
+        let recipe = recipe("{ supervised = {} }", STORIES);
+        let recipe = recipe.replace("causal = false", ENCODER_DECODER);
         recipe.replace("held.count = 6", &format!("held.count = 6\nwritten = 8\n{ranking}"))
     };
     let ranking =
         "ranking = { prompt = \"{query} in {text} ?\", relevant = \"yes\", other = \"no\" }";
-    place.file("ranking.toml", &writes(ranking));
-    place.succeeds(&["run", "ranking.toml"]);
+    place.run(&writes(ranking));
     let rows = results(&place, "runs/ranking");
     for (task, metric) in [("retrieval", "ndcg@10"), ("reranking", "accuracy")] {
         assert!(rows.iter().any(|row| row.0 == task && row.1 == metric), "{task}: {rows:?}");
     }
-    let told = fs::read_to_string(place.path("runs/ranking/model/ranking.json")).unwrap();
+    let told = place.read("runs/ranking/model/ranking.json");
     assert!(told.contains("{query} in {text} ?"), "{told}");
-    let search = [
-        "search",
-        "--model",
-        "runs/ranking",
-        "--rerank",
-        "runs/ranking",
-        "--in",
-        "beir/corpus.jsonl",
-    ];
-    let found = place.succeeds(&[&search[..], &["--json", "red boat"]].concat());
-    let hits: Vec<serde_json::Value> = serde_json::from_str(&found).unwrap();
+    let search = ["search", "--model", "runs/ranking", "--rerank", "runs/ranking", "--json"];
+    let found = place.succeeds(&[&search[..], &["--in", "beir/corpus.jsonl", "red boat"]].concat());
+    let hits: Vec<Value> = serde_json::from_str(&found).unwrap();
     assert_eq!(hits.len(), 4);
 
-    place.file("bad.toml", &writes("ranking.prompt = \"{query}\""));
-    place.fails(&["check", "bad.toml"], 2, &["labelled.ranking.prompt", "`{text}` 0 times"]);
+    let without_text = writes("ranking.prompt = \"{query}\"");
+    place.refuses(&without_text, &["labelled.ranking.prompt", "`{text}` 0 times"]);
     place.file("bad.toml", &writes("ranking = { relevant = \"yes\", other = \"yes\" }"));
     place.fails(&["run", "bad.toml", "--dir", "runs/bad"], 2, &["begin with the same token"]);
 }

@@ -1,6 +1,6 @@
 //! Every recipe of the repository is read, and says in its first line how it is run.
 
-use crate::support::{Place, recipes};
+use crate::support::{Place, recipes, tiny, waves};
 use std::fs;
 
 #[test]
@@ -31,16 +31,14 @@ fn every_recipe_is_understood() {
 #[test]
 fn a_run_leaves_what_it_promises() {
     let place = Place::new();
-    place.file("series.csv", &crate::support::waves(120));
-    place.file("tiny.toml", &(crate::support::tiny("tiny", 40) + EVALUATION));
-    let printed = place.succeeds(&["run", "tiny.toml"]);
+    place.file("series.csv", &waves(120));
+    let printed = place.run(&(tiny("tiny", 40) + EVALUATION));
     assert!(printed.contains("seasonal-naive") && printed.contains("mase"), "{printed}");
     for file in ["recipe.toml", "run.json", "metrics.jsonl", "results.json", "report.html"] {
         assert!(place.path(&format!("runs/tiny/{file}")).exists(), "{file} is missing");
     }
-    let results = fs::read_to_string(place.path("runs/tiny/results.json")).unwrap();
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap();
-    let mse = rows.iter().find(|row| row["metric"] == "mse").unwrap();
+    let results = place.json("runs/tiny/results.json");
+    let mse = results.as_array().unwrap().iter().find(|row| row["metric"] == "mse").unwrap();
     assert_eq!(
         (mse["task"].as_str(), mse["dataset"].as_str()),
         (Some("forecast-4"), Some("waves"))
@@ -55,9 +53,9 @@ fn a_run_leaves_what_it_promises() {
     let forecast = ["forecast", "--model", "runs/tiny", "--input", "series.csv", "--time", "day"];
     let more = ["--target", "a", "--horizon", "4", "--plot", "out.svg", "--out", "out.csv"];
     place.succeeds(&[&forecast[..], &more].concat());
-    let csv = fs::read_to_string(place.path("out.csv")).unwrap();
+    let csv = place.read("out.csv");
     assert_eq!(csv.lines().count(), 5, "{csv}");
-    assert!(fs::read_to_string(place.path("out.svg")).unwrap().contains("</svg>"));
+    assert!(place.read("out.svg").contains("</svg>"));
 }
 
 const EVALUATION: &str = r#"
@@ -71,8 +69,8 @@ horizon = 4
 #[test]
 fn a_head_that_no_stage_trains_does_not_forecast() {
     let place = Place::new();
-    place.file("series.csv", &crate::support::waves(120));
-    let token_only = crate::support::tiny("tiny", 10)
+    place.file("series.csv", &waves(120));
+    let token_only = tiny("tiny", 10)
         .replace("forecast = { dropout = 0.1, quantiles = [0.1, 0.9] }", "token = {}");
     let masked = token_only.replace("supervised = {}", "masked = { ratio = 0.5 }");
     let causal = token_only
@@ -80,9 +78,8 @@ fn a_head_that_no_stage_trains_does_not_forecast() {
         .replace("backbone.mixer", "causal = true\nscaler.kind.prefix = 2\nbackbone.transformer")
         .replace("dropout = 0.1 }\ntoken", "heads = 2 }\ntoken");
     for (recipe, kept) in [(masked, "Pretraining"), (causal, "\"forecast\": null")] {
-        place.file("tiny.toml", &recipe);
-        place.succeeds(&["run", "tiny.toml", "--overwrite"]);
-        let config = fs::read_to_string(place.path("runs/tiny/model/config.json")).unwrap();
+        place.run(&recipe);
+        let config = place.read("runs/tiny/model/config.json");
         assert!(config.contains(kept), "{config}");
         let forecast = ["forecast", "--model", "runs/tiny", "--input", "series.csv"];
         let more = ["--time", "day", "--target", "a", "--horizon", "4"];

@@ -1,6 +1,6 @@
 //! Speech from a recipe to a transcript, and what is made of bad recordings.
 
-use crate::support::Place;
+use crate::support::{Place, holds};
 use kiln_datasets::audio::Waveform;
 use std::fs;
 
@@ -43,24 +43,20 @@ sources = [{ spoken = { sentences = "digits", size = 6, first_voice = 50, voices
 #[test]
 fn from_a_recipe_to_a_transcript() {
     let place = Place::new();
-    place.file("words.toml", RECIPE);
-    let table = place.succeeds(&["run", "words.toml"]);
-    assert!(table.contains("wer") && table.contains("constant"), "{table}");
+    holds(&place.run(RECIPE), &["wer", "constant"]);
     for file in ["config.json", "vocab.json", "model.safetensors", "preprocessor_config.json"] {
         assert!(place.path("runs/words/model").join(file).exists(), "{file}");
     }
-    let metrics = fs::read_to_string(place.path("runs/words/metrics.jsonl")).unwrap();
-    assert!(metrics.contains("codebook_perplexity") && metrics.contains("masked_share"));
+    holds(&place.read("runs/words/metrics.jsonl"), &["codebook_perplexity", "masked_share"]);
 
     tone(&place, "a.wav", 8000, 2.0);
     tone(&place, "b.wav", 44_100, 0.3);
-    let transcribe = ["transcribe", "--model", "runs/words"];
-    let json = place.succeeds(&[&transcribe[..], &["a.wav", "--format", "json"]].concat());
+    let transcribe =
+        |more: &[&'static str]| [&["transcribe", "--model", "runs/words"][..], more].concat();
+    let json = place.succeeds(&transcribe(&["a.wav", "--format", "json"]));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["words"].is_array(), "{json}");
-    place.succeeds(
-        &[&transcribe[..], &["a.wav", "b.wav", "--format", "srt", "--out", "o"]].concat(),
-    );
+    place.succeeds(&transcribe(&["a.wav", "b.wav", "--format", "srt", "--out", "o"]));
     assert!(place.path("o/a.srt").exists() && place.path("o/b.srt").exists());
     assert!(place.succeeds(&["inspect", "runs/words"]).contains("8000 Hz"));
 
@@ -68,17 +64,28 @@ fn from_a_recipe_to_a_transcript() {
     place.file("said.txt", "one two three\ntwo three\nthree one\n");
     let counts = place.succeeds(&["data", "ngram", "said.txt", "--order", "2", "--out", "lm.arpa"]);
     assert!(counts.contains("3 sentences, 7 words"), "{counts}");
-    place.succeeds(&[&transcribe[..], &["a.wav", "--lm", "lm.arpa", "--beam", "4"]].concat());
+    place.succeeds(&transcribe(&["a.wav", "--lm", "lm.arpa", "--beam", "4"]));
 
-    // What cannot be heard is named, and what else was asked for is done.
+    // What cannot be decoded is named, and what else was asked for is done.
     place.file("text.wav", "no sound at all");
     place.file("empty.wav", "");
-    place.fails(&[&transcribe[..], &["text.wav"]].concat(), 2, &["text.wav"]);
-    place.fails(&[&transcribe[..], &["empty.wav"]].concat(), 2, &["empty.wav"]);
-    place.fails(&[&transcribe[..], &["missing.wav"]].concat(), 2, &["missing.wav"]);
-    let both = [&transcribe[..], &["text.wav", "b.wav"]].concat();
+    for file in ["text.wav", "empty.wav", "missing.wav"] {
+        place.fails(&transcribe(&[file]), 2, &[file]);
+    }
+    let both = transcribe(&["text.wav", "b.wav"]);
     place.fails(&both, 2, &["1 of 2 recordings", "text.wav"]);
     place.fails(&["forecast", "--model", "runs/words", "--input", "said.txt", "-n", "2"], 2, &[]);
+}
+
+/// The recipe with recordings that `list.tsv` names in the place of spoken ones; `more` follows the
+/// list in its source.
+fn listed(more: &str) -> String {
+    let spoken = r#"sources = [{ spoken = { sentences = "digits", size = 24, voices = 2 } }]"#;
+    RECIPE.replace(spoken, &manifest(more))
+}
+
+fn manifest(more: &str) -> String {
+    format!("sources = [{{ manifest = {{ list = {{ tsv.path = \"list.tsv\" }}{more} }} }}]")
 }
 
 #[test]
@@ -90,33 +97,21 @@ fn bad_recordings_are_passed_over_until_there_are_too_many() {
         tone(&place, &format!("clips/{at}.wav"), 8000, 1.0);
         table += &format!("clips/{at}.wav\tone two\n");
     }
-    let recipe = |table: &str| {
-        place.file("list.tsv", table);
-        let source = r#"sources = [{ manifest = { list = { tsv = { path = "list.tsv" } } } }]"#;
-        let spoken = r#"sources = [{ spoken = { sentences = "digits", size = 24, voices = 2 } }]"#;
-        let only = ["--set", "stage.0.steps=1", "--overwrite"];
-        place.file(
-            "words.toml",
-            &RECIPE
-                .replace(spoken, source)
-                .replace("validation = 4", "validation = 0\nbad_share = 0.1"),
-        );
-        [&["run", "words.toml"][..], &only].concat()
-    };
+    let recipe = listed("").replace("validation = 4", "validation = 0\nbad_share = 0.1");
+    place.file("words.toml", &recipe);
+    let run = ["run", "words.toml", "--set", "stage.0.steps=1", "--overwrite"];
     // A file that is not there, and a transcript that is too long for its second.
     let long = "one two three four five six seven eight nine ".repeat(4);
     let few = format!("{table}clips/gone.wav\tone\nclips/3.wav\t{long}\n");
-    let words = recipe(&few);
-    let output = place.kiln(&words);
-    let said = crate::support::text(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("passed over") && said.contains("gone.wav"), "{said}");
+    place.file("list.tsv", &few);
+    holds(&place.says(&run), &["passed over", "gone.wav"]);
     let many = (0..9).fold(few, |table, at| format!("{table}clips/gone-{at}.wav\tone\n"));
-    place.fails(&recipe(&many), 2, &["recordings cannot be used", "data.bad_share"]);
+    place.file("list.tsv", &many);
+    place.fails(&run, 2, &["recordings cannot be used", "data.bad_share"]);
 }
 
-/// Recordings with speakers and distorted spectrograms, and a stage that learns from transcripts of
-/// its own.
+/// Self-training with speakers and augmented spectrograms: a stage that learns from transcripts of
+/// its own model.
 #[test]
 fn a_model_learns_from_its_own_transcripts() {
     let place = Place::new();
@@ -127,29 +122,19 @@ fn a_model_learns_from_its_own_transcripts() {
         table += &format!("clips/{at}.wav\tone two\tvoice-{}\n", at % 3);
     }
     place.file("list.tsv", &table);
-    let spoken = r#"sources = [{ spoken = { sentences = "digits", size = 24, voices = 2 } }]"#;
-    let listed = |of: &str| {
-        format!(
-            r#"sources = [{{ manifest = {{ list = {{ tsv = {{ path = "list.tsv" }} }}, {of} }} }}]"#
-        )
-    };
     let taught = format!(
         "name = \"again\"\nobjective.supervised = {{}}\nsteps = 2\nbatch = 2\n\
          optimizer.adamw = {{ learning_rate = 1e-3 }}\n\
-         [stage.data]\n{}\nvalidation = 1\ndistortion = {{ warp = [0.9, 1.1], masks = {{}} }}\n\
+         [stage.data]\n{}\nvalidation = 1\nspec_augment = {{ warp = [0.9, 1.1], masks = {{}} }}\n\
          [stage.data.self_training]\nconfidence = 0.0\n{}\n",
-        listed("without = [\"voice-2\"]"),
-        listed("speakers = [\"voice-2\"]"),
+        manifest(", without = [\"voice-2\"]"),
+        manifest(", speakers = [\"voice-2\"]"),
     );
-    let recipe = RECIPE
-        .replace(spoken, &listed("without = [\"voice-2\"]"))
+    let recipe = listed(", without = [\"voice-2\"]")
         .replace("hop = 80", "hop = 80, range = 50, standardise = \"speaker\"")
         .replace("[[evaluation]]", &format!("[[stage]]\n{taught}\n[[evaluation]]"));
     place.file("words.toml", &recipe);
-    let output = place.kiln(&["run", "words.toml"]);
-    let said = crate::support::text(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("of 4 recordings were transcribed"), "{said}");
+    holds(&place.says(&["run", "words.toml"]), &["of 4 recordings were transcribed"]);
     let files = ["clips/2.wav", "clips/5.wav", "--one-speaker"];
     let heard = place.succeeds(&[&["transcribe", "--model", "runs/words"][..], &files].concat());
     assert_eq!(heard.lines().count(), 2, "{heard}");
@@ -157,12 +142,12 @@ fn a_model_learns_from_its_own_transcripts() {
     let set = "data.self_training.sources=[]";
     place.file("words.toml", RECIPE);
     place.fails(&["check", "words.toml", "--set", set], 2, &["self_training", "needs a model"]);
-    let set = "data.distortion.masks.widest=2.0";
+    let set = "data.spec_augment.masks.widest=2.0";
     place.fails(&["check", "words.toml", "--set", set], 2, &["masks.widest", "a share"]);
 }
 
 #[test]
-fn arms_are_compared_in_one_table() {
+fn variants_are_compared_in_one_table() {
     let place = Place::new();
     let variants = "[[variant]]\nname = 'start'\nhidden = true\nskip = [1]\n[[variant]]\nname = 'adapted'\n\
                 from = 'start'\nskip = [0]\n[[variant]]\nname = 'scratch'\nskip = [0]\n";

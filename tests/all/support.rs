@@ -1,9 +1,12 @@
 //! The binary in a directory of its own.
 
+use serde_json::Value;
 use std::{
     fs,
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -28,6 +31,17 @@ impl Place {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
         path
+    }
+
+    /// The text of a file in it.
+    pub fn read(&self, name: &str) -> String {
+        let path = self.path(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// A file of JSON in it.
+    pub fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.read(name)).unwrap()
     }
 
     /// The binary, run in it.
@@ -57,6 +71,46 @@ impl Place {
         text(&output.stdout)
     }
 
+    /// Runs the binary, which must succeed; what it said on standard error.
+    #[track_caller]
+    pub fn says(&self, words: &[&str]) -> String {
+        let output = self.kiln(words);
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{words:?}:\n{said}");
+        said
+    }
+
+    /// Runs a recipe, in the place of an earlier run of its name; the table that it printed.
+    #[track_caller]
+    pub fn run(&self, recipe: &str) -> String {
+        self.file("recipe.toml", recipe);
+        self.succeeds(&["run", "recipe.toml", "--overwrite"])
+    }
+
+    /// Checks the recipe `bad.toml`, which must be refused with a message that holds all of
+    /// `expected`.
+    #[track_caller]
+    pub fn refuses(&self, recipe: &str, expected: &[&str]) {
+        self.file("bad.toml", recipe);
+        self.fails(&["check", "bad.toml"], 2, expected);
+    }
+
+    /// Runs `recipe.toml` in the directory `killed`, kills it once it has written the checkpoint of
+    /// a step, and resumes it to its end.
+    #[track_caller]
+    pub fn kills_and_resumes(&self, step: u64) {
+        let words = ["run", "recipe.toml", "--resume", "--dir", "killed"];
+        let mut child =
+            self.command(&words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        while !self.path(&format!("killed/checkpoints/step-{step}")).exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+            sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.succeeds(&words);
+    }
+
     /// Runs the binary, which must fail with `code` and a message that holds all of `expected`.
     #[track_caller]
     pub fn fails(&self, words: &[&str], code: i32, expected: &[&str]) -> String {
@@ -79,9 +133,58 @@ pub fn joined<'a>(first: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [first, more].concat()
 }
 
+/// Lines of JSON.
+pub fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Whether a table that was printed holds all of these.
+#[track_caller]
+pub fn holds(table: &str, all: &[&str]) {
+    for one in all {
+        assert!(table.contains(one), "`{one}` is not in\n{table}");
+    }
+}
+
 /// Bytes as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The recipe of a text model of one small block: lines of `[data]` and the tables below it, of its
+/// parts and of its only stage.
+pub fn text_recipe(name: &str, data: &str, parts: &str, stage: &str) -> String {
+    format!(
+        r#"name = "{name}"
+modality = "text"
+
+[data]
+{data}
+
+[model.parts]
+width = 16
+backbone = {{ layers = 1, heads = 2, final_norm = true }}
+{parts}
+
+[[stage]]
+batch = 4
+optimizer.adamw = {{ learning_rate = 1e-2 }}
+{stage}
+"#
+    )
+}
+
+/// The parts of an encoder-decoder of small blocks.
+pub const ENCODER_DECODER: &str =
+    "causal = false\ndecoder = { layers = 1, heads = 2, final_norm = true }";
+
+/// A table of texts that are rated 0 (a sad boat) and 1 (a red boat) in turn.
+pub fn rated_texts(rows: usize) -> String {
+    let row = |row: usize| {
+        let good = row % 2;
+        format!("{good}\t{} boat in the harbour number {row}\n", ["a sad", "a red"][good])
+    };
+    format!("label\ttext\n{}", (0..rows).map(row).collect::<String>())
 }
 
 /// The recipe of a model that trains in a second or two; dropout, warm-up, a moving average and an

@@ -1,36 +1,16 @@
 //! What the commands of text do with models that were trained for it, as far as a small one shows.
 
-use crate::support::{Place, joined, text};
+use crate::support::{Place, joined, lines, text, text_recipe};
 use kiln_datasets::vectors::read_parquet;
 use serde_json::{Value, json};
 use std::fs;
 
 /// A model of one small block, trained for a second.
 fn recipe(name: &str, data: &str, model: &str, stage: &str) -> String {
-    format!(
-        r#"name = "{name}"
-modality = "text"
-
-[data]
-{data}
-
-[model.parts]
-width = 16
-embedding = {{ positions = 64 }}
-backbone = {{ layers = 1, heads = 2, final_norm = true }}
-{model}
-
-[[stage]]
-{stage}
-batch = 8
-optimizer.adamw = {{ learning_rate = 2e-2 }}
-"#
-    )
-}
-
-/// Lines of JSON.
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let parts = format!("embedding = {{ positions = 64 }}\n{model}");
+    text_recipe(name, data, &parts, stage)
+        .replace("batch = 4", "batch = 8")
+        .replace("learning_rate = 1e-2", "learning_rate = 2e-2")
 }
 
 /// Numbers of a list.
@@ -51,8 +31,7 @@ fn pairs() -> Place {
     let data = "tokenizer.train.model.word-piece = { vocabulary = 60, lowercase = true }\n\
                 labelled = { length = 32, train.texts.files.paths = [\"rows.tsv\"] }";
     let stage = "objective.supervised = {}\nsteps = 40";
-    place.file("pairs.toml", &recipe("pairs", data, "causal = false", stage));
-    place.succeeds(&["run", "pairs.toml"]);
+    place.run(&recipe("pairs", data, "causal = false", stage));
     place
 }
 
@@ -152,8 +131,7 @@ fn words_are_tagged_to_the_end_of_long_documents() {
                 labelled = { length = 32, train.tagged = { files.paths = [\"tags.txt\"], \
                 scheme = \"plain\" } }";
     let stage = "objective.supervised = {}\nsteps = 60";
-    place.file("tags.toml", &recipe("tags", data, "causal = false", stage));
-    place.succeeds(&["run", "tags.toml"]);
+    place.run(&recipe("tags", data, "causal = false", stage));
     let tag = ["tag", "--model", "runs/tags"];
     let line = &lines(&place.succeeds(&joined(&tag, &["--text", "a boat  sleeps"])))[0];
     let mention = |label: &str, text: &str, start: usize| json!({ "label": label, "text": text, "start": start, "end": start + text.len() });
@@ -194,8 +172,7 @@ fn words_are_chosen_as_asked_for() {
     let data = "tokenizer.train.model.byte-bpe.vocabulary = 400\n\
                 sources = [{ stories = { size = 60 } }]\npacking = { length = 32 }";
     let stage = "objective.autoregressive = {}\nsteps = 40";
-    place.file("writer.toml", &recipe("writer", data, "language = {}", stage));
-    place.succeeds(&["run", "writer.toml"]);
+    place.run(&recipe("writer", data, "language = {}", stage));
     let words = ["generate", "--model", "runs/writer", "--prompt", "One", "--max-new-tokens", "24"];
     let generate = |more: &[&str]| place.succeeds(&joined(&words, more));
     let greedy = generate(&[]);
@@ -232,27 +209,13 @@ fn a_tokenizer_is_trained_and_used() {
     let corpus = "A red boat sails to the harbour.\nUn café à Brel, 我们去北京看海。\n".repeat(40);
     place.file("corpus.txt", &corpus);
     let train = ["data", "tokenizer", "corpus.txt", "--out", "tokenizer"];
-    let said = place.succeeds(&joined(
-        &train,
-        &[
-            "--kind",
-            "byte-bpe",
-            "--vocabulary",
-            "300",
-            "--special",
-            "mask=<hide>",
-            "--add",
-            "<turn>",
-        ],
-    ));
+    let kind = ["--kind", "byte-bpe", "--vocabulary", "300"];
+    let special = ["--special", "mask=<hide>", "--add", "<turn>"];
+    let said = place.succeeds(&[&train[..], &kind, &special].concat());
     assert!(said.contains("80 documents") && said.contains("300 tokens"), "{said}");
-    let read = |file: &str| -> Value {
-        let text = fs::read_to_string(place.path("tokenizer").join(file)).unwrap();
-        serde_json::from_str(&text).unwrap()
-    };
-    let vocabulary = read("tokenizer.json")["model"]["vocab"].as_object().unwrap().clone();
-    assert_eq!(vocabulary.len(), 300);
-    let config = read("tokenizer_config.json");
+    let tokenizer = place.json("tokenizer/tokenizer.json");
+    assert_eq!(tokenizer["model"]["vocab"].as_object().unwrap().len(), 300);
+    let config = place.json("tokenizer/tokenizer_config.json");
     assert_eq!(config["mask_token"], "<hide>");
     assert_eq!(config["additional_special_tokens"], json!(["<turn>"]));
     assert_eq!(config["eos_token"], "<|endoftext|>");
@@ -261,8 +224,7 @@ fn a_tokenizer_is_trained_and_used() {
                 sources = [{ documents = { paths = [\"corpus.txt\"], split = \"lines\" } }]\n\
                 packing = { length = 16 }\nvalidation.documents.documents = 2";
     let stage = "objective.masked = {}\nsteps = 2";
-    place.file("hide.toml", &recipe("hide", data, "causal = false", stage));
-    place.succeeds(&["run", "hide.toml"]);
+    place.run(&recipe("hide", data, "causal = false", stage));
     let file = |dir: &str| fs::read(place.path(dir).join("tokenizer.json")).unwrap();
     assert!(file("runs/hide/model") == file("tokenizer"), "another tokenizer than was given");
     place.fails(&joined(&train, &["--lowercase"]), 2, &["word-piece"]);
@@ -280,10 +242,8 @@ fn who_was_taught_to_talk_is_talked_to() {
                 labelled = { length = 64, train.conversations.files.paths = [\"talks.jsonl\"] }";
     let stage = "objective.autoregressive = {}\nsteps = 120";
     place.file("talk.toml", &recipe("talk", data, "language = {}", stage));
-    let output = place.kiln(&["run", "talk.toml"]);
-    assert!(output.status.success() && !text(&output.stderr).contains("im_start"));
-    let config = fs::read_to_string(place.path("runs/talk/model/tokenizer_config.json")).unwrap();
-    let config: Value = serde_json::from_str(&config).unwrap();
+    assert!(!place.says(&["run", "talk.toml"]).contains("im_start"));
+    let config = place.json("runs/talk/model/tokenizer_config.json");
     let template = config["chat_template"].as_str().unwrap();
     assert!(template.contains("add_generation_prompt"), "{template}");
 
@@ -309,13 +269,12 @@ fn who_was_taught_to_talk_is_talked_to() {
     let pieces =
         recipe("pieces", data, "language = {}", "objective.autoregressive = {}\nsteps = 2");
     place.file("pieces.toml", &pieces.replace("\"<|im_start|>\", \"<|im_end|>\"", ""));
-    let output = place.kiln(&["run", "pieces.toml"]);
-    let said = text(&output.stderr);
-    assert!(output.status.success() && said.contains("`<|im_start|>`"), "{said}");
-    let path = place.path("runs/pieces/model/tokenizer_config.json");
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let said = place.says(&["run", "pieces.toml"]);
+    assert!(said.contains("`<|im_start|>`"), "{said}");
+    let file = "runs/pieces/model/tokenizer_config.json";
+    let mut config = place.json(file);
     config.as_object_mut().unwrap().remove("chat_template").unwrap();
-    fs::write(&path, config.to_string()).unwrap();
+    place.file(file, &config.to_string());
     let chat = ["generate", "--model", "runs/pieces", "--chat", "--prompt", "Who sails?"];
     place.fails(&chat, 2, &["no chat template"]);
 }

@@ -1,7 +1,7 @@
 //! Text that is none, or too much, and parts of models that do not fit: a message, or what can be
 //! said all the same, and never a panic.
 
-use crate::support::{Place, joined, text};
+use crate::support::{Place, joined, lines, text, text_recipe};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -10,60 +10,28 @@ use std::{
 };
 
 /// A classifier of bytes with nothing around texts, and no tokens for most characters.
-const CLASSES: &str = r#"
-name = "classes"
-modality = "text"
+fn classifier() -> String {
+    let data = "tokenizer.train.model.bytes = {}\n\
+                labelled = { length = 16, train.texts.files.paths = [\"rows.jsonl\"] }";
+    let parts = "causal = false\nembedding = { positions = 16 }";
+    text_recipe("classes", data, parts, "objective.supervised = {}\nsteps = 6")
+        + "[[evaluation]]\nname = \"rows\"\nkind.task = {}\n"
+}
 
-[data]
-tokenizer.train.model.bytes = {}
-labelled = { length = 16, train.texts.files.paths = ["rows.jsonl"] }
+/// A decoder that writes stories.
+fn decoder() -> String {
+    let data = "tokenizer.train.model.byte-bpe.vocabulary = 300\n\
+                sources = [{ stories = { size = 20 } }]\npacking = { length = 16 }\n\
+                validation.documents.documents = 2";
+    let parts = "embedding = { positions = 24 }\nlanguage = {}";
+    text_recipe("writer", data, parts, "objective.autoregressive = {}\nsteps = 2")
+        + "[[evaluation]]\nname = \"stories\"\nkind.language = { limit = 4 }\n"
+}
 
-[model.parts]
-width = 16
-causal = false
-embedding = { positions = 16 }
-backbone = { layers = 1, heads = 2, final_norm = true }
-
-[[stage]]
-objective.supervised = {}
-steps = 6
-batch = 4
-
-[[evaluation]]
-name = "rows"
-kind.task = {}
-"#;
-
-/// The same as a writer of stories.
-const WRITER: &str = r#"
-name = "writer"
-modality = "text"
-
-[data]
-tokenizer.train.model.byte-bpe.vocabulary = 300
-sources = [{ stories = { size = 20 } }]
-packing = { length = 16 }
-validation.documents.documents = 2
-
-[model.parts]
-width = 16
-embedding = { positions = 24 }
-backbone = { layers = 1, heads = 2, final_norm = true }
-language = {}
-
-[[stage]]
-objective.autoregressive = {}
-steps = 2
-batch = 4
-
-[[evaluation]]
-name = "stories"
-kind.language = { limit = 4 }
-"#;
-
-fn lines(output: &Output) -> Vec<Value> {
+/// What a command that succeeded printed.
+fn printed(output: &Output) -> Vec<Value> {
     assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines(&text(&output.stdout))
 }
 
 /// The binary, given bytes on its standard input.
@@ -84,13 +52,12 @@ fn whatever_a_text_is_it_is_classified() {
     let row = |n: usize| json!({ "text": texts[n % 6], "label": (["a", "b"][n % 2]) }).to_string();
     let rows: Vec<String> = (0..60).map(row).collect();
     place.file("rows.jsonl", &(rows.join("\n") + "\n"));
-    place.file("classes.toml", CLASSES);
-    assert!(place.succeeds(&["run", "classes.toml"]).contains("accuracy"));
+    assert!(place.run(&classifier()).contains("accuracy"));
 
     let classify = |more: &[&str]| {
         let words = [&["classify", "--model", "runs/classes"][..], more].concat();
         let output = place.kiln(&words);
-        (lines(&output), text(&output.stderr))
+        (printed(&output), text(&output.stderr))
     };
     let sure = |line: &Value| line["probability"].as_f64().unwrap();
     let (found, said) = classify(&["rows.jsonl"]);
@@ -111,7 +78,7 @@ fn whatever_a_text_is_it_is_classified() {
     assert!(classify(&["empty.txt"]).0.len() <= 1);
     assert!(classify(&["empty.txt", "--split", "lines"]).0.is_empty());
     let output = fed(&place, &["classify", "--model", "runs/classes"], b"one\xff\n\ntwo");
-    assert_eq!(lines(&output).len(), 3);
+    assert_eq!(printed(&output).len(), 3);
     fs::write(place.path("zero.txt"), b"a\0b").unwrap();
     let zero = ["classify", "--model", "runs/classes", "zero.txt"];
     place.fails(&zero, 2, &["zero.txt", "zero bytes"]);
@@ -130,8 +97,8 @@ fn whatever_a_text_is_it_is_classified() {
 #[test]
 fn what_a_writer_cannot_read_is_told() {
     let place = Place::new();
-    place.file("writer.toml", WRITER);
-    place.succeeds(&["run", "writer.toml"]);
+    let recipe = decoder();
+    place.run(&recipe);
     let words = ["generate", "--model", "runs/writer", "--max-new-tokens", "4"];
     let output = fed(&place, &words, b"One m\xffrning");
     let said = text(&output.stderr);
@@ -154,48 +121,46 @@ fn what_a_writer_cannot_read_is_told() {
         2,
         &["prompt 2 has", "positions for 24"],
     );
-    place
-        .file("longer.toml", &WRITER.replace("length = 16", "length = 32").replace("= 24", "= 32"));
+    let longer = recipe.replace("length = 16", "length = 32");
+    place.file("longer.toml", &longer.replace("= 24", "= 32"));
     let evaluate = ["evaluate", "--model", "runs/writer", "longer.toml"];
     place.fails(
         &evaluate,
         2,
         &["sequences of 32 tokens", "positions for 24", "data.packing.length"],
     );
-    place.file("long.toml", &WRITER.replace("length = 16", "length = 32"));
-    place.fails(&["check", "long.toml"], 2, &["positions for 24"]);
+    place.refuses(&longer, &["positions for 24"]);
 
-    // What stands for no beginning, no span, no hidden word.
+    // Tokenizers without a beginning-of-sequence token, sentinels, a mask token.
     let bare = "tokenizer.train = { model.byte-bpe.vocabulary = 300, special = { bos = \"\", eos = \"<end>\" } }";
-    let bare = WRITER.replace("tokenizer.train.model.byte-bpe.vocabulary = 300", bare);
+    let bare = recipe.replace("tokenizer.train.model.byte-bpe.vocabulary = 300", bare);
     let bare = bare.replace("\"writer\"", "\"bare\"");
-    place.file("bare.toml", &bare);
-    place.succeeds(&["run", "bare.toml"]);
+    place.run(&bare);
     let nothing = ["generate", "--model", "runs/bare", "--prompts", "blank.txt"];
     place.fails(&nothing, 2, &["prompt 2 is empty", "no token to begin with"]);
     place.fails(&["generate", "--model", "runs/bare", "--prompt", ""], 2, &["the prompt is empty"]);
-    let encoder = &WRITER[..WRITER.find("[[evaluation]]").unwrap()];
+    let encoder = &recipe[..recipe.find("[[evaluation]]").unwrap()];
     let encoder = encoder.replace("width = 16", "width = 16\ncausal = false");
     let encoder = encoder.replace("\"writer\"", "\"lacks\"");
     for (objective, expected) in [("denoising = {}", "sentinels"), ("masked = {}", "mask")] {
         let without = "tokenizer.train = { model.byte-bpe.vocabulary = 300, special.mask = \"\" }";
-        let recipe = encoder
+        let lacking = encoder
             .replace("autoregressive = {}", objective)
             .replace("tokenizer.train.model.byte-bpe.vocabulary = 300", without);
-        let recipe = if objective.starts_with("denoising") {
-            recipe.replace("language = {}", "language = {}\ndecoder = { layers = 1, heads = 2 }")
+        let lacking = if objective.starts_with("denoising") {
+            lacking.replace("language = {}", "language = {}\ndecoder = { layers = 1, heads = 2 }")
         } else {
-            recipe
+            lacking
         };
-        place.file("lacks.toml", &recipe);
+        place.file("lacks.toml", &lacking);
         place.fails(&["run", "lacks.toml", "--overwrite"], 2, &[expected]);
     }
 
     // A tokenizer that knows more than the model.
-    let path = place.path("runs/writer/model/tokenizer.json");
-    let mut tokenizer: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let file = "runs/writer/model/tokenizer.json";
+    let mut tokenizer = place.json(file);
     tokenizer["model"]["vocab"]["kiln"] = 300.into();
-    fs::write(&path, tokenizer.to_string()).unwrap();
+    place.file(file, &tokenizer.to_string());
     let model = ["--model", "runs/writer"];
     for words in [
         &["generate", "--prompt", "kiln"][..],

@@ -2,7 +2,7 @@
 
 use crate::modalities;
 use kiln_core::blame::is_users;
-use kiln_train::{Error, changes::Refusal, failure::Failure, recipe::RecipeError};
+use kiln_train::{Error, Refusal, failure::Failure, recipe::RecipeError};
 use miette::{Diagnostic, MietteHandlerOpts, Report};
 use std::{
     error::Error as StdError,
@@ -88,7 +88,7 @@ fn unwrapped(error: Boxed) -> Result<RecipeError, Boxed> {
     }
 }
 
-/// What can be typed to get around an error of the trainer.
+/// What can be typed, or changed in the recipe, to get around an error of the trainer.
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
         Error::RunExists { finished: true, .. } => {
@@ -104,6 +104,10 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::NotARun { .. } | Error::OtherRecipe { .. } => {
             Some("--dir DIR takes another directory")
         }
+        Error::NothingToPredict { .. } => Some(
+            "check that the data has the labels or answers that `objective` asks for; raise the \
+             data's `length` where texts are cut off before what is to be predicted, or mask more",
+        ),
         _ => None,
     }
 }
@@ -183,10 +187,11 @@ mod tests {
                 nearest: None,
             }))),
             code(Error::RunExists { dir: "runs/a".into(), finished: true }),
+            code(Error::NothingToPredict { stage: "dpo".into(), steps: 12 }),
             code(HubError::NoWeights { dir: "m".into() }),
             code(Failure::io("read", Path::new("x"), missing())),
         ];
-        assert_eq!(user, [USER; 6]);
+        assert_eq!(user, [USER; 7]);
         let other = [
             code(Error::Device("lost".into())),
             code(Error::Io { action: "write", path: "x".into(), source: missing() }),
@@ -200,6 +205,15 @@ mod tests {
     fn a_data_error_deep_inside_is_still_the_users() {
         let data = DataError::NotFound { path: "x.csv".into(), nearest: None };
         assert_eq!(code(Error::Example { index: 3, source: Box::new(data) }), USER);
+    }
+
+    #[test]
+    fn a_stage_without_targets_is_told_what_to_change() {
+        let error = Error::NothingToPredict { stage: "dpo".into(), steps: 12 };
+        let report = rendered(error.into()).1.unwrap();
+        assert!(report.to_string().contains("none of its 12 steps"), "{report}");
+        let help = report.help().unwrap().to_string();
+        assert!(help.contains("`length`"), "{help}");
     }
 
     #[test]

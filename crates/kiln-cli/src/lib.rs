@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
 fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<()> {
     match cli::verb(matches) {
         Some((verb, below)) => {
-            let owner = |model: &ModelDir| -> Result<_> { Ok(models::owner(model)?.name()) };
+            let owner = |model: &ModelDir| -> Result<_> { Ok(models::owner(model)?.name) };
             (verb.run)(below, &mut VerbContext { quiet: matches.get_flag("quiet"), out, owner })
         }
         None => commands::run(&cli::Cli::from_arg_matches(matches)?, out),

@@ -8,7 +8,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 const CORE: [&str; 4] = ["kiln", "kiln_train", "kiln_hub", "kiln_datasets"];
 
 /// Starts logging. `KILN_LOG` (such as `kiln_hub=debug`) overrides the flags.
-pub fn start(verbose: u8, quiet: bool, modalities: &[&dyn Modality]) {
+pub fn start(verbose: u8, quiet: bool, modalities: &[Modality]) {
     let filter = std::env::var("KILN_LOG").ok().and_then(|filter| filter.parse().ok());
     let filter: EnvFilter =
         filter.unwrap_or_else(|| EnvFilter::new(level(verbose, quiet, modalities)));
@@ -24,10 +24,10 @@ pub fn start(verbose: u8, quiet: bool, modalities: &[&dyn Modality]) {
 }
 
 /// Our crates speak first; the libraries below them when asked twice.
-fn level(verbose: u8, quiet: bool, modalities: &[&dyn Modality]) -> String {
-    let own = modalities.iter().flat_map(|modality| modality.log_targets());
+fn level(verbose: u8, quiet: bool, modalities: &[Modality]) -> String {
+    let own = modalities.iter().flat_map(|modality| modality.log_targets);
     let own = CORE.iter().chain(own);
-    let silent = modalities.iter().flat_map(|modality| modality.silent_log_targets());
+    let silent = modalities.iter().flat_map(|modality| modality.silent_log_targets);
     let all: Vec<String> = match (quiet, verbose) {
         (true, _) => return "error".into(),
         (false, 0) => own

@@ -15,7 +15,7 @@ pub fn find(spec: &str) -> Result<ModelDir> {
 }
 
 /// The modality that a model belongs to.
-pub fn owner(model: &ModelDir) -> Result<&'static dyn Modality> {
+pub fn owner(model: &ModelDir) -> Result<&'static Modality> {
     modality::owner(modalities::all(), model)
 }
 

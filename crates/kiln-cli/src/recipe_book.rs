@@ -1,8 +1,9 @@
 //! Finding recipes: by path, or by name in a folder of them or in this binary.
 
+use crate::cli::RecipeArgs;
 use kiln_train::{
     failure::{Failure, Result},
-    recipe::RecipeText,
+    recipe::{Device, RecipeText},
 };
 use std::{
     collections::BTreeMap,
@@ -111,6 +112,19 @@ fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, Place>) -> std::io
         }
     }
     Ok(())
+}
+
+impl RecipeArgs {
+    /// The recipe's text with all overrides.
+    pub fn read(&self) -> Result<RecipeText> {
+        RecipeBook::open(None)?.read(&self.recipe, &overrides(&self.sets, self.device))
+    }
+}
+
+/// What was typed to override a recipe, its device included.
+pub fn overrides(sets: &[String], device: Option<Device>) -> Vec<String> {
+    let device = device.map(|device| format!("device={}", device.name()));
+    sets.iter().cloned().chain(device).collect()
 }
 
 #[cfg(test)]

@@ -2,47 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+mod support;
 
-/// The binary in an empty directory.
-fn kiln(dir: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kiln"))
-        .args(words)
-        .current_dir(dir)
-        .env_remove("KILN_RECIPES")
-        .env("HF_HOME", dir.join("hub-cache"))
-        .env("HF_HUB_OFFLINE", "1")
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs and checks the exit code and what standard error holds.
-#[track_caller]
-fn fails(dir: &Path, words: &[&str], code: i32, expected: &[&str]) {
-    let output = kiln(dir, words);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
-    for one in expected {
-        assert!(error.contains(one), "{words:?}: {one:?} is not in\n{error}");
-    }
-    assert!(!error.contains("panicked"), "{error}");
-}
-
-#[track_caller]
-fn prints(dir: &Path, words: &[&str]) -> String {
-    let output = kiln(dir, words);
-    assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
+use std::{fs, process::Stdio};
+use support::{command, fails, prints, text};
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -185,9 +148,7 @@ fn the_doctor_reports() {
 #[test]
 fn a_reader_that_stops_is_no_error() {
     let dir = dir();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kiln"))
-        .args(["completions", "bash"])
-        .current_dir(dir.path())
+    let mut child = command(dir.path(), &["completions", "bash"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+use support::{command, fails, prints, text};
 
 const RECIPE: &str = "\
 name = 'tiny'
@@ -27,43 +30,6 @@ checkpoint_every = 4
 [[evaluation]]
 embedded = { names = ['co2'], windows = 1 }
 ";
-
-fn command(dir: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    command
-        .args(words)
-        .current_dir(dir)
-        .env_remove("KILN_RECIPES")
-        .env("HF_HUB_OFFLINE", "1")
-        .env("HF_HOME", dir.join("hub-cache"))
-        .env("NO_COLOR", "1");
-    command
-}
-
-fn kiln(dir: &Path, words: &[&str]) -> Output {
-    command(dir, words).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn prints(dir: &Path, words: &[&str]) -> String {
-    let output = kiln(dir, words);
-    assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-#[track_caller]
-fn fails(dir: &Path, words: &[&str], code: i32, expected: &[&str]) {
-    let output = kiln(dir, words);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
-    for one in expected {
-        assert!(error.contains(one), "{words:?}: {one:?} is not in\n{error}");
-    }
-}
 
 fn dir() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -19,9 +19,6 @@ pub trait Model<B: Backend> {
     /// The device that a batch is on.
     fn device(&self, batch: &Self::Batch) -> B::Device;
 
-    /// Batch size: how many sequences, or items, a batch has.
-    fn batch_size(&self, batch: &Self::Batch) -> usize;
-
     /// What this model can do.
     fn capabilities(&self) -> Capabilities<'_, B, Self::Batch>;
 }
@@ -86,9 +83,6 @@ capabilities! {
 
 /// Frontend and backbone: tokens to hidden states.
 pub trait Encode<B: Backend, T> {
-    /// The layout of a batch in tokens.
-    fn layout(&self, batch: &T) -> Layout;
-
     /// Hidden states of the tokens that carry targets, `[batch, tokens, width]`. Without an
     /// `attention` visibility they attend in the model's own way: bidirectional in encoders, causal in
     /// decoders; padding and documents are those of the batch.
@@ -134,12 +128,8 @@ pub trait HiddenStates<B: Backend, T> {
 
 /// Embeddings of whole sequences, for contrastive objectives: one or several encoders (towers).
 pub trait EmbedGroups<B: Backend, T> {
-    /// Group size: how many members each group of a batch has; 1 where nothing says what belongs
-    /// together.
-    fn group_size(&self, batch: &T) -> usize;
-
-    /// The embeddings of the members of each group, not normalised: one tensor
-    /// `[groups, embedding width]` a member, which may be a tower's, a view's or a crop's.
+    /// The embeddings of the members of each group ([`Layout::group_size`]), not normalised: one
+    /// tensor `[groups, embedding width]` a member, which may be a tower's, a view's or a crop's.
     fn embeddings(&self, batch: &T, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>>;
 
     /// Logit scale, `[1]`: a learned inverse temperature (CLIP, <https://arxiv.org/abs/2103.00020>);
@@ -151,12 +141,8 @@ pub trait EmbedGroups<B: Backend, T> {
 
 /// Ranking head of a cross-encoder.
 pub trait Rank<B: Backend, T> {
-    /// How many candidates each query of a batch has, each a sequence with its query, the relevant
-    /// one first.
-    fn candidates(&self, batch: &T) -> usize;
-
-    /// Ranking scores of the sequences, `[batch]`, and the hidden states that they were read from.
-    /// `None` where the batch is of a task without a ranking head.
+    /// Ranking scores of the sequences, `[batch]`, each a candidate with its query, and the hidden
+    /// states that they were read from. `None` where the batch is of a task without a ranking head.
     fn ranking_scores(&self, batch: &T) -> Option<(Tensor<B, 1>, Tokens<B>)>;
 }
 
@@ -188,6 +174,8 @@ pub struct Completions<T> {
     /// The prompts with their completions, one sequence each: the loss mask has the completions.
     /// What else belongs to a prompt, such as images, is in it.
     pub batch: T,
+    /// The layout of that batch.
+    pub layout: Layout,
     /// The ids of each completion, one after the other of each prompt.
     pub sampled: Vec<Vec<u32>>,
     /// The reference completion of each prompt.
@@ -197,12 +185,6 @@ pub struct Completions<T> {
 /// Language models: sequences of token ids that are read and generated. Batches in and out, so that
 /// what else a batch holds survives.
 pub trait Language<B: Backend, T> {
-    /// The token ids of each sequence, without padding.
-    fn token_ids(&self, batch: &T) -> Vec<Vec<u32>>;
-
-    /// Sentinel tokens, in the order of their use (T5, <https://arxiv.org/abs/1910.10683>).
-    fn sentinels(&self) -> Vec<u32>;
-
     /// Sequence-to-sequence loss: cross-entropy of the target given the source, in nats, averaged
     /// over target tokens. Encoder-decoders read the source with their encoder; decoders go on after
     /// it, attending to all of it at once with `prefix_lm`.
@@ -215,7 +197,10 @@ pub trait Language<B: Backend, T> {
         pairs: Vec<SourceTarget>,
         prefix_lm: bool,
         context: &mut StepContext<'_>,
-    ) -> Result<Loss<B>, Lack>;
+    ) -> Result<Loss<B>, Lack> {
+        let _ = (batch, pairs, prefix_lm, context);
+        Err(Lack::new("needs a model with a sequence-to-sequence loss"))
+    }
 
     /// Samples `num_generations` completions of at most `max_new_tokens` tokens for each prompt of a
     /// batch, by the model's own probabilities and without gradients; the end-of-sequence token is
@@ -229,13 +214,20 @@ pub trait Language<B: Backend, T> {
         num_generations: usize,
         max_new_tokens: usize,
         seed: Seed,
-    ) -> Result<Option<Completions<T>>, Lack>;
+    ) -> Result<Option<Completions<T>>, Lack> {
+        let _ = (batch, num_generations, max_new_tokens, seed);
+        Err(Lack::new("needs a model that samples completions"))
+    }
 
     /// The batch with other token ids, `[batch, tokens]`.
     fn with_ids(&self, batch: &T, ids: Tensor<B, 2, Int>) -> T;
 
-    /// The first and the second half of each sequence; `None` where none is long enough.
-    fn split_half(&self, batch: &T) -> Option<[T; 2]>;
+    /// The first and the second half of each sequence, see
+    /// [`HostBatch::split_half`](crate::HostBatch::split_half); `None` where none is long enough.
+    fn split_half(&self, batch: &T) -> Option<[T; 2]> {
+        let _ = batch;
+        None
+    }
 }
 
 /// Replaced-token detection: generator and discriminator of ELECTRA

@@ -1,6 +1,6 @@
 //! What an objective changes of a batch before the model encodes it.
 
-use crate::{Backend, Seed};
+use crate::{Backend, PermutedSequence, Seed};
 use burn::tensor::{Bool, Tensor};
 
 /// Corruption of the input tokens: which are masked, which are replaced at random.
@@ -54,17 +54,6 @@ impl SourceTarget {
         let pair = Self { source: ids[..first].to_vec(), target: ids[first..=last].to_vec() };
         (first > 0).then_some(pair)
     }
-}
-
-/// Tokens of a batch in another order, some of them several times.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PermutedSequence {
-    /// For each sequence, and each of as many places, which of its tokens stands there, and whether
-    /// its content is masked.
-    pub places: Vec<Vec<(usize, bool)>>,
-    /// Attention mask, `[batch, places, places]` in row-major order: true where a place (row) attends
-    /// to another (column).
-    pub attends: Vec<bool>,
 }
 
 /// The input of a bottleneck decoder beside the vector of each sequence.

@@ -1,10 +1,34 @@
-//! The layout of a batch in tokens.
+//! Batches on the host: their layout in tokens.
 
 use std::ops::Range;
 
+/// A batch on the host, as the threads that read ahead have it: what an objective draws masks, spans
+/// and permutations for, before the step that uploads it.
+pub trait HostBatch {
+    /// Its layout in tokens.
+    fn layout(&self) -> Layout;
+
+    /// The token ids of each sequence, without padding; empty where tokens are no ids.
+    fn token_ids(&self) -> Vec<Vec<u32>> {
+        Vec::new()
+    }
+
+    /// Sentinel tokens, in the order of their use (T5, <https://arxiv.org/abs/1910.10683>); empty
+    /// where the vocabulary has none.
+    fn sentinels(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// The layouts of the first and the second half of each sequence; `None` where none is long
+    /// enough.
+    fn split_half(&self) -> Option<[Layout; 2]> {
+        None
+    }
+}
+
 /// The layout of a batch: its shape in tokens and what is known of each, on the host, before
 /// anything is computed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Sequences in the batch.
     pub batch: usize,
@@ -29,8 +53,33 @@ pub struct Layout {
     /// Spans of each sequence that are words of a lexicon. `None` without a lexicon.
     pub lexicon_spans: Option<Vec<Vec<Range<usize>>>>,
     /// Group size: how many consecutive sequences belong together, such as a query and its answer, or
-    /// an anchor, its positive and its negatives. 1 where each stands for itself.
+    /// an anchor, its positive and its negatives, or a query's candidates, the relevant one first.
+    /// 1 where each stands for itself.
     pub group_size: usize,
+}
+
+impl<T: HostBatch> HostBatch for &T {
+    fn layout(&self) -> Layout {
+        T::layout(self)
+    }
+
+    fn token_ids(&self) -> Vec<Vec<u32>> {
+        T::token_ids(self)
+    }
+
+    fn sentinels(&self) -> Vec<u32> {
+        T::sentinels(self)
+    }
+
+    fn split_half(&self) -> Option<[Layout; 2]> {
+        T::split_half(self)
+    }
+}
+
+impl HostBatch for Layout {
+    fn layout(&self) -> Layout {
+        self.clone()
+    }
 }
 
 impl Layout {

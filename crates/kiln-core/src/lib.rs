@@ -25,6 +25,7 @@ mod layout;
 mod loss;
 mod need;
 pub mod pattern;
+mod permutation;
 mod step;
 mod tokens;
 
@@ -33,15 +34,16 @@ pub use capabilities::{
     EncodePermuted, HiddenStates, Labelled, Language, Model, PredictTokens, PredictValue,
     PretextTasks, Quantize, Rank, Ratings,
 };
-pub use corruption::{Corruption, DecoderInput, PermutedSequence, RandomReplacement, SourceTarget};
+pub use corruption::{Corruption, DecoderInput, RandomReplacement, SourceTarget};
 #[cfg(feature = "testing")]
 pub use kiln_host::testing;
 pub use kiln_host::{
     Mixture, MixtureError, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source, blame,
 };
 pub use kiln_kernels::{AttentionVisibility, AutodiffBackend, Backend};
-pub use layout::Layout;
+pub use layout::{HostBatch, Layout};
 pub use loss::{Diagnostic, DiagnosticValue, Loss, LossMean, TaskLoss};
 pub use need::{Lack, Need, Provide, check_bidirectional};
+pub use permutation::{PermutedSequence, PlaceVisibility};
 pub use step::{StepContext, Teacher};
 pub use tokens::{Quantized, TokenTargets, Tokens, members_of_groups};

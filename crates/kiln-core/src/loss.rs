@@ -20,9 +20,9 @@ pub enum Diagnostic {
     Accuracy,
     /// The share, 0 to 1, that chance would get right.
     ChanceAccuracy,
-    /// The contrastive part of a loss, without what regularises the quantiser.
+    /// The contrastive part of a loss, without what regularises the quantizer.
     ContrastiveLoss,
-    /// The perplexity of a quantiser's codebooks, summed over its groups: how many codes are in use.
+    /// The perplexity of a quantizer's codebooks, summed over its groups: how many codes are in use.
     CodebookPerplexity,
     /// What [`Self::CodebookPerplexity`] is after a collapse, with one code in use a group: the
     /// number of groups.

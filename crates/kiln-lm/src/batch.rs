@@ -109,26 +109,38 @@ impl HostText {
         positions
     }
 
+    /// Numbers of its tokens, `[batch, tokens]`, on a device.
+    fn upload_ids<B: Backend>(&self, values: &[u32], device: &B::Device) -> Tensor<B, 2, Int> {
+        let values: Vec<i64> = values.iter().map(|value| i64::from(*value)).collect();
+        Tensor::from_data(TensorData::new(values, [self.batch, self.tokens]), device)
+    }
+
+    /// Its position ids on a device; `None` where, without padding, documents or positions of its own,
+    /// a token stands at its place.
+    pub(crate) fn upload_positions<B: Backend>(
+        &self,
+        embedding: &EmbeddingConfig,
+        device: &B::Device,
+    ) -> Option<Positions<B>> {
+        let plain = self.pad.is_empty() && self.positions.is_empty() && self.documents.is_empty();
+        (!plain || embedding.first_position > 0).then(|| {
+            let positions = self.positions_of(embedding);
+            let count = positions.iter().max().map_or(0, |most| *most as usize + 1);
+            let ids = self.upload_ids(&positions, device);
+            Positions { ids, count, arranged: !self.positions.is_empty() }
+        })
+    }
+
     /// Uploads it for a model with this embedding.
     pub fn upload<B: Backend>(&self, embedding: &EmbeddingConfig, device: &B::Device) -> Text<B> {
         let shape = [self.batch, self.tokens];
-        let ints = |values: &[u32]| {
-            let values: Vec<i64> = values.iter().map(|value| i64::from(*value)).collect();
-            Tensor::<B, 2, Int>::from_data(TensorData::new(values, shape), device)
-        };
-        // Without padding, documents or positions of its own, a token stands at its place.
-        let plain = self.pad.is_empty() && self.positions.is_empty() && self.documents.is_empty();
-        let positions = (!plain || embedding.first_position > 0).then(|| {
-            let positions = self.positions_of(embedding);
-            let count = positions.iter().max().map_or(0, |most| *most as usize + 1);
-            Positions { ids: ints(&positions), count, arranged: !self.positions.is_empty() }
-        });
+        let ints = |values: &[u32]| self.upload_ids(values, device);
         Text {
             ids: ints(&self.ids),
             mask_pad: (!self.pad.is_empty())
                 .then(|| Tensor::from_data(TensorData::new(self.pad.clone(), shape), device)),
             types: (!self.types.is_empty()).then(|| ints(&self.types)),
-            positions,
+            positions: self.upload_positions(embedding, device),
             documents: (!self.documents.is_empty()).then(|| {
                 let starts: Vec<i64> = self.documents.iter().map(|at| i64::from(*at)).collect();
                 let count = starts.len();

@@ -6,7 +6,7 @@ use crate::{
     pointer::Segment,
 };
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::Backend;
+use kiln_core::{Backend, HostBatch, Layout};
 use std::{ops::Range, sync::Arc};
 
 /// The ignore index: the label of what the loss leaves out.
@@ -62,17 +62,10 @@ pub enum Label {
 pub struct TextHostBatch {
     /// The input.
     pub text: HostText,
-    /// Special-tokens mask, `[batch, tokens]`: true for tokens that are never masked; empty where
-    /// none is.
-    pub special_tokens_mask: Vec<bool>,
-    /// Word starts, `[batch, tokens]`; empty where they are not known.
-    pub word_starts: Vec<bool>,
-    /// Loss mask, `[batch, tokens]`: false where a token is context only; empty where all count.
-    pub loss_mask: Vec<bool>,
-    /// Spans of lexicon terms in each text; empty where there are none.
-    pub lexicon_spans: Vec<Vec<Range<usize>>>,
-    /// Group size: how many consecutive texts belong together; 0 or 1 where each stands alone.
-    pub group_size: usize,
+    /// Its layout in tokens.
+    pub layout: Layout,
+    /// Sentinel tokens of the vocabulary.
+    pub sentinels: Vec<u32>,
     /// Name of the task of all, where it has one.
     pub task: Option<Arc<str>>,
     /// Labels of each text, or of each group.
@@ -121,7 +114,7 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
     let tokens = text.tokens;
     let flags = |of: fn(&Example) -> &Vec<bool>, own: bool, missing: bool| {
         if rows.iter().all(|row| of(row).is_empty()) {
-            return Vec::new();
+            return None;
         }
         let row = |row: &&Example| {
             let mut flags = of(row).clone();
@@ -130,14 +123,8 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
             }
             padded(&flags, tokens, missing)
         };
-        rows.iter().flat_map(row).collect()
+        Some(rows.iter().flat_map(row).collect())
     };
-    let special_tokens_mask = flags(|example| &example.special_tokens_mask, false, true);
-    let word_starts = flags(|example| &example.word_starts, true, true);
-    let loss_mask = flags(|example| &example.loss_mask, true, false);
-    let known = rows.iter().any(|row| !row.lexicon_spans.is_empty());
-    let lexicon_spans =
-        rows.iter().filter(|_| known).map(|row| row.lexicon_spans.clone()).collect();
     if rows.iter().any(|row| !row.types.is_empty()) {
         text.types = rows.iter().flat_map(|row| padded(&row.types, tokens, 0)).collect();
     }
@@ -158,16 +145,26 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
     let written: Option<Vec<&Vec<u32>>> =
         examples.iter().map(|example| example.written.as_ref()).collect();
     let start = special.start();
+    let lexicon = rows.iter().any(|row| !row.lexicon_spans.is_empty());
+    let layout = Layout {
+        lengths: (!text.pad.is_empty())
+            .then(|| (0..text.batch).map(|row| text.length(row)).collect()),
+        special_tokens_mask: flags(|example| &example.special_tokens_mask, false, true),
+        word_starts: flags(|example| &example.word_starts, true, true),
+        loss_mask: flags(|example| &example.loss_mask, true, false),
+        documents: (!text.documents.is_empty())
+            .then(|| text.documents.iter().map(|start| *start as usize).collect()),
+        lexicon_spans: lexicon.then(|| rows.iter().map(|row| row.lexicon_spans.clone()).collect()),
+        group_size: others + 1,
+        ..Layout::new(text.batch, tokens)
+    };
     TextHostBatch {
+        layout,
+        sentinels: special.sentinels(),
         task,
         labels: labels.and_then(|labels| together(&labels, tokens)),
         written: written.map(|written| to_write(&written, start, pad)),
         text,
-        special_tokens_mask,
-        word_starts,
-        loss_mask,
-        lexicon_spans,
-        group_size: others + 1,
     }
 }
 
@@ -221,6 +218,25 @@ fn to_write(written: &[&Vec<u32>], start: u32, pad: u32) -> Written {
     Written { next: written.iter().flat_map(next).collect(), seen }
 }
 
+impl HostBatch for TextHostBatch {
+    fn layout(&self) -> Layout {
+        self.layout.clone()
+    }
+
+    fn token_ids(&self) -> Vec<Vec<u32>> {
+        (0..self.text.batch).map(|row| self.text.text(row).collect()).collect()
+    }
+
+    fn sentinels(&self) -> Vec<u32> {
+        self.sentinels.clone()
+    }
+
+    fn split_half(&self) -> Option<[Layout; 2]> {
+        let halves = self.halves()?;
+        Some(halves.map(|half| collate(&half, &SpecialIds::default()).layout))
+    }
+}
+
 impl TextHostBatch {
     /// Number of tokens without padding, targets included.
     pub fn tokens(&self) -> usize {
@@ -228,16 +244,20 @@ impl TextHostBatch {
         seen(&self.text) + self.written.as_ref().map_or(0, |written| seen(&written.seen))
     }
 
-    /// The first and the second halves of its texts; the former are the longer.
-    pub(crate) fn halves(&self) -> [Vec<Example>; 2] {
+    /// The first and the second halves of its texts; the former are the longer. `None` where no text
+    /// is long enough.
+    pub(crate) fn halves(&self) -> Option<[Vec<Example>; 2]> {
         let tokens = self.text.tokens;
         let part = |row: usize, part: Range<usize>| {
             let part = row * tokens + part.start..row * tokens + part.end;
-            let flags = |flags: &[bool]| flags.get(part.clone()).unwrap_or_default().to_vec();
+            let flags = |flags: &Option<Vec<bool>>| {
+                let flags = flags.as_ref().and_then(|flags| flags.get(part.clone()));
+                flags.unwrap_or_default().to_vec()
+            };
             Example {
                 ids: self.text.ids[part.clone()].to_vec(),
-                special_tokens_mask: flags(&self.special_tokens_mask),
-                word_starts: flags(&self.word_starts),
+                special_tokens_mask: flags(&self.layout.special_tokens_mask),
+                word_starts: flags(&self.layout.word_starts),
                 types: self.text.types.get(part.clone()).unwrap_or_default().to_vec(),
                 ..Example::default()
             }
@@ -246,7 +266,8 @@ impl TextHostBatch {
         let length = |row: usize| self.text.length(row);
         let half = |row: usize| length(row).div_ceil(2);
         let first = rows.clone().map(|row| part(row, 0..half(row))).collect();
-        [first, rows.map(|row| part(row, half(row)..length(row))).collect()]
+        let second = rows.clone().map(|row| part(row, half(row)..length(row))).collect();
+        rows.into_iter().any(|row| half(row) < length(row)).then_some([first, second])
     }
 
     /// Uploads it for a model with this embedding.
@@ -269,6 +290,24 @@ pub struct TextBatch<B: Backend> {
     pub written: Option<Text<B>>,
     /// The batch on the host.
     pub host: TextHostBatch,
+}
+
+impl<B: Backend> HostBatch for TextBatch<B> {
+    fn layout(&self) -> Layout {
+        self.host.layout()
+    }
+
+    fn token_ids(&self) -> Vec<Vec<u32>> {
+        self.host.token_ids()
+    }
+
+    fn sentinels(&self) -> Vec<u32> {
+        self.host.sentinels()
+    }
+
+    fn split_half(&self) -> Option<[Layout; 2]> {
+        self.host.split_half()
+    }
 }
 
 impl<B: Backend> TextBatch<B> {
@@ -312,14 +351,15 @@ mod tests {
         };
         let batch = collate(&[long.clone(), short.clone()], &special);
         assert_eq!(batch.text.ids, [1, 2, 3, 4, 5, 6, 9, 9]);
-        assert_eq!(batch.special_tokens_mask, [true, false, false, true, false, false, true, true]);
+        let mask = [true, false, false, true, false, false, true, true];
+        assert_eq!(batch.layout.special_tokens_mask, Some(mask.to_vec()));
         assert_eq!(batch.text.documents, [0, 3, 4, 8]);
         assert_eq!(batch.labels, Some(Labels::Tags(vec![0, 1, 2, 3, 4, 5, IGNORED, IGNORED])));
         let written = batch.written.clone().unwrap();
         assert_eq!(written.seen.ids, [1, 5, 6, 1, 9, 9]);
         assert_eq!(written.next, [5, 6, 7, 8, IGNORED, IGNORED]);
         assert_eq!(batch.tokens(), 6 + 4);
-        let [first, second] = batch.halves();
+        let [first, second] = batch.halves().unwrap();
         assert_eq!((&first[0].ids[..], &first[1].ids[..]), (&[1, 2][..], &[5][..]));
         assert_eq!((&second[0].ids[..], &second[1].ids[..]), (&[3, 4][..], &[6][..]));
         assert_eq!(

@@ -10,12 +10,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-#[cfg(test)]
-mod arranged_tests;
 mod attention_pooling;
 pub mod batch;
-#[cfg(test)]
-mod bottleneck_tests;
 mod branches;
 mod capabilities;
 pub mod config;

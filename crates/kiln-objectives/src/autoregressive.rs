@@ -10,8 +10,8 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    AttentionVisibility, Backend, Corruption, Lack, Layout, Loss, Model, Need, Rng, StepContext,
-    TokenTargets,
+    AttentionVisibility, Backend, Corruption, HostBatch, Lack, Layout, Loss, Model, Need, Rng,
+    StepContext, TokenTargets,
 };
 use rand::RngExt as _;
 use schemars::JsonSchema;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Autoregressive {
     /// How many tokens ahead is predicted: the next is 1. Where neighbours are much alike, as
-    /// frames of speech are, more is to be learnt from further ones:
+    /// frames of speech are, more is to be learned from further ones:
     /// <https://arxiv.org/abs/1904.03240>.
     pub ahead: usize,
     /// Where targets are values: errors beyond this count straight rather than squared.
@@ -41,6 +41,8 @@ impl Default for Autoregressive {
 }
 
 impl ObjectiveSpec for Autoregressive {
+    type Drawn = NextTokens;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_count("autoregressive.ahead", self.ahead)?;
         if let Some(delta) = self.huber {
@@ -62,17 +64,22 @@ impl ObjectiveSpec for Autoregressive {
         needs
     }
 
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> NextTokens {
+        let layout = batch.layout();
+        let prefix = self.prefix.map(|shares| draw_prefixes(&layout, shares, context.rng));
+        NextTokens { loss_mask: predicted(&layout, prefix.as_deref(), self.ahead), prefix }
+    }
+
     /// The mean loss of predicting token `t + ahead` from tokens `0..=t`; padding is not counted.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        drawn: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
-        let layout = model.capabilities().encode()?.layout(batch);
-        let prefix = self.prefix.map(|shares| draw_prefixes(&layout, shares, context.rng));
-        let loss_mask = predicted(&layout, prefix.as_deref(), self.ahead);
+        let NextTokens { loss_mask, prefix } = drawn;
         let attention = match prefix {
             Some(lengths) => {
                 let lengths: Vec<i64> = lengths.iter().map(|length| *length as i64).collect();
@@ -83,6 +90,15 @@ impl ObjectiveSpec for Autoregressive {
         };
         self.loss_at(model, batch, &attention, &loss_mask, context.collect_metrics)
     }
+}
+
+/// The tokens of a batch that are predicted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextTokens {
+    /// `[batch, tokens]` in row-major order, true where a token is predicted.
+    loss_mask: Vec<bool>,
+    /// The length of each sequence's prefix, where there are prefixes.
+    prefix: Option<Vec<usize>>,
 }
 
 impl Autoregressive {

@@ -8,7 +8,7 @@ use crate::{
     spec::{DynModel, check_positive},
 };
 use burn::tensor::{Bool, Tensor, TensorData};
-use kiln_core::{Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
+use kiln_core::{Backend, Corruption, Diagnostic, HostBatch, Lack, Loss, Need, StepContext};
 use kiln_kernels::MASK_VALUE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ impl Default for Cosent {
 }
 
 impl ObjectiveSpec for Cosent {
+    type Drawn = usize;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_positive("cosent.temperature", self.temperature)
     }
@@ -50,18 +52,24 @@ impl ObjectiveSpec for Cosent {
         vec![Need::Embeddings, Need::Ratings]
     }
 
+    /// The group size: 2 where sequences are pairs.
+    fn draw(&self, batch: &dyn HostBatch, _: &mut StepContext<'_>) -> usize {
+        batch.layout().group_size
+    }
+
     /// The loss over the rated pairs of a batch.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        group_size: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
         let capabilities = model.capabilities();
         let (embedder, ratings) = (capabilities.embed_groups()?, capabilities.ratings()?);
-        let pairs = embedder.group_size(batch) == 2;
+        let pairs = group_size == 2;
         let Some(ratings) = ratings.ratings(batch).filter(|_| pairs) else {
             return Ok(Loss::empty(&device));
         };

@@ -8,7 +8,7 @@ use crate::{
     spec::{DynModel, check_positive},
 };
 use burn::tensor::{Int, Tensor};
-use kiln_core::{Backend, Diagnostic, Lack, Loss, Need, StepContext};
+use kiln_core::{Backend, Diagnostic, HostBatch, Lack, Loss, Need, StepContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ impl Default for CrossEncoder {
 }
 
 impl ObjectiveSpec for CrossEncoder {
+    type Drawn = usize;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         match self {
             Self::Hinge(margin) => check_positive("cross-encoder.hinge", *margin),
@@ -47,17 +49,22 @@ impl ObjectiveSpec for CrossEncoder {
         vec![Need::RankingHead]
     }
 
+    /// The group size: how many candidates each query has.
+    fn draw(&self, batch: &dyn HostBatch, _: &mut StepContext<'_>) -> usize {
+        batch.layout().group_size
+    }
+
     /// The mean over the queries of a batch.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        candidates: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
         let head = model.capabilities().rank()?;
-        let candidates = head.candidates(batch);
         if candidates < 2 {
             return Ok(Loss::empty(&device));
         }

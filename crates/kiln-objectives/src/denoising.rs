@@ -7,7 +7,7 @@ use crate::{
     losses::{scaled_loss, sum_of_losses},
     spec::DynModel,
 };
-use kiln_core::{Backend, Lack, Layout, Loss, Need, Rng, SourceTarget, StepContext};
+use kiln_core::{Backend, HostBatch, Lack, Layout, Loss, Need, Rng, SourceTarget, StepContext};
 use rand::{RngExt as _, seq::index::sample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,8 @@ impl Default for Denoising {
 }
 
 impl ObjectiveSpec for Denoising {
+    type Drawn = Vec<SourceTarget>;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         let wrong = |key: &str, problem: String| Err(ObjectiveError::new(key, problem));
         let denoisers = self.each();
@@ -146,21 +148,25 @@ impl ObjectiveSpec for Denoising {
         vec![Need::TokenTargets, Need::TokenIds, Need::Sentinels { modes: self.modes() }]
     }
 
+    /// The pairs, of falling length.
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Vec<SourceTarget> {
+        let (layout, sentinels) = (batch.layout(), batch.sentinels());
+        let mut pairs = self.pairs(&batch.token_ids(), &layout, &sentinels, context.rng);
+        pairs.sort_by_key(|one| std::cmp::Reverse(size(one)));
+        pairs
+    }
+
     /// The mean cross-entropy of the targets.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        pairs: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
-        let capabilities = model.capabilities();
-        let language = capabilities.language()?;
-        let layout = capabilities.encode()?.layout(batch);
-        let (ids, sentinels) = (language.token_ids(batch), language.sentinels());
-        let mut pairs = self.pairs(&ids, &layout, &sentinels, context.rng);
+        let language = model.capabilities().language()?;
         // Short ones are not padded to the length of long ones: at most twofold.
-        pairs.sort_by_key(|one| std::cmp::Reverse(size(one)));
         let mut losses = Vec::new();
         for alike in pairs.chunk_by(|one, other| size(one).ilog2() == size(other).ilog2()) {
             losses.push(language.seq2seq_loss(batch, alike.to_vec(), self.prefix_lm, context)?);

@@ -10,7 +10,7 @@ use crate::{
     spec::{DynModel, check},
 };
 use burn::tensor::{Bool, Distribution, Tensor, TensorData};
-use kiln_core::{Backend, Diagnostic, Lack, Loss, Need, StepContext};
+use kiln_core::{Backend, Diagnostic, HostBatch, Lack, Loss, Need, StepContext};
 use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,8 @@ impl Prediction {
 }
 
 impl ObjectiveSpec for Diffusion {
+    type Drawn = NoiseTimes;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         let fine = (0.0..=1.0).contains(&self.drop_condition);
         check(fine, "diffusion.drop_condition", self.drop_condition, "0 to 1")
@@ -80,21 +82,27 @@ impl ObjectiveSpec for Diffusion {
         vec![Need::Denoiser]
     }
 
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> NoiseTimes {
+        let examples = batch.layout().batch;
+        let times = (0..examples).map(|_| context.rng.random()).collect();
+        let dropped = |_| context.rng.random::<f64>() < self.drop_condition;
+        NoiseTimes { times, dropped: (0..examples).map(dropped).collect() }
+    }
+
     /// The mean squared error of the prediction at times drawn uniformly, one an example.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        drawn: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let denoiser = model.capabilities().denoise()?;
         let device = model.device(batch);
         let clean = denoiser.clean(batch);
         let [examples, ..] = clean.dims();
-        let times: Vec<f32> = (0..examples).map(|_| context.rng.random()).collect();
-        let dropped = |_| context.rng.random::<f64>() < self.drop_condition;
-        let dropped: Vec<bool> = (0..examples).map(dropped).collect();
+        let NoiseTimes { times, dropped } = drawn;
         let time = Tensor::<B, 1>::from_data(TensorData::new(times, [examples]), &device);
         let dropped = TensorData::new(dropped, [examples]);
         let dropped = Tensor::<B, 1, Bool>::from_data(dropped, &device);
@@ -116,6 +124,15 @@ impl ObjectiveSpec for Diffusion {
         let centred = target.clone() - target.mean().unsqueeze_dim::<2>(0).unsqueeze_dim::<3>(0);
         Ok(loss.with_diagnostic(Diagnostic::BaselineLoss, centred.square().mean()))
     }
+}
+
+/// The noise level of each example, `[batch]` each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoiseTimes {
+    /// Its time, from 0, data, to 1, noise.
+    times: Vec<f32>,
+    /// Whether its condition is dropped.
+    dropped: Vec<bool>,
 }
 
 /// A number an example, `[batch]`, as `[batch, 1, 1]`.

@@ -8,7 +8,7 @@ use crate::{
     spec::{DynModel, check, check_positive, check_weight},
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use kiln_core::{Backend, Diagnostic, Lack, Layout, Loss, Need, StepContext, Teacher};
+use kiln_core::{Backend, Diagnostic, HostBatch, Lack, Loss, Need, StepContext, Teacher};
 use kiln_kernels::eval_mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ impl Default for Dpo {
 }
 
 impl ObjectiveSpec for Dpo {
+    type Drawn = Option<Completed>;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_positive("dpo.beta", self.beta)?;
         let fine = (0.0..0.5).contains(&self.label_smoothing);
@@ -49,25 +51,28 @@ impl ObjectiveSpec for Dpo {
         Some(Teacher::ReferenceModel)
     }
 
+    /// The completions' tokens; `None` without pairs.
+    fn draw(&self, batch: &dyn HostBatch, _: &mut StepContext<'_>) -> Option<Completed> {
+        let layout = batch.layout();
+        let pairs = layout.group_size == 2 && layout.tokens > 0;
+        pairs.then(|| Completed { tokens: layout.tokens, mask: predicted(&layout, None, 1) })
+    }
+
     /// The mean over the pairs of a batch.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        completed: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
-        let layout = model.capabilities().encode()?.layout(batch);
-        let loss_mask = predicted(&layout, None, 1);
-        let own = match layout.group_size {
-            2 => completion_nll(model, batch, &loss_mask)?,
-            _ => None,
-        };
-        let Some(own) = own else { return Ok(Loss::empty(&device)) };
-        let pairs = layout.batch / 2;
+        let Some(completed) = completed else { return Ok(Loss::empty(&device)) };
+        let Some(own) = completed.nll(model, batch)? else { return Ok(Loss::empty(&device)) };
+        let pairs = own.dims()[0] / 2;
         let reference = match teacher {
-            Some(teacher) => eval_mode(|| completion_nll(teacher, batch, &loss_mask))?,
+            Some(teacher) => eval_mode(|| completed.nll(teacher, batch))?,
             None => None,
         };
         let reference = reference.unwrap_or_else(|| own.clone()).detach();
@@ -77,7 +82,7 @@ impl ObjectiveSpec for Dpo {
         let wanted = margin.full_like(1.0 - self.label_smoothing);
         let mut value = sigmoid_cross_entropy(margin.clone(), wanted).mean();
         if self.nll_weight > 0.0 {
-            let chosen = loss_mask.chunks(layout.tokens).step_by(2);
+            let chosen = completed.mask.chunks(completed.tokens).step_by(2);
             let tokens: usize = chosen.map(|row| row.iter().filter(|on| **on).count()).sum();
             let sum = own.reshape([pairs, 2]).narrow(1, 0, 1).sum();
             value = value + sum.mul_scalar(self.nll_weight / tokens.max(1) as f64);
@@ -98,21 +103,30 @@ impl ObjectiveSpec for Dpo {
     }
 }
 
-/// The summed negative log-likelihood of the tokens of each sequence that `loss_mask` has true,
-/// `[batch]`; `None` where it has none.
-fn completion_nll<B: Backend, T>(
-    model: &DynModel<'_, B, T>,
-    batch: &T,
-    loss_mask: &[bool],
-) -> Result<Option<Tensor<B, 1>>, Lack> {
-    let Some(losses) = next_token_nll(model, batch, loss_mask)? else { return Ok(None) };
-    let Layout { batch: sequences, tokens, .. } = model.capabilities().encode()?.layout(batch);
-    let device = losses.device();
-    let owners = (0..loss_mask.len()).filter(|at| loss_mask[*at]).map(|at| (at / tokens) as i64);
-    let owners = TensorData::new(owners.collect::<Vec<i64>>(), losses.dims());
-    let owners = Tensor::<B, 1, Int>::from_data(owners, &device);
-    let sums = Tensor::zeros([sequences], &device);
-    Ok(Some(sums.select_assign(0, owners, losses, IndexingUpdateOp::Add)))
+/// The completions of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completed {
+    /// Tokens of a sequence.
+    tokens: usize,
+    /// `[batch, tokens]` in row-major order, true where a token belongs to a completion.
+    mask: Vec<bool>,
+}
+
+impl Completed {
+    /// The summed negative log-likelihood of each completion's tokens, `[batch]`; `None` without any.
+    fn nll<B: Backend, T>(
+        &self,
+        model: &DynModel<'_, B, T>,
+        batch: &T,
+    ) -> Result<Option<Tensor<B, 1>>, Lack> {
+        let Some(losses) = next_token_nll(model, batch, &self.mask)? else { return Ok(None) };
+        let on = (0..self.mask.len()).filter(|at| self.mask[*at]);
+        let owners = on.map(|at| (at / self.tokens) as i64).collect::<Vec<_>>();
+        let owners = TensorData::new(owners, losses.dims());
+        let owners = Tensor::<B, 1, Int>::from_data(owners, &losses.device());
+        let sums = Tensor::zeros([self.mask.len() / self.tokens], &losses.device());
+        Ok(Some(sums.select_assign(0, owners, losses, IndexingUpdateOp::Add)))
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +138,7 @@ mod tests {
     };
     use burn::backend::Autodiff;
     use burn_flex::Flex;
-    use kiln_core::Seed;
+    use kiln_core::{Layout, Seed};
     use kiln_kernels::reseed;
     use kiln_nn::NormKind;
 
@@ -170,8 +184,8 @@ mod tests {
         let loss_mask = Some([false, false, true].repeat(2));
         batch.layout = Layout { group_size: 2, loss_mask, ..batch.layout };
         let model = Table(vec![[0.0; 2], [0.0, 3f32.ln()], [0.0; 2]]);
-        let counted = predicted(&batch.layout, None, 1);
-        let sums = completion_nll(&model, &batch, &counted).unwrap().unwrap();
+        let completed = Completed { tokens: 3, mask: predicted(&batch.layout, None, 1) };
+        let sums = completed.nll(&model, &batch).unwrap().unwrap();
         let sums: Vec<f32> = sums.into_data().to_vec().unwrap();
         assert!((sums[0] - (4.0f32 / 3.0).ln()).abs() < 1e-6 && (sums[1] - 4f32.ln()).abs() < 1e-6);
         // Texts that stand for themselves are no pairs.

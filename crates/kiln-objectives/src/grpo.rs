@@ -11,7 +11,9 @@ use crate::{
     spec::{DynModel, check, check_count, check_weight},
 };
 use burn::tensor::{Tensor, TensorData};
-use kiln_core::{Backend, Completions, Lack, Loss, Need, Seed, StepContext, Teacher};
+use kiln_core::{
+    Backend, Completions, HostBatch, Lack, Layout, Loss, Need, Seed, StepContext, Teacher,
+};
 use kiln_kernels::eval_mode;
 use rand::RngExt as _;
 use schemars::JsonSchema;
@@ -87,6 +89,8 @@ fn overlap(one: &[u32], other: &[u32]) -> f32 {
 }
 
 impl ObjectiveSpec for Grpo {
+    type Drawn = Seed;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         let count = self.num_generations;
         check(count >= 2, "grpo.num_generations", count, "2 or more completions to compare")?;
@@ -102,26 +106,33 @@ impl ObjectiveSpec for Grpo {
         (self.beta > 0.0).then_some(Teacher::ReferenceModel)
     }
 
+    /// The seed of the completions.
+    fn draw(&self, _: &dyn HostBatch, context: &mut StepContext<'_>) -> Seed {
+        Seed::new(context.rng.random())
+    }
+
     /// Minus the mean reward, and the weighted KL divergence from the reference model: these are the
     /// value, while gradients are those of the paper.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
-        context: &mut StepContext<'_>,
+        seed: Self::Drawn,
+        _: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let empty = Loss::empty(&model.device(batch));
         let language = model.capabilities().language()?;
-        let seed = Seed::new(context.rng.random());
         let (count, longest) = (self.num_generations, self.max_new_tokens);
         let sampled = eval_mode(|| language.sample_completions(batch, count, longest, seed))?;
-        let Some(Completions { batch, sampled, references }) = sampled else { return Ok(empty) };
+        let Some(Completions { batch, layout, sampled, references }) = sampled else {
+            return Ok(empty);
+        };
         let references = references.iter().flat_map(|one| std::iter::repeat_n(one, count));
         let each = sampled.iter().zip(references);
         let rewards: Vec<f32> = each.map(|(one, right)| self.reward.of(one, right)).collect();
         let advantages = self.advantages(&rewards);
-        let loss = self.policy_loss(model, teacher, &batch, &rewards, &advantages)?;
+        let loss = self.policy_loss(model, teacher, (&batch, &layout), &rewards, &advantages)?;
         Ok(loss.unwrap_or(empty))
     }
 }
@@ -143,12 +154,11 @@ impl Grpo {
         &self,
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
-        batch: &T,
+        (batch, layout): (&T, &Layout),
         rewards: &[f32],
         advantages: &[f32],
     ) -> Result<Option<Loss<B>>, Lack> {
-        let layout = model.capabilities().encode()?.layout(batch);
-        let loss_mask = predicted(&layout, None, 1);
+        let loss_mask = predicted(layout, None, 1);
         let Some(own) = next_token_nll(model, batch, &loss_mask)? else { return Ok(None) };
         let reference = match teacher.filter(|_| self.beta > 0.0) {
             Some(teacher) => eval_mode(|| next_token_nll(teacher, batch, &loss_mask))?,

@@ -5,12 +5,12 @@
 //! of one sequence with other dropout (SimCSE, <https://arxiv.org/abs/2104.08821>) or other masks.
 
 use crate::{
-    Masked, ObjectiveError, ObjectiveSpec,
+    Masked, MaskedTokens, ObjectiveError, ObjectiveSpec,
     losses::{accuracy, cross_entropy},
     spec::{DynModel, check_positive},
 };
 use burn::tensor::{Int, Tensor};
-use kiln_core::{Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
+use kiln_core::{Backend, Corruption, Diagnostic, HostBatch, Lack, Loss, Need, StepContext};
 use kiln_kernels::info_nce;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ impl Default for InfoNce {
 }
 
 impl ObjectiveSpec for InfoNce {
+    type Drawn = Option<Vec<MaskedTokens>>;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_positive("info-nce.temperature", self.temperature)?;
         match &self.views {
@@ -59,41 +61,47 @@ impl ObjectiveSpec for InfoNce {
         vec![Need::Embeddings, views]
     }
 
+    /// The masks of two views, none where views differ by dropout; `None` where the data has groups.
+    fn draw(
+        &self,
+        batch: &dyn HostBatch,
+        context: &mut StepContext<'_>,
+    ) -> Option<Vec<MaskedTokens>> {
+        let layout = batch.layout();
+        let mut mask = |masked: &Masked| masked.draw_tokens(&layout, context);
+        (layout.group_size <= 1).then(|| match &self.views {
+            Views::Dropout => Vec::new(),
+            Views::Masked(masked) => vec![mask(masked), mask(masked)],
+        })
+    }
+
     /// The mean over groups of the cross-entropy of finding the other member. With two members both
     /// are looked for; with more, the second among the others of all groups.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        views: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
-        let capabilities = model.capabilities();
-        let embedder = capabilities.embed_groups()?;
-        let members = if embedder.group_size(batch) > 1 {
-            embedder.embeddings(batch, &Corruption::none())
-        } else {
-            let mut views = Vec::with_capacity(2);
-            for _ in 0..2 {
-                let corruption = match &self.views {
-                    Views::Dropout => Corruption::none(),
-                    Views::Masked(masked) => {
-                        let layout = capabilities.encode()?.layout(batch);
-                        masked.corrupt(&layout, &model.device(batch), context).0
-                    }
-                };
-                views.extend(embedder.embeddings(batch, &corruption));
+        let embedder = model.capabilities().embed_groups()?;
+        let device = model.device(batch);
+        let members = match views {
+            None => embedder.embeddings(batch, &Corruption::none()),
+            Some(masks) => {
+                let view = |at: usize| masks.get(at).map(|mask| mask.corruption(&device));
+                let view = |at| view(at).unwrap_or_else(Corruption::none);
+                (0..2).flat_map(|at| embedder.embeddings(batch, &view(at))).collect()
             }
-            views
         };
         let mut members = members.into_iter().map(unit);
-        let Some(anchors) = members.next() else { return Ok(Loss::empty(&model.device(batch))) };
+        let Some(anchors) = members.next() else { return Ok(Loss::empty(&device)) };
         let others: Vec<Tensor<B, 2>> = members.collect();
         let [groups, width] = anchors.dims();
         if groups < 2 || others.is_empty() {
             return Ok(Loss::new(anchors.sum().mul_scalar(0.0), 0));
         }
-        let device = anchors.device();
         let one = |value: f32| Tensor::<B, 1>::from_floats([value], &device);
         let fixed = || one(1.0 / self.temperature as f32);
         let scale = embedder.logit_scale().unwrap_or_else(fixed);

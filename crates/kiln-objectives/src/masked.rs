@@ -10,10 +10,10 @@ use crate::{
     score::{TokenHead, score, score_ids},
     spec::{DynModel, check, check_count, check_positive, check_ratio},
 };
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 use kiln_core::{
-    Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, RandomReplacement, Rng, Seed,
-    StepContext, TokenTargets,
+    Backend, Corruption, Diagnostic, HostBatch, Lack, Layout, Loss, Need, RandomReplacement, Rng,
+    Seed, StepContext, TokenTargets, Tokens,
 };
 use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
@@ -96,6 +96,8 @@ pub enum MaskedKind {
 }
 
 impl ObjectiveSpec for Masked {
+    type Drawn = MaskedTokens;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_ratio("masked.ratio", self.ratio)?;
         if let Some(delta) = self.huber {
@@ -126,21 +128,39 @@ impl ObjectiveSpec for Masked {
         needs
     }
 
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> MaskedTokens {
+        self.draw_tokens(&batch.layout(), context)
+    }
+
     /// The mean loss over masked tokens whose target is known; of several heads, the sum.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        drawn: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
-        let heads = model.capabilities().predict_tokens()?;
-        let predict = |head, hidden| heads.predict(head, hidden);
-        let ids = |head, hidden: Tensor<B, 3>, ids, chosen: &[bool], collect_metrics| {
-            let head = TokenHead { model: heads, head };
-            score_ids(head, hidden, ids, chosen, collect_metrics)
+        let capabilities = model.capabilities();
+        let (encoder, heads) = (capabilities.encode()?, capabilities.predict_tokens()?);
+        let (device, metrics) = (model.device(batch), context.collect_metrics);
+        let encoded = encoder.encode(batch, &drawn.corruption(&device), None);
+        let loss_of = |(head, targets): (usize, TokenTargets<B>)| match targets {
+            TokenTargets::Ids { ids } => {
+                let head = TokenHead { model: heads, head };
+                score_ids(head, encoded.values.clone(), ids, &drawn.chosen, metrics)
+            }
+            values => {
+                let predicted = heads.predict(head, encoded.values.clone());
+                self.score_values(predicted, values, &encoded, &drawn, metrics)
+            }
         };
-        self.loss_against(heads.targets(batch), predict, ids, model, batch, context)
+        let losses = heads.targets(batch).into_iter().enumerate().map(loss_of);
+        Ok(match losses.reduce(sum_of_losses) {
+            Some(loss) if metrics => drawn.with_diagnostics(loss, &encoded),
+            Some(loss) => loss,
+            None => Loss::empty(&device),
+        })
     }
 }
 
@@ -154,59 +174,54 @@ impl Masked {
         needs
     }
 
-    /// The loss over masked tokens of targets from anywhere, the sum over their heads: `predict` and
-    /// `score_ids` read the head of a number off hidden states.
-    pub(crate) fn loss_against<B: Backend, T>(
+    /// The loss of what was predicted of masked tokens, `[batch, tokens, target width]`, where targets
+    /// are values.
+    pub(crate) fn score_values<B: Backend>(
         &self,
-        targets: Vec<TokenTargets<B>>,
-        predict: impl Fn(usize, Tensor<B, 3>) -> Tensor<B, 3>,
-        score_ids: impl Fn(usize, Tensor<B, 3>, Tensor<B, 2, Int>, &[bool], bool) -> Loss<B>,
-        model: &DynModel<'_, B, T>,
-        batch: &T,
-        context: &mut StepContext<'_>,
-    ) -> Result<Loss<B>, Lack> {
-        let encoder = model.capabilities().encode()?;
-        let device = model.device(batch);
-        let layout = encoder.layout(batch);
-        let (corruption, chosen) = self.corrupt(&layout, &device, context);
-        let share = chosen.iter().filter(|on| **on).count() as f32;
-        let share = share / layout.visible_tokens().max(1) as f32;
-        let encoded = encoder.encode(batch, &corruption, None);
-        let hidden = &encoded.values;
-        let loss_of = |(head, targets): (usize, TokenTargets<B>)| match targets {
-            TokenTargets::Ids { ids } => {
-                score_ids(head, hidden.clone(), ids, &chosen, context.collect_metrics)
-            }
-            values => {
-                let ignore = uploaded(chosen.iter().map(|on| !on).collect(), &layout, &device);
-                let ignore = match encoded.mask_pad.clone() {
-                    Some(pad) => ignore.bool_or(pad),
-                    None => ignore,
-                };
-                let predicted = predict(head, hidden.clone());
-                score(predicted, values, Some(ignore), self.huber, context.collect_metrics)
-            }
+        predicted: Tensor<B, 3>,
+        targets: TokenTargets<B>,
+        encoded: &Tokens<B>,
+        drawn: &MaskedTokens,
+        collect_metrics: bool,
+    ) -> Loss<B> {
+        let ignore = drawn.chosen.iter().map(|on| !on).collect();
+        let ignore = uploaded(ignore, drawn.shape, &predicted.device());
+        let ignore = match encoded.mask_pad.clone() {
+            Some(pad) => ignore.bool_or(pad),
+            None => ignore,
         };
-        let losses = targets.into_iter().enumerate().map(loss_of);
-        let Some(loss) = losses.reduce(sum_of_losses) else { return Ok(Loss::empty(&device)) };
-        if !context.collect_metrics {
-            return Ok(loss);
-        }
-        let share = Tensor::from_floats([share], &device);
-        Ok(with_token_diagnostics(loss, &encoded).with_diagnostic(Diagnostic::MaskedShare, share))
+        score(predicted, targets, Some(ignore), self.huber, collect_metrics)
     }
 
-    /// The corruption of a batch, and which tokens were chosen, `[batch, tokens]` in row-major order.
-    pub fn corrupt<B: Backend>(
+    /// Draws which tokens of a batch are masked, and what stands in their place: a mask, something
+    /// else, or themselves.
+    pub(crate) fn draw_tokens(
         &self,
         layout: &Layout,
-        device: &B::Device,
         context: &mut StepContext<'_>,
-    ) -> (Corruption<B>, Vec<bool>) {
-        let chosen = self.at(context.step).sample(layout, context.rng);
-        let upload = |tokens| uploaded(tokens, layout, device);
-        let corruption = self.corruption(&chosen, upload, context.rng);
-        (corruption, chosen)
+    ) -> MaskedTokens {
+        let rng = &mut *context.rng;
+        let chosen = self.at(context.step).sample(layout, rng);
+        let count = chosen.iter().filter(|on| **on).count() as f32;
+        let share = count / layout.visible_tokens().max(1) as f32;
+        let shape = [layout.batch, layout.tokens];
+        let partly = self.replace_some(&chosen, rng);
+        MaskedTokens { shape, chosen, share, partly }
+    }
+
+    /// Which of the tokens chosen are masked, and which are replaced; `None` where all are masked.
+    fn replace_some(&self, chosen: &[bool], rng: &mut Rng) -> Option<Partly> {
+        let visible = self.random_replacement + self.keep_unchanged;
+        if visible == 0.0 {
+            return None;
+        }
+        let (mut masked, mut replaced) = (chosen.to_vec(), vec![false; chosen.len()]);
+        for at in (0..chosen.len()).filter(|at| chosen[*at]) {
+            let draw: f64 = rng.random();
+            masked[at] = draw >= visible;
+            replaced[at] = draw < self.random_replacement;
+        }
+        Some(Partly { masked, replaced, seed: Seed::new(rng.random()) })
     }
 
     /// With the ratio of a step.
@@ -216,28 +231,6 @@ impl Masked {
             self.ratio + (decay.to - self.ratio) * gone
         });
         Self { ratio, ..self.clone() }
-    }
-
-    /// What stands in the place of the chosen tokens: a mask, something else, or themselves.
-    fn corruption<B: Backend>(
-        &self,
-        chosen: &[bool],
-        upload: impl Fn(Vec<bool>) -> Tensor<B, 2, Bool>,
-        rng: &mut Rng,
-    ) -> Corruption<B> {
-        let visible = self.random_replacement + self.keep_unchanged;
-        if visible == 0.0 {
-            return Corruption::masked(upload(chosen.to_vec()));
-        }
-        let (mut masked, mut replaced) = (chosen.to_vec(), vec![false; chosen.len()]);
-        for at in (0..chosen.len()).filter(|at| chosen[*at]) {
-            let draw: f64 = rng.random();
-            masked[at] = draw >= visible;
-            replaced[at] = draw < self.random_replacement;
-        }
-        let seed = Seed::new(rng.random());
-        let random_replacement = Some(RandomReplacement { tokens: upload(replaced), seed });
-        Corruption { random_replacement, ..Corruption::masked(upload(masked)) }
     }
 
     /// Draws which tokens are masked, `[batch, tokens]` in row-major order; neither padding nor
@@ -335,6 +328,50 @@ impl Masked {
     }
 }
 
+/// The masked tokens of a batch, as they were drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaskedTokens {
+    /// Sequences, and tokens of each.
+    pub shape: [usize; 2],
+    /// The tokens that are predicted, `[batch, tokens]` in row-major order.
+    pub chosen: Vec<bool>,
+    /// Their share of the tokens that are no padding.
+    pub share: f32,
+    /// Where not all of them are masked.
+    partly: Option<Partly>,
+}
+
+/// Tokens of those that are predicted, `[batch, tokens]` each.
+#[derive(Debug, Clone, PartialEq)]
+struct Partly {
+    masked: Vec<bool>,
+    replaced: Vec<bool>,
+    /// Of the replacements.
+    seed: Seed,
+}
+
+impl MaskedTokens {
+    /// The corruption of the input, on a device.
+    pub fn corruption<B: Backend>(&self, device: &B::Device) -> Corruption<B> {
+        let upload = |tokens: &[bool]| uploaded(tokens.to_vec(), self.shape, device);
+        let Some(Partly { masked, replaced, seed }) = &self.partly else {
+            return Corruption::masked(upload(&self.chosen));
+        };
+        let random_replacement = Some(RandomReplacement { tokens: upload(replaced), seed: *seed });
+        Corruption { random_replacement, ..Corruption::masked(upload(masked)) }
+    }
+
+    /// With the diagnostics of the encoder's output, and the share of masked tokens.
+    pub(crate) fn with_diagnostics<B: Backend>(
+        &self,
+        loss: Loss<B>,
+        encoded: &Tokens<B>,
+    ) -> Loss<B> {
+        let share = Tensor::from_floats([self.share], &encoded.values.device());
+        with_token_diagnostics(loss, encoded).with_diagnostic(Diagnostic::MaskedShare, share)
+    }
+}
+
 /// Whether a stretch of tokens lies in another.
 fn within(inner: &Range<usize>, outer: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
@@ -343,10 +380,10 @@ fn within(inner: &Range<usize>, outer: &Range<usize>) -> bool {
 /// `[batch, tokens]` on a device.
 pub(crate) fn uploaded<B: Backend>(
     tokens: Vec<bool>,
-    layout: &Layout,
+    shape: [usize; 2],
     device: &B::Device,
 ) -> Tensor<B, 2, Bool> {
-    Tensor::from_data(TensorData::new(tokens, [layout.batch, layout.tokens]), device)
+    Tensor::from_data(TensorData::new(tokens, shape), device)
 }
 
 /// Masks `count` of a row in runs whose lengths are drawn.

@@ -2,12 +2,12 @@
 //! (<https://arxiv.org/abs/1907.12412>); or several ways to mask tokens.
 
 use crate::{
-    Objective, ObjectiveError, ObjectiveSpec,
+    Drawn, Objective, ObjectiveError, ObjectiveSpec,
     draw::drawn,
     losses::{scaled_loss, sum_of_losses},
     spec::{DynModel, check_weight},
 };
-use kiln_core::{Backend, Lack, Loss, Need, StepContext, Teacher};
+use kiln_core::{Backend, HostBatch, Lack, Loss, Need, StepContext, Teacher};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ pub struct Part {
 }
 
 impl ObjectiveSpec for Mixture {
+    type Drawn = Parts;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         let wrong = |problem: String| Err(ObjectiveError::new("mixture.parts", problem));
         if !self.parts.iter().any(|part| part.from == 0 && part.weight > 0.0) {
@@ -78,33 +80,42 @@ impl ObjectiveSpec for Mixture {
         self.parts.iter().find_map(|part| part.objective.teacher())
     }
 
+    /// What each part of the step draws: of a sum all in their order, otherwise in an order drawn by
+    /// weight for the step, the same for all its micro-batches.
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Parts {
+        let mut rng = context.step_seed.part("mixture").rng();
+        let mut left = self.begun(context.step);
+        let mut order = Vec::with_capacity(left.len());
+        while !left.is_empty() && !self.sum {
+            let next = drawn(left.iter().copied(), |at| self.parts[*at].weight, &mut rng);
+            let Some(next) = next else { break };
+            left.retain(|at| *at != next);
+            order.push(next);
+        }
+        let order = if self.sum { left } else { order };
+        let draw = |at: usize| (at, self.parts[at].objective.draw(batch, context));
+        Parts { sequences: batch.layout().batch, drawn: order.into_iter().map(draw).collect() }
+    }
+
     /// The weighted sum of all parts, which counts sequences, since each part counts something else;
     /// or the loss of the part that is drawn for the step, the same for all its micro-batches.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        drawn: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
-        let begun = self.begun(context.step);
-        if !self.sum {
-            let mut rng = context.step_seed.part("mixture").rng();
-            let mut left = begun;
-            while let Some(part) = drawn(left.iter().copied(), |part| part.weight, &mut rng) {
-                let loss = part.objective.loss(model, teacher, batch, context)?;
-                if loss.count > 0 {
+        let mut total: Option<Loss<B>> = None;
+        for (at, drawn) in drawn.drawn {
+            let Some(part) = self.parts.get(at) else { continue };
+            let loss = part.objective.loss_of_drawn(model, teacher, batch, drawn, context)?;
+            if loss.count > 0 {
+                // A batch that has nothing for a part, such as labels, is left to the others.
+                if !self.sum {
                     return Ok(loss);
                 }
-                // A batch that has nothing for a part, such as labels, is left to the others.
-                left.retain(|other| !std::ptr::eq(*other, part));
-            }
-            return Ok(Loss::empty(&model.device(batch)));
-        }
-        let mut total: Option<Loss<B>> = None;
-        for part in begun {
-            let loss = part.objective.loss(model, teacher, batch, context)?;
-            if loss.count > 0 {
                 let loss = scaled_loss(loss, part.weight);
                 total = Some(match total {
                     None => loss,
@@ -112,23 +123,32 @@ impl ObjectiveSpec for Mixture {
                 });
             }
         }
-        let count = model.batch_size(batch);
         Ok(match total {
-            Some(sum) => Loss { count, ..sum },
+            Some(sum) => Loss { count: drawn.sequences, ..sum },
             None => Loss::empty(&model.device(batch)),
         })
     }
 }
 
+/// What the parts of a mixture drew.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Sequences of the batch.
+    sequences: usize,
+    /// The place in the list of each part of the step, and what it drew.
+    drawn: Vec<(usize, Drawn)>,
+}
+
 impl Mixture {
     /// The parts that a step has.
-    fn begun(&self, step: u64) -> Vec<&Part> {
-        self.parts.iter().filter(|part| part.from <= step).collect()
+    fn begun(&self, step: u64) -> Vec<usize> {
+        (0..self.parts.len()).filter(|at| self.parts[*at].from <= step).collect()
     }
 
     /// The same with their weights, of those that have any.
     pub(crate) fn weighted(&self, step: u64) -> Vec<(&Objective, f64)> {
-        let weighing = self.begun(step).into_iter().filter(|part| part.weight > 0.0);
+        let parts = self.begun(step).into_iter().map(|at| &self.parts[at]);
+        let weighing = parts.filter(|part| part.weight > 0.0);
         weighing.map(|part| (&part.objective, part.weight)).collect()
     }
 }

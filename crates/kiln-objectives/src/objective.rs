@@ -6,7 +6,9 @@ use crate::{
     ReplacedTokenDetection, Retromae, RewardWeighted, SelfDistillation, Supervised,
     Wav2vec2Contrastive,
 };
-use kiln_core::{Backend, Capabilities, Lack, Loss, Model, Need, Provide, StepContext, Teacher};
+use kiln_core::{
+    Backend, Capabilities, HostBatch, Lack, Loss, Model, Need, Provide, StepContext, Teacher,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,12 @@ macro_rules! objectives {
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         pub enum Objective {
             $($(#[$doc])* #[serde(rename = $name)] $objective($objective),)*
+        }
+
+        /// What an objective drew for a batch, see [`ObjectiveSpec::draw`].
+        #[derive(Debug, Clone)]
+        pub enum Drawn {
+            $($(#[$doc])* $objective(<$objective as ObjectiveSpec>::Drawn),)*
         }
 
         /// The names of all objectives, in the order in which they are listed.
@@ -55,21 +63,32 @@ macro_rules! objectives {
                 }
             }
 
-            /// The loss of `model` on `batch`, see [`ObjectiveSpec::loss`].
+            /// Draws what is random in a step, see [`ObjectiveSpec::draw`].
+            pub fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Drawn {
+                match self {
+                    $(Self::$objective(objective) => {
+                        Drawn::$objective(objective.draw(batch, context))
+                    })*
+                }
+            }
+
+            /// The loss of `model` on `batch`, see [`ObjectiveSpec::loss_of_drawn`].
             ///
             /// # Errors
-            /// When the model lacks a capability that the objective needs.
-            pub fn loss<B: Backend, T>(
+            /// When the model lacks a capability that the objective needs, or another objective drew.
+            pub fn loss_of_drawn<B: Backend, T>(
                 &self,
                 model: &dyn Model<B, Batch = T>,
                 teacher: Option<&dyn Model<B, Batch = T>>,
                 batch: &T,
+                drawn: Drawn,
                 context: &mut StepContext<'_>,
             ) -> Result<Loss<B>, Lack> {
-                let loss = match self {
-                    $(Self::$objective(objective) => {
-                        objective.loss(model, teacher, batch, context)
+                let loss = match (self, drawn) {
+                    $((Self::$objective(objective), Drawn::$objective(drawn)) => {
+                        objective.loss_of_drawn(model, teacher, batch, drawn, context)
                     })*
+                    _ => Err(Lack::new("needs what it draws itself")),
                 };
                 loss.map_err(|lack| lack.of(self.name()))
             }
@@ -119,6 +138,21 @@ objectives! {
 }
 
 impl Objective {
+    /// Draws, and computes the loss: for batches that no thread made ahead.
+    ///
+    /// # Errors
+    /// As [`Self::loss_of_drawn`].
+    pub fn loss<B: Backend, T: HostBatch>(
+        &self,
+        model: &dyn Model<B, Batch = T>,
+        teacher: Option<&dyn Model<B, Batch = T>>,
+        batch: &T,
+        context: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack> {
+        let drawn = self.draw(batch, context);
+        self.loss_of_drawn(model, teacher, batch, drawn, context)
+    }
+
     /// The objectives that it is made of: itself, or the parts of a mixture.
     pub fn each(&self) -> Vec<&Self> {
         match self {

@@ -13,8 +13,10 @@ use crate::{
     score::{TokenHead, score_ids},
     spec::{DynModel, check_ratio},
 };
-use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, Lack, Layout, Loss, Need, PermutedSequence, Rng, StepContext};
+use kiln_core::{
+    Backend, HostBatch, Lack, Layout, Loss, Need, PermutedSequence, PlaceVisibility, Rng,
+    StepContext,
+};
 use rand::seq::SliceRandom as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,8 @@ impl Default for PermutedLm {
 }
 
 impl ObjectiveSpec for PermutedLm {
+    type Drawn = (PermutedSequence, Vec<bool>);
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_ratio("permuted-lm.ratio", self.ratio)
     }
@@ -45,24 +49,31 @@ impl ObjectiveSpec for PermutedLm {
         vec![TokenTargets, TokenIds, MaskTokens, Bidirectional, Permutation]
     }
 
+    /// The permuted sequence, and which places are queries, `[batch, places]` in row-major order.
+    fn draw(
+        &self,
+        batch: &dyn HostBatch,
+        context: &mut StepContext<'_>,
+    ) -> (PermutedSequence, Vec<bool>) {
+        self.permute(&batch.layout(), context.rng)
+    }
+
     /// The mean loss of the tokens that are predicted.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        (sequence, queries): Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let capabilities = model.capabilities();
         let (heads, encoder) = (capabilities.predict_tokens()?, capabilities.encode_permuted()?);
-        let layout = capabilities.encode()?.layout(batch);
         let Some((head, ids)) = TokenHead::of_ids(heads, batch) else {
             return Ok(Loss::empty(&model.device(batch)));
         };
-        let (sequence, queries) = self.permute(&layout, context.rng);
         let hidden = encoder.encode_permuted(batch, &sequence);
-        let ids = permuted_ids(&sequence, ids);
-        Ok(score_ids(head, hidden, ids, &queries, context.collect_metrics))
+        Ok(score_ids(head, hidden, sequence.permute(ids), &queries, context.collect_metrics))
     }
 }
 
@@ -70,31 +81,41 @@ impl PermutedLm {
     /// The permuted sequence, and which places are queries, `[batch, places]` in row-major order.
     fn permute(&self, layout: &Layout, rng: &mut Rng) -> (PermutedSequence, Vec<bool>) {
         let drawn: Vec<(Vec<usize>, Vec<usize>)> =
-            (0..layout.batch).map(|sequence| self.draw(layout, sequence, rng)).collect();
+            (0..layout.batch).map(|sequence| self.draw_row(layout, sequence, rng)).collect();
         let size = |(kept, predicted): &(Vec<usize>, Vec<usize>)| kept.len() + 3 * predicted.len();
         let longest = drawn.iter().map(size).max().unwrap_or(0);
-        let mut sequence = PermutedSequence::default();
+        let mut places = Vec::with_capacity(layout.batch);
         let mut queries = Vec::with_capacity(layout.batch * longest);
+        let (mut rank, mut first, mut end) = (Vec::new(), Vec::new(), Vec::new());
         for (kept, predicted) in &drawn {
             let (n, k) = (kept.len(), predicted.len());
             let hidden = predicted.iter().map(|at| (*at, true));
-            let mut places: Vec<(usize, bool)> = kept.iter().map(|at| (*at, false)).collect();
-            places.extend(hidden.clone());
-            places.extend(predicted.iter().map(|at| (*at, false)));
-            places.extend(hidden);
-            places.resize(longest, (0, true));
+            let mut row: Vec<(usize, bool)> = kept.iter().map(|at| (*at, false)).collect();
+            row.extend(hidden.clone());
+            row.extend(predicted.iter().map(|at| (*at, false)));
+            row.extend(hidden);
+            row.resize(longest, (0, true));
+            places.push(row);
             queries.extend((0..longest).map(|at| (n + 2 * k..n + 3 * k).contains(&at)));
-            for from in 0..longest {
-                sequence.attends.extend((0..longest).map(|to| attends(from, to, n, k)));
+            for at in 0..longest {
+                let (of, from, to) = ranked(at, n as i64, k as i64);
+                rank.push(of);
+                first.push(from);
+                end.push(to);
             }
-            sequence.places.push(places);
         }
-        (sequence, queries)
+        let visibility = PlaceVisibility::Ranked { rank, first, end };
+        (PermutedSequence { places, visibility }, queries)
     }
 
     /// The tokens of a sequence that are not predicted, in their order, and those that are, in one
     /// drawn at random.
-    fn draw(&self, layout: &Layout, sequence: usize, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+    fn draw_row(
+        &self,
+        layout: &Layout,
+        sequence: usize,
+        rng: &mut Rng,
+    ) -> (Vec<usize>, Vec<usize>) {
         let mut units = layout.units(sequence, self.whole_words);
         units.shuffle(rng);
         let count = (units.len() as f64 * self.ratio).round() as usize;
@@ -106,48 +127,28 @@ impl PermutedLm {
     }
 }
 
-/// The ids of permuted places, `[batch, places]`, of a batch's ids, `[batch, tokens]`.
-pub(crate) fn permuted_ids<B: Backend>(
-    sequence: &PermutedSequence,
-    ids: Tensor<B, 2, Int>,
-) -> Tensor<B, 2, Int> {
-    let [rows, tokens] = ids.dims();
-    let places = sequence.places.first().map_or(0, Vec::len);
-    let row = |(row, places): (usize, &Vec<(usize, bool)>)| {
-        places.iter().map(|(at, _)| (row * tokens + at) as i64).collect::<Vec<_>>()
-    };
-    let from: Vec<i64> = sequence.places.iter().enumerate().flat_map(row).collect();
-    let from = Tensor::from_data(TensorData::new(from, [rows * places]), &ids.device());
-    ids.reshape([rows * tokens]).select(0, from).reshape([rows, places])
-}
-
-/// Whether a place attends to another, of `n` tokens that are kept and `k` that are predicted. Padding
-/// attends to itself.
-fn attends(from: usize, to: usize, n: usize, k: usize) -> bool {
-    let (hidden, content, asking) = (n..n + k, n + k..n + 2 * k, n + 2 * k..n + 3 * k);
-    if to >= asking.start || from >= asking.end {
+/// The rank of a place, the least rank that attends to it, and the one above the largest, of `n`
+/// tokens that are kept and `k` that are predicted: how many predicted tokens a place sees is its rank.
+fn ranked(place: usize, n: i64, k: i64) -> (i64, i64, i64) {
+    let at = place as i64;
+    match at {
+        // Kept tokens are attended to by all but padding.
+        _ if at < n => (0, 0, k + 1),
+        // The mask of a predicted token, by those that do not see the token.
+        _ if at < n + k => (0, 0, at - n + 1),
+        // The token itself, by those behind it.
+        _ if at < n + 2 * k => (at - n - k + 1, at - n - k + 1, k + 1),
         // A query is attended to by itself alone.
-        return from == to;
-    }
-    let own = if content.contains(&from) {
-        Some(from - content.start + 1)
-    } else if asking.contains(&from) {
-        Some(from - asking.start)
-    } else {
-        None
-    };
-    match own {
-        // Kept and masked tokens attend to each other.
-        None => !content.contains(&to),
-        Some(before) if hidden.contains(&to) => to - hidden.start >= before,
-        Some(before) if content.contains(&to) => to - content.start < before,
-        Some(_) => true,
+        _ if at < n + 3 * k => (at - n - 2 * k, 0, 0),
+        // So is padding, which attends to nothing else.
+        _ => (-1, 0, 0),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn_flex::Flex;
     use kiln_core::Seed;
 
     #[test]
@@ -157,13 +158,15 @@ mod tests {
         let (sequence, queries) = permuted.permute(&layout, &mut Seed::new(1).rng());
         let longest = sequence.places[0].len();
         assert_eq!(longest, 16);
+        let attends = sequence.attention_mask::<Flex>(&Default::default());
+        let attends: Vec<bool> = attends.into_data().iter().collect();
         for (row, places) in sequence.places.iter().enumerate() {
             let asking: Vec<usize> =
                 (0..longest).filter(|at| queries[row * longest + at]).collect();
             assert_eq!(asking.len(), [3, 2][row]);
             for (order, from) in asking.iter().enumerate() {
                 let seen: Vec<usize> = (0..longest)
-                    .filter(|to| sequence.attends[(row * longest + from) * longest + to])
+                    .filter(|to| attends[(row * longest + from) * longest + to])
                     .collect();
                 let content = |at: &usize| !places[*at].1;
                 let wanted = places[*from].0;

@@ -8,7 +8,7 @@ use crate::{
     losses::{scaled_loss, sum_of_losses},
     spec::{DynModel, check_weight},
 };
-use kiln_core::{Backend, Lack, Loss, Need, StepContext, TaskLoss};
+use kiln_core::{Backend, HostBatch, Lack, Loss, Need, StepContext, TaskLoss};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub struct Pretext {
 }
 
 impl ObjectiveSpec for Pretext {
+    type Drawn = ();
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         if self.tasks.is_empty() {
             let problem = "names no task; give at least one with its weight";
@@ -35,12 +37,15 @@ impl ObjectiveSpec for Pretext {
         self.tasks.keys().cloned().map(Need::PretextTask).collect()
     }
 
+    fn draw(&self, _: &dyn HostBatch, _: &mut StepContext<'_>) {}
+
     /// The weighted sum of the tasks; diagnostics are the first task's.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        _: (),
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let heads = model.capabilities().pretext()?;

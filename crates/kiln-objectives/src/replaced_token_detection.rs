@@ -5,7 +5,7 @@
 //! weights shared (the paper's section 3.2): one model learns both.
 
 use crate::{
-    Masked, ObjectiveError, ObjectiveSpec,
+    Masked, MaskedTokens, ObjectiveError, ObjectiveSpec,
     diagnostics::with_token_diagnostics,
     losses::{masked_mean, sigmoid_cross_entropy},
     masked::uploaded,
@@ -13,7 +13,7 @@ use crate::{
     spec::{DynModel, check_weight},
 };
 use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, TensorData};
-use kiln_core::{Backend, Corruption, Diagnostic, Lack, Loss, Need, StepContext};
+use kiln_core::{Backend, Corruption, Diagnostic, HostBatch, Lack, Loss, Need, StepContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,8 @@ impl Default for ReplacedTokenDetection {
 }
 
 impl ObjectiveSpec for ReplacedTokenDetection {
+    type Drawn = (MaskedTokens, Vec<bool>);
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_weight("replaced-token-detection.weight", self.weight)?;
         self.masked.validate()
@@ -46,13 +48,31 @@ impl ObjectiveSpec for ReplacedTokenDetection {
         needs
     }
 
+    /// The generator's masked tokens; and the tokens that the discriminator's loss ignores,
+    /// `[batch, tokens]` in row-major order.
+    fn draw(
+        &self,
+        batch: &dyn HostBatch,
+        context: &mut StepContext<'_>,
+    ) -> (MaskedTokens, Vec<bool>) {
+        let layout = batch.layout();
+        let mut ignored = vec![true; layout.batch * layout.tokens];
+        for row in 0..layout.batch {
+            for unit in layout.units(row, false) {
+                ignored[row * layout.tokens..][unit].fill(false);
+            }
+        }
+        (self.masked.draw_tokens(&layout, context), ignored)
+    }
+
     /// The generator's mean loss over masked tokens, and the weighted mean loss of the discriminator
     /// over all tokens.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        (masked, ignored): Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
@@ -62,29 +82,22 @@ impl ObjectiveSpec for ReplacedTokenDetection {
         let Some((head, ids)) = TokenHead::of_ids(heads, batch) else {
             return Ok(Loss::empty(&device));
         };
-        let layout = encoder.layout(batch);
-        let (corruption, chosen) = self.masked.corrupt(&layout, &device, context);
+        let chosen = &masked.chosen;
         if !chosen.contains(&true) {
             return Ok(Loss::empty(&device));
         }
+        let corruption = masked.corruption(&device);
+        let ignored = uploaded::<B>(ignored, masked.shape, &device);
         let hidden = electra.generator_hidden(batch, &corruption);
         let hidden = hidden.unwrap_or_else(|| encoder.encode(batch, &corruption, None).values);
-        let [rows, tokens, _] = hidden.dims();
-        let generator = score_ids(head, hidden.clone(), ids.clone(), &chosen, false);
+        let generator = score_ids(head, hidden.clone(), ids.clone(), chosen, false);
 
-        let sampled = sampled_ids(head, hidden, ids.clone(), &chosen);
+        let sampled = sampled_ids(head, hidden, ids.clone(), chosen);
         let replaced = sampled.clone().not_equal(ids);
         let batch = language.with_ids(batch, sampled);
         let encoded = encoder.encode(&batch, &Corruption::none(), None);
         let logits = electra.discriminator_logits(encoded.values.clone());
 
-        let mut ignored = vec![true; rows * tokens];
-        for row in 0..rows {
-            for unit in layout.units(row, false) {
-                ignored[row * tokens..][unit].fill(false);
-            }
-        }
-        let ignored = uploaded::<B>(ignored, &layout, &device);
         let each = sigmoid_cross_entropy(logits.clone(), replaced.clone().float());
         let (discriminator, _) = masked_mean(each, Some(ignored.clone()));
         let value = generator.value + discriminator.mul_scalar(self.weight);

@@ -6,18 +6,17 @@
 //! the neighbour of a passage is its second half.
 
 use crate::{
-    Masked, ObjectiveError, ObjectiveSpec,
+    Masked, MaskedTokens, ObjectiveError, ObjectiveSpec,
     diagnostics::with_token_diagnostics,
     losses::{scaled_loss, sum_of_losses},
-    permuted_lm::permuted_ids,
     replaced_token_detection::sampled_ids,
     score::{TokenHead, score_ids},
     spec::{DynModel, check, check_weight},
 };
 use burn::tensor::Tensor;
 use kiln_core::{
-    Backend, Capabilities, Corruption, DecoderInput, Lack, Layout, Loss, Need, PermutedSequence,
-    Rng, StepContext,
+    Backend, Capabilities, Corruption, DecoderInput, HostBatch, Lack, Layout, Loss, Need,
+    PermutedSequence, PlaceVisibility, Rng, StepContext,
 };
 use rand::seq::index::sample;
 use schemars::JsonSchema;
@@ -69,6 +68,8 @@ impl Default for Retromae {
 }
 
 impl ObjectiveSpec for Retromae {
+    type Drawn = (MaskedTokens, Vec<DecoderTask>);
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check(!self.decoders.is_empty(), "retromae.decoders", "empty", "at least one")?;
         for RetromaeDecoder { kind, weight } in &self.decoders {
@@ -97,12 +98,36 @@ impl ObjectiveSpec for Retromae {
         needs
     }
 
+    /// The encoder's masked tokens, and what each decoder is asked.
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Self::Drawn {
+        let layout = batch.layout();
+        let encoder = self.masked.draw_tokens(&layout, context);
+        let task = |decoder: &RetromaeDecoder| match &decoder.kind {
+            RetromaeTask::Masked(masked) => {
+                DecoderTask::Masked(masked.draw_tokens(&layout, context))
+            }
+            RetromaeTask::Enhanced(share) => {
+                let (sequence, queries) = enhanced(&layout, *share, context.rng);
+                DecoderTask::Permuted(sequence, queries)
+            }
+            RetromaeTask::Replaced => DecoderTask::Replaced,
+            RetromaeTask::Neighbour(masked) => {
+                DecoderTask::Neighbour(batch.split_half().map(|[first, second]| {
+                    let encoder = self.masked.draw_tokens(&first, context);
+                    [encoder, masked.draw_tokens(&second, context)]
+                }))
+            }
+        };
+        (encoder, self.decoders.iter().map(task).collect())
+    }
+
     /// The encoder's mean loss over masked tokens, and the weighted losses of the decoders.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        (masked, tasks): Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
@@ -116,67 +141,75 @@ impl ObjectiveSpec for Retromae {
         let Some((head, ids)) = TokenHead::of_ids(heads, batch) else {
             return Ok(Loss::empty(&device));
         };
-        let layout = encoder.layout(batch);
-        let (corruption, chosen) = self.masked.corrupt(&layout, &device, context);
-        let encoded = encoder.encode(batch, &corruption, None);
+        let chosen = &masked.chosen;
+        let encoded = encoder.encode(batch, &masked.corruption(&device), None);
         let (hidden, metrics) = (encoded.values.clone(), context.collect_metrics);
-        let mut loss = score_ids(head, hidden.clone(), ids.clone(), &chosen, metrics);
+        let mut loss = score_ids(head, hidden.clone(), ids.clone(), chosen, metrics);
         let vectors = decoders.pool(&encoded);
-        for (number, RetromaeDecoder { kind, weight }) in self.decoders.iter().enumerate() {
-            let decoded = match kind {
-                RetromaeTask::Masked(masked) => {
-                    let vectors = vectors.clone();
-                    reconstruct(&capabilities, number, &device, batch, vectors, masked, context)?
+        for (number, (decoder, task)) in self.decoders.iter().zip(tasks).enumerate() {
+            let decoded = match task {
+                DecoderTask::Masked(masked) => {
+                    reconstruct(&capabilities, number, batch, vectors.clone(), &masked, metrics)?
                 }
-                RetromaeTask::Enhanced(share) => {
-                    let (sequence, queries) = enhanced(&layout, *share, context.rng);
-                    let ids = permuted_ids(&sequence, ids.clone());
+                DecoderTask::Permuted(sequence, queries) => {
+                    let ids = sequence.permute(ids.clone());
                     let input = DecoderInput::Permuted(sequence);
                     let hidden = decoders.bottleneck_decode(number, batch, vectors.clone(), &input);
                     score_ids(head, hidden, ids, &queries, metrics)
                 }
-                RetromaeTask::Replaced => {
-                    let sampled = sampled_ids(head, hidden.clone(), ids.clone(), &chosen);
+                DecoderTask::Replaced => {
+                    let sampled = sampled_ids(head, hidden.clone(), ids.clone(), chosen);
                     let input = DecoderInput::Corrupted(Corruption::none());
                     let batch = language.with_ids(batch, sampled);
                     let hidden =
                         decoders.bottleneck_decode(number, &batch, vectors.clone(), &input);
-                    score_ids(head, hidden, ids.clone(), &chosen, metrics)
+                    score_ids(head, hidden, ids.clone(), chosen, metrics)
                 }
-                RetromaeTask::Neighbour(masked) => {
-                    let Some([first, second]) = language.split_half(batch) else { continue };
-                    let layout = encoder.layout(&first);
-                    let (corruption, _) = self.masked.corrupt(&layout, &device, context);
-                    let first = encoder.encode(&first, &corruption, None);
+                DecoderTask::Neighbour(drawn) => {
+                    let halves = drawn.zip(language.split_half(batch));
+                    let Some(([masked, asked], [first, second])) = halves else { continue };
+                    let first = encoder.encode(&first, &masked.corruption(&device), None);
                     let vectors = decoders.pool(&first);
-                    reconstruct(&capabilities, number, &device, &second, vectors, masked, context)?
+                    reconstruct(&capabilities, number, &second, vectors, &asked, metrics)?
                 }
             };
-            loss = sum_of_losses(loss, scaled_loss(decoded, *weight));
+            loss = sum_of_losses(loss, scaled_loss(decoded, decoder.weight));
         }
         Ok(if metrics { with_token_diagnostics(loss, &encoded) } else { loss })
     }
 }
 
-/// The mean loss of the tokens that `masked` masks of a batch, as a decoder reconstructs them from
-/// `vectors`, `[batch, width]`.
+/// What is asked of a bottleneck decoder, as it was drawn for a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DecoderTask {
+    /// Masked tokens.
+    Masked(MaskedTokens),
+    /// Tokens in another order, and which places are queries, `[batch, places]` in row-major order.
+    Permuted(PermutedSequence, Vec<bool>),
+    /// The original tokens in the place of the encoder's predictions.
+    Replaced,
+    /// The masked tokens of the first halves and of the second ones; `None` without halves.
+    Neighbour(Option<[MaskedTokens; 2]>),
+}
+
+/// The mean loss of the masked tokens of a batch, as a decoder reconstructs them from `vectors`,
+/// `[batch, width]`.
 fn reconstruct<B: Backend, T>(
     capabilities: &Capabilities<'_, B, T>,
     decoder: usize,
-    device: &B::Device,
     batch: &T,
     vectors: Tensor<B, 2>,
-    masked: &Masked,
-    context: &mut StepContext<'_>,
+    masked: &MaskedTokens,
+    collect_metrics: bool,
 ) -> Result<Loss<B>, Lack> {
-    let heads = capabilities.predict_tokens()?;
-    let Some((head, ids)) = TokenHead::of_ids(heads, batch) else { return Ok(Loss::empty(device)) };
-    let layout = capabilities.encode()?.layout(batch);
-    let (corruption, chosen) = masked.corrupt(&layout, device, context);
-    let input = DecoderInput::Corrupted(corruption);
+    let (heads, device) = (capabilities.predict_tokens()?, vectors.device());
+    let Some((head, ids)) = TokenHead::of_ids(heads, batch) else {
+        return Ok(Loss::empty(&device));
+    };
+    let input = DecoderInput::Corrupted(masked.corruption(&device));
     let decoders = capabilities.bottleneck_decode()?;
     let hidden = decoders.bottleneck_decode(decoder, batch, vectors, &input);
-    Ok(score_ids(head, hidden, ids, &chosen, context.collect_metrics))
+    Ok(score_ids(head, hidden, ids, &masked.chosen, collect_metrics))
 }
 
 /// Enhanced decoding: all tokens of each sequence, which attend to themselves alone, and then a query
@@ -187,29 +220,30 @@ fn enhanced(layout: &Layout, share: f64, rng: &mut Rng) -> (PermutedSequence, Ve
     let queries: Vec<Vec<usize>> = (0..layout.batch).map(queries).collect();
     let size = |row: usize| layout.length(row) + queries[row].len();
     let places = (0..layout.batch).map(size).max().unwrap_or(0);
-    let mut sequence = PermutedSequence::default();
+    let seen_of =
+        |length: usize| (length.saturating_sub(1) as f64 * (1.0 - share)).round() as usize;
+    let samples = (0..layout.batch).map(|row| seen_of(layout.length(row))).max().unwrap_or(0);
+    let mut sequence = Vec::with_capacity(layout.batch);
     let mut asked = Vec::with_capacity(layout.batch * places);
+    let mut attends = Vec::with_capacity(layout.batch * places * samples);
     for (row, queries) in queries.iter().enumerate() {
         let length = layout.length(row);
         let mut order: Vec<(usize, bool)> = (0..length).map(|at| (at, false)).collect();
         order.extend(queries.iter().map(|at| (*at, true)));
         order.resize(places, (0, true));
         asked.extend((0..places).map(|place| (length..size(row)).contains(&place)));
-        let first = sequence.attends.len();
-        sequence.attends.resize(first + places * places, false);
-        let attends = &mut sequence.attends[first..];
-        (0..places).for_each(|place| attends[place * places + place] = true);
-        for (number, at) in queries.iter().enumerate() {
-            let others = length.saturating_sub(1);
-            let seen = (others as f64 * (1.0 - share)).round() as usize;
-            let from = (length + number) * places;
-            for other in sample(rng, others, seen) {
-                attends[from + other + usize::from(other >= *at)] = true;
+        for place in 0..places {
+            let end = attends.len() + samples;
+            if let Some(at) = place.checked_sub(length).and_then(|number| queries.get(number)) {
+                let others = sample(rng, length.saturating_sub(1), seen_of(length)).into_iter();
+                attends.extend(others.map(|other| (other + usize::from(other >= *at)) as i64));
             }
+            attends.resize(end, place as i64);
         }
-        sequence.places.push(order);
+        sequence.push(order);
     }
-    (sequence, asked)
+    let visibility = PlaceVisibility::Sampled(attends);
+    (PermutedSequence { places: sequence, visibility }, asked)
 }
 
 #[cfg(test)]
@@ -274,13 +308,15 @@ mod tests {
         let special_tokens_mask = Some((0..12).map(|at| at == 0).collect());
         let layout = Layout { lengths: Some(vec![6, 3]), special_tokens_mask, ..Layout::new(2, 6) };
         let (sequence, asked) = enhanced(&layout, 0.6, &mut Seed::new(1).rng());
-        let places = sequence.places[0].len();
+        let [_, places] = sequence.dims();
         assert_eq!(places, 11);
+        let mask = sequence.attention_mask::<Flex>(&Default::default());
+        let mask: Vec<bool> = mask.into_data().iter().collect();
         for (row, seen) in [(0, 2), (1, 1)] {
             let asking: Vec<usize> = (0..places).filter(|at| asked[row * places + at]).collect();
             assert_eq!(asking.len(), [5, 3][row]);
             for place in 0..places {
-                let attends = &sequence.attends[(row * places + place) * places..][..places];
+                let attends = &mask[(row * places + place) * places..][..places];
                 let others = (0..places).filter(|other| *other != place && attends[*other]);
                 let others: Vec<usize> = others.collect();
                 // Others in full, never its own; what does not ask sees itself alone.

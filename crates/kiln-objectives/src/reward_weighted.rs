@@ -12,7 +12,8 @@ use crate::{
 };
 use burn::tensor::{Tensor, TensorData, activation::softmax};
 use kiln_core::{
-    AttentionVisibility, Backend, Corruption, Lack, Loss, Need, PredictValue, StepContext,
+    AttentionVisibility, Backend, Corruption, HostBatch, Lack, Loss, Need, PredictValue,
+    StepContext,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ const MAX_WEIGHT: f64 = 20.0;
 const MIN_NLL: f64 = 1e-4;
 
 impl ObjectiveSpec for RewardWeighted {
+    type Drawn = Vec<bool>;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         match self {
             Self::Filtering(least) => {
@@ -88,12 +91,18 @@ impl ObjectiveSpec for RewardWeighted {
         needs
     }
 
+    /// The tokens that are predicted, `[batch, tokens]` in row-major order.
+    fn draw(&self, batch: &dyn HostBatch, _: &mut StepContext<'_>) -> Vec<bool> {
+        predicted(&batch.layout(), None, 1)
+    }
+
     /// The weighted mean over the tokens of a batch.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        loss_mask: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let empty = Loss::empty(&model.device(batch));
@@ -103,11 +112,11 @@ impl ObjectiveSpec for RewardWeighted {
         let (Some(ratings), Some((head, ids))) = (ratings, TokenHead::of_ids(heads, batch)) else {
             return Ok(empty);
         };
-        let layout = encoder.layout(batch);
         let encoded =
             encoder.encode(batch, &Corruption::none(), Some(&AttentionVisibility::causal()));
-        let (next, chosen) = next_ids(ids, &predicted(&layout, None, 1), 1);
-        let rating = |at: usize| ratings.get(at / layout.tokens).copied().unwrap_or(0.0);
+        let (next, chosen) = next_ids(ids, &loss_mask, 1);
+        let [_, tokens, _] = encoded.dims();
+        let rating = |at: usize| ratings.get(at / tokens).copied().unwrap_or(0.0);
         let ratings: Vec<f32> = (0..chosen.len()).filter(|at| chosen[*at]).map(rating).collect();
         let Some((hidden, ids)) = pick(encoded.values.clone(), next, &chosen) else {
             return Ok(empty);

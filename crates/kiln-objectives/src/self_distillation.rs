@@ -2,16 +2,16 @@
 //! that a teacher has of the whole one. data2vec, <https://arxiv.org/abs/2202.03555>. The teacher is
 //! the model itself with averaged weights.
 //!
-//! TokenTargets are the mean of the teacher's last blocks, each feature of each sequence normalised over
+//! Targets are the mean of the teacher's last blocks, each feature of each sequence normalised over
 //! its tokens, of each document by itself where there are several. Where the paper takes what the
 //! feed-forward adds, here it is a block's output.
 
 use crate::{
-    Masked, ObjectiveError, ObjectiveSpec,
+    Masked, MaskedTokens, ObjectiveError, ObjectiveSpec,
     spec::{DynModel, check, check_count},
 };
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, Lack, Loss, Need, StepContext, Teacher, TokenTargets};
+use kiln_core::{Backend, HostBatch, Lack, Loss, Need, StepContext, Teacher, TokenTargets};
 use kiln_kernels::{eval_mode, gather_tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ impl Default for SelfDistillation {
 }
 
 impl ObjectiveSpec for SelfDistillation {
+    type Drawn = (MaskedTokens, Vec<Vec<Range<usize>>>);
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         check_count("self-distillation.blocks", self.blocks)?;
         let fine = (0.0..1.0).contains(&self.decay);
@@ -55,22 +57,34 @@ impl ObjectiveSpec for SelfDistillation {
         Some(Teacher::Average(self.decay))
     }
 
+    /// The masked tokens, and the documents of each sequence.
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Self::Drawn {
+        let layout = batch.layout();
+        let segments = (0..layout.batch).map(|row| layout.segments(row)).collect();
+        (self.masked.draw_tokens(&layout, context), segments)
+    }
+
     /// The mean error over masked tokens of the student's prediction of the teacher's hidden states.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        (masked, segments): Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
-        let hidden = model.capabilities().hidden_states()?;
-        let Some(target) = self.teacher_states(teacher.unwrap_or(model), batch)? else {
+        let capabilities = model.capabilities();
+        let hidden = capabilities.hidden_states()?;
+        let Some(target) = self.teacher_states(teacher.unwrap_or(model), batch, &segments)? else {
             return Ok(Loss::empty(&model.device(batch)));
         };
-        let targets = vec![TokenTargets::Values { values: target, mask_missing: None }];
-        let predict = |_, x| hidden.predict_teacher(x);
-        let no_ids = |_, x: Tensor<B, 3>, _, _: &[bool], _| Loss::empty(&x.device());
-        self.masked.loss_against(targets, predict, no_ids, model, batch, context)
+        let corruption = masked.corruption(&target.device());
+        let encoded = capabilities.encode()?.encode(batch, &corruption, None);
+        let predicted = hidden.predict_teacher(encoded.values.clone());
+        let targets = TokenTargets::Values { values: target, mask_missing: None };
+        let metrics = context.collect_metrics;
+        let loss = self.masked.score_values(predicted, targets, &encoded, &masked, metrics);
+        Ok(if metrics { masked.with_diagnostics(loss, &encoded) } else { loss })
     }
 }
 
@@ -81,14 +95,12 @@ impl SelfDistillation {
         &self,
         teacher: &DynModel<'_, B, T>,
         batch: &T,
+        segments: &[Vec<Range<usize>>],
     ) -> Result<Option<Tensor<B, 3>>, Lack> {
-        let capabilities = teacher.capabilities();
-        let hidden = capabilities.hidden_states()?;
+        let hidden = teacher.capabilities().hidden_states()?;
         let states = eval_mode(|| hidden.hidden_states(batch));
-        let layout = capabilities.encode()?.layout(batch);
-        let segments: Vec<_> = (0..layout.batch).map(|row| layout.segments(row)).collect();
         let last = states.into_iter().rev().take(self.blocks);
-        let normed: Vec<_> = last.map(|x| standardised(x.detach(), &segments)).collect();
+        let normed: Vec<_> = last.map(|x| standardised(x.detach(), segments)).collect();
         let count = normed.len() as f64;
         let sum = normed.into_iter().reduce(|sum, x| sum + x);
         Ok(sum.map(|sum| sum.div_scalar(count)))
@@ -135,7 +147,7 @@ mod tests {
         toy::{Groups, Toy},
     };
     use burn_flex::Flex;
-    use kiln_core::Seed;
+    use kiln_core::{Layout, Seed};
     use kiln_nn::NormKind;
 
     #[test]
@@ -165,7 +177,9 @@ mod tests {
         // The toy's blocks give the batch and its negative: the last alone, and both together.
         let last = SelfDistillation { blocks: 1, ..Default::default() };
         let both = SelfDistillation { blocks: 2, ..Default::default() };
-        let states = |one: &SelfDistillation| one.teacher_states(&Toy, &batch).unwrap().unwrap();
+        let three = [Layout::new(1, 3).segments(0)];
+        let states =
+            |one: &SelfDistillation| one.teacher_states(&Toy, &batch, &three).unwrap().unwrap();
         let taught = states(&last);
         let found: Vec<f32> = taught.clone().into_data().to_vec().unwrap();
         assert!((found[0] - 0.5_f32.sqrt()).abs() < 1e-4 && (found[2] + 2_f32.sqrt()).abs() < 1e-4);
@@ -189,7 +203,9 @@ mod tests {
         let values = [[[1.0, 2.0], [0.0, 4.0], [3.0, 3.0], [7.0, 1.0]]];
         let batch = Groups::from(Tensor::<A, 3>::from_floats(values, &device));
         let distillation = SelfDistillation { blocks: 1, ..Default::default() };
-        let taught = || distillation.teacher_states(&model, &batch).unwrap().unwrap().into_data();
+        let segments = [Layout::new(1, 4).segments(0)];
+        let states = || distillation.teacher_states(&model, &batch, &segments).unwrap();
+        let taught = || states().unwrap().into_data();
         assert_eq!(taught(), taught(), "nothing is dropped");
         assert_eq!(model.batches(), 0.0);
         let mut rng = Seed::new(0).rng();

@@ -1,6 +1,6 @@
 //! What an objective says of itself.
 
-use kiln_core::{Backend, Lack, Loss, Model, Need, StepContext, Teacher};
+use kiln_core::{Backend, HostBatch, Lack, Loss, Model, Need, StepContext, Teacher};
 
 /// A setting that is out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -42,7 +42,13 @@ impl RefusedObjective {
 pub type DynModel<'a, B, T> = dyn Model<B, Batch = T> + 'a;
 
 /// An objective: its settings, what it needs, and its loss.
+///
+/// A step has two parts: the threads that read ahead [draw](Self::draw) on the host what is random,
+/// then [the loss](Self::loss_of_drawn) is computed on the device.
 pub trait ObjectiveSpec {
+    /// What it draws for a batch: masks, spans, permutations, pairs; and what follows from the layout.
+    type Drawn: Clone + std::fmt::Debug + Send;
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -57,19 +63,38 @@ pub trait ObjectiveSpec {
         None
     }
 
-    /// The loss of `model` on `batch`. `teacher` is the model of [`Self::teacher`]; where it is
-    /// missing the model teaches itself. A batch in which nothing can be scored, such as one without
-    /// labels, has a count of 0.
+    /// Draws what is random in a step, on the host and without the model.
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> Self::Drawn;
+
+    /// The loss of `model` on `batch`, given what was drawn for it. `teacher` is the model of
+    /// [`Self::teacher`]; where it is missing the model teaches itself. A batch in which nothing can be
+    /// scored, such as one without labels, has a count of 0.
     ///
     /// # Errors
     /// When the model lacks a capability that the objective needs.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
+        &self,
+        model: &DynModel<'_, B, T>,
+        teacher: Option<&DynModel<'_, B, T>>,
+        batch: &T,
+        drawn: Self::Drawn,
+        context: &mut StepContext<'_>,
+    ) -> Result<Loss<B>, Lack>;
+
+    /// Draws, and computes the loss: for batches that no thread made ahead.
+    ///
+    /// # Errors
+    /// As [`Self::loss_of_drawn`].
+    fn loss<B: Backend, T: HostBatch>(
         &self,
         model: &DynModel<'_, B, T>,
         teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
         context: &mut StepContext<'_>,
-    ) -> Result<Loss<B>, Lack>;
+    ) -> Result<Loss<B>, Lack> {
+        let drawn = self.draw(batch, context);
+        self.loss_of_drawn(model, teacher, batch, drawn, context)
+    }
 }
 
 /// Checks that `found` is as `expected`.

@@ -3,8 +3,8 @@
 use crate::toy::{Groups, Toy};
 use burn::tensor::Tensor;
 use kiln_core::{
-    AttentionVisibility, Backend, Capabilities, Corruption, Encode, HiddenStates, Labelled, Layout,
-    Loss, Model, PredictTokens, PretextTasks, StepContext, TaskLoss, TokenTargets, Tokens,
+    AttentionVisibility, Backend, Capabilities, Corruption, Encode, HiddenStates, Labelled, Loss,
+    Model, PredictTokens, PretextTasks, StepContext, TaskLoss, TokenTargets, Tokens,
 };
 use kiln_nn::{Dropout, Norm, NormConfig, NormKind};
 
@@ -38,10 +38,6 @@ impl<B: Backend> Model<B> for Stochastic<B> {
         batch.values.device()
     }
 
-    fn batch_size(&self, batch: &Groups<B>) -> usize {
-        batch.values.dims()[0]
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, Groups<B>> {
         Capabilities {
             encode: Some(self),
@@ -55,10 +51,6 @@ impl<B: Backend> Model<B> for Stochastic<B> {
 }
 
 impl<B: Backend> Encode<B, Groups<B>> for Stochastic<B> {
-    fn layout(&self, batch: &Groups<B>) -> Layout {
-        Toy.layout(batch)
-    }
-
     fn encode(
         &self,
         batch: &Groups<B>,

@@ -1,7 +1,7 @@
 //! Supervised learning: the model's head and its labels decide the loss.
 
 use crate::{ObjectiveError, ObjectiveSpec, diagnostics::with_token_diagnostics, spec::DynModel};
-use kiln_core::{Backend, Lack, Loss, Need, StepContext, TaskLoss};
+use kiln_core::{Backend, HostBatch, Lack, Loss, Need, StepContext, TaskLoss};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Supervised {}
 
 impl ObjectiveSpec for Supervised {
+    type Drawn = ();
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         Ok(())
     }
@@ -19,11 +21,14 @@ impl ObjectiveSpec for Supervised {
         vec![Need::Labels]
     }
 
-    fn loss<B: Backend, T>(
+    fn draw(&self, _: &dyn HostBatch, _: &mut StepContext<'_>) {}
+
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        _: (),
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let TaskLoss { loss, tokens } = model.capabilities().labelled()?.supervised(batch, context);

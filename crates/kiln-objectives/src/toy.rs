@@ -1,12 +1,11 @@
 //! Models without weights, so that objectives can be checked by hand.
 
-use crate::permuted_lm::permuted_ids;
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
-    AttentionVisibility, Backend, BottleneckDecode, Capabilities, Completions, Corruption,
-    DecoderInput, Discriminate, EmbedGroups, Encode, HiddenStates, Labelled, Lack, Language,
-    Layout, Loss, Model, PredictTokens, PretextTasks, Rank, Ratings, Rng, Seed, SourceTarget,
-    StepContext, TaskLoss, TokenTargets, Tokens,
+    AttentionVisibility, Backend, BottleneckDecode, Capabilities, Corruption, DecoderInput,
+    Discriminate, EmbedGroups, Encode, HiddenStates, HostBatch, Labelled, Language, Layout, Loss,
+    Model, PredictTokens, PretextTasks, Rank, Ratings, Rng, StepContext, TaskLoss, TokenTargets,
+    Tokens,
 };
 
 /// Passes its batch, `[batch, tokens, width]`, through: masked tokens become zero, and predicting
@@ -29,15 +28,18 @@ impl<B: Backend> From<Tensor<B, 3>> for Groups<B> {
     }
 }
 
+impl<B: Backend> HostBatch for Groups<B> {
+    fn layout(&self) -> Layout {
+        let [rows, tokens, _] = self.values.dims();
+        Layout { group_size: self.group_size, ..Layout::new(rows, tokens) }
+    }
+}
+
 impl<B: Backend> Model<B> for Toy {
     type Batch = Groups<B>;
 
     fn device(&self, batch: &Groups<B>) -> B::Device {
         batch.values.device()
-    }
-
-    fn batch_size(&self, batch: &Groups<B>) -> usize {
-        batch.values.dims()[0]
     }
 
     fn capabilities(&self) -> Capabilities<'_, B, Groups<B>> {
@@ -56,11 +58,6 @@ impl<B: Backend> Model<B> for Toy {
 }
 
 impl<B: Backend> Encode<B, Groups<B>> for Toy {
-    fn layout(&self, batch: &Groups<B>) -> Layout {
-        let [rows, tokens, _] = batch.values.dims();
-        Layout { group_size: batch.group_size, ..Layout::new(rows, tokens) }
-    }
-
     fn encode(
         &self,
         batch: &Groups<B>,
@@ -92,10 +89,6 @@ impl<B: Backend> HiddenStates<B, Groups<B>> for Toy {
 }
 
 impl<B: Backend> EmbedGroups<B, Groups<B>> for Toy {
-    fn group_size(&self, batch: &Groups<B>) -> usize {
-        batch.group_size
-    }
-
     /// The means of tokens.
     fn embeddings(&self, batch: &Groups<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
         self.encode(batch, corruption, None).means_of_groups(batch.group_size)
@@ -103,10 +96,6 @@ impl<B: Backend> EmbedGroups<B, Groups<B>> for Toy {
 }
 
 impl<B: Backend> Rank<B, Groups<B>> for Toy {
-    fn candidates(&self, batch: &Groups<B>) -> usize {
-        batch.group_size
-    }
-
     /// The first value of each sequence.
     fn ranking_scores(&self, batch: &Groups<B>) -> Option<(Tensor<B, 1>, Tokens<B>)> {
         let tokens = Tokens::new(batch.values.clone());
@@ -165,6 +154,17 @@ impl<B: Backend> Ids<B> {
     }
 }
 
+impl<B: Backend> HostBatch for Ids<B> {
+    fn layout(&self) -> Layout {
+        self.layout.clone()
+    }
+
+    fn split_half(&self) -> Option<[Layout; 2]> {
+        let [rows, tokens] = self.ids.dims();
+        Some([tokens / 2, tokens - tokens / 2].map(|half| Layout::new(rows, half)))
+    }
+}
+
 /// The hidden state of an id is a row of its table, `[vocabulary + 1, vocabulary]`, which are logits
 /// of the vocabulary; of a masked one the last row. Its discriminator logit is the first of them.
 #[derive(Debug, Clone)]
@@ -175,10 +175,6 @@ impl<B: Backend, const V: usize> Model<B> for Table<V> {
 
     fn device(&self, batch: &Ids<B>) -> B::Device {
         batch.ids.device()
-    }
-
-    fn batch_size(&self, batch: &Ids<B>) -> usize {
-        batch.layout.batch
     }
 
     fn capabilities(&self) -> Capabilities<'_, B, Ids<B>> {
@@ -194,10 +190,6 @@ impl<B: Backend, const V: usize> Model<B> for Table<V> {
 }
 
 impl<B: Backend, const V: usize> Encode<B, Ids<B>> for Table<V> {
-    fn layout(&self, batch: &Ids<B>) -> Layout {
-        batch.layout.clone()
-    }
-
     fn encode(
         &self,
         batch: &Ids<B>,
@@ -225,42 +217,7 @@ impl<B: Backend, const V: usize> PredictTokens<B, Ids<B>> for Table<V> {
     }
 }
 
-/// Token ids, `[batch, tokens]`, on the host.
-pub(crate) fn rows<B: Backend>(ids: &Tensor<B, 2, Int>) -> Vec<Vec<u32>> {
-    let [_, tokens] = ids.dims();
-    let ids: Vec<u32> = ids.to_data().iter::<i64>().map(|id| id as u32).collect();
-    ids.chunks(tokens).map(<[u32]>::to_vec).collect()
-}
-
 impl<B: Backend, const V: usize> Language<B, Ids<B>> for Table<V> {
-    fn token_ids(&self, batch: &Ids<B>) -> Vec<Vec<u32>> {
-        rows(&batch.ids)
-    }
-
-    fn sentinels(&self) -> Vec<u32> {
-        Vec::new()
-    }
-
-    fn seq2seq_loss(
-        &self,
-        _: &Ids<B>,
-        _: Vec<SourceTarget>,
-        _: bool,
-        _: &mut StepContext<'_>,
-    ) -> Result<Loss<B>, Lack> {
-        Err(Lack::new("needs a decoder"))
-    }
-
-    fn sample_completions(
-        &self,
-        _: &Ids<B>,
-        _: usize,
-        _: usize,
-        _: Seed,
-    ) -> Result<Option<Completions<Ids<B>>>, Lack> {
-        Err(Lack::new("needs a decoder"))
-    }
-
     fn with_ids(&self, batch: &Ids<B>, ids: Tensor<B, 2, Int>) -> Ids<B> {
         Ids { ids, layout: batch.layout.clone() }
     }
@@ -308,11 +265,9 @@ impl<B: Backend, const V: usize> BottleneckDecode<B, Ids<B>> for Table<V> {
             DecoderInput::Corrupted(corruption) => self.encode(batch, corruption, None).values,
             // What stands at each place alone.
             DecoderInput::Permuted(sequence) => {
-                let ids = permuted_ids(sequence, batch.ids.clone());
+                let ids = sequence.permute(batch.ids.clone());
                 let [rows, places] = ids.dims();
-                let masked = sequence.places.iter().flatten().map(|(_, masked)| *masked);
-                let masked = TensorData::new(masked.collect::<Vec<bool>>(), [rows, places]);
-                let masked = Tensor::from_data(masked, &batch.ids.device());
+                let masked = sequence.masked(&ids.device());
                 let batch = Ids { ids, layout: Layout::new(rows, places) };
                 self.encode(&batch, &Corruption::masked(masked), None).values
             }

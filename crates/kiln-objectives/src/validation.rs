@@ -1,7 +1,7 @@
 //! What an objective scores on data set aside.
 
-use crate::Objective;
-use kiln_core::{Backend, Lack, LossMean, Model, Seed, StepContext};
+use crate::{Drawn, Objective};
+use kiln_core::{Backend, HostBatch, Lack, LossMean, Model, Rng, Seed, StepContext};
 
 /// The mean loss of an objective over batches, with the same random numbers each time.
 ///
@@ -35,7 +35,18 @@ impl<'a> Validation<'a> {
         Self { parts, drawn, seed: seed.part("validation"), step, batches: 0 }
     }
 
-    /// Takes in a batch; `teacher` as for [`Objective::loss`].
+    /// What the objective, or each part of it, draws for the next batch, and the random numbers left.
+    pub fn draw(&self, batch: &dyn HostBatch) -> Vec<(Drawn, Rng)> {
+        let draw = |part: &Measured<'_>| {
+            let mut rng = self.seed.at(self.batches).rng();
+            let mut context = StepContext { step: self.step, ..StepContext::new(&mut rng) };
+            (part.objective.draw(batch, &mut context), rng)
+        };
+        self.parts.iter().map(draw).collect()
+    }
+
+    /// Takes in a batch with what was [drawn](Self::draw) for it; `teacher` as for
+    /// [`Objective::loss`].
     ///
     /// # Errors
     /// When the model lacks a capability that the objective needs.
@@ -44,12 +55,12 @@ impl<'a> Validation<'a> {
         model: &dyn Model<B, Batch = T>,
         teacher: Option<&dyn Model<B, Batch = T>>,
         batch: &T,
+        drawn: Vec<(Drawn, Rng)>,
     ) -> Result<(), Lack> {
-        let seed = self.seed.at(self.batches);
-        for part in &mut self.parts {
-            let mut rng = seed.rng();
+        for (part, (drawn, mut rng)) in self.parts.iter_mut().zip(drawn) {
             let mut context = StepContext { step: self.step, ..StepContext::new(&mut rng) };
-            part.mean.add(&part.objective.loss(model, teacher, batch, &mut context)?);
+            let loss = part.objective.loss_of_drawn(model, teacher, batch, drawn, &mut context)?;
+            part.mean.add(&loss);
         }
         self.batches += 1;
         Ok(())
@@ -77,7 +88,10 @@ mod tests {
 
     fn validated(objective: &Objective, step: u64, batches: &[Groups<Flex>]) -> Option<f64> {
         let mut validation = Validation::new(objective, Seed::new(3), step);
-        batches.iter().for_each(|batch| validation.add(&Toy, None, batch).unwrap());
+        for batch in batches {
+            let drawn = validation.draw(batch);
+            validation.add(&Toy, None, batch, drawn).unwrap();
+        }
         validation.loss()
     }
 

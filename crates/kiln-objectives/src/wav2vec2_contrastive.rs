@@ -11,11 +11,13 @@ use crate::{
     diagnostics::with_token_diagnostics,
     info_nce::unit,
     losses::{accuracy, cross_entropy},
+    masked::uploaded,
     spec::{DynModel, check, check_count, check_positive, check_weight},
 };
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_core::{
-    Backend, Corruption, Diagnostic, Lack, Layout, Loss, Need, Quantized, Rng, StepContext,
+    Backend, Corruption, Diagnostic, HostBatch, Lack, Layout, Loss, Need, Quantized, Rng,
+    StepContext,
 };
 use kiln_kernels::MASK_VALUE;
 use rand::RngExt;
@@ -81,6 +83,8 @@ impl Gumbel {
 }
 
 impl ObjectiveSpec for Wav2vec2Contrastive {
+    type Drawn = MaskedFrames;
+
     fn validate(&self) -> Result<(), ObjectiveError> {
         self.spans.validate("wav2vec2-contrastive.spans")?;
         check_count("wav2vec2-contrastive.negatives", self.negatives)?;
@@ -98,27 +102,31 @@ impl ObjectiveSpec for Wav2vec2Contrastive {
         vec![Need::Quantizer, Need::MaskTokens, Need::Bidirectional]
     }
 
+    fn draw(&self, batch: &dyn HostBatch, context: &mut StepContext<'_>) -> MaskedFrames {
+        let layout = batch.layout();
+        let masked = self.spans.sample(&layout, context.rng);
+        let candidates = Candidates::draw(&masked, &layout, self.negatives, context.rng);
+        let picked = candidates.picked(layout.tokens);
+        let share = picked.len() as f32 / layout.visible_tokens().max(1) as f32;
+        MaskedFrames { masked, shape: [layout.batch, layout.tokens], candidates, picked, share }
+    }
+
     /// The mean loss over masked tokens that have distractors.
-    fn loss<B: Backend, T>(
+    fn loss_of_drawn<B: Backend, T>(
         &self,
         model: &DynModel<'_, B, T>,
         _teacher: Option<&DynModel<'_, B, T>>,
         batch: &T,
+        drawn: Self::Drawn,
         context: &mut StepContext<'_>,
     ) -> Result<Loss<B>, Lack> {
         let device = model.device(batch);
-        let capabilities = model.capabilities();
-        let (encoder, quantizer) = (capabilities.encode()?, capabilities.quantize()?);
-        let layout = encoder.layout(batch);
-        let masked = self.spans.sample(&layout, context.rng);
-        let candidates = Candidates::draw(&masked, &layout, self.negatives, context.rng);
-        let picked = candidates.picked(layout.tokens);
+        let quantizer = model.capabilities().quantize()?;
+        let MaskedFrames { masked, shape, candidates, picked, share } = drawn;
         if picked.is_empty() {
             return Ok(Loss::empty(&device));
         }
-        let share = picked.len() as f32 / layout.visible_tokens().max(1) as f32;
-        let mask = TensorData::new(masked, [layout.batch, layout.tokens]);
-        let corruption = Corruption::masked(Tensor::from_data(mask, &device));
+        let corruption = Corruption::masked(uploaded(masked, shape, &device));
         let temperature =
             kiln_kernels::is_training::<B>(&device).then(|| self.gumbel.at(context.step));
         let quantized = quantizer.quantize(batch, &corruption, &picked, temperature, context.rng);
@@ -142,6 +150,20 @@ impl ObjectiveSpec for Wav2vec2Contrastive {
             .with_diagnostic(Diagnostic::CollapsedPerplexity, one(groups as f32))
             .with_diagnostic(Diagnostic::MaskedShare, one(share)))
     }
+}
+
+/// The masked tokens of a batch, and among which others the code of each is looked for.
+#[derive(Clone, Debug)]
+pub struct MaskedFrames {
+    /// `[batch, tokens]` in row-major order.
+    masked: Vec<bool>,
+    /// Sequences, and tokens of each.
+    shape: [usize; 2],
+    candidates: Candidates,
+    /// The masked tokens as rows of `[batch * tokens]`, ascending.
+    picked: Vec<usize>,
+    /// Their share of the tokens that are no padding.
+    share: f32,
 }
 
 /// Masked tokens and the distractors of each.

@@ -8,7 +8,7 @@ use crate::{
     task::{Measure, TaskError, TaskSource},
 };
 use burn::module::{AutodiffModule, Module};
-use kiln_core::{AutodiffBackend, Backend, Model, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Model, Seed};
 use kiln_hub::{Weights, adapter::Published};
 use kiln_nn::{ConfigError, adapt::Adapt};
 use kiln_objectives::{Objective, RefusedObjective};
@@ -130,6 +130,9 @@ pub trait Architecture: Sized + 'static {
         stage: &OpenStage<Self>,
         examples: &[Self::Example],
     ) -> Result<Option<Self::HostBatch>, TaskError>;
+
+    /// A batch as objectives draw for it: its layout in tokens of the model, and its token ids.
+    fn host<'a>(stage: &'a OpenStage<Self>, batch: &'a Self::HostBatch) -> Box<dyn HostBatch + 'a>;
 
     /// Tokens of a batch, for throughput.
     fn tokens(stage: &OpenStage<Self>, batch: &Self::HostBatch) -> usize;

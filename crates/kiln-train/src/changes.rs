@@ -6,25 +6,14 @@
 //! both and its number, so that some would be skipped or come twice. A change of data, model,
 //! objective or of what is trained makes another run, which can start from this one's model.
 
-use crate::{Error, Result, checkpoint::Manifest};
+use crate::{
+    Error, Result,
+    checkpoint::Manifest,
+    recipe::join_key,
+    refusal::{MAY_CHANGE, Refusal},
+};
 use kiln_core::pattern::matches;
-use std::{collections::BTreeMap, fmt, path::Path};
-
-/// Keys of a stage that may change.
-const MAY: [&str; 12] = [
-    "steps",
-    "schedule.*",
-    "optimizer.*.learning_rate",
-    "optimizer.*.weight_decay",
-    "clip",
-    "patience",
-    "restore_best",
-    "validate_every",
-    "checkpoint_every",
-    "keep",
-    "log_every",
-    "max_bad_steps",
-];
+use std::{collections::BTreeMap, path::Path};
 
 /// A key whose value is another now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,36 +24,6 @@ pub struct Change {
     pub was: Option<String>,
     /// The value now.
     pub now: Option<String>,
-}
-
-/// Why a run does not go on with a changed recipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The key is none that may change.
-    Fixed,
-    /// The run is finished.
-    Finished,
-    /// The stage has ended.
-    StageEnded,
-    /// The stage has done more steps already.
-    StepsDone(u64),
-    /// Nothing says why.
-    NoNote,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed => {
-                let keys = MAY.map(|key| format!("`{key}`")).join(", ");
-                write!(f, "in a run that has begun, only these of a stage may change: {keys}")
-            }
-            Self::Finished => f.write_str("the run is finished"),
-            Self::StageEnded => f.write_str("the stage has ended"),
-            Self::StepsDone(steps) => write!(f, "{steps} steps are done, so it takes more"),
-            Self::NoNote => f.write_str("that is possible with a note that says why"),
-        }
-    }
 }
 
 /// What differs between two recipes with every default written out.
@@ -95,16 +54,15 @@ pub fn between(path: &Path, was: &str, now: &str) -> Result<Vec<Change>> {
 
 /// The values of a table by their dotted keys; lists without tables are values.
 fn flatten(key: String, value: &toml::Value, values: &mut BTreeMap<String, String>) {
-    let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
     match value {
         toml::Value::Table(table) if !table.is_empty() => {
             for (name, value) in table {
-                flatten(below(name), value, values);
+                flatten(join_key(&key, name), value, values);
             }
         }
         toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
             for (place, value) in items.iter().enumerate() {
-                flatten(below(&place.to_string()), value, values);
+                flatten(join_key(&key, &place.to_string()), value, values);
             }
         }
         value => drop(values.insert(key, value.to_string())),
@@ -141,7 +99,7 @@ fn refusal(change: &Change, newest: Option<&Manifest>) -> Option<Refusal> {
     let Some((Ok(stage), key)) = place.map(|(stage, key)| (stage.parse::<usize>(), key)) else {
         return Some(Refusal::Fixed);
     };
-    if !MAY.iter().any(|pattern| matches(pattern, key)) {
+    if !MAY_CHANGE.iter().any(|pattern| matches(pattern, key)) {
         return Some(Refusal::Fixed);
     }
     let newest = newest?;

@@ -13,6 +13,11 @@ const AGREE: usize = 5;
 /// Steps in a row that count nothing before it is said.
 const EMPTY: u64 = 10;
 
+/// Steps over which a stage of so many steps is judged.
+pub(crate) fn window(steps: u64) -> u64 {
+    (steps / 10).clamp(50, 200)
+}
+
 /// Something that is wrong with a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
@@ -69,6 +74,13 @@ pub struct Memory {
     warned: BTreeSet<String>,
 }
 
+impl Memory {
+    /// Whether steps had nothing to predict, and none had anything.
+    pub(crate) fn nothing_to_predict(&self) -> bool {
+        self.empty > 0 && self.losses.is_empty()
+    }
+}
+
 /// The watch over a stage.
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
@@ -83,7 +95,7 @@ impl Diagnostics {
     /// A watch over a stage of `steps` steps, of them `warmup` with a rising rate. `optimizer` is its
     /// name in recipes.
     pub fn new(steps: u64, warmup: u64, optimizer: &str, memory: Memory) -> Self {
-        let window = (steps / 10).clamp(50, 200);
+        let window = window(steps);
         Self {
             window: window as usize,
             patience: warmup + window,

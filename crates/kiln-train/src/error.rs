@@ -1,8 +1,8 @@
 //! What can go wrong between a recipe and a trained model.
 
 use crate::{
-    changes::Refusal,
     recipe::RecipeError,
+    refusal::Refusal,
     task::{TaskError, TaskSourceError},
 };
 use kiln_core::blame::{Blame, BlameOf, Blamed, blame_of};
@@ -130,6 +130,14 @@ pub enum Error {
         /// The last checkpoint.
         checkpoint: Option<PathBuf>,
     },
+    /// No step of a stage had a target to predict.
+    #[error("stage `{stage}` trained nothing: none of its {steps} steps had anything to predict")]
+    NothingToPredict {
+        /// The stage's name.
+        stage: String,
+        /// Steps of the stage so far.
+        steps: u64,
+    },
     /// The directory holds a run already.
     #[error(
         "{} holds a {} already; {}",
@@ -197,6 +205,16 @@ pub enum Error {
     Hub(#[from] HubError),
 }
 
+impl Error {
+    /// What went wrong and why, in one line.
+    pub(crate) fn with_cause(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 impl Blamed for Error {
     fn blame(&self) -> Blame<'_> {
         match self {
@@ -207,6 +225,7 @@ impl Blamed for Error {
             | Self::OtherShape { .. }
             | Self::NothingToTrain
             | Self::NoExamples
+            | Self::NothingToPredict { .. }
             | Self::RunExists { .. }
             | Self::NotARun { .. }
             | Self::OtherRecipe { .. } => Blame::User,

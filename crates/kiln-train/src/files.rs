@@ -7,9 +7,10 @@
 
 use crate::{Error, Result};
 use kiln_host::{LEFTOVER, write_atomic};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    fs::{self, File},
-    io::Read as _,
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -41,6 +42,43 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = write_atomic(path, |out| out.write_all(bytes));
     written.map_err(|error| io(error.action, &error.path)(error.source))
+}
+
+/// Reads a file of JSON.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).map_err(io("read", path))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::Damaged { path: path.to_owned(), problem: error.to_string() })
+}
+
+/// Replaces a file of JSON; `what` is written there, for messages.
+pub(crate) fn write_json(path: &Path, what: &'static str, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec_pretty(value).map_err(|source| Error::Json { what, source })?;
+    write(path, &text)
+}
+
+/// A file of JSON, one object a line, that lines are appended to.
+#[derive(Debug)]
+pub(crate) struct JsonLines {
+    path: PathBuf,
+    file: File,
+}
+
+impl JsonLines {
+    /// Opens a file to go on with it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Self { file: file.map_err(io("write", path))?, path: path.to_owned() })
+    }
+
+    /// Appends a line; `what` it is, for messages.
+    pub(crate) fn append(&mut self, what: &'static str, line: &impl Serialize) -> Result<()> {
+        let mut text =
+            serde_json::to_string(line).map_err(|source| Error::Json { what, source })?;
+        text.push('\n');
+        // In one call, so that lines are whole even if the process is killed.
+        self.file.write_all(text.as_bytes()).map_err(io("write", &self.path))
+    }
 }
 
 /// Replaces a directory by what `fill` puts into an empty one.

@@ -97,6 +97,9 @@ pub trait Learner {
     /// When the directory cannot be written.
     fn write_model(&self, dir: &Path) -> crate::Result<()>;
 
+    /// Steps after which every example was seen; `None` where examples are endless.
+    fn steps_per_epoch(&self) -> Option<u64>;
+
     /// Trainable and frozen parameters.
     fn parameters(&self) -> Parameters;
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`recipe`]: what a user writes, and how mistakes in it are answered.
 //! - [`architecture`]: what a modality implements; [`stage_job`] and [`stage_task`]: how that becomes
-//!   a job and the task of each stage.
+//!   a [`job`] and the task of each stage.
 //! - [`task`]: what the trainer needs of a stage; [`learner`]: the same with its types hidden;
 //!   [`task_learner`]: how the one becomes the other.
 //! - [`adapters`]: few parameters in the place of all.
@@ -30,6 +30,7 @@ pub mod failure;
 mod files;
 pub mod groups;
 pub mod interrupt;
+pub mod job;
 pub mod learner;
 pub mod loader;
 pub mod logs;
@@ -38,6 +39,7 @@ pub mod named;
 pub mod optim;
 pub mod progress;
 pub mod recipe;
+mod refusal;
 pub mod report;
 mod reset_embeddings;
 pub mod results;
@@ -56,4 +58,5 @@ pub mod trainer;
 pub mod verb;
 
 pub use error::{ERRORS, Error, Result};
+pub use refusal::Refusal;
 pub use runner::{Outcome, RunOptions, run};

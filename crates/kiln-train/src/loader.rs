@@ -51,14 +51,14 @@ pub struct Waited<H> {
 }
 
 impl<H: Send + 'static> Loader<H> {
-    /// A loader of `batch` examples a batch, shuffled each epoch when a seed is given. Threads start
+    /// A loader of `batch` examples a batch, which `collate` puts together given its number, shuffled each epoch when a seed is given. Threads start
     /// with the first [`Self::take`].
     ///
     /// # Errors
     /// When the source is empty.
     pub fn new<E: Send + 'static>(
         source: TaskSource<E>,
-        collate: impl Fn(Vec<E>) -> std::result::Result<H, TaskError> + Send + Sync + 'static,
+        collate: impl Fn(u64, Vec<E>) -> std::result::Result<H, TaskError> + Send + Sync + 'static,
         batch: u64,
         shuffle: Option<Seed>,
         threads: usize,
@@ -82,7 +82,8 @@ impl<H: Send + 'static> Loader<H> {
                     Err(error) => return Some(Err(Error::Example { index, source: error.0 })),
                 }
             }
-            Some(collate(examples).map_err(|source| Error::Collate { batch: number, source }))
+            let batch = collate(number, examples);
+            Some(batch.map_err(|source| Error::Collate { batch: number, source }))
         };
         Ok(Self {
             read: Arc::new(read),
@@ -220,7 +221,7 @@ mod tests {
 
     fn loader(size: Size, bad: Option<u64>, threads: usize) -> Loader<Vec<u64>> {
         let source = Arc::new(Numbers { size, bad });
-        Loader::new(source, Ok, 4, Some(Seed::new(3)), threads).unwrap()
+        Loader::new(source, |_, batch| Ok(batch), 4, Some(Seed::new(3)), threads).unwrap()
     }
 
     #[test]
@@ -261,14 +262,15 @@ mod tests {
         assert!(error.contains("the number of the beast"), "{error}");
 
         let source = Arc::new(Numbers { size: Size::Known(0), bad: None });
-        let empty = Loader::<Vec<u64>>::new(source, Ok, 4, None, 1);
+        let empty = Loader::<Vec<u64>>::new(source, |_, batch| Ok(batch), 4, None, 1);
         assert!(matches!(empty.err(), Some(Error::NoExamples)));
     }
 
     #[test]
     fn dropping_ends_the_threads() {
         let source = Arc::new(Numbers { size: Size::Endless, bad: None });
-        let mut loader = Loader::<Vec<u64>>::new(source.clone(), Ok, 4, None, 3).unwrap();
+        let mut loader =
+            Loader::<Vec<u64>>::new(source.clone(), |_, batch| Ok(batch), 4, None, 3).unwrap();
         loader.take(0).unwrap();
         drop(loader);
         assert_eq!(Arc::strong_count(&source), 1);

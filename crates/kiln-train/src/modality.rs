@@ -1,121 +1,85 @@
-//! What a modality gives the binary: recipes of its own, jobs made from them, and what its model
-//! directories hold.
+//! What a modality gives the binary: recipes of its own, jobs made from them, commands, and what its
+//! model directories hold.
 
 use crate::{
+    architecture::Architecture,
     failure::{Failure, Result},
-    recipe::{Common, RecipeText},
-    results::Evaluation,
-    start::Prepared,
+    job::Job,
+    recipe::{RecipeText, schema},
+    stage_job::StageJob,
     verb::Verb,
 };
 use kiln_core::blame::BlameOf;
-use kiln_hub::ModelDir;
+use kiln_hub::{
+    ModelDir,
+    family::{PublishedConfig, model_types},
+};
 use std::path::Path;
 
-/// A modality: time series, speech, text, images, tables.
-pub trait Modality: Sync {
+/// Facts of a model directory by name.
+pub type Facts = Vec<(String, String)>;
+
+/// A modality: time series, speech, text.
+#[derive(Clone, Copy, Debug)]
+pub struct Modality {
     /// As recipes name it: `timeseries`.
-    fn name(&self) -> &'static str;
-
-    /// Reads a recipe of this modality.
-    ///
-    /// # Errors
-    /// When the recipe has a mistake; the error points at it.
-    fn job(&self, text: &RecipeText) -> crate::Result<Box<dyn Job>>;
-
+    pub name: &'static str,
+    /// Reads a recipe of this modality; an error points at the mistake in it.
+    pub job: fn(&RecipeText) -> crate::Result<Box<dyn Job>>,
     /// The JSON Schema of this modality's recipes.
-    fn schema(&self) -> schemars::Schema;
-
+    pub schema: fn() -> schemars::Schema,
     /// Whether a model directory's `model_type` is one of this modality's.
-    fn owns(&self, model_type: &str) -> bool;
-
-    /// The commands of the binary that use its models and prepare its data.
-    fn verbs(&self) -> &'static [Verb] {
-        &[]
-    }
-
-    /// Its error types that are attributed to the user, or to the machine.
-    fn errors(&self) -> &'static [BlameOf] {
-        &[]
-    }
-
-    /// Log targets of its own, which say as much as Kiln's.
-    fn log_targets(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// Log targets below it that say nothing unless asked.
-    fn silent_log_targets(&self) -> &'static [&'static str] {
-        &[]
-    }
-
+    pub owns: fn(&str) -> bool,
     /// Facts worth showing of a model directory: context length, horizon, vocabulary.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    fn facts(&self, dir: &Path) -> crate::Result<Vec<(String, String)>>;
+    pub facts: fn(&Path) -> crate::Result<Facts>,
+    /// The commands of the binary that use its models and prepare its data.
+    pub verbs: &'static [Verb],
+    /// Its error types that are attributed to the user, or to the machine.
+    pub errors: &'static [BlameOf],
+    /// Log targets of its own, which say as much as Kiln's.
+    pub log_targets: &'static [&'static str],
+    /// Log targets below it that say nothing unless asked.
+    pub silent_log_targets: &'static [&'static str],
 }
 
-/// A recipe that was understood: what `kiln run`, `kiln check` and `kiln evaluate` work with.
-pub trait Job {
-    /// What all modalities' recipes have in common.
-    fn common(&self) -> &Common;
-
-    /// The recipe with every default written out, as TOML: enough to repeat the run.
-    ///
-    /// # Errors
-    /// When it cannot be written as TOML.
-    fn resolved(&self) -> crate::Result<String>;
-
-    /// What training would take, a stage, without training.
-    ///
-    /// # Errors
-    /// When data or a starting model named by the recipe cannot be found.
-    fn plan(&self) -> crate::Result<Vec<StagePlan>>;
-
-    /// Prepares a stage. It starts from `from` (the model directory of the stage before, or what
-    /// the recipe's `init` names), or from random weights.
-    ///
-    /// # Errors
-    /// When data or the starting model cannot be read.
-    fn learner(&self, stage: usize, from: Option<&Path>) -> crate::Result<Prepared>;
-
-    /// Measures a finished model directory as the recipe's evaluation says.
-    ///
-    /// # Errors
-    /// When the model or the data cannot be read.
-    fn evaluate(&self, model: &Path) -> crate::Result<Evaluation>;
+impl Modality {
+    /// The modality of an architecture, which has no commands, error types and log targets yet.
+    pub const fn of<A: Architecture>(
+        name: &'static str,
+        facts: fn(&Path) -> crate::Result<Facts>,
+    ) -> Self
+    where
+        A::Config: PublishedConfig,
+    {
+        Self {
+            name,
+            job: job::<A>,
+            schema: schema::<A::Spec>,
+            owns: owns::<A::Config>,
+            facts,
+            verbs: &[],
+            errors: &[],
+            log_targets: &[],
+            silent_log_targets: &[],
+        }
+    }
 }
 
-/// What a stage would take.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StagePlan {
-    /// The stage's name.
-    pub name: String,
-    /// Parameters in all.
-    pub parameters: usize,
-    /// Of them, trained.
-    pub trainable: usize,
-    /// Floating-point operations an optimizer step, forward and backward.
-    pub flops_per_step: f64,
-    /// Tokens an optimizer step that this is for; none of them padding.
-    pub tokens_per_step: f64,
-    /// Bytes for weights, gradients, optimizer state and activations, an estimate.
-    pub memory: f64,
-    /// Examples in the source; `None` for a generator.
-    pub examples: Option<u64>,
+fn job<A: Architecture>(text: &RecipeText) -> crate::Result<Box<dyn Job>> {
+    Ok(Box::new(StageJob::<A>::new(text)?))
+}
+
+fn owns<C: PublishedConfig>(model_type: &str) -> bool {
+    model_types::<C>().any(|known| known == model_type)
 }
 
 /// The modality that a model belongs to.
 ///
 /// # Errors
 /// When none reads models of its type.
-pub fn owner(
-    modalities: &'static [&'static dyn Modality],
-    model: &ModelDir,
-) -> Result<&'static dyn Modality> {
+pub fn owner(modalities: &'static [Modality], model: &ModelDir) -> Result<&'static Modality> {
     let model_type = model.model_type();
-    modalities.iter().find(|modality| modality.owns(model_type)).copied().ok_or_else(|| {
+    modalities.iter().find(|modality| (modality.owns)(model_type)).ok_or_else(|| {
         let what = if model_type.is_empty() {
             "its config.json has no `model_type`".to_owned()
         } else {
@@ -129,6 +93,6 @@ pub fn owner(
 }
 
 /// The names of modalities, for messages.
-pub fn names(modalities: &[&dyn Modality]) -> String {
-    modalities.iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ")
+pub fn names(modalities: &[Modality]) -> String {
+    modalities.iter().map(|modality| modality.name).collect::<Vec<_>>().join(", ")
 }

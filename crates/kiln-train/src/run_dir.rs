@@ -79,7 +79,7 @@ impl RunDir {
         if existing == Existing::Overwrite {
             dir.clear()?;
         }
-        dir.clean()?;
+        files::clean(path)?;
         if !dir.recipe().exists() {
             dir.adopt(recipe)?;
         }
@@ -136,11 +136,6 @@ impl RunDir {
             files::remove(&self.path.join(name))?;
         }
         Ok(())
-    }
-
-    /// Removes what a killed run left half-written.
-    fn clean(&self) -> Result<()> {
-        files::clean(&self.path)
     }
 }
 
@@ -258,10 +253,7 @@ impl RunRecord {
     /// # Errors
     /// When it cannot be read, or is no record of a run.
     pub fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("run.json");
-        let text = fs::read(&path).map_err(files::io("read", &path))?;
-        serde_json::from_slice(&text)
-            .map_err(|error| Error::Damaged { path, problem: error.to_string() })
+        files::read_json(&dir.join("run.json"))
     }
 
     /// Replaces `run.json`.
@@ -269,9 +261,7 @@ impl RunRecord {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|source| Error::Json { what: "the record of a run", source })?;
-        files::write(&dir.join("run.json"), &text)
+        files::write_json(&dir.join("run.json"), "the record of a run", self)
     }
 }
 

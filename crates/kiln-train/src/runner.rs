@@ -10,10 +10,10 @@ use crate::{
     checkpoint::{Checkpoint, CheckpointStore, Manifest},
     files,
     interrupt::Interrupt,
+    job::{Job, StagePlan},
     learner::Learner,
     logs::{self, Event, Logbook, Logs, Progress, now, peak_memory},
-    modality::{Job, StagePlan},
-    recipe::{Common, Device},
+    recipe::Common,
     results::Evaluation,
     run_dir::{Existing, RunDir, RunRecord, StageRecord, Status},
     start::{InitReport, Prepared},
@@ -153,9 +153,8 @@ impl Run<'_> {
         let began = Instant::now();
         let evaluation = self.job.evaluate(&self.dir.model(stages.saturating_sub(1), stages))?;
         self.record.timings.insert("evaluation".into(), began.elapsed().as_secs_f64());
-        let rows = serde_json::to_vec_pretty(&evaluation.rows)
-            .map_err(|source| Error::Json { what: "results", source })?;
-        files::write(&self.dir.path().join("results.json"), &rows)?;
+        let path = self.dir.path().join("results.json");
+        files::write_json(&path, "results", &evaluation.rows)?;
         Ok(Outcome::Finished(evaluation))
     }
 
@@ -244,9 +243,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 self.record.status = Status::Failed;
-                let source = std::error::Error::source(error);
-                let cause = source.map(|source| format!(": {source}")).unwrap_or_default();
-                let error = format!("{error}{cause}");
+                let error = error.with_cause();
                 self.record.error = Some(error.clone());
                 // On a full disk this fails too; the error that led here is the one to tell.
                 let _ = self.last(Event::Failed { error });
@@ -265,10 +262,7 @@ impl Run<'_> {
 
 /// The results of a run that is finished.
 fn finished(dir: &RunDir) -> Result<Evaluation> {
-    let path = dir.path().join("results.json");
-    let text = std::fs::read(&path).map_err(files::io("read", &path))?;
-    let rows = serde_json::from_slice(&text)
-        .map_err(|error| Error::Damaged { path, problem: error.to_string() })?;
+    let rows = files::read_json(&dir.path().join("results.json"))?;
     Ok(Evaluation { rows, sections: Vec::new() })
 }
 
@@ -278,16 +272,12 @@ fn record(recipe: &Common, earlier: Option<RunRecord>) -> RunRecord {
     let versions = [("kiln", env!("CARGO_PKG_VERSION")), ("system", system.as_str())]
         .map(|(name, version)| (name.to_owned(), version.to_owned()))
         .into();
-    let device = match recipe.device {
-        Device::Cpu => "cpu",
-        Device::Cuda => "cuda",
-    };
     let fresh = RunRecord {
         name: recipe.name.clone(),
         modality: recipe.modality.clone(),
         status: Status::Running,
         versions,
-        device: device.to_owned(),
+        device: recipe.device.name().to_owned(),
         seed: recipe.seed,
         threads: threads(),
         started: now(),
@@ -351,8 +341,8 @@ fn tell(logs: &Logs, stage: &str, report: &InitReport) {
     }
 }
 
-/// Threads that computations may use.
-fn threads() -> usize {
+/// Threads that computations may use: `RAYON_NUM_THREADS`, or all cores.
+pub fn threads() -> usize {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     asked.filter(|threads| *threads > 0).unwrap_or(cores)

@@ -4,7 +4,7 @@ use crate::{
     architecture::{Architecture, OpenStage, StageSpec},
     cost,
     dispatch::{self, Cpu, OnBackend},
-    modality::{Job, StagePlan},
+    job::{Job, StagePlan},
     recipe::{
         Common, Problem, Recipe, RecipeError, RecipeText, SharedOnly, Stage, parse, resolved,
     },

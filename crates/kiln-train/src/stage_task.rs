@@ -7,7 +7,7 @@ use crate::{
 use burn::module::AutodiffModule;
 use kiln_core::{AutodiffBackend, Backend, Loss, Model, Seed, StepContext, Teacher};
 use kiln_hub::adapter::Published;
-use kiln_objectives::Validation;
+use kiln_objectives::{Drawn, Validation};
 use std::{path::Path, sync::Arc};
 
 /// The [`Task`] of a stage: batches of its architecture, the loss of its objective.
@@ -33,7 +33,8 @@ impl<A: Architecture> StageTask<A> {
             for examples in set.examples.chunks(self.0.validation_batch.max(1)) {
                 let Some(host) = A::collate(&self.0, examples)? else { continue };
                 let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
-                validation.add(model, teacher, &A::upload::<B>(&self.0, host, device))?;
+                let drawn = validation.draw(&*A::host(&self.0, &host));
+                validation.add(model, teacher, &A::upload::<B>(&self.0, host, device), drawn)?;
             }
             each.extend(Measure::of(&format!("{LOSS}-{}", set.name), validation.loss()));
         }
@@ -50,7 +51,7 @@ impl<A: Architecture> StageTask<A> {
 impl<A: Architecture, B: AutodiffBackend> Task<B> for StageTask<A> {
     type Model = A::Trained<B>;
     type Example = A::Example;
-    type HostBatch = Option<A::HostBatch>;
+    type HostBatch = Option<(A::HostBatch, Drawn)>;
 
     fn source(&self) -> TaskSource<A::Example> {
         self.0.train.clone()
@@ -60,16 +61,22 @@ impl<A: Architecture, B: AutodiffBackend> Task<B> for StageTask<A> {
         self.0.shuffle
     }
 
-    fn collate(&self, examples: Vec<A::Example>) -> Result<Self::HostBatch, TaskError> {
-        A::collate(&self.0, &examples)
+    fn collate(
+        &self,
+        examples: Vec<A::Example>,
+        context: &mut StepContext<'_>,
+    ) -> Result<Self::HostBatch, TaskError> {
+        let Some(batch) = A::collate(&self.0, &examples)? else { return Ok(None) };
+        let drawn = self.0.objective.draw(&*A::host(&self.0, &batch), context);
+        Ok(Some((batch, drawn)))
     }
 
     fn tokens(&self, batch: &Self::HostBatch) -> usize {
-        batch.as_ref().map_or(0, |batch| A::tokens(&self.0, batch))
+        batch.as_ref().map_or(0, |(batch, _)| A::tokens(&self.0, batch))
     }
 
     fn kind<'a>(&self, batch: &'a Self::HostBatch) -> Option<&'a str> {
-        batch.as_ref().and_then(A::kind)
+        batch.as_ref().and_then(|(batch, _)| A::kind(batch))
     }
 
     fn teacher(&self) -> Option<Teacher> {
@@ -84,10 +91,10 @@ impl<A: Architecture, B: AutodiffBackend> Task<B> for StageTask<A> {
         context: &mut StepContext<'_>,
         device: &B::Device,
     ) -> Result<Loss<B>, TaskError> {
-        let Some(batch) = batch else { return Ok(Loss::empty(device)) };
+        let Some((batch, drawn)) = batch else { return Ok(Loss::empty(device)) };
         let batch = A::upload::<B>(&self.0, batch, device);
         let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
-        Ok(self.0.objective.loss(model, teacher, &batch, context)?)
+        Ok(self.0.objective.loss_of_drawn(model, teacher, &batch, drawn, context)?)
     }
 
     fn validate(

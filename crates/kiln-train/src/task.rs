@@ -61,11 +61,16 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         true
     }
 
-    /// Puts examples together. Runs on the threads that read ahead.
+    /// Puts examples together, and draws what is random in their step. Runs on the threads that read
+    /// ahead, where no diagnostics are collected.
     ///
     /// # Errors
     /// When the examples do not fit together.
-    fn collate(&self, examples: Vec<Self::Example>) -> Result<Self::HostBatch, TaskError>;
+    fn collate(
+        &self,
+        examples: Vec<Self::Example>,
+        context: &mut StepContext<'_>,
+    ) -> Result<Self::HostBatch, TaskError>;
 
     /// How many tokens the model sees in this batch, for throughput.
     fn tokens(&self, batch: &Self::HostBatch) -> usize;
@@ -97,9 +102,9 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
         device: &B::Device,
     ) -> Result<Loss<B>, TaskError>;
 
-    /// Measures the model on validation data; empty when there is none, and a measure is left out
-    /// when nothing counts for it. The first is what early stopping and "best" go by, [`LOSS`] where
-    /// that is the same; lower is better.
+    /// Measures the model on validation data; empty when there is none, as by default, and a measure
+    /// is left out when nothing counts for it. The first is what early stopping and "best" go by,
+    /// [`LOSS`] where that is the same; lower is better.
     ///
     /// What is measured must not depend on when: random numbers follow from `seed`, and `step` is
     /// the last of the stage.
@@ -108,12 +113,14 @@ pub trait Task<B: AutodiffBackend>: Send + Sync + 'static {
     /// When validation data cannot be read.
     fn validate(
         &self,
-        model: &<Self::Model as AutodiffModule<B>>::InnerModule,
-        teacher: Option<&<Self::Model as AutodiffModule<B>>::InnerModule>,
-        seed: Seed,
-        step: u64,
-        device: &B::Device,
-    ) -> Result<Vec<Measure>, TaskError>;
+        _model: &<Self::Model as AutodiffModule<B>>::InnerModule,
+        _teacher: Option<&<Self::Model as AutodiffModule<B>>::InnerModule>,
+        _seed: Seed,
+        _step: u64,
+        _device: &B::Device,
+    ) -> Result<Vec<Measure>, TaskError> {
+        Ok(Vec::new())
+    }
 
     /// Writes a model directory: config, weights, preprocessor. `dir` exists and is empty.
     ///

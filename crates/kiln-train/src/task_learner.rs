@@ -7,6 +7,7 @@ use crate::{
     Error, Result,
     adapters::{self, Adapters, Built},
     ema::Average,
+    files,
     groups::{self, Groups, Role},
     learner::{Learner, LearnerState, MicroReport, Parameters, UpdateReport},
     loader::{self, Loader},
@@ -21,7 +22,7 @@ use burn::{
     module::AutodiffModule,
     tensor::{FloatDType, Tensor},
 };
-use kiln_core::{AutodiffBackend, Backend, DiagnosticValue, Seed, StepContext};
+use kiln_core::{AutodiffBackend, Backend, DiagnosticValue, Rng, Seed, Size, StepContext};
 use kiln_kernels::sum_of_squares;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -52,9 +53,11 @@ pub struct TaskLearner<B: AutodiffBackend, T: Task<B>> {
     half: bool,
     batch: usize,
     accumulate: u64,
+    steps_per_epoch: Option<u64>,
     /// The last step of the stage.
     last_step: u64,
-    loader: Loader<T::HostBatch>,
+    /// Batches, and the random numbers of each that are left once it was drawn for.
+    loader: Loader<(T::HostBatch, Rng)>,
     /// Gradient accumulation: gradients of the micro-batches so far, summed by what each counts.
     accumulated_gradients: Flat<B::InnerBackend>,
     weights: Weights,
@@ -103,11 +106,25 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
         let teacher = task.teacher().map(|teacher| TeacherModel::new(teacher, &model, averaged));
         let task = Arc::new(task);
         let collate = {
-            let task = task.clone();
-            move |examples| task.collate(examples)
+            let (task, accumulate) = (task.clone(), stage.accumulate);
+            move |number, examples| {
+                let mut rng = seed.part("objective").at(number).rng();
+                let step = number / accumulate;
+                let context = StepContext { step, ..StepContext::new(&mut rng) };
+                let step_seed = seed.part("step").at(step);
+                let batch = task.collate(examples, &mut StepContext { step_seed, ..context })?;
+                Ok((batch, rng))
+            }
+        };
+        let source = task.source();
+        let steps_per_epoch = match source.size() {
+            Size::Known(examples) => {
+                Some(examples.div_ceil(stage.accumulate.saturating_mul(stage.batch as u64)))
+            }
+            Size::Endless => None,
         };
         let loader = Loader::new(
-            task.source(),
+            source,
             collate,
             stage.batch as u64,
             task.shuffle().then(|| seed.part("order")),
@@ -128,6 +145,7 @@ impl<B: AutodiffBackend, T: Task<B>> TaskLearner<B, T> {
             half: stage.precision == Precision::Bf16,
             batch: stage.batch,
             accumulate: stage.accumulate,
+            steps_per_epoch,
             last_step: stage.steps.saturating_sub(1),
             loader,
             accumulated_gradients: BTreeMap::new(),
@@ -191,12 +209,12 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         if micro == 0 {
             self.keep_buffers();
         }
-        let tokens = self.task.tokens(&waited.batch);
-        let kind = self.task.kind(&waited.batch).map(str::to_owned);
+        let (batch, mut rng) = waited.batch;
+        let tokens = self.task.tokens(&batch);
+        let kind = self.task.kind(&batch).map(str::to_owned);
         let seed = self.seed.part("dropout").at(number).value();
         B::seed(&self.device, seed);
         kiln_kernels::reseed(seed);
-        let mut rng = self.seed.part("objective").at(number).rng();
         let shared = self.seed.part("step").at(step);
         let mut context = StepContext { rng: &mut rng, collect_metrics, step, step_seed: shared };
         let cast = self.half.then(|| {
@@ -207,8 +225,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         });
         let model = cast.as_ref().unwrap_or(&self.model);
         let teacher = self.teacher();
-        let loss =
-            self.task.loss(model, teacher.as_ref(), waited.batch, &mut context, &self.device)?;
+        let loss = self.task.loss(model, teacher.as_ref(), batch, &mut context, &self.device)?;
 
         let mut numbers = vec![loss.value.clone().inner()];
         numbers.extend(loss.diagnostics.iter().map(|(_, value)| value.clone().inner()));
@@ -301,11 +318,7 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
     }
 
     fn write_model(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).map_err(|source| Error::Io {
-            action: "create",
-            path: dir.to_owned(),
-            source,
-        })?;
+        files::create_dir(dir)?;
         let Some(adapters) = &self.adapters else {
             return Ok(self.task.write_model(&self.averaged(), dir)?);
         };
@@ -315,6 +328,10 @@ impl<B: AutodiffBackend, T: Task<B>> Learner for TaskLearner<B, T> {
         let average = self.average.as_ref().map(|average| average.weights().clone());
         let model = named::put::<B, _>(self.model.clone(), average.unwrap_or_default(), shape);
         adapters.write(self.task.as_ref(), &model, &self.groups, dir)
+    }
+
+    fn steps_per_epoch(&self) -> Option<u64> {
+        self.steps_per_epoch
     }
 
     fn parameters(&self) -> Parameters {

@@ -1,7 +1,8 @@
 //! What the tests of this crate share: references, comparisons and a tiny task.
 
 use crate::{
-    learner::HostTensor,
+    interrupt::Interrupt,
+    learner::{HostTensor, Learner, LearnerState, MicroReport, Parameters, UpdateReport},
     recipe::{SharedOnly, Stage},
     task::{LOSS, Measure, Task, TaskError, TaskSource, TaskSourceError},
     task_learner::TaskLearner,
@@ -90,6 +91,8 @@ pub(crate) struct Toy {
     pub scripted: Arc<Mutex<Vec<f64>>>,
     /// Whether validation counts nothing.
     pub unmeasured: bool,
+    /// Whether no batch has anything to predict.
+    pub unpredicted: bool,
 }
 
 impl Default for Toy {
@@ -100,6 +103,7 @@ impl Default for Toy {
             broken: None,
             scripted: Arc::default(),
             unmeasured: false,
+            unpredicted: false,
         }
     }
 }
@@ -171,7 +175,11 @@ impl Task<Cpu> for Toy {
         Arc::new(Line { examples: self.examples, broken: self.broken })
     }
 
-    fn collate(&self, examples: Vec<Self::Example>) -> Result<ToyBatch, TaskError> {
+    fn collate(
+        &self,
+        examples: Vec<Self::Example>,
+        _: &mut StepContext<'_>,
+    ) -> Result<ToyBatch, TaskError> {
         let inputs = examples.iter().flat_map(|(_, [a, b, _])| [*a, *b]).collect();
         let nan = |index: &u64| self.nan_at.contains(index);
         let targets = examples.iter().map(|(i, [.., y])| if nan(i) { f32::NAN } else { *y });
@@ -190,6 +198,9 @@ impl Task<Cpu> for Toy {
         context: &mut StepContext<'_>,
         device: &<Cpu as burn::tensor::backend::BackendTypes>::Device,
     ) -> Result<Loss<Cpu>, TaskError> {
+        if self.unpredicted {
+            return Ok(Loss::empty(device));
+        }
         let size = batch.targets.len();
         let inputs = Tensor::<Cpu, 2>::from_data(TensorData::new(batch.inputs, [size, 2]), device);
         let targets =
@@ -240,6 +251,46 @@ impl Task<Cpu> for Toy {
 
     fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         parameter.starts_with("middle").then_some((0, 1))
+    }
+}
+
+/// A learner that asks to stop in the step after which so many are done.
+pub(crate) struct Stopping {
+    pub inner: Box<dyn Learner>,
+    pub interrupt: Interrupt,
+    pub left: u64,
+}
+
+impl Learner for Stopping {
+    fn accumulate(&mut self, step: u64, micro: u64, metrics: bool) -> crate::Result<MicroReport> {
+        if step + 1 == self.left {
+            self.interrupt.request();
+        }
+        self.inner.accumulate(step, micro, metrics)
+    }
+    fn update(&mut self, rate: f64) -> crate::Result<UpdateReport> {
+        self.inner.update(rate)
+    }
+    fn discard(&mut self) {
+        self.inner.discard();
+    }
+    fn validate(&mut self) -> crate::Result<Vec<Measure>> {
+        self.inner.validate()
+    }
+    fn state(&self) -> crate::Result<LearnerState> {
+        self.inner.state()
+    }
+    fn restore(&mut self, state: &LearnerState) -> crate::Result<()> {
+        self.inner.restore(state)
+    }
+    fn write_model(&self, dir: &Path) -> crate::Result<()> {
+        self.inner.write_model(dir)
+    }
+    fn steps_per_epoch(&self) -> Option<u64> {
+        self.inner.steps_per_epoch()
+    }
+    fn parameters(&self) -> Parameters {
+        self.inner.parameters()
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::{
     Error, Result,
     checkpoint::{Best, CheckpointStore, Manifest},
-    diagnostics::{Diagnostics, Reading},
+    diagnostics::{Diagnostics, Reading, window},
     files,
     interrupt::Interrupt,
     learner::Learner,
@@ -97,7 +97,7 @@ struct StepDone {
 #[derive(Clone, Copy)]
 enum Outcome {
     /// The weights were updated.
-    Learnt { loss: f64, gradient_norm: f64, clipped: bool },
+    Learned { loss: f64, gradient_norm: f64, clipped: bool },
     /// There was nothing to predict.
     Empty,
     /// Something was not finite.
@@ -194,7 +194,7 @@ impl Trainer<'_> {
             self.bad_step(step, "gradient")?;
         } else if weight > 0.0 {
             let (gradient_norm, clipped) = (update.gradient_norm, update.clipped);
-            done.outcome = Outcome::Learnt { loss, gradient_norm, clipped };
+            done.outcome = Outcome::Learned { loss, gradient_norm, clipped };
         } else {
             done.outcome = Outcome::Empty;
         }
@@ -231,7 +231,7 @@ impl Trainer<'_> {
         seconds: f64,
     ) -> Result<()> {
         let warnings = match done.outcome {
-            Outcome::Learnt { loss, gradient_norm, clipped } => {
+            Outcome::Learned { loss, gradient_norm, clipped } => {
                 // In steps this short, waiting is the cost of handing over, whatever the data.
                 let waited = if seconds > 2e-3 { done.waited / seconds } else { 0.0 };
                 let values = &done.diagnostics;
@@ -287,10 +287,25 @@ impl Trainer<'_> {
             self.logs.event(self.manifest.step, Event::OutOfPatience { validations })?;
         }
         self.manifest.finished = last || !patient;
+        self.check_predicted()?;
         if self.manifest.finished || improved || due(self.stage.checkpoint_every) {
             self.checkpoint()?;
         }
         Ok(())
+    }
+
+    /// Fails a stage none of whose steps had anything to predict: at its end, or before that once
+    /// every example was seen, and random masks had a window of steps to hit one.
+    fn check_predicted(&mut self) -> Result<()> {
+        let Manifest { stage_step: steps, finished, bad_steps, .. } = self.manifest;
+        let seen = |epoch: u64| steps >= epoch.max(window(self.stage.steps));
+        let certain = finished || self.learner.steps_per_epoch().is_some_and(seen);
+        // What a skipped step had to predict was counted.
+        if !certain || bad_steps > 0 || !self.manifest.diagnostics.nothing_to_predict() {
+            return Ok(());
+        }
+        self.logs.end();
+        Err(Error::NothingToPredict { stage: self.stage.name.clone(), steps })
     }
 
     /// Measures the model; says whether it is the best so far.
@@ -336,7 +351,7 @@ impl Trainer<'_> {
 
 impl Tally {
     fn add(&mut self, done: &StepDone, seconds: f64) {
-        if let Outcome::Learnt { loss, gradient_norm, clipped } = done.outcome {
+        if let Outcome::Learned { loss, gradient_norm, clipped } = done.outcome {
             self.steps += 1;
             self.loss += loss;
             self.norm += gradient_norm;

@@ -14,7 +14,7 @@ use kiln_speech::{
     decode::{BeamConfig, Decoder, FrameTimes, LanguageWeights},
     vocabulary::{Specials, Vocabulary},
 };
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use rand::RngExt as _;
 use std::{sync::Arc, time::Instant};
 
@@ -47,9 +47,8 @@ fn measure(tokens: usize) -> Result<()> {
     let model = Arc::new(KneserNey::default().train(&text)?.model);
 
     let said: Vec<String> = (0..UTTERANCES).map(|_| sentence(&words, 30, &mut rng)).collect();
-    let heard: Vec<Array2<f32>> =
-        said.iter().map(|text| hear(&vocabulary.encode(text).ids, tokens, &mut rng)).collect();
-    let heard: Vec<ArrayView2<'_, f32>> = heard.iter().map(|log_probs| log_probs.view()).collect();
+    let simulated = |text: &String| simulated(&vocabulary.encode(text).ids, tokens, &mut rng);
+    let log_probs: Vec<Array2<f32>> = said.iter().map(simulated).collect();
 
     let plain = Decoder::new(vocabulary, BeamConfig::default())?;
     let trigrams = plain.clone().with_language_model(model, LanguageWeights::default())?;
@@ -59,9 +58,9 @@ fn measure(tokens: usize) -> Result<()> {
     {
         let start = Instant::now();
         let mut rates = ErrorRates::new(Normalisation::default());
-        for (log_probs, said) in heard.iter().zip(&said) {
-            let decoded = decoder.decode(*log_probs, FrameTimes::new(STRIDE))?;
-            // What did not fit into the frames was not heard.
+        for (log_probs, said) in log_probs.iter().zip(&said) {
+            let decoded = decoder.decode(log_probs.view(), FrameTimes::new(STRIDE))?;
+            // Words that did not fit into the frames are not counted.
             let count = decoded.words.len();
             let said: Vec<&str> = said.split(' ').take(count).collect();
             rates.add(&said.join(" "), decoded.text());
@@ -84,8 +83,8 @@ fn sentence(words: &[String], length: usize, rng: &mut Rng) -> String {
     (0..length).map(next).collect::<Vec<_>>().join(" ")
 }
 
-/// Log-probabilities, `[frames, tokens]`.
-fn hear(label: &[u32], tokens: usize, rng: &mut Rng) -> Array2<f32> {
+/// Log-probabilities of an acoustic model that mistakes every seventh letter, `[frames, tokens]`.
+fn simulated(label: &[u32], tokens: usize, rng: &mut Rng) -> Array2<f32> {
     let mut log_probs = Array2::from_shape_fn((FRAMES, tokens), |_| rng.random_range(-1.0f32..1.0));
     let mut frame = 0;
     let mut path = vec![0; FRAMES];

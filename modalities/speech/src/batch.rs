@@ -1,13 +1,13 @@
 //! Batches of speech: on the host, where they are put together, and on the device.
 
 use crate::{
+    cmvn::AugmentContext,
     config::{SpeechModelConfig, TokenHeadConfig},
     frontend::{Input, StemConfig},
-    level::AugmentContext,
     log_mel::LogMel,
 };
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::Backend;
+use kiln_core::{Backend, HostBatch, Layout};
 use kiln_nn::ConfigError;
 use ndarray::{Array2, Array3, ArrayViewMut1, Axis, s};
 
@@ -21,7 +21,7 @@ pub struct Clip<'a> {
     /// An id for each frame, for a head that predicts units; the last is repeated where there are
     /// too few.
     pub units: Option<&'a [u32]>,
-    /// How the model hears it.
+    /// Augmentation and normalisation of its spectrogram.
     pub augment: AugmentContext<'a>,
 }
 
@@ -42,6 +42,8 @@ pub struct SpeechHostBatch {
     pub log_mel: Option<Array3<f32>>,
     /// `[batch]`, samples that are no padding.
     pub samples: Vec<usize>,
+    /// Its layout in frames of the model.
+    pub layout: Layout,
     /// What was said.
     pub labels: Option<HostLabels>,
     /// `[batch, frames]`, the unit of each frame.
@@ -117,6 +119,10 @@ impl Collator {
         Ok(SpeechHostBatch {
             waves,
             log_mel,
+            layout: Layout {
+                lengths: Some(samples.iter().map(|samples| stem.frames(*samples)).collect()),
+                ..Layout::new(clips.len(), frames)
+            },
             samples,
             labels: self.labels(clips)?,
             units: self.units(clips, frames)?,
@@ -268,6 +274,12 @@ impl<B: Backend> SpeechBatch<B> {
     /// Normalised waves, `[batch, samples]`, zeros after the first `samples` of each.
     pub fn new(waves: Tensor<B, 2>, samples: Vec<usize>) -> Self {
         Self { input: Input::Wave(waves), samples, labels: None, units: None, spectrogram: None }
+    }
+}
+
+impl HostBatch for SpeechHostBatch {
+    fn layout(&self) -> Layout {
+        self.layout.clone()
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     batch::SpeechBatch,
     config::{AugmentConfig, TokenHeadConfig},
-    frontend::{Hidden, Input},
+    frontend::{Input, Mask},
     model::SpeechModel,
 };
 use burn::tensor::{Int, Tensor, TensorData};
@@ -21,10 +21,6 @@ impl<B: Backend> Model<B> for SpeechModel<B> {
         batch.input.device()
     }
 
-    fn batch_size(&self, batch: &SpeechBatch<B>) -> usize {
-        batch.samples.len()
-    }
-
     fn capabilities(&self) -> Capabilities<'_, B, SpeechBatch<B>> {
         let predicts = self.token_head.is_some() && !self.predicts_teacher();
         Capabilities {
@@ -40,20 +36,6 @@ impl<B: Backend> Model<B> for SpeechModel<B> {
 }
 
 impl<B: Backend> Encode<B, SpeechBatch<B>> for SpeechModel<B> {
-    fn layout(&self, batch: &SpeechBatch<B>) -> Layout {
-        let (items, frames) = match &batch.input {
-            Input::Wave(wave) => {
-                let [items, samples] = wave.dims();
-                (items, self.frames(samples))
-            }
-            Input::LogMel(mel) => {
-                let [items, frames, _] = mel.dims();
-                (items, frames.div_ceil(2))
-            }
-        };
-        Layout { lengths: Some(self.lengths(batch)), ..Layout::new(items, frames) }
-    }
-
     fn encode(
         &self,
         batch: &SpeechBatch<B>,
@@ -61,7 +43,7 @@ impl<B: Backend> Encode<B, SpeechBatch<B>> for SpeechModel<B> {
         attention: Option<&AttentionVisibility<B>>,
     ) -> Tokens<B> {
         let causal = attention.is_some_and(AttentionVisibility::is_causal);
-        self.encode_hidden(batch, Hidden::of(corruption), causal).tokens
+        self.encode_masked(batch, Mask::of(corruption), causal).tokens
     }
 }
 
@@ -87,7 +69,7 @@ impl<B: Backend> PredictTokens<B, SpeechBatch<B>> for SpeechModel<B> {
 
 impl<B: Backend> HiddenStates<B, SpeechBatch<B>> for SpeechModel<B> {
     fn hidden_states(&self, batch: &SpeechBatch<B>) -> Vec<Tensor<B, 3>> {
-        self.backbone.forward_each(self.embed(batch, Hidden::nothing()).1, self.config().causal)
+        self.backbone.forward_each(self.embed(batch, Mask::none()).1, self.config().causal)
     }
 
     fn predict_teacher(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
@@ -96,10 +78,6 @@ impl<B: Backend> HiddenStates<B, SpeechBatch<B>> for SpeechModel<B> {
 }
 
 impl<B: Backend> EmbedGroups<B, SpeechBatch<B>> for SpeechModel<B> {
-    fn group_size(&self, _: &SpeechBatch<B>) -> usize {
-        1
-    }
-
     /// The mean over frames.
     fn embeddings(&self, batch: &SpeechBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
         vec![self.encode(batch, corruption, None).mean()]
@@ -116,7 +94,7 @@ impl<B: Backend> Quantize<B, SpeechBatch<B>> for SpeechModel<B> {
         rng: &mut Rng,
     ) -> Quantized<B> {
         let Some(quantizer) = &self.quantizer else { unreachable!("a capability only with one") };
-        let encoded = self.encode_hidden(batch, Hidden::of(corruption), false);
+        let encoded = self.encode_masked(batch, Mask::of(corruption), false);
         let device = batch.input.device();
         let rows: Vec<i64> = picked.iter().map(|row| *row as i64).collect();
         let rows = TensorData::new(rows, [1, picked.len()]);
@@ -140,18 +118,18 @@ impl<B: Backend> Quantize<B, SpeechBatch<B>> for SpeechModel<B> {
 }
 
 impl<B: Backend> Labelled<B, SpeechBatch<B>> for SpeechModel<B> {
-    /// The CTC loss, counted by clips. While training, frames and features are hidden as the
+    /// The CTC loss, counted by clips. While training, frames and features are masked as the
     /// configuration says. Models without a CTC head, and batches without labels, count nothing.
     fn supervised(&self, batch: &SpeechBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
         let device = batch.input.device();
         let nothing = || TaskLoss::empty(&device);
         let Some(labels) = &batch.labels else { return nothing() };
         let augment = self.config().augment.filter(|_| kiln_kernels::is_training::<B>(&device));
-        let hidden = match augment {
+        let mask = match augment {
             Some(augment) => self.augment(&augment, batch, context.rng),
-            None => Hidden::nothing(),
+            None => Mask::none(),
         };
-        let tokens = self.encode_hidden(batch, hidden, false).tokens;
+        let tokens = self.encode_masked(batch, mask, false).tokens;
         let value = self
             .logits_of(tokens.values.clone())
             .and_then(|logits| self.ctc_loss(logits, labels, &self.lengths(batch)));
@@ -174,8 +152,23 @@ impl<B: Backend> SpeechModel<B> {
         }
     }
 
-    /// Draws which frames and which features are hidden.
-    fn augment(&self, augment: &AugmentConfig, batch: &SpeechBatch<B>, rng: &mut Rng) -> Hidden<B> {
+    /// The layout of a batch in frames.
+    fn layout(&self, batch: &SpeechBatch<B>) -> Layout {
+        let (items, frames) = match &batch.input {
+            Input::Wave(wave) => {
+                let [items, samples] = wave.dims();
+                (items, self.frames(samples))
+            }
+            Input::LogMel(mel) => {
+                let [items, frames, _] = mel.dims();
+                (items, frames.div_ceil(2))
+            }
+        };
+        Layout { lengths: Some(self.lengths(batch)), ..Layout::new(items, frames) }
+    }
+
+    /// Draws which frames and which features are masked.
+    fn augment(&self, augment: &AugmentConfig, batch: &SpeechBatch<B>, rng: &mut Rng) -> Mask<B> {
         let frames = self.layout(batch);
         let features = Layout::new(frames.batch, self.config().width);
         let device = batch.input.device();
@@ -186,7 +179,7 @@ impl<B: Backend> SpeechModel<B> {
                 Tensor::from_data(mask, &device)
             })
         };
-        Hidden { tokens: draw(augment.time, &frames), features: draw(augment.features, &features) }
+        Mask { tokens: draw(augment.time, &frames), features: draw(augment.features, &features) }
     }
 }
 

@@ -79,9 +79,9 @@ impl KMeans {
             best.map_or(0, |(cluster, _)| cluster as u32)
         };
         let blocks: Vec<_> = frames.axis_chunks_iter(Axis(0), BLOCK).collect();
-        let turned = self.centres.t();
+        let transposed = self.centres.t();
         let units = blocks.into_par_iter().map(|block| {
-            let products = block.dot(&turned);
+            let products = block.dot(&transposed);
             products.axis_iter(Axis(0)).map(nearest).collect::<Vec<u32>>()
         });
         units.collect::<Vec<_>>().concat()

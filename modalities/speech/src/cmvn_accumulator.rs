@@ -1,28 +1,27 @@
-//! Speaker statistics for cepstral mean normalisation (Atal, 1974): the [`CmvnStats`] of each speaker,
-//! measured over up to a minute of recordings.
+//! Accumulates the [`CmvnStats`] of a speaker over up to a minute of recordings.
 
 use crate::{
     SpeechModelConfig,
+    cmvn::{CmvnStats, Standardise},
     frontend::StemConfig,
-    level::{CmvnStats, Standardise},
     log_mel::LogMel,
 };
 use kiln_nn::ConfigError;
 use ndarray::Array2;
 
-/// How much of each speaker is listened to, s.
+/// The recordings of each speaker that statistics are measured over, s.
 pub const CMVN_SECONDS: f64 = 60.0;
 
-/// Measures what is the same in all that one speaker says, for models that ask for it.
+/// Accumulates CMVN statistics of one speaker, for models that ask for them.
 pub struct CmvnAccumulator {
     mel: LogMel,
     rate: f64,
     seconds: f64,
-    heard: Vec<Array2<f32>>,
+    spectrograms: Vec<Array2<f32>>,
 }
 
 impl CmvnAccumulator {
-    /// For models of this configuration; none for those that do not ask for levels.
+    /// For models of this configuration; `None` for those without CMVN by speaker.
     ///
     /// # Errors
     /// When the settings of the spectrogram make no sense.
@@ -33,27 +32,27 @@ impl CmvnAccumulator {
         }
         let mel = LogMel::new(stem.spectrogram, config.audio.sample_rate)?;
         let rate = config.audio.sample_rate as f64;
-        Ok(Some(Self { mel, rate, seconds: 0.0, heard: Vec::new() }))
+        Ok(Some(Self { mel, rate, seconds: 0.0, spectrograms: Vec::new() }))
     }
 
-    /// Listens to a wave at the model's rate.
-    pub fn hear(&mut self, wave: &[f32]) {
+    /// Adds a wave at the model's rate.
+    pub fn add(&mut self, wave: &[f32]) {
         self.seconds += wave.len() as f64 / self.rate;
-        self.heard.push(self.mel.plain(wave));
+        self.spectrograms.push(self.mel.plain(wave));
     }
 
-    /// Whether it has heard enough.
+    /// Whether [`CMVN_SECONDS`] were added.
     pub fn is_full(&self) -> bool {
         self.seconds >= CMVN_SECONDS
     }
 
-    /// What was the same in all of it; nothing where nothing was heard.
-    pub fn level(&self) -> Option<CmvnStats> {
-        CmvnStats::of(&self.heard)
+    /// The statistics of what was added; `None` of nothing.
+    pub fn stats(&self) -> Option<CmvnStats> {
+        CmvnStats::of(&self.spectrograms)
     }
 
-    /// One for another speaker.
-    pub fn another(&self) -> Self {
-        Self { mel: self.mel.clone(), rate: self.rate, seconds: 0.0, heard: Vec::new() }
+    /// An empty one, for another speaker.
+    pub fn empty(&self) -> Self {
+        Self { mel: self.mel.clone(), rate: self.rate, seconds: 0.0, spectrograms: Vec::new() }
     }
 }

@@ -3,11 +3,7 @@
 //! wav2vec 2.0 is a preset and a name map over these parts, see [`crate::presets`] and
 //! [`crate::hub`].
 
-use crate::{
-    frontend::{FrontendConfig, StemConfig},
-    log_mel::LogMelConfig,
-    quantizer::QuantizerConfig,
-};
+use crate::{frontend::FrontendConfig, log_mel::LogMelConfig, quantizer::QuantizerConfig};
 use kiln_nn::{ConfigError, TransformerConfig};
 use kiln_objectives::Spans;
 use schemars::JsonSchema;
@@ -29,7 +25,7 @@ pub struct SpeechModelConfig {
     /// Whether a frame sees only itself and those before it, but for what the frontend's stem sees:
     /// for transcription as speech comes in.
     pub causal: bool,
-    /// A head that transcribes.
+    /// The CTC head, which transcribes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ctc: Option<CtcConfig>,
     /// Codes what the frontend makes, for contrastive training.
@@ -38,7 +34,7 @@ pub struct SpeechModelConfig {
     /// A head that predicts what each token stands for, for masked training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenHeadConfig>,
-    /// What is hidden while the CTC head is trained; nothing if absent.
+    /// SpecAugment while the CTC head is trained; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<AugmentConfig>,
     /// The published family as which model directories are written; whichever can express the
@@ -66,7 +62,7 @@ impl Default for AudioConfig {
     }
 }
 
-/// A head that transcribes, <https://www.cs.toronto.edu/~graves/icml_2006.pdf>.
+/// CTC head, <https://www.cs.toronto.edu/~graves/icml_2006.pdf>.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CtcConfig {
@@ -119,7 +115,7 @@ pub enum TokenHeadConfig {
     Teacher,
 }
 
-/// Runs of frames and of features that are hidden, after SpecAugment,
+/// SpecAugment behind the frontend, as in wav2vec 2.0: spans of frames and of features are masked,
 /// <https://arxiv.org/abs/1904.08779>.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -140,7 +136,7 @@ impl Default for AugmentConfig {
 }
 
 impl AugmentConfig {
-    /// Whether anything is ever hidden.
+    /// Whether anything is ever masked.
     pub fn is_used(&self) -> bool {
         self.time.probability > 0.0 || self.features.probability > 0.0
     }
@@ -192,7 +188,7 @@ impl SpeechModelConfig {
 
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
     /// blocks.
-    pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+    pub fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         let block = parameter.strip_prefix("backbone.layers.")?.split('.').next()?;
         Some((block.parse().ok()?, self.backbone.layers))
     }
@@ -271,11 +267,6 @@ impl SpeechModelConfig {
             }
             Some(TokenHeadConfig::Teacher) | None => Ok(()),
         }
-    }
-
-    /// Whether the stem takes waves.
-    pub fn takes_waves(&self) -> bool {
-        matches!(self.frontend.stem, StemConfig::Wave(_))
     }
 }
 

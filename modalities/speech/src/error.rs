@@ -75,6 +75,11 @@ pub enum SpeechError {
 impl kiln_core::blame::Blamed for SpeechError {}
 
 impl SpeechError {
+    /// A vocabulary, wherever it comes from, that cannot be used.
+    pub(crate) fn vocabulary(cause: impl Into<String>) -> Self {
+        Self::Vocabulary { path: None, cause: cause.into() }
+    }
+
     /// A [`SpeechError::Hub`] about reading or writing, for `map_err`.
     pub(crate) fn io(
         action: &'static str,

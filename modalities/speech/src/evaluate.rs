@@ -95,8 +95,8 @@ fn measure(
     }
     let progress = Progress::new(&evaluation.name, clips.len(), "recordings");
     let started = Instant::now();
-    let levels = SpeakerCmvn::measure(&recogniser.config, [&pool])?;
-    let inputs: Vec<_> = clips.iter().map(|clip| levels.clip(clip)).collect();
+    let speaker_cmvn = SpeakerCmvn::measure(&recogniser.config, [&pool])?;
+    let inputs: Vec<_> = clips.iter().map(|clip| speaker_cmvn.clip(clip)).collect();
     let log_probs = recogniser.log_probs(&inputs, |count| progress.advance(count))?;
     let greedy = search::decode_all(recogniser, None, &log_probs)?;
     let searched = match decoder {
@@ -133,7 +133,7 @@ fn measure(
         best.cer(),
         [("constant", constant.cer()), ("greedy", greedy.as_ref().and_then(ErrorRates::cer))],
     ));
-    all.sections.push(section(evaluation, &best, unread, heard(&clips, spent), seed));
+    all.sections.push(section(evaluation, &best, unread, real_time_factor(&clips, spent), seed));
     Ok(())
 }
 
@@ -157,19 +157,19 @@ fn spoken(pool: &Pool, order: &[usize]) -> (Vec<Arc<Clip>>, usize) {
     (clips, unread)
 }
 
-fn heard(clips: &[Arc<Clip>], spent: Duration) -> RealTimeFactor {
+fn real_time_factor(clips: &[Arc<Clip>], spent: Duration) -> RealTimeFactor {
     RealTimeFactor::new(clips.iter().map(|clip| clip.waveform.seconds()).sum(), spent)
 }
 
-/// What was said beside what was heard, in the same order.
+/// Error rates of hypotheses, in the order of the clips.
 fn rates<'a>(
     normalisation: &Normalisation,
     clips: &[Arc<Clip>],
-    heard: impl Iterator<Item = &'a str>,
+    hypotheses: impl Iterator<Item = &'a str>,
 ) -> ErrorRates {
     let mut rates = ErrorRates::new(normalisation.clone());
-    for (clip, heard) in clips.iter().zip(heard) {
-        rates.add(clip.text.as_deref().unwrap_or_default(), heard);
+    for (clip, hypothesis) in clips.iter().zip(hypotheses) {
+        rates.add(clip.text.as_deref().unwrap_or_default(), hypothesis);
     }
     rates
 }
@@ -199,22 +199,21 @@ fn section(
     if unread > 0 {
         caption += &format!(" {unread} recordings could not be read.");
     }
-    // What was heard wrongly most often first.
+    // The most frequent errors first.
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for one in rates.utterances.iter().filter(|one| one.words.errors() > 0) {
         *counts.entry((&one.reference, &one.hypothesis)).or_default() += 1;
     }
     let mut shown: Vec<_> = counts.into_iter().collect();
     shown.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let rows = shown
-        .into_iter()
-        .take(SHOWN)
-        .map(|((said, heard), count)| vec![said.to_owned(), heard.to_owned(), count.to_string()]);
+    let rows = shown.into_iter().take(SHOWN).map(|((reference, hypothesis), count)| {
+        vec![reference.to_owned(), hypothesis.to_owned(), count.to_string()]
+    });
     Section {
-        title: format!("{}: what was heard wrongly", evaluation.name),
+        title: format!("{}: most frequent errors", evaluation.name),
         caption,
         body: SectionBody::Table {
-            head: ["said", "heard", "times"].map(String::from).to_vec(),
+            head: ["reference", "hypothesis", "count"].map(String::from).to_vec(),
             rows: rows.collect(),
         },
     }

@@ -168,7 +168,7 @@ pub struct Frontend<B: Backend> {
     pub feature_norm: Norm<B>,
     /// From features to tokens.
     pub projection: Linear<B>,
-    /// `[width]`, what stands in the place of hidden tokens.
+    /// `[width]`, what stands in the place of masked tokens.
     pub mask: Param<Tensor<B, 1>>,
     /// Tells tokens their place.
     pub position: PositionalConv<B>,
@@ -242,24 +242,24 @@ pub struct Features<B: Backend> {
     pub normed: Tensor<B, 3>,
 }
 
-/// What is hidden from the backbone.
+/// What is masked before the backbone.
 #[derive(Clone, Debug)]
-pub struct Hidden<B: Backend> {
+pub struct Mask<B: Backend> {
     /// `[batch, frames]`, true where the learned mask stands in the token's place.
     pub tokens: Option<Tensor<B, 2, Bool>>,
     /// `[batch, width]`, true where a feature is zero in all tokens.
     pub features: Option<Tensor<B, 2, Bool>>,
 }
 
-impl<B: Backend> Hidden<B> {
-    /// Nothing.
-    pub fn nothing() -> Self {
+impl<B: Backend> Mask<B> {
+    /// Nothing masked.
+    pub fn none() -> Self {
         Self { tokens: None, features: None }
     }
 
     /// The frames that a corruption masks.
     pub fn of(corruption: &Corruption<B>) -> Self {
-        Self { tokens: corruption.mask.clone(), ..Self::nothing() }
+        Self { tokens: corruption.mask.clone(), ..Self::none() }
     }
 }
 
@@ -288,17 +288,17 @@ impl<B: Backend> Frontend<B> {
     pub fn tokens(
         &self,
         normed: Tensor<B, 3>,
-        hidden: Hidden<B>,
+        mask: Mask<B>,
         mask_pad: Option<Tensor<B, 2, Bool>>,
     ) -> Tensor<B, 3> {
         let mut x = self.feature_dropout.forward(self.projection.forward(normed));
         let dims = x.dims();
         let over_tokens = |mask: Tensor<B, 2, Bool>| mask.unsqueeze_dim::<3>(2).expand(dims);
-        if let Some(tokens) = hidden.tokens {
-            let mask = self.mask.val().unsqueeze::<3>().expand(dims);
-            x = x.mask_where(over_tokens(tokens), mask);
+        if let Some(tokens) = mask.tokens {
+            let embedding = self.mask.val().unsqueeze::<3>().expand(dims);
+            x = x.mask_where(over_tokens(tokens), embedding);
         }
-        if let Some(features) = hidden.features {
+        if let Some(features) = mask.features {
             x = x.mask_fill(features.unsqueeze_dim::<3>(1).expand(dims), 0.0);
         }
         if let Some(pad) = mask_pad {

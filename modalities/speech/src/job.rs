@@ -6,16 +6,16 @@ use crate::{
     cost,
     data::{self, Item, Recordings, collate},
     decode::{FrameTimes, greedy},
-    distortion::SpecAugmentConfig,
     evaluate::evaluate,
     frontend::StemConfig,
     provide::SpeechPlan,
     recipe::{ModelSpec, SpeechSpec},
     recogniser::{self, Recogniser},
     self_training,
+    spec_augment::SpecAugmentConfig,
     vocabulary::Vocabulary,
 };
-use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_metrics::error_rate::{ErrorRates, Normalisation};
 use kiln_objectives::RefusedObjective;
@@ -23,7 +23,6 @@ use kiln_train::{
     architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
     recipe::{Problem, Recipe},
     results::Evaluation,
-    stage_job::StageJob,
     start::{Start, resolve},
     task::{Measure, TaskError},
 };
@@ -31,9 +30,6 @@ use std::{path::Path, sync::Arc};
 
 /// Recordings a batch of validation.
 const VALIDATION_BATCH: usize = 16;
-
-/// A recipe of speech that was read and checked.
-pub type SpeechJob = StageJob<Speech>;
 
 /// The architecture of speech models.
 #[derive(Debug)]
@@ -90,17 +86,17 @@ impl Architecture for Speech {
                 return Err(stage.data_problem("self_training", &problem));
             }
         }
-        let Some(distortion) = data.distortion.filter(SpecAugmentConfig::is_used) else {
+        let Some(spec_augment) = data.spec_augment.filter(SpecAugmentConfig::is_used) else {
             return Ok(());
         };
-        distortion.validate().map_err(|error| {
-            let key = format!("distortion.{}", error.key);
+        spec_augment.validate().map_err(|error| {
+            let key = format!("spec_augment.{}", error.key);
             Problem::new(stage.recipe.data_key(stage.number, &key), error.to_string())
         })?;
         if matches!(stage.config.frontend.stem, StemConfig::Wave(_)) {
             let problem = "is for models that take log-mel spectrograms; this one takes waves, for \
                            which there is `data.augmentation`";
-            return Err(stage.data_problem("distortion", problem));
+            return Err(stage.data_problem("spec_augment", problem));
         }
         Ok(())
     }
@@ -180,8 +176,12 @@ impl Architecture for Speech {
         Ok(collate(&stage.data.collator, examples.iter().flatten())?)
     }
 
-    fn tokens(stage: &OpenStage<Self>, batch: &SpeechHostBatch) -> usize {
-        batch.samples.iter().map(|samples| stage.config.frames(*samples)).sum()
+    fn host<'a>(_: &'a OpenStage<Self>, batch: &'a SpeechHostBatch) -> Box<dyn HostBatch + 'a> {
+        Box::new(batch)
+    }
+
+    fn tokens(_: &OpenStage<Self>, batch: &SpeechHostBatch) -> usize {
+        batch.layout.visible_tokens()
     }
 
     fn upload<B: Backend>(
@@ -225,7 +225,7 @@ impl Architecture for Speech {
     }
 
     fn layer_index(config: &SpeechModelConfig, parameter: &str) -> Option<(usize, usize)> {
-        config.depth(parameter)
+        config.layer_index(parameter)
     }
 
     fn evaluate(

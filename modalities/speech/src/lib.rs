@@ -3,8 +3,8 @@
 //! - [`model`]: [`SpeechModel`], a wave or log-mel frontend, a transformer and heads, put together
 //!   by [`config`]; wav2vec 2.0 is a preset of it. [`capabilities`] shows it to objectives.
 //! - [`batch`]: clips to batches; [`log_mel`]: spectrograms; [`cluster`]: units for masked
-//!   prediction, by k-means; [`level`]: what is taken off spectrograms as voice and line, and
-//!   [`cmvn_accumulator`], which measures it; [`distortion`]: what training does to them.
+//!   prediction, by k-means; [`cmvn`]: cepstral mean and variance normalisation of spectrograms, with
+//!   statistics by [`cmvn_accumulator`]; [`spec_augment`]: their augmentation in training.
 //! - [`whisper`]: the encoder-decoder. [`hub`]: model directories of Hugging Face.
 //! - [`vocabulary`] holds the tokens of a CTC head, [`transcript`] writes text.
 //! - [`decode`] turns log-probabilities into words.
@@ -17,19 +17,18 @@
 pub mod batch;
 pub mod capabilities;
 pub mod cluster;
+pub mod cmvn;
 pub mod cmvn_accumulator;
 mod commands;
 pub mod config;
 pub mod cost;
 pub mod data;
 pub mod decode;
-pub mod distortion;
 mod error;
 pub mod evaluate;
 pub mod frontend;
 pub mod hub;
 pub mod job;
-pub mod level;
 pub mod log_mel;
 pub mod modality;
 pub mod model;
@@ -40,6 +39,7 @@ pub mod recipe;
 pub mod recogniser;
 pub mod search;
 pub mod self_training;
+pub mod spec_augment;
 pub mod transcribe;
 pub mod transcript;
 pub mod vocabulary;

@@ -2,7 +2,7 @@
 //! power, triangles on Slaney's mel scale, decimal logarithm, eight decades below the loudest at
 //! most.
 
-use crate::level::{AugmentContext, CmvnStats, DECADE, Standardise};
+use crate::cmvn::{AugmentContext, CmvnStats, DECADE, Standardise};
 use kiln_nn::ConfigError;
 use ndarray::Array2;
 use realfft::{RealFftPlanner, RealToComplex};
@@ -20,12 +20,12 @@ pub struct LogMelConfig {
     pub window: usize,
     /// Samples from one window to the next.
     pub hop: usize,
-    /// What is softer than the loudest by more than this is raised to it, dB: silences then sound
-    /// alike, however good the line.
+    /// Dynamic range, dB: values that are further below the loudest are raised to it, so that silences
+    /// are alike whatever the noise of the channel.
     #[serde(skip_serializing_if = "is_whisper_range")]
     pub range: u32,
-    /// Whether what voice and line have in common is taken off, so that words of other people sound
-    /// alike, and over what it is measured.
+    /// Cepstral mean and variance normalisation (CMVN) of the bands, against differences of voice and
+    /// channel, and the recordings that its statistics are of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standardise: Option<Standardise>,
 }
@@ -116,45 +116,45 @@ impl LogMel {
         self.forward_as(wave, AugmentContext::default())
     }
 
-    /// The same as it is heard: distorted, and without the level of its speaker.
+    /// The same with augmentation, and normalised by the statistics of its speaker.
     pub fn forward_as(&self, wave: &[f32], augment: AugmentContext<'_>) -> Array2<f32> {
-        let AugmentContext { distortion, level } = augment;
+        let AugmentContext { spec_augment, cmvn } = augment;
         let mut mel = self.power(wave);
         let source = |bin: usize, factor: f64| {
             to_mel(to_hertz(self.step * (bin + 1) as f64) / factor) / self.step - 1.0
         };
-        if let Some(distortion) = distortion {
-            distortion.warp(&mut mel, source);
-            distortion.filter(&mut mel);
+        if let Some(spec_augment) = spec_augment {
+            spec_augment.warp(&mut mel, source);
+            spec_augment.filter(&mut mel);
         }
         self.scale(&mut mel);
-        match (self.config.standardise, level) {
+        match (self.config.standardise, cmvn) {
             (None, _) => {}
-            (Some(Standardise::Speaker), Some(level)) => {
-                // A voice that is moved brings its own mean along.
-                let bent = distortion.map(|one| level.bent(|mean| one.warp(mean, source)));
-                bent.as_ref().unwrap_or(level).normalise_with_loudness(&mut mel);
+            (Some(Standardise::Speaker), Some(cmvn)) => {
+                // The mean of the speaker is that of the voice before it was warped.
+                let warped = spec_augment.map(|one| cmvn.warped(|mean| one.warp(mean, source)));
+                warped.as_ref().unwrap_or(cmvn).normalise_with_gain(&mut mel);
             }
             (Some(_), _) => {
-                if let Some(level) = CmvnStats::of(std::slice::from_ref(&mel)) {
-                    level.normalise(&mut mel);
+                if let Some(cmvn) = CmvnStats::of(std::slice::from_ref(&mel)) {
+                    cmvn.normalise(&mut mel);
                 }
             }
         }
-        if let Some(distortion) = distortion {
-            distortion.hide(&mut mel);
+        if let Some(spec_augment) = spec_augment {
+            spec_augment.mask(&mut mel);
         }
         mel
     }
 
-    /// `[frames, bins]` of a wave before anything is taken off: what levels are measured in.
+    /// `[frames, bins]` of a wave without normalisation: what CMVN statistics are measured over.
     pub fn plain(&self, wave: &[f32]) -> Array2<f32> {
         let mut mel = self.power(wave);
         self.scale(&mut mel);
         mel
     }
 
-    /// What is softest is raised, and the loudest of usual recordings becomes about one.
+    /// Limits the dynamic range, and scales as Whisper does: the loudest becomes about one.
     fn scale(&self, mel: &mut Array2<f32>) {
         let loudest = mel.iter().copied().fold(f32::MIN, f32::max);
         let softest = loudest - self.config.range as f32 / 10.0;
@@ -181,8 +181,8 @@ impl LogMel {
                 *power = value.norm_sqr();
             }
             for (out, (first, weights)) in row.iter_mut().zip(&self.bands) {
-                let heard = power.iter().skip(*first).zip(weights);
-                let energy: f32 = heard.map(|(power, weight)| power * weight).sum();
+                let weighted = power.iter().skip(*first).zip(weights);
+                let energy: f32 = weighted.map(|(power, weight)| power * weight).sum();
                 *out = energy.max(1e-10).log10();
             }
         }
@@ -252,7 +252,7 @@ fn to_hertz(mel: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distortion::SpecAugment;
+    use crate::spec_augment::SpecAugment;
 
     /// 0.2 s at 16 kHz.
     fn tone(hertz: f32) -> Vec<f32> {
@@ -287,7 +287,7 @@ mod tests {
     fn a_warped_tone_is_that_of_a_higher_voice() {
         let mel = LogMel::new(LogMelConfig::default(), 16_000).unwrap();
         let higher = SpecAugment { warp: 1.25, gains: Vec::new(), masks: Vec::new() };
-        let augment = AugmentContext { distortion: Some(&higher), level: None };
+        let augment = AugmentContext { spec_augment: Some(&higher), cmvn: None };
         for hertz in [400.0, 1600.0, 3000.0] {
             let found = loudest(&mel.forward_as(&tone(hertz), augment));
             let expected = loudest(&mel.forward(&tone(1.25 * hertz)));

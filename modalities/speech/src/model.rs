@@ -3,7 +3,7 @@
 use crate::{
     batch::{Labels, SpeechBatch},
     config::{CtcReduction, SpeechModelConfig},
-    frontend::{Features, Frontend, Hidden},
+    frontend::{Features, Frontend, Mask},
     quantizer::Quantizer,
 };
 use burn::{
@@ -38,7 +38,7 @@ pub struct SpeechModel<B: Backend> {
 /// What a model makes of a batch before any head.
 #[derive(Clone, Debug)]
 pub struct Encoded<B: Backend> {
-    /// What the frontend's stem made, nothing hidden.
+    /// What the frontend's stem made, nothing masked.
     pub features: Features<B>,
     /// `[batch, frames, width]`, the backbone's output.
     pub tokens: Tokens<B>,
@@ -77,8 +77,8 @@ impl<B: Backend> SpeechModel<B> {
 
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
     /// blocks.
-    pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
-        self.config.depth(parameter)
+    pub fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
+        self.config.layer_index(parameter)
     }
 
     /// Frames of each clip that are no padding.
@@ -86,34 +86,25 @@ impl<B: Backend> SpeechModel<B> {
         batch.samples.iter().map(|samples| self.frames(*samples)).collect()
     }
 
-    /// Frontend and backbone, nothing hidden.
+    /// Frontend and backbone, nothing masked.
     pub fn encode_all(&self, batch: &SpeechBatch<B>) -> Encoded<B> {
-        self.encode_hidden(batch, Hidden::nothing(), false)
+        self.encode_masked(batch, Mask::none(), false)
     }
 
     /// Frontend and backbone; with `causal`, a frame sees only itself and those before it, but for
     /// what convolutions see.
-    pub fn encode_hidden(
-        &self,
-        batch: &SpeechBatch<B>,
-        hidden: Hidden<B>,
-        causal: bool,
-    ) -> Encoded<B> {
-        let (features, tokens) = self.embed(batch, hidden);
+    pub fn encode_masked(&self, batch: &SpeechBatch<B>, mask: Mask<B>, causal: bool) -> Encoded<B> {
+        let (features, tokens) = self.embed(batch, mask);
         let causal = causal || self.config.causal;
         Encoded { features, tokens: self.backbone.forward(tokens, causal) }
     }
 
-    /// Frontend alone: its features, and tokens with what is hidden in them.
-    pub(crate) fn embed(
-        &self,
-        batch: &SpeechBatch<B>,
-        hidden: Hidden<B>,
-    ) -> (Features<B>, Tokens<B>) {
+    /// Frontend alone: its features, and tokens with the mask in them.
+    pub(crate) fn embed(&self, batch: &SpeechBatch<B>, mask: Mask<B>) -> (Features<B>, Tokens<B>) {
         let made = self.frontend.features(batch.input.clone());
         let [_, frames, _] = made.normed.dims();
         let mask_pad = self.mask_pad(batch, frames);
-        let values = self.frontend.tokens(made.normed.clone(), hidden, mask_pad.clone());
+        let values = self.frontend.tokens(made.normed.clone(), mask, mask_pad.clone());
         (made, Tokens { values, mask_pad, channels: 1 })
     }
 

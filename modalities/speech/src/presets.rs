@@ -17,11 +17,11 @@ pub enum Preset {
     /// For tests and first steps: the published strides with 64 features and 2 blocks.
     Tiny,
     /// wav2vec 2.0 base, 95 million parameters: <https://huggingface.co/facebook/wav2vec2-base>.
-    #[serde(rename = "wav2vec2-base", alias = "wav2-vec2-base")]
+    #[serde(rename = "wav2vec2-base")]
     Wav2Vec2Base,
     /// wav2vec 2.0 large as XLSR has it, 317 million parameters:
     /// <https://huggingface.co/facebook/wav2vec2-large-xlsr-53>.
-    #[serde(rename = "wav2vec2-large", alias = "wav2-vec2-large")]
+    #[serde(rename = "wav2vec2-large")]
     Wav2Vec2Large,
 }
 

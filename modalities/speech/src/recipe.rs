@@ -4,9 +4,9 @@ use crate::{
     SpeechModelConfig,
     config::{AugmentConfig, TokenHeadConfig},
     decode::{BeamConfig, LanguageWeights},
-    distortion::SpecAugmentConfig,
     presets::Preset,
     quantizer::QuantizerConfig,
+    spec_augment::SpecAugmentConfig,
     vocabulary::Units,
 };
 use kiln_datasets::audio::{Augmentation, Bucketing, Manifest};
@@ -44,11 +44,11 @@ pub struct SpeechData {
     pub self_training: Option<SelfTraining>,
     /// How transcripts are spelt, and what the tokens of a new vocabulary are.
     pub transcripts: Transcripts,
-    /// What is done to recordings on their way to the model, anew each time they are seen.
+    /// Augmentation of recordings, drawn again each time they are read.
     pub augmentation: Augmentation,
-    /// What is done to their spectrograms, for models that take those.
+    /// Augmentation of their spectrograms, for models that take those.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distortion: Option<SpecAugmentConfig>,
+    pub spec_augment: Option<SpecAugmentConfig>,
     /// The share of the recordings that is used, drawn by the recipe's seed: 0.1 for a tenth of
     /// the labels.
     pub share: f64,
@@ -78,7 +78,7 @@ impl Default for SpeechData {
             self_training: None,
             transcripts: Transcripts::default(),
             augmentation: Augmentation::default(),
-            distortion: None,
+            spec_augment: None,
             share: 1.0,
             per_transcript: None,
             validation: 64,
@@ -184,7 +184,7 @@ pub struct PresetSpec {
     /// The share dropped, wherever the preset drops any; 0 for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
-    /// What is hidden while transcription is trained.
+    /// SpecAugment while transcription is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<AugmentConfig>,
     /// The codebooks of contrastive stages.

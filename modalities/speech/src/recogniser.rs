@@ -18,7 +18,7 @@ use std::{path::Path, sync::Arc};
 /// Recordings that pass a model at once, of all of them together: their padded length in s.
 const SECONDS: f64 = 60.0;
 
-/// What a trained model hears.
+/// Acoustic model: log-probabilities of tokens for each frame, whatever the backend.
 pub trait Acoustics: Send + Sync {
     /// Log-probabilities of each clip, `[frames, vocabulary]`. Waves are at the model's rate.
     ///

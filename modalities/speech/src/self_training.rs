@@ -61,10 +61,10 @@ pub fn transcribe(
         (seconds > 0.0 && seconds >= data.shortest && seconds <= data.longest).then_some(clip)
     };
     let clips: Vec<_> = (0..pool.len()).into_par_iter().map(usable).collect();
-    let levels = SpeakerCmvn::measure(&teacher.config, [&pool])?;
-    let heard: Vec<_> = clips.iter().flatten().map(|clip| levels.clip(clip)).collect();
-    let progress = Progress::new("transcribing to learn from it", heard.len(), "recordings");
-    let log_probs = teacher.log_probs(&heard, |count| progress.advance(count))?;
+    let speaker_cmvn = SpeakerCmvn::measure(&teacher.config, [&pool])?;
+    let inputs: Vec<_> = clips.iter().flatten().map(|clip| speaker_cmvn.clip(clip)).collect();
+    let progress = Progress::new("transcribing to learn from it", inputs.len(), "recordings");
+    let log_probs = teacher.log_probs(&inputs, |count| progress.advance(count))?;
     progress.finish();
     let found = if settings.balanced {
         balanced(teacher, &log_probs, &known()?)?

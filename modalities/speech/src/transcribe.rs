@@ -6,9 +6,9 @@
 
 use crate::{
     batch::Clip,
+    cmvn::{AugmentContext, CmvnStats},
     cmvn_accumulator::{CMVN_SECONDS, CmvnAccumulator},
     decode::{Decoded, Decoder, FrameTimes, greedy},
-    level::{AugmentContext, CmvnStats},
     recogniser::Recogniser,
     transcript::{Transcript, Word},
 };
@@ -34,9 +34,9 @@ pub struct Transcriber {
     pub segmentation: Segmentation,
     /// Whether other readings are given, of recordings that are not cut.
     pub alternatives: bool,
-    /// That of the speaker of all recordings, for models that ask for it; otherwise each recording
-    /// has its own. See [`Transcriber::listen`].
-    pub level: Option<CmvnStats>,
+    /// CMVN statistics of the speaker of all recordings, for models that ask for them; otherwise each
+    /// recording has its own. See [`Transcriber::measure_speaker`].
+    pub cmvn: Option<CmvnStats>,
 }
 
 /// Why a recording has no transcript.
@@ -63,32 +63,32 @@ impl Blamed for TranscribeError {
 /// A recording's transcript.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcribed {
-    /// What was said.
+    /// The transcript.
     pub transcript: Transcript,
     /// How long the recording is, s.
     pub seconds: f64,
 }
 
 impl Transcriber {
-    /// Measures the level of recordings that are all of one speaker, where the model asks for it.
-    /// Those that cannot be read are passed over: they are told of when they are transcribed.
+    /// Measures the CMVN statistics of recordings of one speaker, where the model asks for them.
+    /// Recordings that cannot be read are passed over: they are reported when they are transcribed.
     ///
     /// # Errors
     /// When the model's settings make no sense.
-    pub fn listen<'a>(
+    pub fn measure_speaker<'a>(
         &mut self,
         paths: impl IntoIterator<Item = &'a Path>,
     ) -> Result<(), TaskError> {
-        if let Some(mut meter) = CmvnAccumulator::new(&self.recogniser.config)? {
+        if let Some(mut accumulator) = CmvnAccumulator::new(&self.recogniser.config)? {
             for path in paths {
-                if meter.is_full() {
+                if accumulator.is_full() {
                     break;
                 }
                 if let Ok(wave) = self.open(path).and_then(start) {
-                    meter.hear(&wave.samples);
+                    accumulator.add(&wave.samples);
                 }
             }
-            self.level = meter.level();
+            self.cmvn = accumulator.stats();
         }
         Ok(())
     }
@@ -98,18 +98,18 @@ impl Transcriber {
         AudioReader::open(path)?.at_rate(rate)
     }
 
-    /// The level of a long recording, all of whose pieces are heard alike.
+    /// The CMVN statistics of a long recording, the same for all of its segments.
     fn cmvn_of(&self, path: &Path) -> Result<Option<CmvnStats>, TranscribeError> {
-        if self.level.is_some() {
-            return Ok(self.level.clone());
+        if self.cmvn.is_some() {
+            return Ok(self.cmvn.clone());
         }
-        let meter = CmvnAccumulator::new(&self.recogniser.config).map_err(TaskError::from)?;
-        let Some(mut meter) = meter else { return Ok(None) };
-        meter.hear(&start(self.open(path)?)?.samples);
-        Ok(meter.level())
+        let accumulator = CmvnAccumulator::new(&self.recogniser.config).map_err(TaskError::from)?;
+        let Some(mut accumulator) = accumulator else { return Ok(None) };
+        accumulator.add(&start(self.open(path)?)?.samples);
+        Ok(accumulator.stats())
     }
 
-    /// Transcribes a file. `heard` is told how many seconds are done, and of how many where that is
+    /// Transcribes a file. `progress` is told how many seconds are done, and of how many where that is
     /// known.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Transcriber {
     pub fn file(
         &self,
         path: &Path,
-        mut heard: impl FnMut(f64, Option<f64>),
+        mut progress: impl FnMut(f64, Option<f64>),
     ) -> Result<Transcribed, TranscribeError> {
         let reader = self.open(path)?;
         let length = reader.info().duration;
@@ -126,13 +126,13 @@ impl Transcriber {
             let waveform = reader.rest()?;
             let seconds = waveform.seconds();
             let whole = Segment { start: 0.0, end: seconds, overlap: 0.0 };
-            let decoded = self.decode(&[(whole, waveform)], self.level.as_ref())?.pop();
-            heard(seconds, length);
+            let decoded = self.decode(&[(whole, waveform)], self.cmvn.as_ref())?.pop();
+            progress(seconds, length);
             let transcript = decoded.map(|one| one.transcript(self.alternatives));
             return Ok(Transcribed { transcript: transcript.unwrap_or_default(), seconds });
         }
         let segments = self.segmentation.segments(reader)?;
-        let level = self.cmvn_of(path)?;
+        let cmvn = self.cmvn_of(path)?;
         let mut transcript = Transcript::default();
         let mut seconds = length.unwrap_or(0.0);
         let mut batch: Vec<(Segment, Waveform)> = Vec::new();
@@ -143,14 +143,14 @@ impl Transcriber {
             held += waveform.seconds();
             batch.push((segment, waveform));
             if held >= TOGETHER {
-                self.append(&mut transcript, &batch, level.as_ref())?;
-                heard(segment.end, length);
+                self.append(&mut transcript, &batch, cmvn.as_ref())?;
+                progress(segment.end, length);
                 batch.clear();
                 held = 0.0;
             }
         }
-        self.append(&mut transcript, &batch, level.as_ref())?;
-        heard(seconds, length);
+        self.append(&mut transcript, &batch, cmvn.as_ref())?;
+        progress(seconds, length);
         Ok(Transcribed { transcript, seconds })
     }
 
@@ -158,9 +158,9 @@ impl Transcriber {
         &self,
         transcript: &mut Transcript,
         spans: &[(Segment, Waveform)],
-        level: Option<&CmvnStats>,
+        cmvn: Option<&CmvnStats>,
     ) -> Result<(), TranscribeError> {
-        for ((segment, _), decoded) in spans.iter().zip(self.decode(spans, level)?) {
+        for ((segment, _), decoded) in spans.iter().zip(self.decode(spans, cmvn)?) {
             join(&mut transcript.words, decoded.words, segment);
         }
         Ok(())
@@ -170,9 +170,9 @@ impl Transcriber {
     fn decode(
         &self,
         spans: &[(Segment, Waveform)],
-        level: Option<&CmvnStats>,
+        cmvn: Option<&CmvnStats>,
     ) -> Result<Vec<Decoded>, TranscribeError> {
-        let augment = AugmentContext { level, distortion: None };
+        let augment = AugmentContext { cmvn, spec_augment: None };
         let clips: Vec<_> =
             spans.iter().map(|(_, wave)| Clip { augment, ..Clip::of(&wave.samples) }).collect();
         let log_probs = self.recogniser.log_probs(&clips, |_| {})?;
@@ -189,13 +189,13 @@ impl Transcriber {
     }
 }
 
-/// What a level is measured in of one recording.
+/// The part of a recording that CMVN statistics are measured over.
 fn start(reader: AudioReader) -> Result<Waveform, DataError> {
     reader.between(0.0, Some(CMVN_SECONDS))?.rest()
 }
 
-/// Appends the words of a piece. Of what it shares with the piece before, the first half is the
-/// other's: there the other heard on, and at its own edge each is deaf.
+/// Appends the words of a segment. In the overlap with the segment before, words of the first half
+/// are taken from that one: each segment lacks context at its own edge.
 fn join(words: &mut Vec<Word>, later: Vec<Word>, segment: &Segment) {
     let border = segment.start + segment.overlap / 2.0;
     let middle = |word: &Word| (word.start + word.end) / 2.0;

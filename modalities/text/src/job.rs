@@ -12,7 +12,7 @@ use crate::{
     stage_model::{TextPlan, stage_config, with_heads},
     transfer::Transfer,
 };
-use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_lm::{
     TextModel, TextModelConfig,
@@ -25,7 +25,6 @@ use kiln_train::{
     architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
     recipe::{Problem, Recipe},
     results::Evaluation,
-    stage_job::StageJob,
     start::{Start, resolve},
     task::TaskError,
 };
@@ -33,9 +32,6 @@ use std::{path::Path, sync::Arc};
 
 /// Sequences looked at in a validation, at most.
 const VALIDATED: usize = 256;
-
-/// A recipe of text that was read and checked.
-pub type TextJob = StageJob<TextArchitecture>;
 
 /// The architecture of text models.
 #[derive(Debug)]
@@ -167,6 +163,10 @@ impl Architecture for TextArchitecture {
         examples: &[Example],
     ) -> Result<Option<TextHostBatch>, TaskError> {
         Ok(Some(collate(examples, &stage.config.special)))
+    }
+
+    fn host<'a>(_: &'a OpenStage<Self>, batch: &'a TextHostBatch) -> Box<dyn HostBatch + 'a> {
+        Box::new(batch)
     }
 
     fn tokens(_stage: &OpenStage<Self>, batch: &TextHostBatch) -> usize {

@@ -1,15 +1,9 @@
 //! Text among the modalities.
 
 use crate::{
-    annotate::AnnotateError,
-    commands::VERBS,
-    data_error::StageDataError,
-    embed::EmbedError,
-    evaluate::TooLong,
-    job::TextJob,
-    labelled::ChatError,
-    opened::OpenError,
-    recipe::{MODALITY, TextSpec},
+    annotate::AnnotateError, commands::VERBS, data_error::StageDataError, embed::EmbedError,
+    evaluate::TooLong, job::TextArchitecture, labelled::ChatError, opened::OpenError,
+    recipe::MODALITY,
 };
 use kiln_core::blame::{BlameOf, blame_of};
 use kiln_datasets::DataError;
@@ -17,18 +11,21 @@ use kiln_hub::family;
 use kiln_lm::{TextModelConfig, generate::GenerationError};
 use kiln_tokenize::tokenizer::TokenizerError;
 use kiln_train::{
-    modality::{Job, Modality},
-    recipe::{RecipeText, schema},
+    modality::{Facts, Modality},
     task::TaskError,
-    verb::Verb,
 };
 use std::path::Path;
 
 /// Text.
-pub static TEXT: TextModality = TextModality;
+pub const TEXT: Modality = Modality {
+    verbs: &VERBS,
+    errors: &ERRORS,
+    log_targets: &["kiln_text"],
+    ..Modality::of::<TextArchitecture>(MODALITY, facts)
+};
 
 /// Errors that say whom they are attributed to.
-static ERRORS: [BlameOf; 9] = [
+const ERRORS: [BlameOf; 9] = [
     blame_of::<DataError>,
     blame_of::<StageDataError>,
     blame_of::<TokenizerError>,
@@ -40,66 +37,32 @@ static ERRORS: [BlameOf; 9] = [
     blame_of::<EmbedError>,
 ];
 
-/// The modality's entry in the binary's list.
-#[derive(Debug)]
-pub struct TextModality;
-
-impl Modality for TextModality {
-    fn name(&self) -> &'static str {
-        MODALITY
+fn facts(dir: &Path) -> kiln_train::Result<Facts> {
+    let config = family::read_config::<TextModelConfig>(dir).map_err(TaskError::from)?;
+    let kind = match (&config.decoder, config.causal) {
+        (Some(_), _) => "encoder and decoder",
+        (None, false) if config.branches.is_some() => "encoder that writes, too",
+        (None, true) => "decoder",
+        (None, false) => "encoder",
+    };
+    let mut facts = vec![
+        ("kind".into(), kind.to_owned()),
+        ("vocabulary".into(), format!("{} tokens", config.vocabulary)),
+        ("width".into(), config.width.to_string()),
+        ("blocks".into(), config.backbone.layers.to_string()),
+    ];
+    if let Some(longest) = config.longest() {
+        facts.push(("longest text".into(), format!("{longest} tokens")));
     }
-
-    fn job(&self, text: &RecipeText) -> kiln_train::Result<Box<dyn Job>> {
-        Ok(Box::new(TextJob::new(text)?))
-    }
-
-    fn schema(&self) -> schemars::Schema {
-        schema::<TextSpec>()
-    }
-
-    fn owns(&self, model_type: &str) -> bool {
-        family::model_types::<TextModelConfig>().any(|known| known == model_type)
-    }
-
-    fn verbs(&self) -> &'static [Verb] {
-        &VERBS
-    }
-
-    fn errors(&self) -> &'static [BlameOf] {
-        &ERRORS
-    }
-
-    fn log_targets(&self) -> &'static [&'static str] {
-        &["kiln_text"]
-    }
-
-    fn facts(&self, dir: &Path) -> kiln_train::Result<Vec<(String, String)>> {
-        let config = family::read_config::<TextModelConfig>(dir).map_err(TaskError::from)?;
-        let kind = match (&config.decoder, config.causal) {
-            (Some(_), _) => "encoder and decoder",
-            (None, false) if config.branches.is_some() => "encoder that writes, too",
-            (None, true) => "decoder",
-            (None, false) => "encoder",
+    for (name, head) in config.heads() {
+        let of = |fact: &str| match name {
+            Some(name) => format!("{fact} of {name}"),
+            None => fact.to_owned(),
         };
-        let mut facts = vec![
-            ("kind".into(), kind.to_owned()),
-            ("vocabulary".into(), format!("{} tokens", config.vocabulary)),
-            ("width".into(), config.width.to_string()),
-            ("blocks".into(), config.backbone.layers.to_string()),
-        ];
-        if let Some(longest) = config.longest() {
-            facts.push(("longest text".into(), format!("{longest} tokens")));
+        facts.push((of("head"), format!("{:?}", head.kind).to_lowercase()));
+        if !head.names.is_empty() {
+            facts.push((of("labels"), head.names.join(", ")));
         }
-        for (name, head) in config.heads() {
-            let of = |fact: &str| match name {
-                Some(name) => format!("{fact} of {name}"),
-                None => fact.to_owned(),
-            };
-            facts.push((of("head"), format!("{:?}", head.kind).to_lowercase()));
-            if !head.names.is_empty() {
-                facts.push((of("labels"), head.names.join(", ")));
-            }
-        }
-        Ok(facts)
     }
+    Ok(facts)
 }

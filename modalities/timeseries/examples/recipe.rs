@@ -1,7 +1,7 @@
 //! A recipe from Rust: `cargo run --example recipe -- recipes/timeseries/zero-shot.toml`.
 
 use kiln_timeseries::job::SeriesJob;
-use kiln_train::{RunOptions, modality::Job as _, recipe::RecipeText, report::table, run};
+use kiln_train::{RunOptions, job::Job as _, recipe::RecipeText, report::table, run};
 use std::{error::Error, path::Path};
 
 fn main() -> Result<(), Box<dyn Error>> {

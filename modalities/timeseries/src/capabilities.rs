@@ -3,18 +3,18 @@
 use crate::{
     batch::SeriesBatch,
     head::{
+        channels::select,
         distribution::Distribution,
         label::{LabelConfig, LabelHead, moving_averages},
         loss::{Units, pinball},
-        select,
     },
     model::{Encoded, ScaledForecast, SeriesModel},
 };
 use burn::tensor::{Bool, Int, Tensor};
 use kiln_core::{
     AttentionVisibility, Backend, Capabilities, Corruption, Diagnostic, EmbedGroups, Encode,
-    HiddenStates, Labelled, Layout, Loss, Model, PredictTokens, PretextTasks, StepContext,
-    TaskLoss, TokenTargets, Tokens,
+    HiddenStates, Labelled, Loss, Model, PredictTokens, PretextTasks, StepContext, TaskLoss,
+    TokenTargets, Tokens,
 };
 use kiln_nn::BackboneConfig;
 use kiln_objectives::losses::{accuracy, cross_entropy, masked_mean};
@@ -24,10 +24,6 @@ impl<B: Backend> Model<B> for SeriesModel<B> {
 
     fn device(&self, batch: &SeriesBatch<B>) -> B::Device {
         batch.past.device()
-    }
-
-    fn batch_size(&self, batch: &SeriesBatch<B>) -> usize {
-        self.layout(batch).batch
     }
 
     fn capabilities(&self) -> Capabilities<'_, B, SeriesBatch<B>> {
@@ -46,11 +42,6 @@ impl<B: Backend> Model<B> for SeriesModel<B> {
 }
 
 impl<B: Backend> Encode<B, SeriesBatch<B>> for SeriesModel<B> {
-    fn layout(&self, batch: &SeriesBatch<B>) -> Layout {
-        let ([items, _, _], channels) = (batch.dims(), self.sequences(batch));
-        Layout { channels, ..Layout::new(items * channels, self.config().patches()) }
-    }
-
     fn encode(
         &self,
         batch: &SeriesBatch<B>,
@@ -89,10 +80,6 @@ impl<B: Backend> HiddenStates<B, SeriesBatch<B>> for SeriesModel<B> {
 }
 
 impl<B: Backend> EmbedGroups<B, SeriesBatch<B>> for SeriesModel<B> {
-    fn group_size(&self, _: &SeriesBatch<B>) -> usize {
-        1
-    }
-
     /// The mean over patches and channels.
     fn embeddings(&self, batch: &SeriesBatch<B>, corruption: &Corruption<B>) -> Vec<Tensor<B, 2>> {
         vec![self.encode(batch, corruption, None).mean()]

@@ -12,6 +12,7 @@ use crate::{
     },
     scaler::ScalerConfig,
 };
+use kiln_core::Layout;
 use kiln_datasets::Frequency;
 use kiln_nn::{BackboneConfig, BackboneShape, ConfigError, TransformerConfig};
 use schemars::JsonSchema;
@@ -119,6 +120,12 @@ impl SeriesModelConfig {
     /// Patches of the context.
     pub fn patches(&self) -> usize {
         self.frontend.patches(self.context)
+    }
+
+    /// The layout of a batch of windows in patches.
+    pub fn layout(&self, windows: usize, channels: usize) -> Layout {
+        let channels = self.frontend.sequences(channels);
+        Layout { channels, ..Layout::new(windows * channels, self.patches()) }
     }
 
     /// All tokens of a sequence.

@@ -4,6 +4,7 @@
 //!
 //! Tokens stand in this order: class token, registers, resolution prefix, patches.
 
+use crate::patch::{ChannelLinear, patches};
 use burn::{
     module::{Initializer, Module, Param},
     nn::{Embedding, EmbeddingConfig},
@@ -35,7 +36,7 @@ pub struct FrontendConfig {
     pub shared_embedding: bool,
     /// Whether a class token comes first.
     pub class_token: bool,
-    /// Learnt tokens in front of the patches.
+    /// Learned tokens in front of the patches.
     pub registers: usize,
     /// Ids of resolutions that a prefix token tells apart; 0 for no such token.
     pub resolutions: usize,
@@ -43,7 +44,7 @@ pub struct FrontendConfig {
     pub norm: Option<NormConfig>,
     /// The share dropped of embedded patches.
     pub dropout: f64,
-    /// What hidden patches are filled with, after scaling.
+    /// What masked patches are filled with, after scaling.
     pub mask_value: f64,
 }
 
@@ -213,21 +214,21 @@ impl<B: Backend> Frontend<B> {
     /// Patches to tokens: `[batch * channels, patches, patch]` to
     /// `[batch * channels, tokens, width]`.
     ///
-    /// `hide` `[batch * channels, patches]` is true where a patch is hidden; `resolution` is
+    /// `mask` `[batch * channels, patches]` is true where a patch is masked; `resolution` is
     /// `[batch]`. Without it, models with a resolution prefix take resolution 0, the unknown one.
     pub fn forward(
         &self,
         patches: Tensor<B, 3>,
-        hide: Option<Tensor<B, 2, Bool>>,
+        mask: Option<Tensor<B, 2, Bool>>,
         resolution: Option<Tensor<B, 1, Int>>,
         channels: usize,
     ) -> Tensor<B, 3> {
         let [batch, count, patch] = patches.dims();
         let device = patches.device();
-        let patches = match hide {
-            Some(hide) => {
-                let hide = hide.unsqueeze_dim::<3>(2).expand([batch, count, patch]);
-                patches.mask_fill(hide, self.mask_value)
+        let patches = match mask {
+            Some(mask) => {
+                let mask = mask.unsqueeze_dim::<3>(2).expand([batch, count, patch]);
+                patches.mask_fill(mask, self.mask_value)
             }
             None => patches,
         };
@@ -268,64 +269,6 @@ impl<B: Backend> Frontend<B> {
     }
 }
 
-/// Cuts rows into patches: `[batch, rows, channels]` to `[batch * channels, patches, patch]`. Rows
-/// that fill no patch are left out at the beginning.
-pub fn patches<B: Backend>(rows: Tensor<B, 3>, patch: usize, stride: usize) -> Tensor<B, 3> {
-    let [batch, length, channels] = rows.dims();
-    let count = (length.saturating_sub(patch)) / stride + 1;
-    let start = length - (patch + stride * (count - 1));
-    let series = rows.swap_dims(1, 2).reshape([batch * channels, length]);
-    if patch == stride {
-        return series.narrow(1, start, count * patch).reshape([batch * channels, count, patch]);
-    }
-    let index: Vec<i64> = (0..count)
-        .flat_map(|token| (0..patch).map(move |row| (start + token * stride + row) as i64))
-        .collect();
-    let index = Tensor::from_data(TensorData::new(index, [count * patch]), &series.device());
-    series.select(1, index).reshape([batch * channels, count, patch])
-}
-
-/// A linear layer that channels share, or one for each.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a model has a few")]
-pub enum ChannelLinear<B: Backend> {
-    /// One for all.
-    Shared(Linear<B>),
-    /// One for each channel.
-    Each(Vec<Linear<B>>),
-}
-
-impl<B: Backend> ChannelLinear<B> {
-    /// A layer with random weights.
-    pub fn init(from: usize, to: usize, shared: bool, channels: usize, device: &B::Device) -> Self {
-        let linear = || LinearConfig::new(from, to).init(device);
-        if shared {
-            Self::Shared(linear())
-        } else {
-            Self::Each((0..channels).map(|_| linear()).collect())
-        }
-    }
-
-    /// `[batch * channels, tokens, from]` to `[batch * channels, tokens, to]`.
-    pub fn forward(&self, x: Tensor<B, 3>, channels: usize) -> Tensor<B, 3> {
-        match self {
-            Self::Shared(linear) => linear.forward(x),
-            Self::Each(linears) => {
-                let [rows, tokens, from] = x.dims();
-                let x = x.reshape([rows / channels.max(1), channels, tokens, from]);
-                let each = linears
-                    .iter()
-                    .enumerate()
-                    .map(|(channel, linear)| linear.forward(x.clone().narrow(1, channel, 1)))
-                    .collect();
-                let x = Tensor::cat(each, 1);
-                let to = x.dims()[3];
-                x.reshape([rows, tokens, to])
-            }
-        }
-    }
-}
-
 /// A token that tells the distance between rows.
 #[derive(Module, Debug)]
 pub struct ResolutionPrefix<B: Backend> {
@@ -362,28 +305,6 @@ mod tests {
     use super::*;
     use burn_flex::Flex;
 
-    fn rows() -> Tensor<Flex, 3> {
-        // Two channels: 0, 2, 4, 6, 8 and 1, 3, 5, 7, 9.
-        Tensor::<Flex, 1, Int>::arange(0..10, &Default::default()).float().reshape([1, 5, 2])
-    }
-
-    fn host<const D: usize>(x: Tensor<Flex, D>) -> Vec<f32> {
-        x.into_data().to_vec().unwrap()
-    }
-
-    #[test]
-    fn patches_drop_rows_at_the_beginning() {
-        let cut = patches(rows(), 2, 2);
-        assert_eq!(cut.dims(), [2, 2, 2]);
-        assert_eq!(host(cut), [2.0, 4.0, 6.0, 8.0, 3.0, 5.0, 7.0, 9.0]);
-        let overlapping = patches(rows(), 3, 1);
-        assert_eq!(overlapping.dims(), [2, 3, 3]);
-        assert_eq!(
-            host(overlapping.narrow(0, 0, 1)),
-            [0.0, 2.0, 4.0, 2.0, 4.0, 6.0, 4.0, 6.0, 8.0]
-        );
-    }
-
     #[test]
     fn all_kinds_of_tokens_are_counted() {
         let config = FrontendConfig {
@@ -398,8 +319,9 @@ mod tests {
         config.validate(5).unwrap();
         assert_eq!((config.patches(5), config.extra_tokens()), (2, 5));
         let frontend = config.init::<Flex>(5, 2, 4, &Default::default());
-        let hide = Tensor::from_data([[true, false], [false, false]], &Default::default());
-        let tokens = frontend.forward(frontend.patches(rows()), Some(hide), None, 2);
+        let mask = Tensor::from_data([[true, false], [false, false]], &Default::default());
+        let rows = Tensor::<Flex, 3>::ones([1, 5, 2], &Default::default());
+        let tokens = frontend.forward(frontend.patches(rows), Some(mask), None, 2);
         assert_eq!(tokens.dims(), [2, 7, 4]);
     }
 

@@ -11,7 +11,7 @@ use crate::{
     recipe::{ModelSpec, SeriesSpec},
     windows::{Window, collate},
 };
-use kiln_core::{AutodiffBackend, Backend, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_nn::BackboneConfig;
 use kiln_objectives::RefusedObjective;
@@ -133,6 +133,11 @@ impl Architecture for Series {
         windows: &[Window],
     ) -> Result<Option<SeriesHostBatch>, TaskError> {
         Ok(Some(collate(windows, stage.config.frontend.resolutions)))
+    }
+
+    fn host<'a>(stage: &'a OpenStage<Self>, batch: &'a SeriesHostBatch) -> Box<dyn HostBatch + 'a> {
+        let (windows, _, channels) = batch.past.dim();
+        Box::new(stage.config.layout(windows, channels))
     }
 
     fn tokens(stage: &OpenStage<Self>, batch: &SeriesHostBatch) -> usize {

@@ -20,6 +20,7 @@ pub mod measure;
 pub mod modality;
 pub mod model;
 pub mod model_forecaster;
+pub mod patch;
 pub mod plot;
 pub mod portfolio;
 pub mod predict;
@@ -27,6 +28,8 @@ pub mod presets;
 mod provide;
 pub mod recipe;
 pub mod scaler;
+#[cfg(test)]
+mod testing;
 pub mod windows;
 
 pub use batch::{BatchError, SeriesBatch, SeriesHostBatch};

@@ -110,34 +110,33 @@ fn measure_table(
     }
     let season = table.season.unwrap_or_else(|| frequency.season());
     let protocol = Protocol {
-        dataset: table.name.clone(),
+        baseline_context: Some(forecaster.context()),
+        ..on_test_split(&table.name, table.horizon, season)
+    };
+    evaluate(forecaster, &cases, &protocol).map_err(failed(&table.name))
+}
+
+/// How most data are measured: errors averaged over values, baselines that see all rows.
+fn on_test_split(dataset: &str, horizon: usize, season: usize) -> Protocol {
+    Protocol {
+        dataset: dataset.into(),
         split: "test".into(),
-        horizon: table.horizon,
+        horizon,
         season,
         mase_season: season,
         average: Average::Values,
-        baseline_context: Some(forecaster.context()),
+        baseline_context: None,
         batch: BATCH,
         pictures: PICTURES,
-    };
-    evaluate(forecaster, &cases, &protocol).map_err(failed(&table.name))
+    }
 }
 
 fn measure_m4(forecaster: &dyn Forecaster, m4: &M4Evaluation) -> Result<Evaluation, MeasureError> {
     let pairs = m4::read_pair(&locate(&m4.train)?, &locate(&m4.test)?, m4.frequency)?;
     let horizon = pairs.iter().map(|pair| pair.future.len()).max().unwrap_or(0);
     let cases: Vec<_> = pairs.into_iter().map(Case::held_out).collect();
-    let protocol = Protocol {
-        dataset: m4.name.clone(),
-        split: "test".into(),
-        horizon,
-        season: m4.season,
-        mase_season: m4.season,
-        average: Average::Series,
-        baseline_context: None,
-        batch: BATCH,
-        pictures: PICTURES,
-    };
+    let protocol =
+        Protocol { average: Average::Series, ..on_test_split(&m4.name, horizon, m4.season) };
     evaluate(forecaster, &cases, &protocol).map_err(failed(&m4.name))
 }
 
@@ -164,17 +163,7 @@ fn measure_embedded(
                 Case::new(series, train, origins)
             })
             .collect::<Vec<_>>();
-        let protocol = Protocol {
-            dataset: set.name.clone(),
-            split: "test".into(),
-            horizon,
-            season: set.season,
-            mase_season: set.season,
-            average: Average::Values,
-            baseline_context: None,
-            batch: BATCH,
-            pictures: 1,
-        };
+        let protocol = Protocol { pictures: 1, ..on_test_split(&set.name, horizon, set.season) };
         let one = evaluate(forecaster, &cases, &protocol).map_err(failed(&set.name))?;
         all.rows.extend(one.rows);
         all.sections.extend(one.sections);

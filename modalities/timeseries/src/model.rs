@@ -4,7 +4,7 @@ use crate::{
     batch::{BatchError, SeriesBatch},
     config::SeriesModelConfig,
     frontend::Frontend,
-    head::{ForecastHead, HeadOutput, TokenHead, label::LabelHead, select},
+    head::{ForecastHead, HeadOutput, TokenHead, channels::select, label::LabelHead},
     scaler::Scaled,
 };
 use burn::{

@@ -2,7 +2,7 @@
 
 use crate::{
     batch::{BatchError, SeriesBatch},
-    head::{TokenHead, select},
+    head::{TokenHead, channels::select},
     model::{SeriesForecast, SeriesModel},
     scaler::Scaled,
 };

@@ -29,25 +29,6 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::TinyTimeMixer1m, Self::PatchTst, Self::PatchTsMixer, Self::Tiny];
-
-    /// The name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TinyTimeMixer1m => "tiny-time-mixer-1m",
-            Self::PatchTst => "patchtst",
-            Self::PatchTsMixer => "patchtsmixer",
-            Self::Tiny => "tiny",
-        }
-    }
-
-    /// The preset of a name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|preset| preset.name() == name)
-    }
-
     /// Its configuration.
     pub fn config(self) -> SeriesModelConfig {
         match self {
@@ -134,12 +115,17 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_named() {
-        for preset in Preset::ALL {
+        for (preset, name) in [
+            (Preset::TinyTimeMixer1m, "tiny-time-mixer-1m"),
+            (Preset::PatchTst, "patchtst"),
+            (Preset::PatchTsMixer, "patchtsmixer"),
+            (Preset::Tiny, "tiny"),
+        ] {
             preset.config().validate().unwrap();
-            assert_eq!(Preset::parse(preset.name()), Some(preset));
-            assert_eq!(serde_json::to_value(preset).unwrap(), preset.name());
+            assert_eq!(serde_json::to_value(preset).unwrap(), name);
+            assert_eq!(serde_json::from_value::<Preset>(name.into()).unwrap(), preset);
         }
-        assert_eq!(Preset::parse("huge"), None);
+        assert!(serde_json::from_value::<Preset>("huge".into()).is_err());
     }
 
     #[test]

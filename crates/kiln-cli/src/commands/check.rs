@@ -7,7 +7,7 @@ use crate::{
 };
 use kiln_train::{
     failure::Result,
-    modality::StagePlan,
+    job::StagePlan,
     recipe::{Common, RecipeText},
     report::table::columns,
 };

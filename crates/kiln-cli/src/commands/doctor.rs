@@ -4,6 +4,7 @@ use crate::{cli::Doctor, modalities, units::bytes};
 use kiln_hub::Hub;
 use kiln_train::{
     failure::{Failure, Result},
+    runner::threads,
     start::RUNS,
 };
 use serde_json::{Value, json};
@@ -56,14 +57,13 @@ pub fn run(args: &Doctor, out: &mut dyn Write) -> Result<()> {
 
 fn findings() -> Vec<Finding> {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let asked = env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse::<usize>().ok());
     let mut findings = vec![
         Finding::new("kiln", env!("CARGO_PKG_VERSION")),
         Finding::new("system", format!("{} {}", env::consts::OS, env::consts::ARCH)),
         Finding::new("modalities", names()),
         Finding::new("devices", devices()),
         Finding::new("cores", cores),
-        Finding::new("threads", asked.filter(|threads| *threads > 0).unwrap_or(cores)),
+        Finding::new("threads", threads()),
         Finding::new("simd", simd()),
     ];
     if let Some((total, available)) = memory() {
@@ -89,7 +89,7 @@ fn findings() -> Vec<Finding> {
 }
 
 fn names() -> Vec<&'static str> {
-    modalities::all().iter().map(|modality| modality.name()).collect()
+    modalities::all().iter().map(|modality| modality.name).collect()
 }
 
 fn devices() -> Vec<String> {

@@ -1,6 +1,10 @@
 //! `kiln evaluate`: measures a model as a recipe says.
 
-use crate::{cli::Evaluate, modalities, models, recipe_book::RecipeBook};
+use crate::{
+    cli::Evaluate,
+    modalities, models,
+    recipe_book::{RecipeBook, overrides},
+};
 use kiln_train::{
     failure::{Failure, Result},
     recipe::RecipeText,
@@ -33,8 +37,7 @@ pub fn run(args: &Evaluate, out: &mut dyn Write) -> Result<()> {
 
 /// The recipe that was named, or the one that the run was made with.
 fn recipe(args: &Evaluate) -> Result<RecipeText> {
-    let mut sets = args.sets.clone();
-    sets.extend(args.device.map(|device| format!("device={}", device.name())));
+    let sets = overrides(&args.sets, args.device);
     if let Some(recipe) = &args.recipe {
         return RecipeBook::open(None)?.read(recipe, &sets);
     }

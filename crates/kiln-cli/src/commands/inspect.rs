@@ -3,13 +3,13 @@
 use crate::{
     cli::Inspect,
     models,
-    units::{bytes, count, seconds},
+    units::{bytes, count},
 };
 use kiln_hub::ModelDir;
 use kiln_train::{
     failure::{Failure, Result},
     logs::{self, told},
-    report::table::{columns, number, results_table},
+    report::table::{columns, duration, number, results_table},
     results::ResultRow,
     run_dir::{RunRecord, StageRecord, Status},
 };
@@ -93,8 +93,8 @@ fn head(record: &RunRecord, dir: &Path, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "  resumed    {} times", record.resumed)?;
     }
     let timings: Vec<_> =
-        record.timings.iter().map(|(name, took)| format!("{name} {}", seconds(*took))).collect();
-    writeln!(out, "  took       {} ({})", seconds(record.seconds), timings.join(", "))?;
+        record.timings.iter().map(|(name, took)| format!("{name} {}", duration(*took))).collect();
+    writeln!(out, "  took       {} ({})", duration(record.seconds), timings.join(", "))?;
     writeln!(out, "  device     {}, {} threads", record.device, record.threads)?;
     if let Some(memory) = record.peak_memory_bytes {
         writeln!(out, "  memory     {} at most", bytes(memory as f64))?;
@@ -119,7 +119,7 @@ fn stages(stages: &[StageRecord], out: &mut dyn Write) -> Result<()> {
                 stage.name.clone(),
                 format!("{}{early}", stage.steps),
                 stage.bad_steps.to_string(),
-                seconds(stage.seconds),
+                duration(stage.seconds),
                 count(stage.tokens as f64),
                 count(stage.flops),
                 count(stage.trainable as f64),
@@ -176,10 +176,10 @@ fn facts(model: &ModelDir, out: &mut dyn Write) -> Result<()> {
     // A model that nothing here can run still has a size.
     let modality = models::owner(model).ok();
     if let Some(modality) = modality {
-        writeln!(out, "  {:<22} {}", "modality", modality.name())?;
+        writeln!(out, "  {:<22} {}", "modality", modality.name)?;
     }
     writeln!(out, "  {:<22} {}", "parameters", model.parameters()?)?;
-    let facts = modality.map(|modality| modality.facts(&model.path)).transpose()?;
+    let facts = modality.map(|modality| (modality.facts)(&model.path)).transpose()?;
     for (name, value) in facts.unwrap_or_default() {
         writeln!(out, "  {name:<22} {value}")?;
     }

@@ -8,11 +8,8 @@ mod inspect;
 mod recipes;
 mod run;
 
-use crate::{
-    cli::{Cli, Command, RecipeArgs},
-    recipe_book::RecipeBook,
-};
-use kiln_train::{failure::Result, recipe::RecipeText};
+use crate::cli::{Cli, Command};
+use kiln_train::failure::Result;
 use std::io::Write;
 
 /// Does what was typed. Results go to `out`, everything else to standard error.
@@ -25,14 +22,5 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<()> {
         Command::Inspect(args) => inspect::run(args, out),
         Command::Doctor(args) => doctor::run(args, out),
         Command::Completions(args) => completions::run(args, out),
-    }
-}
-
-impl RecipeArgs {
-    /// The recipe's text with all overrides.
-    fn read(&self) -> Result<RecipeText> {
-        let mut sets = self.sets.clone();
-        sets.extend(self.device.map(|device| format!("device={}", device.name())));
-        RecipeBook::open(None)?.read(&self.recipe, &sets)
     }
 }

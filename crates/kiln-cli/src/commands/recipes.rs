@@ -7,6 +7,7 @@ use crate::{
 };
 use kiln_train::{
     failure::{Failure, Result},
+    modality::Modality,
     report::table::columns,
 };
 use serde_json::{Value, json};
@@ -53,10 +54,10 @@ pub fn run(args: &Recipes, out: &mut dyn Write) -> Result<()> {
 
 /// The schema of one modality, or of all: whichever `modality` names.
 fn schema(modality: Option<&str>) -> Result<Value> {
-    let of = |modality: &dyn kiln_train::modality::Modality| {
-        let mut schema = modality.schema().to_value();
+    let of = |modality: &Modality| {
+        let mut schema = (modality.schema)().to_value();
         if let Some(name) = schema.pointer_mut("/properties/modality") {
-            name["const"] = modality.name().into();
+            name["const"] = modality.name.into();
         }
         schema
     };
@@ -64,10 +65,10 @@ fn schema(modality: Option<&str>) -> Result<Value> {
         return Ok(of(modalities::by_name(name)?));
     }
     if let [one] = modalities::all() {
-        return Ok(of(*one));
+        return Ok(of(one));
     }
     let all: Vec<_> =
-        modalities::all().iter().map(|modality| rooted(of(*modality), modality.name())).collect();
+        modalities::all().iter().map(|modality| rooted(of(modality), modality.name)).collect();
     Ok(json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Recipe",

@@ -1,13 +1,13 @@
 //! `kiln run`: trains, evaluates, writes a run directory.
 
-use crate::{cli::Run, modalities, units::seconds};
+use crate::{cli::Run, modalities};
 use kiln_train::{
     Outcome, RunOptions,
     failure::{Failure, Result},
     interrupt::Interrupt,
-    modality::Job,
+    job::Job,
     recipe::Variant,
-    report::table::{comparison_table, cost_table, results_table},
+    report::table::{comparison_table, cost_table, duration, results_table},
     results::Evaluation,
     run_dir::RunRecord,
     start::RUNS,
@@ -97,7 +97,7 @@ fn directory(args: &Run, name: &str) -> PathBuf {
 
 /// Where to look next.
 fn finished(dir: &Path) -> String {
-    let took = RunRecord::read(dir).map(|run| format!(" in {}", seconds(run.seconds)));
+    let took = RunRecord::read(dir).map(|run| format!(" in {}", duration(run.seconds)));
     format!(
         "\nfinished{}\nmodel:   {}\nreport:  {}\n",
         took.unwrap_or_default(),

@@ -98,10 +98,10 @@ fn the_ratio_moves_and_some_tokens_are_seen_or_exchanged() {
     };
     masked.validate().unwrap();
     assert!((masked.at(5).ratio - 0.2).abs() < 1e-12 && masked.at(99).ratio == 0.1);
-    let upload = |tokens: Vec<bool>| {
-        Tensor::<Flex, 2, Bool>::from_data(TensorData::new(tokens, [1, 4000]), &Default::default())
-    };
-    let corruption = masked.corruption(&vec![true; 4000], upload, &mut Seed::new(3).rng());
+    let chosen = vec![true; 4000];
+    let partly = masked.replace_some(&chosen, &mut Seed::new(3).rng());
+    let drawn = MaskedTokens { shape: [1, 4000], chosen, share: 1.0, partly };
+    let corruption = drawn.corruption(&Default::default());
     let count = |tokens: Tensor<Flex, 2, Bool>| tokens.int().sum().into_scalar();
     let (hidden, replaced) =
         (count(corruption.mask.unwrap()), count(corruption.random_replacement.unwrap().tokens));

@@ -45,7 +45,11 @@ impl<B: AutodiffBackend> Task<B> for Line {
         Arc::new(Points)
     }
 
-    fn collate(&self, examples: Vec<Self::Example>) -> Result<Self::HostBatch, TaskError> {
+    fn collate(
+        &self,
+        examples: Vec<Self::Example>,
+        _: &mut StepContext<'_>,
+    ) -> Result<Self::HostBatch, TaskError> {
         Ok(examples)
     }
 

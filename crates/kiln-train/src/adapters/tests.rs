@@ -2,7 +2,7 @@ use crate::{
     learner::{HostTensor, Learner, LearnerState},
     recipe::{SharedOnly, Stage},
     start::{self, InitReport, Start},
-    task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
+    task::{Task, TaskError, TaskSource, TaskSourceError},
     testing::{Cpu, alone, stage},
 };
 use burn::{
@@ -82,7 +82,11 @@ impl Task<Cpu> for Mean {
         Arc::new(Noise)
     }
 
-    fn collate(&self, examples: Vec<Vec<f32>>) -> Result<Vec<f32>, TaskError> {
+    fn collate(
+        &self,
+        examples: Vec<Vec<f32>>,
+        _: &mut StepContext<'_>,
+    ) -> Result<Vec<f32>, TaskError> {
         Ok(examples.concat())
     }
 
@@ -99,17 +103,6 @@ impl Task<Cpu> for Mean {
         device: &<Cpu as BackendTypes>::Device,
     ) -> Result<Loss<Cpu>, TaskError> {
         Ok(Loss::new(model.loss(&batch, device), batch.len()))
-    }
-
-    fn validate(
-        &self,
-        _model: &Model<Flex>,
-        _teacher: Option<&Model<Flex>>,
-        _seed: Seed,
-        _step: u64,
-        _device: &<Cpu as BackendTypes>::Device,
-    ) -> Result<Vec<Measure>, TaskError> {
-        Ok(Vec::new())
     }
 
     fn write_model(&self, model: &Model<Flex>, dir: &Path) -> Result<(), TaskError> {

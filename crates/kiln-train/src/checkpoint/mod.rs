@@ -88,9 +88,7 @@ impl CheckpointStore {
             learner.write_model(&model)?;
             tensors::write(&dir.join(STATE), &state)?;
             manifest.files = records(dir)?;
-            let text = serde_json::to_vec_pretty(&manifest)
-                .map_err(|source| Error::Json { what: "a checkpoint", source })?;
-            files::write(&dir.join(MANIFEST), &text)
+            files::write_json(&dir.join(MANIFEST), "a checkpoint", &manifest)
         })?;
         Ok(path)
     }
@@ -103,9 +101,7 @@ impl CheckpointStore {
         let dir = self.path(step);
         let path = dir.join(MANIFEST);
         let damaged = |path: PathBuf, problem: String| Error::Damaged { path, problem };
-        let text = fs::read(&path).map_err(files::io("read", &path))?;
-        let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|error| damaged(path.clone(), error.to_string()))?;
+        let manifest: Manifest = files::read_json(&path)?;
         if manifest.format != manifest::FORMAT {
             let problem = format!(
                 "it has format {}, this version reads {}",
@@ -148,9 +144,7 @@ impl CheckpointStore {
             match self.read(step) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) => {
-                    let source = std::error::Error::source(&error);
-                    let cause = source.map(|cause| format!(": {cause}")).unwrap_or_default();
-                    tracing::warn!("{error}{cause}; using the checkpoint before it");
+                    tracing::warn!("{}; using the checkpoint before it", error.with_cause());
                 }
             }
         }

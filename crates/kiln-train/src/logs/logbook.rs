@@ -4,14 +4,9 @@
 //! Lines are only ever added: what a run did before it was killed stays told, while its numbers in
 //! `metrics.jsonl` are written again.
 
-use crate::{Error, Result, files};
+use crate::{Result, files::JsonLines};
 use serde::{Deserialize, Serialize};
-use std::{
-    fmt,
-    fs::{File, OpenOptions},
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 /// The file's name in a run directory.
 pub const LOGBOOK: &str = "logbook.jsonl";
@@ -132,10 +127,7 @@ impl fmt::Display for Event {
 
 /// An open `logbook.jsonl`.
 #[derive(Debug)]
-pub struct Logbook {
-    path: PathBuf,
-    file: File,
-}
+pub struct Logbook(JsonLines);
 
 impl Logbook {
     /// Opens the logbook of a run directory to go on with it.
@@ -143,9 +135,7 @@ impl Logbook {
     /// # Errors
     /// When it cannot be written.
     pub fn open(dir: &Path) -> Result<Self> {
-        let path = dir.join(LOGBOOK);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        Ok(Self { file: file.map_err(files::io("write", &path))?, path })
+        JsonLines::open(&dir.join(LOGBOOK)).map(Self)
     }
 
     /// Adds a line.
@@ -153,12 +143,7 @@ impl Logbook {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&mut self, step: u64, event: Event) -> Result<()> {
-        let entry = Entry { time: now(), step, event };
-        let mut text = serde_json::to_string(&entry)
-            .map_err(|source| Error::Json { what: "a line of the logbook", source })?;
-        text.push('\n');
-        // In one call, so that lines are whole even if the process is killed.
-        self.file.write_all(text.as_bytes()).map_err(files::io("write", &self.path))
+        self.0.append("a line of the logbook", &Entry { time: now(), step, event })
     }
 }
 

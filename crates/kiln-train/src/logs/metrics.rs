@@ -1,19 +1,16 @@
 //! `metrics.jsonl`: one object a line.
 
-use crate::{Error, Result, diagnostics::Warning, files};
-use serde_json::{Map, Value};
-use std::{
-    fs::{File, OpenOptions},
-    io::Write as _,
-    path::{Path, PathBuf},
+use crate::{
+    Result,
+    diagnostics::Warning,
+    files::{self, JsonLines},
 };
+use serde_json::{Map, Value};
+use std::path::Path;
 
 /// An open `metrics.jsonl`.
 #[derive(Debug)]
-pub struct MetricsFile {
-    path: PathBuf,
-    file: File,
-}
+pub struct MetricsFile(JsonLines);
 
 impl MetricsFile {
     /// Opens the file to go on after `step`: lines of later steps, which a resumed run will write
@@ -30,8 +27,7 @@ impl MetricsFile {
                 files::write(path, kept.as_bytes())?;
             }
         }
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { path: path.to_owned(), file: file.map_err(files::io("write", path))? })
+        JsonLines::open(path).map(Self)
     }
 
     /// Appends a line.
@@ -39,11 +35,7 @@ impl MetricsFile {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&mut self, line: &Map<String, Value>) -> Result<()> {
-        let mut text = serde_json::to_string(line)
-            .map_err(|source| Error::Json { what: "a line of metrics", source })?;
-        text.push('\n');
-        // In one call, so that lines are whole even if the process is killed.
-        self.file.write_all(text.as_bytes()).map_err(files::io("write", &self.path))
+        self.0.append("a line of metrics", line)
     }
 }
 
@@ -76,7 +68,8 @@ mod tests {
         for step in 1..=5 {
             file.write(&line(step)).unwrap();
         }
-        file.file.write_all(b"{\"step\": 2").unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{whole}{{\"step\": 2")).unwrap();
         let mut file = MetricsFile::open(&path, 3).unwrap();
         file.write(&line(4)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -1,6 +1,7 @@
 //! Progress: a bar on a terminal, plain lines in a log.
 
-use super::StepLine;
+use super::step_line::StepLine;
+use crate::report::table::duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -143,24 +144,12 @@ fn speed(line: &StepLine) -> String {
     }
 }
 
-fn duration(seconds: f64) -> String {
-    let seconds = seconds.round() as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, m, s) => format!("{m} min {s:02} s"),
-        (h, m, _) => format!("{h} h {m:02} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_readable() {
-        assert_eq!(duration(59.4), "59 s");
-        assert_eq!(duration(61.0), "1 min 01 s");
-        assert_eq!(duration(7260.0), "2 h 01 min");
+    fn speeds_are_readable() {
         let line =
             |tokens_per_s| StepLine { tokens_per_s, examples_per_s: 3.0, ..StepLine::default() };
         assert_eq!(speed(&line(123_456.0)), "123k tokens/s");

@@ -4,7 +4,7 @@
 //!
 //! Tensors of more than two dimensions are matrices of their first by all others.
 
-use super::Moment;
+use super::options::StepOptions;
 use crate::recipe::Adafactor;
 use burn::tensor::Tensor;
 use kiln_core::Backend;
@@ -32,7 +32,7 @@ fn matrix(shape: &[usize]) -> Option<[usize; 2]> {
 /// sets its squares, whenever it comes.
 pub(super) fn step<B: Backend>(
     settings: &Adafactor,
-    moment: Moment,
+    options: StepOptions,
     count: u64,
     shape: &[usize],
     weight: Tensor<B, 1>,
@@ -65,7 +65,7 @@ pub(super) fn step<B: Backend>(
     };
     let size = |values: &Tensor<B, 1>| values.clone().square().mean().sqrt();
     update = update.clone().div(size(&update).div_scalar(settings.threshold).clamp_min(1.0));
-    let mut rate = Tensor::<B, 1>::full([1], moment.rate, &weight.device());
+    let mut rate = Tensor::<B, 1>::full([1], options.rate, &weight.device());
     if settings.relative {
         rate = rate.mul(size(&weight).clamp_min(least_scale));
     }
@@ -75,7 +75,7 @@ pub(super) fn step<B: Backend>(
         update = old.mul_scalar(settings.momentum).add(update.mul_scalar(1.0 - settings.momentum));
         state.push(update.clone());
     }
-    let weight = match moment.decay {
+    let weight = match options.decay {
         0.0 => weight,
         decay => weight.mul(rate.mul_scalar(-decay).add_scalar(1.0)),
     };
@@ -101,10 +101,10 @@ mod tests {
     fn squares_are_factored() {
         // Squares 1 4 / 9 16: rows 2.5 and 12.5, columns 5 and 10, the mean of rows 7.5, so their
         // estimate is 5/3 10/3 / 25/3 50/3.
-        let moment = Moment { rate: 0.1, decay: 0.0 };
+        let options = StepOptions { rate: 0.1, decay: 0.0 };
         let gradient = [1.0, -2.0, 3.0, 4.0];
         let step = |state, count| {
-            step(&plain(), moment, count, &[2, 2], tensor(&[0.0; 4]), tensor(&gradient), state)
+            step(&plain(), options, count, &[2, 2], tensor(&[0.0; 4]), tensor(&gradient), state)
         };
         let (weight, state) = step(Vec::new(), 1);
         let root = |value: f32| value.sqrt();
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn old_squares_are_kept_ever_more() {
         // After the second step 2^-0.8 = 0.5743 of the square is new: 0.5743 · 4 + 0.4257 · 1.
-        let moment = Moment { rate: 0.5, decay: 0.0 };
+        let options = StepOptions { rate: 0.5, decay: 0.0 };
         let state = vec![tensor(&[1.0])];
         let (weight, state) =
-            step(&plain(), moment, 2, &[1], tensor(&[1.0]), tensor(&[2.0]), state);
+            step(&plain(), options, 2, &[1], tensor(&[1.0]), tensor(&[2.0]), state);
         assert_close(&values(&state[0]), &[2.723_05], 1e-4);
         assert_close(&values(&weight), &[1.0 - 0.5 * 2.0 / 2.723_05_f32.sqrt()], 1e-4);
     }
@@ -135,28 +135,28 @@ mod tests {
     #[test]
     fn long_updates_are_scaled_down_and_steps_are_relative() {
         let settings = Adafactor { threshold: 0.5, ..Adafactor::default() };
-        let moment = Moment { rate: 0.1, decay: 0.0 };
+        let options = StepOptions { rate: 0.1, decay: 0.0 };
         // The update is ±1, scaled to ±0.5; the weights' size is 5, so a step is 0.1 · 5 · 0.5.
-        let once = |moment, weight: &[f32]| {
+        let once = |options, weight: &[f32]| {
             let gradient = tensor(&[0.3, -7.0]);
-            values(&step(&settings, moment, 1, &[2], tensor(weight), gradient, Vec::new()).0)
+            values(&step(&settings, options, 1, &[2], tensor(weight), gradient, Vec::new()).0)
         };
-        assert_close(&once(moment, &[1.0, 7.0]), &[0.75, 7.25], 1e-5);
+        assert_close(&once(options, &[1.0, 7.0]), &[0.75, 7.25], 1e-5);
         // Weights of zero take the least scale: 0.1 · 0.001 · 0.5.
-        assert_close(&once(moment, &[0.0, 0.0]), &[-5e-5, 5e-5], 1e-9);
+        assert_close(&once(options, &[0.0, 0.0]), &[-5e-5, 5e-5], 1e-9);
         // Decay is relative, too: 1 − 0.1 · 5 · 0.2.
-        let moment = Moment { decay: 0.2, ..moment };
-        assert_close(&once(moment, &[1.0, 7.0]), &[0.65, 6.55], 1e-5);
+        let options = StepOptions { decay: 0.2, ..options };
+        assert_close(&once(options, &[1.0, 7.0]), &[0.65, 6.55], 1e-5);
     }
 
     #[test]
     fn momentum_is_a_mean_of_updates() {
         let settings = Adafactor { momentum: 0.9, ..plain() };
-        let moment = Moment { rate: 1.0, decay: 0.0 };
+        let options = StepOptions { rate: 1.0, decay: 0.0 };
         let zero = || tensor(&[0.0]);
-        let (weight, state) = step(&settings, moment, 1, &[1], zero(), tensor(&[3.0]), Vec::new());
+        let (weight, state) = step(&settings, options, 1, &[1], zero(), tensor(&[3.0]), Vec::new());
         assert_close(&values(&weight), &[-0.1], 1e-6);
-        let (weight, _) = step(&settings, moment, 2, &[1], zero(), tensor(&[3.0]), state);
+        let (weight, _) = step(&settings, options, 2, &[1], zero(), tensor(&[3.0]), state);
         assert_close(&values(&weight), &[-0.19], 1e-6);
     }
 

@@ -1,7 +1,7 @@
 //! AdamW, <https://arxiv.org/abs/1711.05101>, with PyTorch's conventions: decay first, epsilon
 //! outside the root, both means corrected for their start at zero.
 
-use super::Moment;
+use super::options::StepOptions;
 use crate::recipe::AdamW;
 use burn::tensor::Tensor;
 use kiln_core::Backend;
@@ -9,7 +9,7 @@ use kiln_kernels::{AdamWState, AdamWStep, adamw};
 
 /// A parameter before an update; the state is the mean and the squared mean of gradients.
 pub(super) struct Item<B: Backend> {
-    pub moment: Moment,
+    pub options: StepOptions,
     pub weight: Tensor<B, 1>,
     pub gradient: Tensor<B, 1>,
     pub state: Vec<Tensor<B, 1>>,
@@ -22,10 +22,10 @@ pub(super) fn step<B: Backend>(
     scale: f64,
     items: Vec<Item<B>>,
 ) -> Vec<(Tensor<B, 1>, Vec<Tensor<B, 1>>)> {
-    let steps = items.into_iter().map(|Item { moment, weight, gradient, state }| {
+    let steps = items.into_iter().map(|Item { options, weight, gradient, state }| {
         let [mean, square] = <[_; 2]>::try_from(state)
             .unwrap_or_else(|_| [gradient.zeros_like(), gradient.zeros_like()]);
-        let Moment { rate, decay, .. } = moment;
+        let StepOptions { rate, decay, .. } = options;
         AdamWStep { weight, gradient, mean, square, rate, decay }
     });
     let rule = kiln_kernels::AdamW {
@@ -50,8 +50,8 @@ mod tests {
         let weight = Tensor::<Flex, 1>::from_floats([1.0, 1.0], &device);
         let gradient = Tensor::from_floats([0.5, -20.0], &device);
         let settings = AdamW { weight_decay: 0.5, ..AdamW::default() };
-        let moment = Moment { rate: 0.1, decay: 0.5 };
-        let item = Item { moment, weight, gradient, state: Vec::new() };
+        let options = StepOptions { rate: 0.1, decay: 0.5 };
+        let item = Item { options, weight, gradient, state: Vec::new() };
         let (weight, state) = step(&settings, 1, 1.0, vec![item]).swap_remove(0);
         // 1 · (1 − 0.1 · 0.5) ∓ 0.1: the corrected means are g and g², so the update is a sign.
         assert_close(&values(&weight), &[0.85, 1.05], 1e-6);

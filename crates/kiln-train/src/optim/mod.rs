@@ -8,6 +8,7 @@ mod adafactor;
 mod adamw;
 mod lion;
 mod muon;
+mod options;
 mod sgd;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
 };
 use burn::tensor::Tensor;
 use kiln_core::Backend;
+use options::StepOptions;
 use std::collections::BTreeMap;
 
 /// An optimizer and its state.
@@ -26,27 +28,6 @@ pub struct Optimizer<B: Backend> {
     rule: recipe::Optimizer,
     updates: u64,
     states: BTreeMap<String, Vec<Tensor<B, 1>>>,
-}
-
-/// What a rule is told about the parameter.
-#[derive(Clone, Copy, Debug)]
-struct Moment {
-    /// The learning rate.
-    rate: f64,
-    /// Weight decay, zero for parameters that are never decayed.
-    decay: f64,
-}
-
-impl Moment {
-    fn new(parameter: &Parameter, rate: f64, decay: f64) -> Self {
-        let decay = if parameter.decayed { decay } else { 0.0 };
-        Self { rate: rate * parameter.share, decay }
-    }
-
-    /// Decoupled weight decay: what is left of a weight, <https://arxiv.org/abs/1711.05101>.
-    fn decayed<B: Backend>(&self, weight: Tensor<B, 1>) -> Tensor<B, 1> {
-        if self.decay == 0.0 { weight } else { weight.mul_scalar(1.0 - self.rate * self.decay) }
-    }
 }
 
 impl<B: Backend> Optimizer<B> {
@@ -79,39 +60,39 @@ impl<B: Backend> Optimizer<B> {
             };
             let state = self.states.remove(&name).unwrap_or_default();
             let rate = rate(&name);
-            let moment = |decay| Moment::new(parameter, rate, decay);
+            let options = |decay| StepOptions::new(parameter, rate, decay);
             let scaled = |g: Tensor<B, 1>| if scale == 1.0 { g } else { g.mul_scalar(scale) };
             let (weight, state) = match (&self.rule, &parameter.shape[..]) {
                 (recipe::Optimizer::Lion(settings), _) => {
-                    let moment = moment(settings.weight_decay);
-                    lion::step(settings, moment, weight, scaled(gradient), state)
+                    let options = options(settings.weight_decay);
+                    lion::step(settings, options, weight, scaled(gradient), state)
                 }
                 (recipe::Optimizer::Sgd(settings), _) => {
-                    let moment = moment(settings.weight_decay);
-                    sgd::step(settings, moment, weight, scaled(gradient), state)
+                    let options = options(settings.weight_decay);
+                    sgd::step(settings, options, weight, scaled(gradient), state)
                 }
                 (recipe::Optimizer::Adafactor(settings), shape) => {
-                    let (moment, count) = (moment(settings.weight_decay), self.updates);
+                    let (options, count) = (options(settings.weight_decay), self.updates);
                     let gradient = scaled(gradient);
-                    adafactor::step(settings, moment, count, shape, weight, gradient, state)
+                    adafactor::step(settings, options, count, shape, weight, gradient, state)
                 }
                 (recipe::Optimizer::Muon(settings), &[rows, columns])
                     if parameter.hidden_matrix =>
                 {
-                    let moment = moment(settings.weight_decay);
+                    let options = options(settings.weight_decay);
                     let shape = [rows, columns];
-                    muon::step(settings, moment, shape, weight, scaled(gradient), state)
+                    muon::step(settings, options, shape, weight, scaled(gradient), state)
                 }
                 (recipe::Optimizer::Muon(settings), _) => {
-                    let moment = muon::others_moment(settings, moment(settings.weight_decay));
+                    let options = muon::others_options(settings, options(settings.weight_decay));
                     names.push(name);
-                    items.push(adamw::Item { moment, weight, gradient, state });
+                    items.push(adamw::Item { options, weight, gradient, state });
                     continue;
                 }
                 (recipe::Optimizer::Adamw(settings), _) => {
-                    let moment = moment(settings.weight_decay);
+                    let options = options(settings.weight_decay);
                     names.push(name);
-                    items.push(adamw::Item { moment, weight, gradient, state });
+                    items.push(adamw::Item { options, weight, gradient, state });
                     continue;
                 }
             };

@@ -4,7 +4,7 @@
 //! a share of the rate. The matrix is Burn's `[input, output]`, so the factor for tall updates is
 //! the root of output over input.
 
-use super::Moment;
+use super::options::StepOptions;
 use crate::recipe::{AdamW, Muon};
 use burn::tensor::Tensor;
 use kiln_core::Backend;
@@ -18,7 +18,7 @@ const QUINTIC: [f64; 3] = [3.4445, -4.7750, 2.0315];
 /// One step for a hidden matrix; the state is the momentum.
 pub(super) fn step<B: Backend>(
     settings: &Muon,
-    moment: Moment,
+    options: StepOptions,
     [rows, columns]: [usize; 2],
     weight: Tensor<B, 1>,
     gradient: Tensor<B, 1>,
@@ -31,8 +31,8 @@ pub(super) fn step<B: Backend>(
     let direction = gradient.mul_scalar(1.0 - keep) + momentum.clone().mul_scalar(keep);
     let direction = orthogonalise(direction.reshape([rows, columns]));
     let factor = (columns as f64 / rows as f64).max(1.0).sqrt();
-    let update = direction.reshape([rows * columns]).mul_scalar(moment.rate * factor);
-    (moment.decayed(weight) - update, vec![momentum])
+    let update = direction.reshape([rows * columns]).mul_scalar(options.rate * factor);
+    (options.decayed(weight) - update, vec![momentum])
 }
 
 /// The settings for everything else: AdamW with the momenta that Muon's author pairs it with.
@@ -45,9 +45,9 @@ pub(super) fn others(settings: &Muon) -> AdamW {
     }
 }
 
-/// The moment for everything else.
-pub(super) fn others_moment(settings: &Muon, moment: Moment) -> Moment {
-    Moment { rate: moment.rate * settings.adamw_share, ..moment }
+/// The options for everything else.
+pub(super) fn others_options(settings: &Muon, options: StepOptions) -> StepOptions {
+    StepOptions { rate: options.rate * settings.adamw_share, ..options }
 }
 
 /// The nearest matrix with orthonormal rows or columns, roughly: `[rows, columns]` to the same.
@@ -103,9 +103,9 @@ mod tests {
     fn a_zero_gradient_moves_nothing() {
         let device = Default::default();
         let zeros = Tensor::<Flex, 1>::zeros([6], &device);
-        let moment = Moment { rate: 0.1, decay: 0.0 };
+        let options = StepOptions { rate: 0.1, decay: 0.0 };
         let weight = Tensor::<Flex, 1>::ones([6], &device);
-        let (weight, _) = step(&Muon::default(), moment, [2, 3], weight, zeros, Vec::new());
+        let (weight, _) = step(&Muon::default(), options, [2, 3], weight, zeros, Vec::new());
         assert_eq!(weight.into_data().into_vec::<f32>().unwrap(), vec![1.0; 6]);
     }
 }

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum, as PyTorch has it: the momentum starts as the first
 //! gradient and is not damped. Weight decay is decoupled, as in the other rules here.
 
-use super::Moment;
+use super::options::StepOptions;
 use crate::recipe::Sgd;
 use burn::tensor::Tensor;
 use kiln_core::Backend;
@@ -9,14 +9,14 @@ use kiln_core::Backend;
 /// One step; the state is the momentum, or nothing without momentum.
 pub(super) fn step<B: Backend>(
     settings: &Sgd,
-    moment: Moment,
+    options: StepOptions,
     weight: Tensor<B, 1>,
     gradient: Tensor<B, 1>,
     state: Vec<Tensor<B, 1>>,
 ) -> (Tensor<B, 1>, Vec<Tensor<B, 1>>) {
-    let weight = moment.decayed(weight);
+    let weight = options.decayed(weight);
     if settings.momentum == 0.0 {
-        return (weight - gradient.mul_scalar(moment.rate), Vec::new());
+        return (weight - gradient.mul_scalar(options.rate), Vec::new());
     }
     let momentum = match state.into_iter().next() {
         Some(momentum) => momentum.mul_scalar(settings.momentum) + gradient.clone(),
@@ -27,7 +27,7 @@ pub(super) fn step<B: Backend>(
     } else {
         momentum.clone()
     };
-    (weight - direction.mul_scalar(moment.rate), vec![momentum])
+    (weight - direction.mul_scalar(options.rate), vec![momentum])
 }
 
 #[cfg(test)]
@@ -40,12 +40,12 @@ mod tests {
     fn two_steps(momentum: f64, nesterov: bool) -> f32 {
         let device = Default::default();
         let settings = Sgd { momentum, nesterov, ..Sgd::default() };
-        let moment = Moment { rate: 0.1, decay: 0.0 };
+        let options = StepOptions { rate: 0.1, decay: 0.0 };
         let mut weight = Tensor::<Flex, 1>::ones([1], &device);
         let mut state = Vec::new();
         for _ in 0..2 {
             let gradient = Tensor::ones([1], &device);
-            (weight, state) = step(&settings, moment, weight, gradient, state);
+            (weight, state) = step(&settings, options, weight, gradient, state);
         }
         values(&weight)[0]
     }

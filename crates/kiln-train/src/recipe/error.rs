@@ -1,6 +1,6 @@
 //! A mistake in a recipe: the file, the line, the key, what was expected, the nearest valid name.
 
-use super::{RecipeText, spans::Spans};
+use super::{contents::RecipeText, spans::Spans};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::{
     fmt,

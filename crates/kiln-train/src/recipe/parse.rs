@@ -1,7 +1,11 @@
 //! From a recipe's text to its types; every mistake is answered with its place.
 
 use super::{
-    Common, ModalitySpec, Recipe, RecipeError, RecipeText, SharedOnly, Stage, spans::Spans,
+    contents::{Common, ModalitySpec, Recipe, RecipeText, SharedOnly, Stage},
+    error::RecipeError,
+    problem::Problem,
+    schema::schema,
+    spans::{Spans, join_key},
     validate::problems,
 };
 use kiln_core::Seed;
@@ -128,26 +132,24 @@ impl<P: ModalitySpec> Stage<P> {
 }
 
 /// Lists with more entries than were read: serde stops at the length of a fixed array.
-fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<super::Problem> {
-    fn walk(key: &str, given: &toml::Value, read: &toml::Value, found: &mut Vec<super::Problem>) {
+fn too_long<P: ModalitySpec>(text: &RecipeText, recipe: &Recipe<P>) -> Vec<Problem> {
+    fn walk(key: &str, given: &toml::Value, read: &toml::Value, found: &mut Vec<Problem>) {
         use toml::Value::{Array, Table};
         match (given, read) {
             (Table(given), Table(read)) => {
                 for (name, value) in given {
                     if let Some(read) = read.get(name) {
-                        let key =
-                            if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                        walk(&key, value, read, found);
+                        walk(&join_key(key, name), value, read, found);
                     }
                 }
             }
             (Array(given), Array(read)) if given.len() > read.len() => {
                 let message = format!("has {} entries, expected {}", given.len(), read.len());
-                found.push(super::Problem::new(key, message));
+                found.push(Problem::new(key, message));
             }
             (Array(given), Array(read)) => {
                 for (index, (given, read)) in given.iter().zip(read).enumerate() {
-                    walk(&format!("{key}.{index}"), given, read, found);
+                    walk(&join_key(key, &index.to_string()), given, read, found);
                 }
             }
             _ => {}
@@ -175,7 +177,7 @@ fn explain<P: ModalitySpec>(text: &RecipeText, error: &toml::de::Error) -> Recip
     }
     let spans = Spans::new(&text.text);
     let span = error.span().unwrap_or_default();
-    let schema = super::schema::<P>().to_value();
+    let schema = schema::<P>().to_value();
     let at = spans.path_at(&span).unwrap_or_default().to_owned();
     let message = error.message().trim();
     let (name, valid) = quoted(message);

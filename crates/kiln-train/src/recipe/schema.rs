@@ -1,6 +1,6 @@
 //! The JSON Schema of recipes, from the same types that read them.
 
-use super::{ModalitySpec, Recipe};
+use super::contents::{ModalitySpec, Recipe};
 use schemars::{Schema, schema_for};
 
 /// The JSON Schema of a modality's recipes, for editors and for the help in error messages.

@@ -51,7 +51,7 @@ impl Spans {
     fn table(&mut self, parent: &str, table: &dyn TableLike) {
         for (name, item) in table.iter() {
             let key = table.key(name).and_then(Key::span).unwrap_or_default();
-            self.item(&join(parent, name), key, item);
+            self.item(&join_key(parent, name), key, item);
         }
     }
 
@@ -63,7 +63,7 @@ impl Spans {
             Item::Table(table) => self.table(path, table),
             Item::ArrayOfTables(tables) => {
                 for (index, table) in tables.iter().enumerate() {
-                    let path = join(path, &index.to_string());
+                    let path = join_key(path, &index.to_string());
                     let span = table.span().unwrap_or_default();
                     self.0.push(Entry { path: path.clone(), key: span.clone(), value: span });
                     self.table(&path, table);
@@ -79,7 +79,7 @@ impl Spans {
             Value::InlineTable(table) => self.table(path, table),
             Value::Array(values) => {
                 for (index, value) in values.iter().enumerate() {
-                    let path = join(path, &index.to_string());
+                    let path = join_key(path, &index.to_string());
                     let span = value.span().unwrap_or_default();
                     self.0.push(Entry { path: path.clone(), key: span.clone(), value: span });
                     self.value_within(&path, value);
@@ -90,7 +90,8 @@ impl Spans {
     }
 }
 
-fn join(parent: &str, name: &str) -> String {
+/// A key in the table at `parent`: `stage.0.steps`.
+pub(crate) fn join_key(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 

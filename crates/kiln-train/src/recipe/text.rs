@@ -1,6 +1,6 @@
 //! Reads a recipe's text and applies what the command line overrides.
 
-use super::{RecipeError, RecipeText};
+use super::{contents::RecipeText, error::RecipeError, spans::join_key};
 use std::{fs, path::Path};
 use toml_edit::{DocumentMut, InlineTable, Item, Value};
 
@@ -57,7 +57,7 @@ fn descend(item: &mut Item, segments: &[&str], above: &str, value: &str) -> Resu
         *item = Item::Value(parse(value, Some(item)));
         return Ok(());
     };
-    let here = if above.is_empty() { (*segment).to_owned() } else { format!("{above}.{segment}") };
+    let here = join_key(above, segment);
     match item {
         Item::ArrayOfTables(tables) => {
             let count = tables.len();

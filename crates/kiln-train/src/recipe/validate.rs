@@ -1,23 +1,11 @@
 //! What types cannot say about a recipe: ranges, and values that must fit each other.
 
-use super::{Init, ModalitySpec, Optimizer, Recipe, Schedule, Stage};
+use super::{
+    contents::{Init, ModalitySpec, Recipe, Schedule, Stage},
+    optimizer::Optimizer,
+    problem::Problem,
+};
 use kiln_nn::adapt::AdaptConfig;
-
-/// Something wrong with a value, for the author of the recipe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The key: `stage.0.objective.masked.ratio`.
-    pub key: String,
-    /// What is wrong and what was expected: `is 1.5, expected more than 0 and less than 1`.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem with the value of a key.
-    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into() }
-    }
-}
 
 /// Everything that is wrong, in the order of the recipe.
 pub(super) fn problems<P: ModalitySpec>(recipe: &Recipe<P>) -> Vec<Problem> {

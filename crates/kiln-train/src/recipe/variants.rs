@@ -10,7 +10,7 @@
 //! set = ["stage.1.steps=2000"]
 //! ```
 
-use super::{RecipeError, RecipeText};
+use super::{contents::RecipeText, error::RecipeError};
 use std::{collections::BTreeSet, path::Path};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 

@@ -54,7 +54,7 @@ mod tests {
             "metrics.jsonl",
             "{\"kind\":\"step\",\"stage\":\"a\",\"step\":1,\"loss\":2.0,\"learning_rate\":0.1}\nbroken\n{\"stage\":\"a\",\"step\":2,\"loss\":null}\n\
              {\"stage\":\"a\",\"step\":3,\"loss\":1.0,\"learning_rate\":0.05,\"spread\":0.5}\n\
-             {\"kind\":\"warning\",\"stage\":\"a\",\"step\":3,\"message\":\"collapse & co\"}\n",
+             {\"kind\":\"warning\",\"stage\":\"a\",\"step\":3,\"diagnostic\":\"loss\",\"message\":\"collapse & co\",\"cause\":\"\",\"key\":\"\"}\n",
         );
         let baselines = [("naive".to_string(), 0.5), ("theta".to_string(), 0.25)].into();
         let evaluation = Evaluation {

@@ -3,7 +3,7 @@
 use super::{
     curves::pictures,
     record::Record,
-    table::{baselines, best, number},
+    table::{baselines, best, duration, number},
 };
 use crate::{
     logs::told,
@@ -102,15 +102,6 @@ fn amount(count: f64) -> String {
         count if count >= 1e6 => format!("{:.2} million", count / 1e6),
         count if count >= 1e4 => format!("{:.1} thousand", count / 1e3),
         count => format!("{count}"),
-    }
-}
-
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
-    match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, _) => format!("{seconds:.1} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
     }
 }
 
@@ -265,18 +256,11 @@ mod tests {
         };
         assert_eq!(
             summary(&record),
-            "A model of 1.20 million parameters, 1 h 1 min in all, on cpu with 2 threads, 1.50 GiB \
+            "A model of 1.20 million parameters, 1 h 01 min in all, on cpu with 2 threads, 1.50 GiB \
              of memory at most. It was interrupted and can be resumed."
         );
         record.run = Value::Null;
         assert_eq!(summary(&record), "A model.");
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration(3.21), "3.2 s");
-        assert_eq!(duration(75.5), "1 min 16 s");
-        assert_eq!(duration(7261.0), "2 h 1 min");
     }
 
     #[test]

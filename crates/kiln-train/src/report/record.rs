@@ -35,7 +35,8 @@ pub(super) struct StageCurves {
     pub(super) name: String,
     /// The last step seen, counted over the whole run.
     pub(super) last_step: f64,
-    /// `(step, value)` by the names of `metrics.jsonl`, nested names joined by a dot.
+    /// `(step, value)` by the names of `metrics.jsonl`; those of a line that is not of kind `step`
+    /// begin with its kind and a dot.
     pub(super) curves: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
@@ -63,11 +64,11 @@ impl Record {
             description: from_recipe("description").unwrap_or_default(),
             recipe,
             run: json("run.json").unwrap_or_default(),
+            warnings: warnings(run),
             rows,
             logbook: logs::logbook(run),
             ..Self::default()
         };
-        record.read_warnings();
         if let Some(lines) = text("metrics.jsonl") {
             // A run that was killed may end in half a line.
             for line in lines.lines().filter_map(|line| serde_json::from_str(line).ok()) {
@@ -77,73 +78,34 @@ impl Record {
         record
     }
 
-    /// Warnings of `run.json`: texts, or objects with a message.
-    fn read_warnings(&mut self) {
-        for warning in self.run.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-            self.warnings.extend(message(warning));
-        }
-    }
-
     fn read_line(&mut self, line: &Value) {
         let Some(fields) = line.as_object() else { return };
         let kind = fields.get("kind").and_then(Value::as_str).unwrap_or("step");
         if kind == "warning" {
-            let warning = message(line);
-            self.warnings.extend(warning.filter(|warning| !self.warnings.contains(warning)));
             return;
         }
-        let stage = match fields.get("stage") {
-            Some(Value::String(name)) => name.clone(),
-            Some(Value::Number(index)) => format!("stage {index}"),
-            _ => "train".into(),
-        };
+        let name = fields.get("stage").and_then(Value::as_str).unwrap_or("train");
         let Some(step) = fields.get("step").and_then(Value::as_f64) else { return };
-        let place = self.stages.iter().position(|known| known.name == stage).unwrap_or_else(|| {
-            self.stages.push(StageCurves { name: stage, ..StageCurves::default() });
+        let place = self.stages.iter().position(|known| known.name == name).unwrap_or_else(|| {
+            self.stages.push(StageCurves { name: name.into(), ..StageCurves::default() });
             self.stages.len() - 1
         });
         let prefix = if kind == "step" { String::new() } else { format!("{kind}.") };
         if let Some(stage) = self.stages.get_mut(place) {
             stage.last_step = step;
-            for (key, value) in fields.iter().filter(|(key, _)| *key != "step" && *key != "stage") {
-                stage.read_value(&format!("{prefix}{key}"), value, step);
+            for (key, value) in fields.iter().filter(|(key, _)| *key != "step") {
+                if let Some(value) = value.as_f64() {
+                    stage.curves.entry(format!("{prefix}{key}")).or_default().push((step, value));
+                }
             }
         }
     }
 }
 
-impl StageCurves {
-    fn read_value(&mut self, key: &str, value: &Value, step: f64) {
-        match value {
-            Value::Number(number) => {
-                if let Some(value) = number.as_f64() {
-                    self.curves.entry(key.to_string()).or_default().push((step, value));
-                }
-            }
-            Value::Object(fields) => {
-                for (inner, value) in fields {
-                    self.read_value(&format!("{key}.{inner}"), value, step);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The text of a warning: itself, or its `message`, `cause` and recipe `key`.
-fn message(warning: &Value) -> Option<String> {
-    if let Some(text) = warning.as_str() {
-        return Some(text.to_string());
-    }
-    let part = |key: &str| warning.get(key)?.as_str().filter(|text| !text.is_empty());
-    let mut text = part("message")?.to_string();
-    if let Some(step) = warning.get("step").and_then(Value::as_u64) {
-        text = format!("Step {step}: {text}");
-    }
-    text.extend(part("cause").map(|cause| format!("; likely cause: {cause}")));
-    text.extend(part("key").map(|key| format!("; change {key} in the recipe")));
-    text.push('.');
-    Some(text)
+/// The warnings of `metrics.jsonl` with their steps.
+fn warnings(run: &Path) -> Vec<String> {
+    let warnings = logs::warnings(&run.join("metrics.jsonl"));
+    warnings.iter().map(|warning| format!("Step {}: {warning}.", warning.step)).collect()
 }
 
 #[cfg(test)]
@@ -155,7 +117,7 @@ mod tests {
     fn lines_become_curves_by_stage() {
         let mut record = Record::default();
         for line in [
-            json!({"kind": "step", "stage": "one", "step": 1, "loss": 3.0, "diagnostics": {"representation_std": 0.5}}),
+            json!({"kind": "step", "stage": "one", "step": 1, "loss": 3.0, "representation_std": 0.5}),
             json!({"stage": "one", "step": 2, "loss": 2.0}),
             json!({"kind": "validation", "stage": "one", "step": 2, "mse": 2.5}),
             json!({"stage": "two", "step": 1, "loss": 1.0, "note": "text"}),
@@ -167,23 +129,24 @@ mod tests {
         assert_eq!(record.stages.len(), 2);
         let one = &record.stages[0].curves;
         assert_eq!(one["loss"], [(1.0, 3.0), (2.0, 2.0)]);
-        assert_eq!(one["diagnostics.representation_std"], [(1.0, 0.5)]);
+        assert_eq!(one["representation_std"], [(1.0, 0.5)]);
         assert_eq!(one["validation.mse"], [(2.0, 2.5)]);
         assert_eq!(record.stages[1].curves.keys().collect::<Vec<_>>(), ["loss"]);
     }
 
     #[test]
-    fn warnings_are_told_once() {
-        let mut record = Record::default();
+    fn warnings_name_their_step() {
+        let dir = tempfile::tempdir().unwrap();
         let line = json!({
             "kind": "warning", "step": 7, "stage": "one", "diagnostic": "representation_std",
             "message": "all inputs look alike", "cause": "collapse", "key": "clip",
         });
-        record.read_line(&line);
-        record.read_line(&line);
-        let text =
-            "Step 7: all inputs look alike; likely cause: collapse; change clip in the recipe.";
-        assert_eq!(record.warnings, [text]);
+        fs::write(dir.path().join("metrics.jsonl"), line.to_string()).unwrap();
+        let record = Record::read(dir.path(), &Evaluation::default());
+        assert_eq!(
+            record.warnings,
+            ["Step 7: all inputs look alike; likely cause: collapse; change `clip`."]
+        );
         assert!(record.stages.is_empty());
     }
 }

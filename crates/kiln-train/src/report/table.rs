@@ -15,6 +15,22 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// `2 h 05 min`, `3 min 20 s`, `4.2 s`: a duration.
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "unknown".into();
+    }
+    if seconds < 10.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
+    }
+}
+
 /// Whether a higher number is the better one.
 pub(super) fn higher_is_better(metric: &str) -> bool {
     const HIGHER: [&str; 19] = [
@@ -219,6 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn durations_are_readable() {
+        for (seconds, expected) in [
+            (4.24, "4.2 s"),
+            (59.4, "59 s"),
+            (59.6, "1 min 00 s"),
+            (75.5, "1 min 16 s"),
+            (7500.0, "2 h 05 min"),
+            (f64::NAN, "unknown"),
+        ] {
+            assert_eq!(duration(seconds), expected);
+        }
+    }
+
+    #[test]
     fn the_best_wins_even_if_it_is_a_baseline() {
         assert_eq!(best(&row("mse", 0.3, &[("naive", 0.5)])), None);
         assert_eq!(best(&row("mse", 0.6, &[("naive", 0.5), ("theta", 0.4)])), Some("theta"));
@@ -227,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_stand_beside_what_was_learnt() {
+    fn costs_stand_beside_what_was_learned() {
         let stage = |flops, tokens, trainable| StageRecord {
             flops,
             tokens,

@@ -1,11 +1,11 @@
 use super::*;
 use crate::{
-    modality::StagePlan,
-    recipe::SharedOnly,
+    job::StagePlan,
+    recipe::{Device, SharedOnly},
     results::ResultRow,
     run_dir::RunRecord,
     task_learner::stage_seed,
-    testing::{Toy, alone, learner, stage},
+    testing::{Stopping, Toy, alone, learner, stage},
 };
 use std::{
     cell::Cell,
@@ -211,47 +211,6 @@ impl Job for StopAfter<'_> {
 
     fn evaluate(&self, model: &Path) -> Result<Evaluation> {
         self.job.evaluate(model)
-    }
-}
-
-struct Stopping {
-    inner: Box<dyn Learner>,
-    interrupt: Interrupt,
-    left: u64,
-}
-
-impl Learner for Stopping {
-    fn accumulate(
-        &mut self,
-        step: u64,
-        micro: u64,
-        collect_metrics: bool,
-    ) -> Result<crate::learner::MicroReport> {
-        if step + 1 == self.left {
-            self.interrupt.request();
-        }
-        self.inner.accumulate(step, micro, collect_metrics)
-    }
-    fn update(&mut self, rate: f64) -> Result<crate::learner::UpdateReport> {
-        self.inner.update(rate)
-    }
-    fn discard(&mut self) {
-        self.inner.discard();
-    }
-    fn validate(&mut self) -> Result<Vec<crate::task::Measure>> {
-        self.inner.validate()
-    }
-    fn state(&self) -> Result<crate::learner::LearnerState> {
-        self.inner.state()
-    }
-    fn restore(&mut self, state: &crate::learner::LearnerState) -> Result<()> {
-        self.inner.restore(state)
-    }
-    fn write_model(&self, dir: &Path) -> Result<()> {
-        self.inner.write_model(dir)
-    }
-    fn parameters(&self) -> crate::learner::Parameters {
-        self.inner.parameters()
     }
 }
 

@@ -5,15 +5,15 @@ use crate::{
     RunOptions,
     architecture::{ModelSource, StageCost, ValidationSet},
     learner::Learner,
-    modality::Modality,
-    recipe::{ModalitySpec, schema},
+    recipe::ModalitySpec,
     run,
     task::TaskError,
     testing::{Line, Net, alone},
 };
 use burn::tensor::{Tensor, TensorData};
 use kiln_core::{
-    Backend, Capabilities, Labelled, Lack, Loss, Model, Need, Provide, StepContext, TaskLoss,
+    Backend, Capabilities, HostBatch, Labelled, Lack, Layout, Loss, Model, Need, Provide,
+    StepContext, TaskLoss,
 };
 use kiln_hub::{Weights, collect};
 use kiln_nn::adapt::Adapt;
@@ -30,10 +30,6 @@ impl<B: Backend> Model<B> for Net<B> {
 
     fn device(&self, batch: &Tensor<B, 2>) -> B::Device {
         batch.device()
-    }
-
-    fn batch_size(&self, batch: &Tensor<B, 2>) -> usize {
-        batch.dims()[0]
     }
 
     fn capabilities(&self) -> Capabilities<'_, B, Tensor<B, 2>> {
@@ -103,6 +99,9 @@ impl Architecture for Toy {
     fn collate(_: &OpenStage<Self>, points: &[Point]) -> Outcome<Option<Vec<f32>>> {
         Ok(Some(points.iter().flat_map(|(_, point)| *point).collect()))
     }
+    fn host<'a>(_: &'a OpenStage<Self>, batch: &'a Vec<f32>) -> Box<dyn HostBatch + 'a> {
+        Box::new(Layout::new(batch.len() / 3, 1))
+    }
     fn tokens(_: &OpenStage<Self>, batch: &Vec<f32>) -> usize {
         batch.len() / 3
     }
@@ -118,23 +117,12 @@ impl Architecture for Toy {
     }
 }
 
-#[rustfmt::skip]
-impl Modality for Toy {
-    fn name(&self) -> &'static str { "toy" }
-    fn job(&self, text: &RecipeText) -> crate::Result<Box<dyn Job>> {
-        Ok(Box::new(StageJob::<Self>::new(text)?))
-    }
-    fn schema(&self) -> schemars::Schema { schema::<ToyRecipe>() }
-    fn owns(&self, model_type: &str) -> bool { model_type == "toy" }
-    fn facts(&self, _: &Path) -> crate::Result<Vec<(String, String)>> { Ok(Vec::new()) }
-}
-
 const RECIPE: &str = "name = 'toy'\nmodality = 'toy'\ndata = 20\nmodel = 1\n";
 
 /// The job of a recipe whose stages have these lines.
-fn job(stages: &[&str]) -> crate::Result<Box<dyn Job>> {
+fn job(stages: &[&str]) -> crate::Result<StageJob<Toy>> {
     let stages: String = stages.iter().map(|lines| format!("[[stage]]\n{lines}\n")).collect();
-    Toy.job(&RecipeText { path: "toy.toml".into(), text: format!("{RECIPE}{stages}") })
+    StageJob::new(&RecipeText { path: "toy.toml".into(), text: format!("{RECIPE}{stages}") })
 }
 
 const STAGE: &str = "objective.supervised = {}\nsteps = 100\nbatch = 6\nvalidate_every = 50\n\
@@ -155,7 +143,7 @@ fn a_toy_trains_and_saves_what_the_next_stage_starts_from() {
     let job = job(&[STAGE, STAGE]).unwrap();
     let plan = job.plan().unwrap();
     assert_eq!((plan.len(), plan[0].examples, plan[0].flops_per_step), (2, Some(20), 3.0));
-    run(job.as_ref(), &RunOptions { quiet: true, ..RunOptions::new(&dir) }).unwrap();
+    run(&job, &RunOptions { quiet: true, ..RunOptions::new(&dir) }).unwrap();
     assert!(dir.join("model/model.safetensors").exists());
     let Prepared { mut learner, init } = job.learner(1, Some(&dir.join("model"))).unwrap();
     let init = init.unwrap();

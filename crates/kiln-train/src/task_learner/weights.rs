@@ -35,7 +35,7 @@ mod tests {
     use crate::{
         learner::Learner,
         logs::Progress,
-        task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
+        task::{Task, TaskError, TaskSource, TaskSourceError},
         task_learner::TaskLearner,
         testing::{Cpu, alone, assert_close, stage},
         trainer::train,
@@ -80,7 +80,11 @@ mod tests {
             false
         }
 
-        fn collate(&self, examples: Vec<Self::Example>) -> Result<Self::HostBatch, TaskError> {
+        fn collate(
+            &self,
+            examples: Vec<Self::Example>,
+            _: &mut StepContext<'_>,
+        ) -> Result<Self::HostBatch, TaskError> {
             Ok(examples)
         }
 
@@ -104,17 +108,6 @@ mod tests {
             }
             let x = Tensor::<Cpu, 2>::from_data(TensorData::new(counted, [count, 1]), device);
             Ok(Loss::new((model.forward(x.clone()) - x).square().mean(), count))
-        }
-
-        fn validate(
-            &self,
-            _: &Linear<Flex>,
-            _: Option<&Linear<Flex>>,
-            _: Seed,
-            _: u64,
-            _: &Device,
-        ) -> Result<Vec<Measure>, TaskError> {
-            Ok(Vec::new())
         }
 
         fn write_model(&self, _: &Linear<Flex>, _: &Path) -> Result<(), TaskError> {

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     learner::LearnerState,
     logs::Progress,
-    testing::{Toy, alone, learner, stage},
+    testing::{Stopping, Toy, alone, learner, stage},
 };
 use serde_json::Value;
 use std::{path::Path, sync::Arc, sync::Mutex};
@@ -96,47 +96,13 @@ fn an_interrupt_writes_a_checkpoint() {
     let (end, _) = train(&Toy::default(), "steps = 5", dir.path(), &interrupt).unwrap();
     assert!(end.interrupted);
     assert_eq!(steps(dir.path()), [0_u64; 0], "nothing was done, nothing is saved");
-    struct Stopper<'a>(&'a Interrupt, crate::task_learner::TaskLearner<crate::testing::Cpu, Toy>);
-    impl Learner for Stopper<'_> {
-        fn accumulate(
-            &mut self,
-            step: u64,
-            micro: u64,
-            collect_metrics: bool,
-        ) -> Result<crate::learner::MicroReport> {
-            if step == 2 {
-                self.0.request();
-            }
-            self.1.accumulate(step, micro, collect_metrics)
-        }
-        fn update(&mut self, rate: f64) -> Result<crate::learner::UpdateReport> {
-            self.1.update(rate)
-        }
-        fn discard(&mut self) {
-            self.1.discard();
-        }
-        fn validate(&mut self) -> Result<Vec<crate::task::Measure>> {
-            self.1.validate()
-        }
-        fn state(&self) -> Result<LearnerState> {
-            self.1.state()
-        }
-        fn restore(&mut self, state: &LearnerState) -> Result<()> {
-            self.1.restore(state)
-        }
-        fn write_model(&self, dir: &Path) -> Result<()> {
-            self.1.write_model(dir)
-        }
-        fn parameters(&self) -> crate::learner::Parameters {
-            self.1.parameters()
-        }
-    }
     let (stage, interrupt) = (stage("steps = 5"), Interrupt::new());
     let store = CheckpointStore::new(dir.path().join("checkpoints"));
     let mut logs = Logs::open(dir.path(), 0, Progress::silent()).unwrap();
+    let inner = Box::new(learner(&Toy::default(), &stage, 1));
     let trainer = Trainer {
         stage: &stage,
-        learner: &mut Stopper(&interrupt, learner(&Toy::default(), &stage, 1)),
+        learner: &mut Stopping { inner, interrupt: interrupt.clone(), left: 3 },
         store: &store,
         logs: &mut logs,
         interrupt: &interrupt,
@@ -184,6 +150,22 @@ fn a_validation_that_counts_nothing_is_no_best() {
     let (end, _) = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap();
     assert_eq!((end.manifest.best, end.manifest.stage_step), (None, 4));
     assert!(lines(dir.path(), "validation").is_empty());
+}
+
+#[test]
+fn a_stage_without_anything_to_predict_fails() {
+    let _turn = alone();
+    let toy = Toy { unpredicted: true, ..Toy::default() };
+    // At its end; or before, when an epoch of four steps and a window of fifty are over.
+    for (settings, expected) in [("steps = 12", 12), ("steps = 80\ncheckpoint_every = 20", 50)] {
+        let dir = tempfile::tempdir().unwrap();
+        // Resumed, it fails again.
+        for _ in 0..2 {
+            let error = train(&toy, settings, dir.path(), &Interrupt::new()).unwrap_err();
+            let Error::NothingToPredict { steps, .. } = error else { panic!("{error}") };
+            assert_eq!(steps, expected, "{settings}");
+        }
+    }
 }
 
 #[test]

@@ -38,11 +38,12 @@ fn try_run<B: Backend>(
         .iter()
         .map(|wave| Clip { wave, labels: Some(&labels), units: Some(&units), ..Clip::default() })
         .collect();
-    let batch = Collator::new(config).unwrap().collate(&clips).unwrap().upload::<B>(&device);
+    let host = Collator::new(config).unwrap().collate(&clips).unwrap();
     let model = SpeechModel::<B>::new(config.clone(), &device).unwrap();
     let mut rng = Seed::new(1).rng();
     let mut context = StepContext { collect_metrics: true, step: 3, ..StepContext::new(&mut rng) };
-    let loss = objective.loss(&model, None, &batch, &mut context);
+    let drawn = objective.draw(&host, &mut context);
+    let loss = objective.loss_of_drawn(&model, None, &host.upload(&device), drawn, &mut context);
     (model, loss)
 }
 
@@ -122,11 +123,14 @@ fn a_fresh_model_guesses_and_its_diagnostics_say_so() {
     let model = SpeechModel::<Flex>::new(config.clone(), &device).unwrap();
     let waves = waves();
     let clips = waves.each_ref().map(|wave| Clip { wave, ..Clip::default() });
-    let batch = Collator::new(&config).unwrap().collate(&clips).unwrap().upload(&device);
+    let host = Collator::new(&config).unwrap().collate(&clips).unwrap();
+    let batch = host.upload(&device);
     let value = || {
         let mut rng = Seed::new(1).rng();
+        let mut context = StepContext::new(&mut rng);
+        let drawn = objective.draw(&host, &mut context);
         objective
-            .loss(&model, None, &batch, &mut StepContext::new(&mut rng))
+            .loss_of_drawn(&model, None, &batch, drawn, &mut context)
             .unwrap()
             .value
             .into_scalar()
@@ -135,7 +139,7 @@ fn a_fresh_model_guesses_and_its_diagnostics_say_so() {
 }
 
 #[test]
-fn a_teacher_is_learnt_from() {
+fn a_teacher_is_distilled() {
     let device = Default::default();
     let mut config = Preset::Tiny.config();
     config.token = Some(TokenHeadConfig::Teacher);
@@ -149,7 +153,9 @@ fn a_teacher_is_learnt_from() {
     let mut context = StepContext { collect_metrics: true, ..StepContext::new(&mut rng) };
     let teacher = model.clone().no_grad();
     let batch = host.upload::<A>(&device);
-    let loss = objective.loss(&model, Some(&teacher), &batch, &mut context).unwrap();
+    let drawn = objective.draw(&host, &mut context);
+    let loss =
+        objective.loss_of_drawn(&model, Some(&teacher), &batch, drawn, &mut context).unwrap();
     let head = model.token_head.as_ref().unwrap().weight.val();
     let gradients = loss.value.backward();
     assert!(loss.count > 0 && head.grad(&gradients).is_some());
@@ -216,8 +222,8 @@ fn clips_without_a_frame_and_labels_that_do_not_fit_cost_nothing() {
 fn depths_and_heads_that_are_not_there() {
     let device = Default::default();
     let model = SpeechModel::<Flex>::new(Preset::Tiny.config(), &device).unwrap();
-    assert_eq!(model.depth("backbone.layers.1.attention.query.weight"), Some((1, 2)));
-    assert_eq!(model.depth("frontend.projection.weight"), None);
+    assert_eq!(model.layer_index("backbone.layers.1.attention.query.weight"), Some((1, 2)));
+    assert_eq!(model.layer_index("frontend.projection.weight"), None);
     for objective in [Objective::Supervised(Supervised {}), Objective::Masked(Masked::default())] {
         let (_, loss) = try_run::<Flex>(&Preset::Tiny.config(), &objective);
         let reason = loss.unwrap_err().reason;

@@ -1,4 +1,4 @@
-//! `kiln transcribe`: what is said in recordings.
+//! `kiln transcribe`: speech recognition of recordings.
 
 use crate::{
     Recogniser, SpeechError,
@@ -66,8 +66,8 @@ pub struct Transcribe {
     /// Alternative transcripts (n-best) in JSON, for recordings that are not cut
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..))]
     pub nbest: u32,
-    /// All recordings are of one speaker and line: what a model takes off as those (see
-    /// `standardise = "speaker"` in recipes) is measured over all of them, not in each by itself
+    /// All recordings are of one speaker and channel: the statistics of cepstral mean normalisation
+    /// (`standardise = "speaker"` in recipes) are measured over all of them, not over each by itself
     #[arg(long)]
     pub one_speaker: bool,
     /// Where to compute
@@ -114,9 +114,9 @@ impl RunVerb for Transcribe {
         let started = Instant::now();
         for path in &self.files {
             let bar = context.bar(path.display().to_string(), "s");
-            let found = transcriber.file(path, |heard, of| {
-                bar.set_length(of.unwrap_or(heard).ceil() as u64);
-                bar.set_position(heard as u64);
+            let found = transcriber.file(path, |done, of| {
+                bar.set_length(of.unwrap_or(done).ceil() as u64);
+                bar.set_position(done as u64);
             });
             bar.finish_and_clear();
             let transcribed = match found {
@@ -172,11 +172,11 @@ fn open(args: &Transcribe, context: &VerbContext<'_>) -> Result<Transcriber> {
         decoder,
         segmentation: kiln_datasets::audio::Segmentation::default(),
         alternatives: args.nbest > 1,
-        level: None,
+        cmvn: None,
     };
     if args.one_speaker {
         let files = args.files.iter().map(PathBuf::as_path);
-        transcriber.listen(files).map_err(Failure::Error)?;
+        transcriber.measure_speaker(files).map_err(Failure::Error)?;
     }
     Ok(transcriber)
 }

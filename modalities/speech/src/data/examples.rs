@@ -1,14 +1,14 @@
 //! Recordings as a trainer takes them: in epochs, augmented, with labels.
 
-use super::{Pool, SpeakerCmvn, StageDataError};
+use super::{error::StageDataError, pool::Pool, speaker_cmvn::SpeakerCmvn};
 use crate::{
     SpeechModelConfig, batch,
     cluster::KMeans,
+    cmvn::{AugmentContext, CmvnStats},
     decode::repeats,
-    distortion::{SpecAugment, SpecAugmentConfig},
-    level::{AugmentContext, CmvnStats},
     log_mel::LogMel,
     recipe::SpeechData,
+    spec_augment::{SpecAugment, SpecAugmentConfig},
     vocabulary::Vocabulary,
 };
 use kiln_core::{Rng, Seed, Size, Source};
@@ -34,16 +34,16 @@ const TOLD: usize = 10;
 pub struct Item {
     /// At the model's rate.
     pub wave: Vec<f32>,
-    /// What is said, as the vocabulary's ids.
+    /// The transcript as the vocabulary's ids.
     pub labels: Option<Vec<u32>>,
     /// The unit of each frame.
     pub units: Option<Vec<u32>>,
-    /// What is said, normalised.
+    /// The transcript, normalised.
     pub text: Option<String>,
-    /// What is done to its spectrogram.
-    pub distortion: Option<SpecAugment>,
-    /// What is the same in all that its speaker says.
-    pub level: Option<Arc<CmvnStats>>,
+    /// The augmentation of its spectrogram.
+    pub spec_augment: Option<SpecAugment>,
+    /// CMVN statistics of its speaker.
+    pub cmvn: Option<Arc<CmvnStats>>,
 }
 
 impl Item {
@@ -53,8 +53,8 @@ impl Item {
             labels: self.labels.as_deref(),
             units: self.units.as_deref(),
             augment: AugmentContext {
-                distortion: self.distortion.as_ref(),
-                level: self.level.as_deref(),
+                spec_augment: self.spec_augment.as_ref(),
+                cmvn: self.cmvn.as_deref(),
             },
         }
     }
@@ -67,8 +67,8 @@ pub struct Examples {
     vocabulary: Option<Arc<Vocabulary>>,
     normalisation: Normalisation,
     augmenter: Option<Arc<Augmenter>>,
-    distortion: Option<SpecAugmentConfig>,
-    pub(super) levels: SpeakerCmvn,
+    spec_augment: Option<SpecAugmentConfig>,
+    pub(super) speaker_cmvn: SpeakerCmvn,
     pub(super) units: Option<Arc<(LogMel, KMeans)>>,
     /// Shortest and longest, s.
     seconds: [f64; 2],
@@ -88,8 +88,8 @@ impl Examples {
             vocabulary,
             normalisation: data.transcripts.normalisation.clone(),
             augmenter: None,
-            distortion: None,
-            levels: SpeakerCmvn::default(),
+            spec_augment: None,
+            speaker_cmvn: SpeakerCmvn::default(),
             units: None,
             seconds: [data.shortest, data.longest],
             seed,
@@ -120,9 +120,9 @@ impl Examples {
             let start = rng.random_range(0..=samples.len() - longest);
             samples = samples[start..start + longest].to_vec();
         }
-        let distortion = self.distortion.map(|distortion| distortion.draw(rng));
-        let level = self.levels.of(clip.speaker.as_deref()).cloned();
-        let mut item = Item { wave: samples, distortion, level, ..Item::default() };
+        let spec_augment = self.spec_augment.map(|config| config.draw(rng));
+        let cmvn = self.speaker_cmvn.of(clip.speaker.as_deref()).cloned();
+        let mut item = Item { wave: samples, spec_augment, cmvn, ..Item::default() };
         item.text = clip.text.as_deref().map(|text| self.normalisation.apply(text));
         if let (Some(vocabulary), Some(text)) = (&self.vocabulary, &item.text) {
             let ids = vocabulary.encode_known(&clip.id, text).map_err(|e| e.to_string())?;
@@ -135,7 +135,7 @@ impl Examples {
         }
         if let Some(units) = &self.units {
             let (mel, clusters) = &**units;
-            let augment = AugmentContext { level: item.level.as_deref(), distortion: None };
+            let augment = AugmentContext { cmvn: item.cmvn.as_deref(), spec_augment: None };
             let clip = batch::Clip { augment, ..batch::Clip::of(&item.wave) };
             let frames = batch::frame_spectrogram(mel, &self.config.frontend.stem, clip);
             item.units = Some(clusters.units(frames.view()));
@@ -210,7 +210,7 @@ impl Recordings {
         } else {
             Vec::new()
         };
-        examples.distortion = data.distortion.filter(SpecAugmentConfig::is_used);
+        examples.spec_augment = data.spec_augment.filter(SpecAugmentConfig::is_used);
         examples.augmenter = Some(Arc::new(data.augmentation.load(pool.rate(), voices)?));
         let mut durations = Vec::new();
         if let Some(buckets) = &data.buckets {

@@ -1,17 +1,19 @@
 //! From a recipe's data to examples.
 
+mod error;
 mod examples;
-mod levels;
 mod pool;
+mod speaker_cmvn;
 
+pub use error::StageDataError;
 pub use examples::{Bad, Examples, Item, Recordings};
-pub use levels::SpeakerCmvn;
 pub use pool::Pool;
+pub use speaker_cmvn::SpeakerCmvn;
 
 use crate::{
     SpeechError, SpeechModelConfig,
     batch::{Collator, frame_spectrogram},
-    cluster::{ClusterError, KMeans},
+    cluster::KMeans,
     config::TokenHeadConfig,
     frontend::StemConfig,
     log_mel::{LogMel, LogMelConfig},
@@ -19,7 +21,6 @@ use crate::{
     vocabulary::{Specials, Vocabulary},
 };
 use kiln_core::Seed;
-use kiln_datasets::DataError;
 use kiln_nn::ConfigError;
 use ndarray::{Array2, Axis, concatenate};
 use rand::seq::SliceRandom as _;
@@ -29,56 +30,6 @@ use std::{collections::BTreeMap, iter, sync::Arc};
 const CLUSTERED: usize = 200;
 /// Rounds of clustering.
 const ROUNDS: usize = 50;
-
-/// Why there is nothing to train on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StageDataError {
-    /// The data could not be read.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// Vocabulary or transcripts.
-    #[error(transparent)]
-    Speech(#[from] SpeechError),
-    /// A setting makes no sense.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// No units were found.
-    #[error("units for masked training: {0}")]
-    Cluster(#[from] ClusterError),
-    /// Transcription is to be learned of recordings without transcripts.
-    #[error("none of the {recordings} recordings has a transcript; `supervised` needs some")]
-    NoTranscripts {
-        /// How many recordings there are.
-        recordings: usize,
-    },
-    /// More recordings are bad than the recipe allows.
-    #[error(
-        "{bad} of {of} recordings cannot be used, more than the share that `data.bad_share` allows; \
-         one of them: {first}"
-    )]
-    TooManyBad {
-        /// How many so far.
-        bad: usize,
-        /// How many there are.
-        of: usize,
-        /// What is wrong with one.
-        first: String,
-    },
-    /// Nothing is left to train on.
-    #[error(
-        "{recordings} recordings are chosen, and {validation} of them set aside for validation \
-         (`data.validation`): none is left to train on"
-    )]
-    Nothing {
-        /// How many recordings there are.
-        recordings: usize,
-        /// How many were to be set aside.
-        validation: usize,
-    },
-}
-
-impl kiln_core::blame::Blamed for StageDataError {}
 
 /// What a stage trains on.
 pub struct StageData {
@@ -153,7 +104,7 @@ pub fn open(
         pool = pool.choose(&spoken);
     }
     let recordings = pool.len();
-    let levels = SpeakerCmvn::measure(config, iter::once(&pool).chain(&taught))?;
+    let speaker_cmvn = SpeakerCmvn::measure(config, iter::once(&pool).chain(&taught))?;
     let (validation, mut train) = pool.split(data.validation);
     if let Some(taught) = taught {
         train = train.and(taught);
@@ -162,11 +113,11 @@ pub fn open(
         return Err(StageDataError::Nothing { recordings, validation: data.validation });
     }
     let mut examples = Examples::new(data, config, vocabulary.clone(), seed);
-    examples.levels = levels;
+    examples.speaker_cmvn = speaker_cmvn;
     examples.units = match config.token {
         Some(TokenHeadConfig::Units(count)) => {
             let stride = config.frontend.stem.stride();
-            // What the model hears, where it hears a spectrogram.
+            // The model's own spectrogram, where it takes one.
             let spectrogram = match &config.frontend.stem {
                 StemConfig::LogMel(stem) => stem.spectrogram,
                 StemConfig::Wave(_) => LogMelConfig::default(),
@@ -174,7 +125,7 @@ pub fn open(
             let spectrogram = LogMelConfig { hop: stride, ..spectrogram };
             let mel = LogMel::new(spectrogram, config.audio.sample_rate)?;
             let clusters =
-                cluster(&train, &mel, &config.frontend.stem, &examples.levels, count, seed)?;
+                cluster(&train, &mel, &config.frontend.stem, &examples.speaker_cmvn, count, seed)?;
             Some(Arc::new((mel, clusters)))
         }
         _ => None,
@@ -220,13 +171,13 @@ fn cluster(
     pool: &Pool,
     mel: &LogMel,
     stem: &StemConfig,
-    levels: &SpeakerCmvn,
+    speaker_cmvn: &SpeakerCmvn,
     count: usize,
     seed: Seed,
 ) -> Result<KMeans, StageDataError> {
     let clips = (0..pool.len()).filter_map(|at| pool.clip(at).ok()).take(CLUSTERED);
     let frames: Vec<Array2<f32>> =
-        clips.map(|clip| frame_spectrogram(mel, stem, levels.clip(&clip))).collect();
+        clips.map(|clip| frame_spectrogram(mel, stem, speaker_cmvn.clip(&clip))).collect();
     let views: Vec<_> = frames.iter().map(|frames| frames.view()).collect();
     let all = concatenate(Axis(0), &views).unwrap_or_default();
     Ok(KMeans::fit(all.view(), count, ROUNDS, &mut seed.part("units").rng())?)

@@ -1,15 +1,49 @@
 //! The beam search: which prefixes survive from frame to frame.
 
 use super::{
-    Decoder, Hypothesis, log_add,
+    decoded::{Decoded, FrameTimes, Hypothesis, check, log_add, words},
+    decoder::Decoder,
+    forced::force_align,
     prefixes::{Memory, NONE, Prefixes},
 };
-use ndarray::ArrayView1;
+use crate::Result;
+use ndarray::{ArrayView1, ArrayView2};
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::cmp::Ordering;
 
 /// The prefix tree is pruned when it has this many nodes.
 const DEAD: usize = 4096;
+
+impl Decoder {
+    /// Decodes one utterance, `[frames, vocabulary]`.
+    ///
+    /// Kept to a lexicon, an utterance that ends within a word loses that part of a word, unless
+    /// another hypothesis ends well.
+    ///
+    /// # Errors
+    /// When the columns are not the vocabulary's, or a number is no log-probability.
+    pub fn decode(&self, log_probs: ArrayView2<'_, f32>, times: FrameTimes) -> Result<Decoded> {
+        check(log_probs, &self.vocabulary)?;
+        let mut search = Search::new(self);
+        for frame in log_probs.outer_iter() {
+            search.advance(frame);
+        }
+        let nbest = search.finish();
+        let label = nbest.first().map_or(&[][..], |best| &best.ids);
+        let spans = force_align(log_probs, label, self.vocabulary.blank())?;
+        Ok(Decoded { words: words(&self.vocabulary, &spans, times), nbest })
+    }
+
+    /// Decodes several utterances on all threads; the answers are in the same order.
+    pub fn decode_all(
+        &self,
+        utterances: &[ArrayView2<'_, f32>],
+        times: FrameTimes,
+    ) -> Vec<Result<Decoded>> {
+        utterances.par_iter().map(|log_probs| self.decode(*log_probs, times)).collect()
+    }
+}
 
 /// A search in progress.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Confusion networks: the alternatives in place of each word, Mangu et al. 2000,
 //! <https://arxiv.org/abs/cs/0010012>, from the N best readings.
 
-use super::Decoded;
+use super::decoded::Decoded;
 use kiln_metrics::error_rate::{Edit, align};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,18 +1,12 @@
 //! Beam-search decoder: settings, language model, lexicon.
 
 use super::{
-    Decoded, FrameTimes,
-    beam::Search,
-    check, force_align,
     lexicon::{Place, WordTrie},
     prefixes::Memory,
-    words,
 };
 use crate::{Result, SpeechError, vocabulary::Vocabulary};
 use kiln_metrics::ngram::{NgramError, NgramModel, State, WordId};
 use kiln_nn::ConfigError;
-use ndarray::ArrayView2;
-use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -194,34 +188,6 @@ impl Decoder {
         &self.vocabulary
     }
 
-    /// Decodes one utterance, `[frames, vocabulary]`.
-    ///
-    /// Kept to a lexicon, an utterance that ends within a word loses that part of a word, unless
-    /// another hypothesis ends well.
-    ///
-    /// # Errors
-    /// When the columns are not the vocabulary's, or a number is no log-probability.
-    pub fn decode(&self, log_probs: ArrayView2<'_, f32>, times: FrameTimes) -> Result<Decoded> {
-        check(log_probs, &self.vocabulary)?;
-        let mut search = Search::new(self);
-        for frame in log_probs.outer_iter() {
-            search.advance(frame);
-        }
-        let nbest = search.finish();
-        let label = nbest.first().map_or(&[][..], |best| &best.ids);
-        let spans = force_align(log_probs, label, self.vocabulary.blank())?;
-        Ok(Decoded { words: words(&self.vocabulary, &spans, times), nbest })
-    }
-
-    /// Decodes several utterances on all threads; the answers are in the same order.
-    pub fn decode_all(
-        &self,
-        utterances: &[ArrayView2<'_, f32>],
-        times: FrameTimes,
-    ) -> Vec<Result<Decoded>> {
-        utterances.par_iter().map(|log_probs| self.decode(*log_probs, times)).collect()
-    }
-
     /// The initial state.
     pub(super) fn start(&self) -> Memory {
         let state = self.language.as_ref().map(|language| language.model.start());
@@ -304,7 +270,7 @@ impl Decoder {
             return Ok(());
         }
         let cause = format!("{what} needs a token between words, and there is none");
-        Err(SpeechError::Vocabulary { path: None, cause })
+        Err(SpeechError::vocabulary(cause))
     }
 
     /// Checks that letters suffice for at least one word.
@@ -322,7 +288,7 @@ impl Decoder {
             "cannot write a single word of the {what}, which starts with `{first}`; compare case \
              and Unicode form"
         );
-        Err(SpeechError::Vocabulary { path: None, cause })
+        Err(SpeechError::vocabulary(cause))
     }
 }
 

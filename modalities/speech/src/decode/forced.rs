@@ -1,6 +1,6 @@
 //! Forced alignment: the most probable CTC path of a known label.
 
-use super::{TokenSpan, log_add};
+use super::decoded::{TokenSpan, log_add};
 use crate::{Result, SpeechError};
 use ndarray::ArrayView2;
 

@@ -1,6 +1,6 @@
 //! Greedy CTC decoding: the argmax of every frame, repeats collapsed, blanks removed.
 
-use super::{Decoded, FrameTimes, Hypothesis, TokenSpan, check, words};
+use super::decoded::{Decoded, FrameTimes, Hypothesis, TokenSpan, check, words};
 use crate::{Result, transcript::Word, vocabulary::Vocabulary};
 use ndarray::{ArrayView1, ArrayView2};
 

@@ -1,6 +1,10 @@
 //! Word lattices: the n-best hypotheses as an acyclic graph.
 
-use super::{Decoded, Decoder, FrameTimes, check, force_align, words};
+use super::{
+    decoded::{Decoded, FrameTimes, check, words},
+    decoder::Decoder,
+    forced::force_align,
+};
 use crate::{Result, transcript::Word};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,12 @@
 //! Streaming beam search: words are emitted as soon as all prefixes of the beam agree on them, or
 //! after the look-ahead.
 
-use super::{Decoded, Decoder, FrameTimes, TokenSpan, beam::Search, check, force_align, words};
+use super::{
+    beam::Search,
+    decoded::{Decoded, FrameTimes, TokenSpan, check, words},
+    decoder::Decoder,
+    forced::force_align,
+};
 use crate::{Result, SpeechError, transcript::Word};
 use ndarray::ArrayView2;
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::vocabulary::Specials;
+use crate::transcript::Word;
+use crate::vocabulary::{Specials, Vocabulary};
 use kiln_metrics::ngram::{KneserNey, NgramModel};
 use ndarray::{Array2, Axis, array, s};
 use proptest::prelude::*;

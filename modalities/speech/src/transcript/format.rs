@@ -1,6 +1,9 @@
 //! Transcripts as text, JSON, SubRip and WebVTT.
 
-use super::{Alternative, Segment, Segments, Transcript, Word};
+use super::{
+    segment::{Segment, Segments},
+    timed::{Alternative, Transcript, Word},
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
@@ -155,8 +158,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::word;
-    use super::*;
+    use super::{super::timed::word, *};
 
     fn transcript() -> Transcript {
         let words =

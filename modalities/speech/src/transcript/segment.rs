@@ -1,6 +1,6 @@
 //! Subtitle segmentation of transcripts.
 
-use super::{Transcript, Word, join};
+use super::timed::{Transcript, Word, join};
 use kiln_nn::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,8 +101,7 @@ fn widest_pause(words: &[Word], count: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::word;
-    use super::*;
+    use super::{super::timed::word, *};
     use proptest::prelude::*;
 
     fn texts(segments: &[Segment]) -> Vec<&str> {

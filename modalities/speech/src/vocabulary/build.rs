@@ -1,44 +1,14 @@
 //! Vocabularies built from transcripts.
 
-use super::{Specials, Vocabulary, pieces::Pieces};
+use super::{
+    Specials, Vocabulary,
+    pieces::{Pieces, Units},
+};
 use crate::Result;
 use kiln_nn::ConfigError;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_segmentation::UnicodeSegmentation as _;
-
-/// The units of a vocabulary.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Units {
-    /// A Unicode character, in NFC: `ế` is one, but letters without a composed form are several.
-    #[default]
-    Characters,
-    /// A letter with all its diacritics: an extended grapheme cluster,
-    /// <https://unicode.org/reports/tr29/>.
-    Graphemes,
-    /// A subword, by byte-pair encoding (BPE), <https://arxiv.org/abs/1508.07909>.
-    Bpe(Bpe),
-}
-
-/// Byte-pair encoding settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bpe {
-    /// Pieces, single characters included, special tokens not. Fewer where the transcripts give no
-    /// more.
-    pub size: usize,
-    /// A pair of pieces has to occur this often to become one.
-    pub min_count: u64,
-}
-
-impl Default for Bpe {
-    fn default() -> Self {
-        Self { size: 500, min_count: 2 }
-    }
-}
 
 impl Vocabulary {
     /// Builds a vocabulary from normalised transcripts. Special tokens come first, then the others

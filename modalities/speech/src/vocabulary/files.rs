@@ -45,7 +45,7 @@ impl Vocabulary {
         for (position, (id, token)) in entries.iter().enumerate() {
             if *id != position as u64 {
                 let cause = format!("`{token}` has the id {id}; expected {position}");
-                return Err(at(super::wrong(cause)));
+                return Err(at(SpeechError::vocabulary(cause)));
             }
         }
         // As Hugging Face's tokenizer: its own file of special tokens before the configuration.
@@ -116,13 +116,13 @@ fn one_language(
     let known = || vocab.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let Some(language) = language else {
         let cause = format!("holds several languages; name one of {}", known());
-        return Err(located(super::wrong(cause), path));
+        return Err(located(SpeechError::vocabulary(cause), path));
     };
     match vocab.get(language) {
         Some(Value::Object(tokens)) => Ok(tokens.clone()),
         _ => {
             let cause = format!("has no language `{language}`; it has {}", known());
-            Err(located(super::wrong(cause), path))
+            Err(located(SpeechError::vocabulary(cause), path))
         }
     }
 }
@@ -132,7 +132,7 @@ fn ids(path: &Path, tokens: &Map<String, Value>) -> Result<Vec<(u64, String)>> {
         Some(id) => Ok((id, token.clone())),
         None => {
             let cause = format!("`{token}` has {id} for an id; expected a number");
-            Err(located(super::wrong(cause), path))
+            Err(located(SpeechError::vocabulary(cause), path))
         }
     };
     tokens.iter().map(entry).collect()

@@ -9,7 +9,7 @@ mod build;
 mod files;
 mod pieces;
 
-pub use build::{Bpe, Units};
+pub use pieces::{Bpe, Units};
 
 use crate::{Result, SpeechError};
 use pieces::Pieces;
@@ -83,15 +83,20 @@ impl Vocabulary {
         let mut ids = FxHashMap::default();
         for (id, token) in tokens.iter().enumerate() {
             if token.is_empty() {
-                return Err(wrong(format!("token {id} is empty")));
+                return Err(SpeechError::vocabulary(format!("token {id} is empty")));
             }
-            let id = u32::try_from(id).map_err(|_| wrong("too many tokens".into()))?;
+            let id = u32::try_from(id).map_err(|_| SpeechError::vocabulary("too many tokens"))?;
             if let Some(first) = ids.insert(token.clone(), id) {
-                return Err(wrong(format!("`{token}` has the ids {first} and {id}")));
+                return Err(SpeechError::vocabulary(format!(
+                    "`{token}` has the ids {first} and {id}"
+                )));
             }
         }
         let blank = *ids.get(&specials.blank).ok_or_else(|| {
-            wrong(format!("the padding token `{}`, CTC's blank, is missing", specials.blank))
+            SpeechError::vocabulary(format!(
+                "the padding token `{}`, CTC's blank, is missing",
+                specials.blank
+            ))
         })?;
         let id = |name: &Option<String>| name.as_ref().and_then(|name| ids.get(name)).copied();
         let (unknown, delimiter) = (id(&specials.unknown), id(&specials.delimiter));
@@ -207,7 +212,9 @@ impl Vocabulary {
             }
         }
         if self.len() != size {
-            return Err(wrong(format!("has {found} tokens; the model's head has {size}")));
+            return Err(SpeechError::vocabulary(format!(
+                "has {found} tokens; the model's head has {size}"
+            )));
         }
         Ok(self)
     }
@@ -233,7 +240,11 @@ impl Vocabulary {
             pieces = match (pieces, &other.pieces) {
                 (Some(ours), Some(theirs)) => Some(ours.union(theirs)),
                 (None, None) => None,
-                _ => return Err(wrong("pieces of words cannot be united with characters".into())),
+                _ => {
+                    return Err(SpeechError::vocabulary(
+                        "pieces of words cannot be united with characters",
+                    ));
+                }
             };
         }
         let mut union = Self::new(tokens, self.specials.clone())?;
@@ -285,10 +296,6 @@ impl Vocabulary {
     fn written(&self, token: &str) -> Option<u32> {
         self.id(token).filter(|id| self.is_written(*id) && Some(*id) != self.delimiter)
     }
-}
-
-fn wrong(cause: String) -> SpeechError {
-    SpeechError::Vocabulary { path: None, cause }
 }
 
 #[cfg(test)]

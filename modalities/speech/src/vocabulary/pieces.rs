@@ -1,13 +1,44 @@
-//! Byte-pair encoding (BPE) of words into subwords, <https://arxiv.org/abs/1508.07909>.
+//! The units of a vocabulary, and byte-pair encoding (BPE) of words into subwords, <https://arxiv.org/abs/1508.07909>.
 
-use super::{Bpe, wrong};
 use crate::{Result, SpeechError};
 use kiln_nn::ConfigError;
 use rustc_hash::{FxHashMap, FxHashSet};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use tokenizers::{Model as _, Trainer as _, models::bpe};
+
+/// The units of a vocabulary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Units {
+    /// A Unicode character, in NFC: `ế` is one, but letters without a composed form are several.
+    #[default]
+    Characters,
+    /// A letter with all its diacritics: an extended grapheme cluster,
+    /// <https://unicode.org/reports/tr29/>.
+    Graphemes,
+    /// A subword, by byte-pair encoding (BPE), <https://arxiv.org/abs/1508.07909>.
+    Bpe(Bpe),
+}
+
+/// Byte-pair encoding settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bpe {
+    /// Pieces, single characters included, special tokens not. Fewer where the transcripts give no
+    /// more.
+    pub size: usize,
+    /// A pair of pieces has to occur this often to become one.
+    pub min_count: u64,
+}
+
+impl Default for Bpe {
+    fn default() -> Self {
+        Self { size: 500, min_count: 2 }
+    }
+}
 
 /// The pieces, their ids and the merges that lead to them.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,24 +80,31 @@ impl Pieces {
 
     /// Reads a `tokenizer.json` of byte-pair encoding.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let file: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let file: serde_json::Value = serde_json::from_str(text)
+            .map_err(|error| SpeechError::vocabulary(error.to_string()))?;
         let model = file.get("model").cloned().unwrap_or_default();
         match model.get("type").and_then(|kind| kind.as_str()) {
             Some("BPE") => {}
             other => {
                 let found = other.unwrap_or("nothing");
-                return Err(wrong(format!("expected a model of type BPE, found {found}")));
+                return Err(SpeechError::vocabulary(format!(
+                    "expected a model of type BPE, found {found}"
+                )));
             }
         }
         for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
             if let Some(affix) = model.get(key).and_then(|affix| affix.as_str())
                 && !affix.is_empty()
             {
-                return Err(wrong(format!("`{key}` is `{affix}`; expected none")));
+                return Err(SpeechError::vocabulary(format!(
+                    "`{key}` is `{affix}`; expected none"
+                )));
             }
         }
-        Self::from_table(serde_json::from_value(model).map_err(|error| wrong(error.to_string()))?)
+        Self::from_table(
+            serde_json::from_value(model)
+                .map_err(|error| SpeechError::vocabulary(error.to_string()))?,
+        )
     }
 
     /// As a `tokenizer.json`: words are divided by white space, then cut.
@@ -95,9 +133,9 @@ impl Pieces {
     pub(super) fn with_ids(&self, ids: &FxHashMap<String, u32>) -> Result<Self> {
         let mut table = self.table.clone();
         for (token, id) in &mut table.vocab {
-            *id = *ids
-                .get(token)
-                .ok_or_else(|| wrong(format!("the piece `{token}` is not in vocab.json")))?;
+            *id = *ids.get(token).ok_or_else(|| {
+                SpeechError::vocabulary(format!("the piece `{token}` is not in vocab.json"))
+            })?;
         }
         Self::from_table(table)
     }
@@ -123,14 +161,19 @@ impl Pieces {
     }
 
     fn from_model(model: bpe::BPE) -> Result<Self> {
-        let value = serde_json::to_value(&model).map_err(|error| wrong(error.to_string()))?;
-        let table = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let value = serde_json::to_value(&model)
+            .map_err(|error| SpeechError::vocabulary(error.to_string()))?;
+        let table = serde_json::from_value(value)
+            .map_err(|error| SpeechError::vocabulary(error.to_string()))?;
         Ok(Self { table, model })
     }
 
     fn from_table(table: Table) -> Result<Self> {
         let model = serde_json::from_str(&table.model().to_string());
-        Ok(Self { model: model.map_err(|error| wrong(error.to_string()))?, table })
+        Ok(Self {
+            model: model.map_err(|error| SpeechError::vocabulary(error.to_string()))?,
+            table,
+        })
     }
 }
 
@@ -143,5 +186,5 @@ impl Table {
 }
 
 fn failed(error: tokenizers::Error) -> SpeechError {
-    wrong(format!("byte-pair encoding failed: {error}"))
+    SpeechError::vocabulary(format!("byte-pair encoding failed: {error}"))
 }

@@ -2,9 +2,7 @@
 //! that generates the transcript with greedy decoding, sampling or beam search and a KV cache.
 
 pub mod config;
-mod hub;
-
-pub use hub::read;
+pub mod hub;
 
 use crate::frontend::MelStem;
 use burn::{

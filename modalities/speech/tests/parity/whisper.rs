@@ -5,7 +5,7 @@ use burn::{backend::Autodiff, tensor::Tensor};
 use burn_flex::Flex;
 use kiln_core::Backend;
 use kiln_hub::testing::{Gradients, Inputs, each_fixture, python_reads, same_weights};
-use kiln_speech::whisper::{Whisper, read};
+use kiln_speech::whisper::{Whisper, hub::read};
 use std::path::Path;
 
 type A = Autodiff<Flex>;

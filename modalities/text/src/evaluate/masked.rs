@@ -4,9 +4,9 @@
 use super::{Subject, language::BATCH};
 use crate::data::StageData;
 use burn::tensor::{Int, Tensor, TensorData};
-use kiln_core::{Backend, Encode as _, Language as _, LossMean, PredictTokens, Rng, StepContext};
+use kiln_core::{Backend, Encode as _, LossMean, PredictTokens, Rng, StepContext};
 use kiln_lm::examples::{Example, TextBatch, collate};
-use kiln_objectives::{Denoising, Masked, Objective};
+use kiln_objectives::{Denoising, Masked, Objective, ObjectiveSpec as _};
 use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 
 impl<B: Backend> Subject<'_, B> {
@@ -30,9 +30,8 @@ impl<B: Backend> Subject<'_, B> {
         for (number, examples) in kept.chunks(BATCH).enumerate() {
             let batch = self.batch(examples);
             let mut rng = self.drawn("hidden", number);
-            let layout = self.model.layout(&batch);
-            let mut context = StepContext::new(&mut rng);
-            let (corruption, chosen) = masked.corrupt::<B>(&layout, &batch.device(), &mut context);
+            let drawn = masked.draw(&batch, &mut StepContext::new(&mut rng));
+            let chosen = &drawn.chosen;
             let tokens = batch.host.text.tokens;
             for at in (0..chosen.len()).filter(|at| chosen[*at]) {
                 let ids = &examples[at / tokens].ids;
@@ -41,7 +40,7 @@ impl<B: Backend> Subject<'_, B> {
                     *sum += ngrams.nats_at(ids, at % tokens, *order);
                 }
             }
-            let values = self.model.encode(&batch, &corruption, None).values;
+            let values = self.model.encode(&batch, &drawn.corruption(self.device), None).values;
             let [rows, _, width] = values.dims();
             let at: Vec<i64> =
                 (0..chosen.len()).filter(|at| chosen[*at]).map(|at| at as i64).collect();
@@ -92,9 +91,7 @@ impl<B: Backend> Subject<'_, B> {
         // What is written, after the token that the decoder begins with.
         let start = special.start();
         let written = |batch: &TextBatch<B>, rng: &mut Rng| {
-            let sequences = self.model.token_ids(batch);
-            let layout = self.model.layout(batch);
-            let pairs = denoising.pairs(&sequences, &layout, &self.model.sentinels(), rng);
+            let pairs = denoising.draw(batch, &mut StepContext::new(rng));
             let whole = |write: Vec<u32>| [&[start][..], &write, special.eos.as_slice()].concat();
             pairs.into_iter().map(|one| whole(one.target)).collect::<Vec<_>>()
         };

@@ -6,7 +6,7 @@ use crate::{
 };
 use burn::{backend::Autodiff, tensor::Distribution as Random};
 use burn_flex::Flex;
-use kiln_core::Seed;
+use kiln_core::{Layout, Seed};
 use kiln_nn::{BackboneConfig, NormConfig, NormKind, TransformerConfig};
 use kiln_objectives::{Objective, Pretext, SelfDistillation, Supervised};
 
@@ -46,8 +46,8 @@ fn a_forecast_learns_with_every_loss() {
         assert_eq!(loss.count, 2 * 8 * 3);
         let gradients = loss.value.backward();
         let weight = match &model.frontend.embedding {
-            crate::frontend::ChannelLinear::Shared(linear) => linear.weight.val(),
-            crate::frontend::ChannelLinear::Each(_) => panic!("shared"),
+            crate::patch::ChannelLinear::Shared(linear) => linear.weight.val(),
+            crate::patch::ChannelLinear::Each(_) => panic!("shared"),
         };
         let gradient: f32 = weight.grad(&gradients).unwrap().abs().sum().into_scalar();
         assert!(gradient > 0.0 && gradient.is_finite());
@@ -99,8 +99,7 @@ fn token_heads_forecast_too() {
         let model = SeriesModel::<Flex>::new(config, &Default::default()).unwrap();
         let batch = batch();
         assert_eq!(model.predict(&batch).unwrap().point.dims(), [2, 11, 3]);
-        let layout = model.layout(&batch);
-        assert_eq!(layout, Layout { channels: 3, ..Layout::new(6, 4) });
+        assert_eq!(model.config().layout(2, 3), Layout { channels: 3, ..Layout::new(6, 4) });
         let TokenTargets::Values { values, .. } = model.targets(&batch).remove(0) else {
             panic!("values")
         };
@@ -128,7 +127,7 @@ fn tokens_of_all_channels() {
         let patch = config.frontend.patch;
         let model = SeriesModel::<Flex>::new(config, &Default::default()).unwrap();
         let batch = batch();
-        assert_eq!(model.layout(&batch), Layout { channels: 1, ..Layout::new(2, 4) });
+        assert_eq!(model.config().layout(2, 3), Layout { channels: 1, ..Layout::new(2, 4) });
         let TokenTargets::Values { values, .. } = model.targets(&batch).remove(0) else {
             panic!("values")
         };
@@ -185,8 +184,11 @@ fn a_step_passes_batch_norm_once() {
         let model = SeriesModel::<A>::new(config.clone(), &device).unwrap();
         let teacher = model.clone();
         let batch = batch();
-        let loss =
-            with_rng(true, |step| objective.loss(&model, Some(&teacher), &batch, step)).unwrap();
+        let loss = with_rng(true, |step| {
+            let drawn = objective.draw(&config.layout(2, 3), step);
+            objective.loss_of_drawn(&model, Some(&teacher), &batch, drawn, step)
+        });
+        let loss = loss.unwrap();
         assert!(
             loss.diagnostics.iter().any(|(sign, _)| *sign == Diagnostic::RepresentationStd),
             "{}",

@@ -1,7 +1,10 @@
 //! `kiln forecast`: a user's own series, with intervals and a picture.
 
 use crate::{
-    forecast::{ForecastRequest, ForecastTable, csv, terminal},
+    forecast::{
+        ForecastRequest, ForecastTable,
+        output::{csv, terminal},
+    },
     job::open_forecaster,
     recipe::MODALITY,
 };

@@ -1,6 +1,9 @@
 //! Pictures of a few windows of an evaluation.
 
-use super::{Case, Protocol, Window};
+use super::{
+    case::Case,
+    protocol::{Protocol, Window},
+};
 use crate::{forecast::intervals::interval, forecaster::Forecast, plot::ForecastPlot};
 use kiln_metrics::baselines::{Baseline, SeasonalNaive};
 use kiln_train::results::{Section, SectionBody};

@@ -1,6 +1,6 @@
 //! Scores of one forecaster over many windows.
 
-use super::{Average, Case};
+use super::{case::Case, protocol::Average};
 use crate::forecaster::Forecast;
 use kiln_metrics::forecast::{Coverage, Mean, PointScores, QuantileScores};
 

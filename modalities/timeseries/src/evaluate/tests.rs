@@ -1,53 +1,11 @@
 use super::*;
-use crate::forecaster::Forecast;
+use crate::testing::Last;
 use kiln_datasets::{Frequency, Series, SplitProtocol, m4::Holdout};
-use ndarray::{Array2, Array3};
+use ndarray::Array2;
 
-/// Forecasts the last value it sees, plus `off`; quantiles one below and one above.
-struct Last {
-    off: f32,
-    levels: Vec<f64>,
-}
-
-impl Forecaster for Last {
-    fn context(&self) -> usize {
-        4
-    }
-
-    fn horizon(&self) -> usize {
-        8
-    }
-
-    fn quantile_levels(&self) -> &[f64] {
-        &self.levels
-    }
-
-    fn channels(&self) -> Option<usize> {
-        None
-    }
-
-    fn forecast(
-        &self,
-        histories: &[History],
-        horizon: usize,
-    ) -> Result<Vec<Forecast>, ForecastError> {
-        if horizon > 8 {
-            return Err(ForecastError::Horizon { longest: 8, asked: horizon });
-        }
-        let one = |history: &History| {
-            assert!(history.past.nrows() <= 4, "no more than the context");
-            let last = history.past.row(history.past.nrows() - 1).to_vec();
-            let targets = last.len() - history.known;
-            let point =
-                Array2::from_shape_fn((horizon, targets), |(_, channel)| last[channel] + self.off);
-            let size = (horizon, targets, self.levels.len());
-            let quantiles = Array3::from_shape_fn(size, |(step, channel, level)| {
-                point[[step, channel]] + level as f32 - 1.0
-            });
-            Forecast { point, quantiles: (!self.levels.is_empty()).then_some(quantiles) }
-        };
-        Ok(histories.iter().map(one).collect())
-    }
+/// Quantiles are one below the point and one above.
+fn last(off: f32, levels: &[f64]) -> Last {
+    Last { context: 4, horizon: 8, off, lowest: -1.0, levels: levels.to_vec() }
 }
 
 fn protocol(horizon: usize, average: Average) -> Protocol {
@@ -82,7 +40,7 @@ fn a_naive_model_scores_like_the_naive_baseline() {
     let split = SplitProtocol::Tail { test: 12, validation: 0 }.split(&saw()).unwrap();
     let case = Case::rolling(saw(), &split, &split.test, (4, 2), 1, true);
     assert_eq!(case.origins.len(), 11);
-    let model = Last { off: 0.0, levels: vec![0.1, 0.5, 0.9] };
+    let model = last(0.0, &[0.1, 0.5, 0.9]);
     let evaluation = evaluate(&model, &[case], &protocol(2, Average::Values)).unwrap();
     for metric in ["mse", "mae", "mase", "smape"] {
         let row = value(&evaluation, metric);
@@ -105,7 +63,7 @@ fn quantiles_are_scored_in_the_units_of_the_data() {
         series: Series::univariate("s", vec![1.0, 2.0, 10.0], Frequency::WEEKLY),
         future: vec![12.0],
     };
-    let model = Last { off: 0.0, levels: vec![0.1, 0.5, 0.9] };
+    let model = last(0.0, &[0.1, 0.5, 0.9]);
     let evaluation =
         evaluate(&model, &[Case::held_out(pair)], &protocol(1, Average::Series)).unwrap();
     // Quantiles 9, 10, 11 of 12: 2 * (0.1 * 3 + 0.5 * 2 + 0.9 * 1) / 12 / 3.
@@ -124,7 +82,7 @@ fn series_count_the_same_however_long() {
         })
     };
     let cases = || [pair(vec![0.0, 1.0], vec![2.0; 3]), pair(vec![0.0, 2.0], vec![8.0])];
-    let model = Last { off: 0.0, levels: Vec::new() };
+    let model = last(0.0, &[]);
     // Errors 1, 1, 1 with scale 1; and 6 with scale 2.
     let of =
         |average| value(&evaluate(&model, &cases(), &protocol(3, average)).unwrap(), "mase").value;
@@ -139,7 +97,7 @@ fn windows_without_history_are_left_out() {
     let nan = f32::NAN;
     let values = vec![1.0, 2.0, nan, nan, nan, nan, nan, 3.0, 4.0];
     let series = Series::univariate("s", values, Frequency::WEEKLY);
-    let model = Last { off: 0.0, levels: Vec::new() };
+    let model = last(0.0, &[]);
     let case = Case::new(series, 0..2, vec![7, 8]);
     let evaluation = evaluate(&model, &[case], &protocol(1, Average::Values)).unwrap();
     assert_eq!(value(&evaluation, "mae").value, 1.0);
@@ -148,10 +106,10 @@ fn windows_without_history_are_left_out() {
 #[test]
 fn faults_of_the_model_are_errors() {
     let case = || [Case::new(saw(), 0..20, vec![20])];
-    let model = Last { off: 0.0, levels: Vec::new() };
+    let model = last(0.0, &[]);
     let error = evaluate(&model, &case(), &protocol(9, Average::Values)).unwrap_err();
     assert_eq!(error, ForecastError::Horizon { longest: 8, asked: 9 });
-    let model = Last { off: f32::NAN, levels: Vec::new() };
+    let model = last(f32::NAN, &[]);
     let error = evaluate(&model, &case(), &protocol(2, Average::Values)).unwrap_err();
     assert!(error.to_string().contains("NaN"), "{error}");
     let nothing = evaluate(&model, &[], &protocol(2, Average::Values)).unwrap();

@@ -6,9 +6,7 @@
 mod check;
 pub mod conformal;
 pub mod intervals;
-mod output;
-
-pub use output::{csv, terminal};
+pub mod output;
 
 use crate::{
     forecaster::{Forecast, ForecastError, Forecaster, History},

@@ -1,54 +1,19 @@
-use super::*;
+use super::{
+    output::{csv, terminal},
+    *,
+};
+use crate::testing::Last;
 use chrono::NaiveDate;
-use ndarray::Array3;
-
-/// Repeats the last value, plus the sum of the covariates where there are any.
-struct Last {
-    levels: Vec<f64>,
-}
-
-impl Forecaster for Last {
-    fn context(&self) -> usize {
-        16
-    }
-
-    fn horizon(&self) -> usize {
-        20
-    }
-
-    fn quantile_levels(&self) -> &[f64] {
-        &self.levels
-    }
-
-    fn channels(&self) -> Option<usize> {
-        None
-    }
-
-    fn forecast(
-        &self,
-        histories: &[History],
-        horizon: usize,
-    ) -> Result<Vec<Forecast>, ForecastError> {
-        let one = |history: &History| {
-            let targets = history.past.ncols() - history.known;
-            let point = Array2::from_shape_fn((horizon, targets), |(step, channel)| {
-                let future = history.future.as_ref().map_or(0.0, |future| future.row(step).sum());
-                let column = history.past.column(channel);
-                column.iter().rev().find(|value| value.is_finite()).unwrap() + future
-            });
-            let size = (horizon, targets, self.levels.len());
-            let quantiles = Array3::from_shape_fn(size, |(step, channel, level)| {
-                point[[step, channel]] + level as f32
-            });
-            Forecast { point, quantiles: (!self.levels.is_empty()).then_some(quantiles) }
-        };
-        Ok(histories.iter().map(one).collect())
-    }
-}
 
 fn request(series: Series, horizon: usize, levels: &[f64]) -> ForecastRequest {
     ForecastRequest {
-        model: Box::new(Last { levels: levels.to_vec() }),
+        model: Box::new(Last {
+            context: 16,
+            horizon: 20,
+            off: 0.0,
+            lowest: 0.0,
+            levels: levels.to_vec(),
+        }),
         series: vec![series],
         horizon,
         level: 0.8,

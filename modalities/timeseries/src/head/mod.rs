@@ -1,15 +1,14 @@
 //! Heads: from tokens to forecasts, patches and labels.
 
+pub(crate) mod channels;
 pub mod distribution;
 pub mod label;
 pub mod loss;
 pub mod reconcile;
 
-use crate::frontend::ChannelLinear;
-use burn::{
-    module::Module,
-    tensor::{Int, Tensor, TensorData},
-};
+use crate::patch::ChannelLinear;
+use burn::{module::Module, tensor::Tensor};
+use channels::{channel_list, select};
 use distribution::Distribution;
 use kiln_core::Backend;
 use kiln_nn::{ConfigError, Dropout, Linear, LinearConfig};
@@ -184,7 +183,7 @@ impl ForecastConfig {
             quantiles: (levels > 0).then(|| project(shape.horizon * levels)),
             reconcile: self.reconcile.as_ref().map(|reconcile| {
                 let targets = self.targets(shape.channels, 0).len();
-                reconcile.init(self.rows(shape.horizon), shape.channels, targets, device)
+                reconcile.init(self.rows(shape.horizon), targets, device)
             }),
             dropout: Dropout::new(self.dropout),
             pooling: self.pooling,
@@ -192,16 +191,6 @@ impl ForecastConfig {
             joint: shape.joint,
         }
     }
-}
-
-/// Checks a rising list of channels.
-pub(crate) fn channel_list(key: &str, list: &[usize], channels: usize) -> Result<(), ConfigError> {
-    let rising = list.windows(2).all(|pair| pair[0] < pair[1]);
-    if list.is_empty() || !rising || list.last().is_some_and(|last| *last >= channels) {
-        let expected = format!("rising channel numbers below {channels}");
-        return Err(ConfigError::new(key, format!("{list:?}"), expected));
-    }
-    Ok(())
 }
 
 /// Forecasts the whole horizon at once, in scaled units.
@@ -263,19 +252,6 @@ impl<B: Backend> ForecastHead<B> {
         });
         HeadOutput { parameters, quantiles }
     }
-}
-
-/// Some channels of `[batch, rows, channels]`.
-pub(crate) fn select<B: Backend>(x: Tensor<B, 3>, channels: &[usize]) -> Tensor<B, 3> {
-    let [_, _, all] = x.dims();
-    // The usual cases need no copy.
-    if channels.iter().copied().eq(0..channels.len()) {
-        return if channels.len() == all { x } else { x.narrow(2, 0, channels.len()) };
-    }
-    let index: Vec<i64> = channels.iter().map(|channel| *channel as i64).collect();
-    let index =
-        Tensor::<B, 1, Int>::from_data(TensorData::new(index, [channels.len()]), &x.device());
-    x.select(2, index)
 }
 
 /// A head that predicts a patch from each token.

@@ -4,8 +4,8 @@
 //! Every row of the horizon is seen with its neighbours in all channels; what that says is added to
 //! the forecast.
 
-use super::{channel_list, select};
-use crate::frontend::patches;
+use super::channels::{channel_list, select};
+use crate::patch::patches;
 use burn::{
     module::Module,
     tensor::{Tensor, activation::softmax},
@@ -92,7 +92,6 @@ impl ReconcileConfig {
     pub fn init<B: Backend>(
         &self,
         rows: usize,
-        _channels: usize,
         targets: usize,
         device: &B::Device,
     ) -> Reconciler<B> {
@@ -201,7 +200,7 @@ mod tests {
         let config =
             ReconcileConfig { covariates: vec![1], context: 1, gated: false, ..Default::default() };
         config.validate(2, &[0]).unwrap();
-        let mut reconciler = config.init::<Flex>(2, 2, 1, &device);
+        let mut reconciler = config.init::<Flex>(2, 1, &device);
         // The row before of the target, and the covariate's own row.
         reconciler.output.weight =
             Param::from_data([[1.0], [0.0], [0.0], [0.0], [10.0], [0.0]], &device);

@@ -39,7 +39,14 @@ impl Frame {
     }
 }
 
-pub(super) fn svg(chart: &Chart) -> String {
+impl Chart {
+    /// A complete `<svg>` element. Nothing to draw gives an empty frame that says so.
+    pub fn svg(&self) -> String {
+        svg(self)
+    }
+}
+
+fn svg(chart: &Chart) -> String {
     let (width, height) = chart.size;
     let legend = legend::rows(chart, width - 24.0);
     let title = if chart.title.is_empty() { 0.0 } else { 24.0 };

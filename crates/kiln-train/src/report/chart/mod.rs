@@ -86,13 +86,6 @@ pub struct Band {
     pub points: Vec<(f64, f64, f64)>,
 }
 
-impl Chart {
-    /// A complete `<svg>` element. Nothing to draw gives an empty frame that says so.
-    pub fn svg(&self) -> String {
-        draw::svg(self)
-    }
-}
-
 /// Text as XML content or attribute.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -9,7 +9,8 @@ use crate::{
 use burn::backend::Autodiff;
 use burn_flex::Flex;
 use kiln_core::{
-    Corruption, Encode as _, EncodePermuted as _, PermutedSequence, Seed, StepContext,
+    Corruption, Encode as _, EncodePermuted as _, PermutedSequence, PlaceVisibility, Seed,
+    StepContext,
 };
 use kiln_nn::{LocalConfig, PositionConfig, RelativeConfig, RotaryConfig, TransformerConfig};
 use kiln_objectives::{Objective, PermutedLm};
@@ -47,7 +48,9 @@ fn two(config: &TextModelConfig) -> TextBatch<Flex> {
 
 fn arranged(config: &TextModelConfig, model: &TextModel<Flex>, order: [usize; 6]) -> Vec<f32> {
     let places = vec![order.map(|at| (at, false)).to_vec(); 2];
-    let sequence = PermutedSequence { places, attends: vec![true; 2 * 36] };
+    let (rank, first, end) = (vec![0; 12], vec![0; 12], vec![1; 12]);
+    let visibility = PlaceVisibility::Ranked { rank, first, end };
+    let sequence = PermutedSequence { places, visibility };
     let values = model.encode_permuted(&two(config), &sequence);
     values.into_data().to_vec().unwrap()
 }

@@ -7,7 +7,10 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
-use kiln_core::{BottleneckDecode as _, Corruption, DecoderInput, Language as _, PermutedSequence};
+use kiln_core::{
+    BottleneckDecode as _, Corruption, DecoderInput, HostBatch as _, Language as _,
+    PermutedSequence, PlaceVisibility,
+};
 use kiln_nn::{PositionConfig, RotaryConfig, TransformerConfig};
 
 /// An encoder with two decoders, whose weights are large enough to tell.
@@ -64,9 +67,8 @@ fn what_asks_sees_the_vector_and_what_was_drawn_for_it() {
         // the second and sees neither.
         let shown = || {
             let places = vec![vec![(0, false), (1, false), (0, true), (1, true)]];
-            let mut attends: Vec<bool> = (0..16).map(|at| at / 4 == at % 4).collect();
-            attends[2 * 4 + 1] = true;
-            DecoderInput::Permuted(PermutedSequence { places, attends })
+            let visibility = PlaceVisibility::Sampled(vec![0, 1, 1, 3]);
+            DecoderInput::Permuted(PermutedSequence { places, visibility })
         };
         let at = |ids: &[u32], power: f32, place: usize| {
             told(&model, 0, &[ids], power, shown()).narrow(1, place, 1)
@@ -83,8 +85,8 @@ fn halves_are_batches() {
     let model = model(None);
     let one = batch(model.config(), &[text(&[1, 2, 3]), text(&[4])]);
     let [first, second] = model.split_half(&one).unwrap();
-    let sequences = |batch| model.token_ids(batch);
-    assert_eq!(sequences(&first), [vec![1, 2], vec![4]]);
-    assert_eq!(sequences(&second), [vec![3], vec![]]);
+    assert_eq!(first.token_ids(), [vec![1, 2], vec![4]]);
+    assert_eq!(second.token_ids(), [vec![3], vec![]]);
+    assert_eq!(one.split_half().unwrap(), [first.layout(), second.layout()]);
     assert!(model.split_half(&batch(model.config(), &[text(&[4])])).is_none());
 }

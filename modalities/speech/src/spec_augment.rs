@@ -1,8 +1,8 @@
-//! What is done to spectrograms in training, so that voices and lines that were never heard sound
-//! less new: formants are moved (Jaitly and Hinton, Vocal tract length perturbation improves speech
-//! recognition, 2013), bands are made louder and softer (FilterAugment,
-//! <https://arxiv.org/abs/2110.03282>), and bands are hidden (SpecAugment,
-//! <https://arxiv.org/abs/1904.08779>).
+//! Augmentation of spectrograms in training, for voices and channels that are not in the data: vocal
+//! tract length perturbation moves formants (Jaitly and Hinton, Vocal tract length perturbation
+//! improves speech recognition, 2013), FilterAugment changes the gain of bands,
+//! <https://arxiv.org/abs/2110.03282>, and the frequency masks of SpecAugment hide bands,
+//! <https://arxiv.org/abs/1904.08779>.
 
 use kiln_core::Rng;
 use kiln_nn::ConfigError;
@@ -11,28 +11,29 @@ use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How spectrograms are distorted; what is left out is not done.
+/// Augmentation of spectrograms; what is left out is not done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpecAugmentConfig {
-    /// Lowest and highest factor that frequencies are multiplied by: `[0.85, 1.15]`.
+    /// Vocal tract length perturbation: the lowest and the highest factor that frequencies are
+    /// multiplied by, such as `[0.85, 1.15]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warp: Option<[f64; 2]>,
-    /// Louder and softer bands.
+    /// FilterAugment: random gains of bands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<FilterConfig>,
-    /// Hidden bands.
+    /// Frequency masking.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub masks: Option<BandMasks>,
 }
 
-/// A line through random gains at random frequencies.
+/// FilterAugment, linear: gains are drawn at random frequencies and interpolated between.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilterConfig {
     /// Fewest and most frequencies whose gain is drawn, beside the lowest and the highest.
     pub places: [usize; 2],
-    /// The most that a frequency becomes louder or softer by, dB.
+    /// The largest gain, dB; the smallest is minus that.
     pub decibels: f64,
 }
 
@@ -42,7 +43,7 @@ impl Default for FilterConfig {
     }
 }
 
-/// Bands that are replaced with the mean.
+/// Frequency masking: bands are replaced with the mean of the spectrogram.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BandMasks {
@@ -92,10 +93,10 @@ impl SpecAugmentConfig {
         }
     }
 
-    /// What is done to one recording.
+    /// Draws the augmentation of one recording.
     pub fn draw(&self, rng: &mut Rng) -> SpecAugment {
         let warp = self.warp.map_or(1.0, |[low, high]| {
-            // Even on a logarithmic scale: half is as likely as double.
+            // Log-uniform: half is as likely as double.
             rng.random_range(low.ln()..=high.ln()).exp()
         });
         let gains = self.filter.map_or_else(Vec::new, |filter| {
@@ -119,21 +120,21 @@ impl SpecAugmentConfig {
     }
 }
 
-/// What is done to the spectrogram of one recording.
+/// The augmentation of one recording's spectrogram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpecAugment {
-    /// Frequencies are multiplied by it.
+    /// The factor that frequencies are multiplied by.
     pub warp: f64,
-    /// Places from 0, the lowest bin, to 1, the highest, in order, and their gains, dB; between
-    /// them it is a straight line.
+    /// Places from 0, the lowest bin, to 1, the highest, in order, and their gains, dB; gains between
+    /// them are interpolated.
     pub gains: Vec<(f64, f64)>,
-    /// Where hidden bands begin and end, from 0 to 1.
+    /// Where masked bands begin and end, from 0 to 1.
     pub masks: Vec<[f64; 2]>,
 }
 
 impl SpecAugment {
-    /// Moves what is heard in a spectrogram, `[frames, bins]`, up or down. `source` tells for a bin
-    /// and a factor which (fractional) bin has the frequency of the bin divided by the factor.
+    /// Warps the frequency axis of a spectrogram, `[frames, bins]`. `source` tells for a bin and a
+    /// factor which (fractional) bin has the frequency of the bin divided by the factor.
     pub(crate) fn warp(&self, mel: &mut Array2<f32>, source: impl Fn(usize, f64) -> f64) {
         let bins = mel.ncols();
         if self.warp != 1.0 && bins > 1 {
@@ -148,7 +149,7 @@ impl SpecAugment {
         }
     }
 
-    /// Makes bands of a decimal logarithm of power, `[frames, bins]`, louder and softer.
+    /// Applies the gains to a decimal logarithm of power, `[frames, bins]`.
     pub(crate) fn filter(&self, mel: &mut Array2<f32>) {
         if self.gains.is_empty() {
             return;
@@ -159,8 +160,8 @@ impl SpecAugment {
         }
     }
 
-    /// Hides bands of a spectrogram, `[frames, bins]`, behind its mean.
-    pub(crate) fn hide(&self, mel: &mut Array2<f32>) {
+    /// Masks bands of a spectrogram, `[frames, bins]`, with its mean.
+    pub(crate) fn mask(&self, mel: &mut Array2<f32>) {
         let bins = mel.ncols() as f64;
         let mean = mel.mean().unwrap_or(0.0);
         for mask in &self.masks {
@@ -220,18 +221,18 @@ mod tests {
         };
         // On a linear scale of bins.
         let source = |bin: usize, factor: f64| bin as f64 / factor;
-        let mut bent = mel();
-        one(2.0, &[], &[]).warp(&mut bent, source);
-        assert_eq!(bent.row(0).to_vec(), [0.0, 0.5, 1.0, 2.5, 4.0]);
-        let mut bent = mel();
+        let mut warped = mel();
+        one(2.0, &[], &[]).warp(&mut warped, source);
+        assert_eq!(warped.row(0).to_vec(), [0.0, 0.5, 1.0, 2.5, 4.0]);
+        let mut warped = mel();
         let louder = one(0.5, &[(0.0, 10.0), (0.5, 30.0), (1.0, 30.0)], &[]);
-        louder.warp(&mut bent, source);
-        louder.filter(&mut bent);
-        assert_eq!(bent.row(1).to_vec(), [11.0, 16.0, 29.0, 29.0, 29.0]);
-        let mut hidden = mel();
-        one(1.0, &[], &[[0.2, 0.6], [0.9, 0.9]]).hide(&mut hidden);
+        louder.warp(&mut warped, source);
+        louder.filter(&mut warped);
+        assert_eq!(warped.row(1).to_vec(), [11.0, 16.0, 29.0, 29.0, 29.0]);
+        let mut masked = mel();
+        one(1.0, &[], &[[0.2, 0.6], [0.9, 0.9]]).mask(&mut masked);
         // The mean of 0, 1, 4, 9, 16 and of those plus ten is 11.
-        assert_eq!(hidden.row(0).to_vec(), [0.0, 11.0, 11.0, 9.0, 16.0]);
+        assert_eq!(masked.row(0).to_vec(), [0.0, 11.0, 11.0, 9.0, 16.0]);
     }
 
     #[test]

@@ -1,145 +1,145 @@
-//! What is taken off a spectrogram as voice and line, so that words of other people sound alike:
-//! cepstral mean normalisation (Atal, 1974), in bands.
+//! Cepstral mean and variance normalisation (CMVN; Atal, 1974), in the bands of a log-mel spectrogram:
+//! the mean of each band, which is that of the voice and the channel, is subtracted, and the deviation
+//! of all bands divided by.
 
-use crate::distortion::SpecAugment;
+use crate::spec_augment::SpecAugment;
 use ndarray::{Array2, ArrayView1, Axis, concatenate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Ten decibels in a spectrogram as models take it.
+/// 10 dB in a scaled log-mel spectrogram.
 pub(crate) const DECADE: f32 = 0.25;
 
-/// Over what the means of bands, which are taken off, and their common deviation, which is divided
-/// by, are measured.
+/// The recordings whose statistics CMVN uses: the mean of each band, and the common deviation of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standardise {
-    /// Over the recording itself. A single word loses with it what is the same in all of it.
+    /// Those of the recording itself. A single word loses what is the same in all of it.
     Recording,
-    /// Over recordings of the same speaker, up to a minute of them, where it is known who speaks,
-    /// and over the recording itself where not. The loudness of the recording is taken off, too.
+    /// Those of recordings of the same speaker, up to a minute of them, where the speaker is known,
+    /// and of the recording itself where not. The gain of the recording is normalised, too.
     Speaker,
 }
 
-/// What is the same in all that a speaker says, measured where something is heard.
+/// CMVN statistics of a speaker or a recording, measured over the frames that are not silent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CmvnStats {
     /// `[1, bins]`, the mean of each band.
     mean: Array2<f32>,
-    /// Of all bands together, around their means.
+    /// The standard deviation of all bands together, around their means.
     deviation: f32,
 }
 
 impl CmvnStats {
-    /// Of spectrograms, `[frames, bins]` each; none of no frames.
+    /// The statistics of spectrograms, `[frames, bins]` each; `None` without frames.
     pub fn of(spectrograms: &[Array2<f32>]) -> Option<Self> {
-        let heard: Vec<_> = spectrograms.iter().map(heard).collect();
-        let views: Vec<_> = heard.iter().map(|one| one.view()).collect();
+        let active: Vec<_> = spectrograms.iter().map(active_frames).collect();
+        let views: Vec<_> = active.iter().map(|one| one.view()).collect();
         let all = concatenate(Axis(0), &views).ok()?;
         let mean = all.mean_axis(Axis(0))?.insert_axis(Axis(0));
         let deviation = (all - &mean).std(0.0);
         Some(Self { mean, deviation })
     }
 
-    /// With its mean, `[1, bins]`, changed.
-    pub(crate) fn bent(&self, change: impl FnOnce(&mut Array2<f32>)) -> Self {
-        let mut level = self.clone();
-        change(&mut level.mean);
-        level
+    /// The same with `warp` applied to the mean, `[1, bins]`.
+    pub(crate) fn warped(&self, warp: impl FnOnce(&mut Array2<f32>)) -> Self {
+        let mut stats = self.clone();
+        warp(&mut stats.mean);
+        stats
     }
 
-    /// Takes it off a spectrogram.
+    /// Normalises a spectrogram, `[frames, bins]`.
     pub(crate) fn normalise(&self, mel: &mut Array2<f32>) {
         *mel -= &self.mean;
         let deviation = self.deviation();
         mel.mapv_inplace(|value| value / deviation);
     }
 
-    /// Takes it off a spectrogram, and how much louder than it that is.
-    pub(crate) fn normalise_with_loudness(&self, mel: &mut Array2<f32>) {
+    /// Normalises a spectrogram, `[frames, bins]`, after its gain was brought to that of the
+    /// statistics.
+    pub(crate) fn normalise_with_gain(&self, mel: &mut Array2<f32>) {
         let mean = |mel: &Array2<f32>| mel.mean().unwrap_or(0.0);
-        let louder = mean(&heard(mel)) - mean(&self.mean);
-        *mel -= louder;
+        let gain = mean(&active_frames(mel)) - mean(&self.mean);
+        *mel -= gain;
         self.normalise(mel);
     }
 
     fn deviation(&self) -> f32 {
-        // Silence alone has nothing to be told apart by.
+        // Digital silence has a deviation of zero.
         self.deviation.max(1e-3)
     }
 }
 
-/// The frames of a spectrogram, `[frames, bins]`, in which something is heard: a band within 25 dB
-/// of the loudest.
-fn heard(mel: &Array2<f32>) -> Array2<f32> {
+/// Energy-based voice activity detection: the frames of a spectrogram, `[frames, bins]`, that have a
+/// band within 25 dB of the loudest.
+fn active_frames(mel: &Array2<f32>) -> Array2<f32> {
     let loudest = mel.iter().copied().fold(f32::MIN, f32::max);
-    let is_heard =
+    let is_active =
         |row: ArrayView1<'_, f32>| row.iter().any(|value| *value > loudest - 2.5 * DECADE);
-    let rows: Vec<usize> = (0..mel.nrows()).filter(|row| is_heard(mel.row(*row))).collect();
+    let rows: Vec<usize> = (0..mel.nrows()).filter(|row| is_active(mel.row(*row))).collect();
     mel.select(Axis(0), &rows)
 }
 
-/// How a model hears a recording beside its samples.
+/// What the log-mel frontend is given beside the samples of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AugmentContext<'a> {
-    /// What is done to the spectrogram in training.
-    pub distortion: Option<&'a SpecAugment>,
-    /// That of the speaker, see [`Standardise::Speaker`].
-    pub level: Option<&'a CmvnStats>,
+    /// The augmentation of the spectrogram, in training.
+    pub spec_augment: Option<&'a SpecAugment>,
+    /// The statistics of the speaker, see [`Standardise::Speaker`].
+    pub cmvn: Option<&'a CmvnStats>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log_mel::LogMel;
-    use crate::log_mel::LogMelConfig;
+    use crate::log_mel::{LogMel, LogMelConfig};
 
-    /// Noise that is always heard, of a colour of its own, behind a filter.
-    fn through_a_line(seed: usize, line: f32) -> Vec<f32> {
+    /// Coloured noise that is never silent, through the filter of a channel.
+    fn through_a_channel(seed: usize, channel: f32) -> Vec<f32> {
         let mut last = 0.0;
         (0..8000)
             .map(|at| {
                 let noise = ((at * at + 31 * seed * at) % 977) as f32 / 977.0 - 0.5;
-                last = line * last + (1.0 - line) * noise;
+                last = channel * last + (1.0 - channel) * noise;
                 last * (1.0 + 0.5 * (at as f32 / (900.0 + 100.0 * seed as f32)).sin())
             })
             .collect()
     }
 
     #[test]
-    fn speakers_lose_their_line_and_words_keep_their_colour() {
+    fn speakers_lose_their_channel_and_words_keep_their_colour() {
         let config = |standardise| LogMelConfig { bins: 8, standardise, ..Default::default() };
         let mel = LogMel::new(config(Some(Standardise::Speaker)), 16_000).unwrap();
-        let heard = |line: f32| {
-            let words: Vec<_> = (0..4).map(|seed| through_a_line(seed, line)).collect();
+        let normalised = |channel: f32| {
+            let words: Vec<_> = (0..4).map(|seed| through_a_channel(seed, channel)).collect();
             let plain: Vec<_> = words.iter().map(|word| mel.plain(word)).collect();
-            let level = CmvnStats::of(&plain).unwrap();
-            mel.forward_as(&words[0], AugmentContext { level: Some(&level), distortion: None })
+            let cmvn = CmvnStats::of(&plain).unwrap();
+            mel.forward_as(&words[0], AugmentContext { cmvn: Some(&cmvn), spec_augment: None })
         };
-        let (near, far) = (heard(0.1), heard(0.5));
+        let (near, far) = (normalised(0.1), normalised(0.5));
         let mean = |mel: &Array2<f32>| mel.mean_axis(Axis(0)).unwrap();
         let error = (&near - &far).mapv(f32::abs).mean().unwrap();
         let spread = near.std(0.0);
         assert!(error < 0.15 * spread, "{error} of {spread}");
-        // Of the recording alone nothing of its own colour is left.
+        // With the statistics of the recording alone nothing of its own colour is left.
         let alone = LogMel::new(config(Some(Standardise::Recording)), 16_000).unwrap();
-        let alone = alone.forward(&through_a_line(0, 0.1));
+        let alone = alone.forward(&through_a_channel(0, 0.1));
         assert!(mean(&alone).std(0.0) < 0.5 * mean(&near).std(0.0));
-        // Nobody is known to speak.
-        assert_eq!(mel.forward(&through_a_line(0, 0.1)), alone);
+        // The speaker is not known.
+        assert_eq!(mel.forward(&through_a_channel(0, 0.1)), alone);
     }
 
     #[test]
-    fn silences_sound_alike() {
+    fn silences_are_raised_to_the_same_floor() {
         let config = LogMelConfig { bins: 8, range: 40, ..Default::default() };
         let mel = LogMel::new(config, 16_000).unwrap();
         let with = |silence: f32| {
-            let mut wave = through_a_line(0, 0.1);
+            let mut wave = through_a_channel(0, 0.1);
             wave.iter_mut().skip(4000).for_each(|sample| *sample *= silence);
             mel.forward(&wave)
         };
         let (still, silent) = (with(1e-4), with(0.0));
-        // Behind the windows that still hear the end of the noise.
+        // After the windows that still overlap the noise.
         for frame in 27..50 {
             assert_eq!(still.row(frame), silent.row(frame));
             assert!(silent.row(frame).iter().all(|value| *value == silent[[frame, 0]]));
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn standardised_bands_forget_the_line() {
+    fn normalised_bands_lose_channel_and_gain() {
         let config = LogMelConfig {
             bins: 8,
             standardise: Some(Standardise::Recording),
             ..LogMelConfig::default()
         };
         let mel = LogMel::new(config, 16_000).unwrap();
-        let wave = through_a_line(0, 0.3);
+        let wave = through_a_channel(0, 0.3);
         let found = mel.forward(&wave);
         for band in found.axis_iter(Axis(1)) {
             assert!(band.mean().unwrap().abs() < 1e-4);
