@@ -192,16 +192,16 @@ impl<B: Backend> TextModel<B> {
         all
     }
 
-    /// Hidden states of the decoder of an encoder-decoder, `[batch, tokens, width]`: `written` holds
+    /// Hidden states of the decoder of an encoder-decoder, `[batch, tokens, width]`: `target` holds
     /// the target tokens so far, `memory` the encoder's hidden states. `None` without a decoder.
-    pub fn write(
+    pub fn decode(
         &self,
-        written: &Text<B>,
+        target: &Text<B>,
         memory: &Tokens<B>,
         cache: Option<&mut DecoderCache<B>>,
     ) -> Option<Tokens<B>> {
         let decoder = self.decoder.as_ref()?;
-        let states = decoder_states(decoder, &self.embedding, written, memory, cache);
+        let states = decoder_states(decoder, &self.embedding, target, memory, cache);
         Some(self.drop_of_stack(states))
     }
 

@@ -86,7 +86,7 @@ impl<B: Backend> TextModel<B> {
         let found = self.each(texts, device, watch, |tokens, _| {
             let [count, ..] = tokens.dims();
             let begun = HostText::of(&vec![start; count], 0).upload(&config.embedding, device);
-            let scores = self.write(&begun, tokens, None).and_then(|it| self.scores(it.values));
+            let scores = self.decode(&begun, tokens, None).and_then(|it| self.scores(it.values));
             scores.map_or_else(
                 || vec![0.0; count],
                 |scores| {

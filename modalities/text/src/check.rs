@@ -56,8 +56,8 @@ pub(crate) fn stage<A: Architecture<Spec = TextSpec, Config = TextModelConfig>>(
                        the next (`data.packing.cross`); use \"cut\"";
         return Err(stage.data_problem("windows", problem));
     }
-    let written = stage.config.decoder.iter().flat_map(|_| written(data));
-    for (key, length) in lengths(data).chain(written) {
+    let targets = stage.config.decoder.iter().flat_map(|_| target_lengths(data));
+    for (key, length) in lengths(data).chain(targets) {
         if let Some(longest) = stage.config.longest().filter(|most| length > *most) {
             let problem = format!("is {length}, but the model has positions for {longest} tokens");
             return Err(stage.data_problem(&key, &problem));
@@ -130,10 +130,10 @@ pub(crate) fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> 
     tasks.chain(reads_documents(data).then(|| ("packing.length".to_owned(), data.packing.length)))
 }
 
-/// Tokens of what an encoder-decoder is taught to write, with the keys that say so.
-fn written(data: &TextData) -> impl Iterator<Item = (String, usize)> {
-    let written = data.tasks().filter(|(_, task)| task.train.may_be_written());
-    written.map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
+/// Target lengths of sequence-to-sequence examples, with their keys.
+fn target_lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
+    let tasks = data.tasks().filter(|(_, task)| task.train.has_targets());
+    tasks.map(|(name, task)| (format!("{}.target_length", task_key(name)), task.target_length))
 }
 
 /// Whether documents are learned from, alone or beside tasks.

@@ -255,10 +255,10 @@ fn planned_config(
 fn tasks<'a>(
     stage: &StageSpec<'a, TextArchitecture>,
 ) -> Result<Vec<LabelledTask<'a>>, StageDataError> {
-    let writes = stage.config.decoder.is_some();
+    let seq2seq = stage.config.decoder.is_some();
     let read = |(name, task)| {
         LabelledTask::read(name, task, stage.seed(), |rows| {
-            Aim::of(&stage.settings.objective, rows, &task.names, writes)
+            Aim::of(&stage.settings.objective, rows, &task.names, seq2seq)
         })
     };
     stage.data().tasks().map(read).collect()

@@ -131,7 +131,7 @@ pub(crate) fn with_heads(
 ) -> Result<TextModelConfig, TaskError> {
     let mut plan = TextPlan::new(recipe, !tasks.is_empty());
     objective.prepare(&mut plan)?;
-    if tasks.iter().any(|task| task.aim == Aim::Write) {
+    if tasks.iter().any(|task| task.aim == Aim::Seq2Seq) {
         plan.generate();
     }
     let mut config = plan.config;

@@ -108,15 +108,15 @@ pub(super) fn agrees(dir: &Path, failures: &mut Vec<String>) {
     }
     let labels = ids(&inputs, "labels");
     let scores = if config.decoder.is_some() {
-        let (shape, written) = ids(&inputs, "decoder_input_ids").unwrap();
-        let written = HostText {
+        let (shape, target) = ids(&inputs, "decoder_input_ids").unwrap();
+        let target = HostText {
             batch: shape[0],
             tokens: shape[1],
-            ids: written.into_iter().map(|id| id as u32).collect(),
+            ids: target.into_iter().map(|id| id as u32).collect(),
             ..HostText::default()
         };
-        let written = written.upload::<A>(&config.embedding, &device);
-        let tokens: Tokens<A> = model.write(&written, &read, None).unwrap();
+        let target = target.upload::<A>(&config.embedding, &device);
+        let tokens: Tokens<A> = model.decode(&target, &read, None).unwrap();
         Some(flat(model.scores(tokens.values).unwrap()))
     } else if config.task.is_some() {
         model.task_of_texts(None, &read)

@@ -26,7 +26,7 @@ impl<B: Backend> Subject<'_, B> {
             .test
             .iter()
             .filter_map(|row| {
-                let (source, target) = row.read_and_written()?;
+                let (source, target) = row.source_and_target()?;
                 Some((source.into_owned(), target.to_owned()))
             })
             .collect();

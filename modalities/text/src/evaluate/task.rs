@@ -72,7 +72,7 @@ impl<B: Backend> Subject<'_, B> {
             Aim::Head(TaskKind::Tags(_), labels) => self.tagging(task, labels),
             Aim::Head(TaskKind::Order, _) => self.segment_order(task),
             Aim::Head(kind, labels) => {
-                if rows.test.first().is_some_and(Row::is_asked) {
+                if rows.test.first().is_some_and(Row::is_query) {
                     return self.reranking(task);
                 }
                 let found = self.predictions(&examples()?);
@@ -82,19 +82,19 @@ impl<B: Backend> Subject<'_, B> {
                     _ => self.classification(rows, labels, &found),
                 }
             }
-            Aim::Write if task.ranks_in_words() => self.reranking(task),
-            Aim::Write => self.seq2seq(task, settings),
-            Aim::Alike => self.similarity(rows, &examples()?),
-            Aim::Answer => {
+            Aim::Seq2Seq if task.ranks_in_words() => self.reranking(task),
+            Aim::Seq2Seq => self.seq2seq(task, settings),
+            Aim::Similarity => self.similarity(rows, &examples()?),
+            Aim::Completion => {
                 let train = encode(task, &rows.train, self.tokenizer)?;
                 self.qa(&train, &examples()?)
             }
-            Aim::Graded => {
+            Aim::RewardWeighted => {
                 let good = task.data.all_good();
                 let good = LabelledTask { data: &good, ..task.clone() };
                 self.scored_likelihood(rows, &encode(&good, &rows.test, self.tokenizer)?)
             }
-            Aim::Prefer => self.preference(&examples()?),
+            Aim::Preference => self.preference(&examples()?),
         }
     }
 

@@ -25,9 +25,9 @@ pub enum EncodeError {
          `tokenizer.train.additional`"
     )]
     Control {
-        /// What is said before good texts.
+        /// The control token of good texts.
         good: String,
-        /// What is said before the others.
+        /// The control token of the others.
         bad: String,
     },
 }

@@ -87,7 +87,7 @@ impl Row {
 }
 
 impl Row {
-    /// A text or two, and what is said of them.
+    /// A text, its second text where it is a pair, and their label.
     pub fn labelled(&self) -> Option<(&str, Option<&str>, &Label)> {
         match self {
             Self::Labelled(row) => Some((&row.text, row.second.as_deref(), &row.label)),
@@ -115,8 +115,8 @@ impl Row {
         others.into_iter().map(|other| if asks { (other, text) } else { (text, other) }).collect()
     }
 
-    /// Whether it is a query and what may answer it.
-    pub fn is_asked(&self) -> bool {
+    /// Whether it is a query with candidate documents.
+    pub fn is_query(&self) -> bool {
         matches!(self, Self::Triplet(_) | Self::Queries(_))
     }
 
@@ -128,8 +128,9 @@ impl Row {
         }
     }
 
-    /// What is read and what is to be written of it; of a conversation the last message.
-    pub fn read_and_written(&self) -> Option<(Cow<'_, str>, &str)> {
+    /// Source and target of a sequence-to-sequence example; the target of a conversation is its last
+    /// message.
+    pub fn source_and_target(&self) -> Option<(Cow<'_, str>, &str)> {
         match self {
             Self::Pair(row) => Some((Cow::Borrowed(&row.first), &row.second)),
             Self::Conversation(talk) => {
@@ -143,8 +144,8 @@ impl Row {
 }
 
 impl LabelledSource {
-    /// Whether its rows may have something that an encoder-decoder can be taught to write.
-    pub fn may_be_written(&self) -> bool {
+    /// Whether its rows may have sequence-to-sequence targets.
+    pub fn has_targets(&self) -> bool {
         match self {
             Self::Stories(story) => matches!(
                 story.task,
@@ -266,9 +267,9 @@ impl<'a> LabelledTask<'a> {
         Ok(Self { name, data, rows, aim })
     }
 
-    /// Whether an encoder-decoder learns of it to say which texts are relevant.
+    /// Whether an encoder-decoder learns to rank with it by generating a word of relevance (monoT5).
     pub fn ranks_in_words(&self) -> bool {
-        self.aim == Aim::Write && self.rows.train.first().is_some_and(Row::is_asked)
+        self.aim == Aim::Seq2Seq && self.rows.train.first().is_some_and(Row::is_query)
     }
 
     /// What makes its examples.
@@ -284,7 +285,7 @@ pub(crate) fn task_seed(name: Option<&str>, seed: Seed) -> Seed {
 }
 
 impl LabelledData {
-    /// The same with every text said to be good.
+    /// The same with the control token of good texts before every text.
     pub(crate) fn all_good(&self) -> Self {
         Self { control: self.control.as_ref().map(Control::all_good), ..self.clone() }
     }
