@@ -103,7 +103,7 @@ pub struct Target {
 /// Collates examples into a batch, padded to the longest.
 pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
     let pad = special.pad.unwrap_or(0);
-    // As many others of each.
+    // The same number of others for each.
     let others = examples.iter().map(|example| example.others.len()).min().unwrap_or(0);
     let rows: Vec<&Example> = examples
         .iter()
@@ -138,7 +138,7 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         text.documents.push((rows.len() * tokens) as u32);
     }
     let task = examples.first().and_then(|example| example.task.clone());
-    // What several tasks say cannot be said by the head of one.
+    // A batch of several tasks has no labels: each head knows one task.
     let of_one = examples.iter().all(|example| example.task == task);
     let labels: Option<Vec<&Label>> =
         examples.iter().map(|example| example.label.as_ref().filter(|_| of_one)).collect();

@@ -86,7 +86,7 @@ impl<B: Backend> TextModel<B> {
                 Some(Loss::new((scores - wanted).square().mean(), items * count))
             }
             (TaskKind::Span, Labels::Spans(spans)) => {
-                // Scores over the tokens of each text, for the beginning and for the end.
+                // Logits over the tokens of each text, for start and end.
                 let scores = self.task_of_tokens(task, tokens)?;
                 let [items, length, _] = scores.dims();
                 let end = |side: usize, ends: Vec<i64>| {

@@ -89,11 +89,11 @@ pub(crate) fn evaluation(
     let Some(evaluation) = recipe.evaluation.get(number) else { return Ok(()) };
     let wrong = |problem: String| Problem::new(format!("evaluation.{number}.kind"), problem);
     fits(recipe, evaluation, config.longest()).map_err(|error| wrong(error.to_string()))?;
-    let writes = config.generates() || config.decoder.is_some();
+    let generates = config.generates() || config.decoder.is_some();
     let sources = recipe.last_data().sources.len();
     let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
     let scores = recipe.stage.last().is_none_or(|stage| {
-        // What an encoder-decoder learns with labels is to write.
+        // Labelled tasks of an encoder-decoder are sequence-to-sequence.
         stage.objective.has_need(|need| *need == Need::TokenTargets) || config.decoder.is_some()
     });
     let problem = match &evaluation.kind {
@@ -107,7 +107,7 @@ pub(crate) fn evaluation(
         {
             "measures a source that `data.sources` of the last stage does not have".into()
         }
-        EvaluationKind::Samples(_) if !writes => WRITES.into(),
+        EvaluationKind::Samples(_) if !generates => GENERATES.into(),
         EvaluationKind::Task(_) if tasks.is_empty() => {
             "measures what `data.labelled` of the last stage asks for; there is none".into()
         }
@@ -141,6 +141,6 @@ fn reads_documents(data: &TextData) -> bool {
     data.tasks().next().is_none() || data.unlabelled > 0.0
 }
 
-/// What evaluations of writers want.
-const WRITES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
+/// What evaluations of generation need.
+const GENERATES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
                       once (`model.*.causal`)";

@@ -237,7 +237,7 @@ fn part(
     };
     match data.validation {
         Validation::Documents(held) => {
-            // The same of each source: two views of the same documents keep the same ones.
+            // The same split for each source: two sources of the same documents hold out the same ones.
             let (train, held) = held.split(cache.documents(), seed.at(0).part("validation"))?;
             let held = if held.is_empty() { Vec::new() } else { read(&pack(held)?, 0)? };
             let packed = pack(train)?;
@@ -300,7 +300,7 @@ impl Source for Sequences {
     }
 }
 
-/// A packed sequence as an example; special tokens, and what is said before documents, are fixed.
+/// A packed sequence as an example; special tokens and the prefixes of documents are never masked.
 fn example(packed: Packed, special: &[u32]) -> Example {
     let documents = packed.segments().iter().map(|segment| segment.start as u32).collect();
     let mut special_tokens_mask: Vec<bool> =

@@ -228,11 +228,11 @@ impl Family for Bert {
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
         let mut rules = vec![
             Rule::OldNames,
-            // Tied to the embedding, and buffers.
+            // Tied to the embedding; buffers.
             Rule::Ignored { theirs: r"(^|\.)(cls\.predictions|lm_head)\.decoder\.(weight|bias)$" },
             Rule::Ignored { theirs: r"embeddings\.(position_ids|token_type_ids)$" },
             Rule::Ignored { theirs: r"^cls\.seq_relationship\." },
-            // Checkpoints of other classes may lack the prefix or have it.
+            // Checkpoints may have the prefix of the base model or lack it.
             inner_rule(
                 ours,
                 r"^(bert|roberta|mpnet)\.",

@@ -116,7 +116,7 @@ impl Family for Falcon {
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         let new = theirs.new_decoder_architecture;
         refuse(&[
-            // Theirs is divided by the root of a head's features, in bfloat16.
+            // Falcon scales ALiBi by the root of the head width, in bfloat16.
             ("alibi", !theirs.alibi, "false"),
             ("parallel_attn", theirs.parallel_attn || !new, "true with `new_decoder_architecture`"),
         ])?;
@@ -139,7 +139,7 @@ impl Family for Falcon {
                 parallel: theirs.parallel_attn,
                 shared_norm: theirs.shared_norm()?,
                 positions: Some(PositionConfig::Rotary(rotary)),
-                // As the key says; `transformers` drops none of turned attention.
+                // Applied as the key says; `transformers` has none with rotary positions.
                 attention_dropout: theirs.attention_dropout,
                 residual_dropout: theirs.hidden_dropout,
                 ..TransformerConfig::default()
@@ -158,7 +158,7 @@ impl Family for Falcon {
         let kv_heads = backbone.kv_heads.unwrap_or(backbone.heads);
         let multi_query = kv_heads == 1 && backbone.heads > 1;
         let two_norms = backbone.parallel && !backbone.shared_norm;
-        // The older architecture where it suffices.
+        // The older architecture where it can express the model.
         let new = two_norms || kv_heads != backbone.heads && !multi_query;
         let theirs = Config {
             vocab_size: ours.vocabulary,
@@ -195,7 +195,7 @@ impl Family for Falcon {
         let [language, texts] = head_rules(ours);
         vec![
             Rule::Ignored { theirs: r"(^|\.)rotary_emb\.inv_freq$" },
-            // One group, where all queries share a key; one for each head, where none does.
+            // Multi-query attention has one group, multi-head attention one for each head.
             Rule::Grouped {
                 theirs: "self_attention.query_key_value",
                 ours: &["attention.query", "attention.key", "attention.value"],

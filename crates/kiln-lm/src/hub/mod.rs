@@ -105,7 +105,7 @@ impl PublishedConfig for TextModelConfig {
     }
 
     fn published(&self, published: Published) -> Published {
-        // Newer Falcons repeat their keys for each query before they keep them.
+        // Falcon caches keys repeated for each query head.
         let rotary = matches!(self.backbone.positions, Some(PositionConfig::Rotary(_)))
             && self.format != Some(Format::Falcon);
         let generates = self.language.is_some();

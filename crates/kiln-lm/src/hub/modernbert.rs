@@ -190,7 +190,7 @@ impl Family for ModernBert {
                     local_base: Some(local),
                     scaling: None,
                 })),
-                // A token sees half the window on either side, and itself.
+                // Their window counts both sides; ours one side and the token itself.
                 local: Some(LocalConfig {
                     window: theirs.local_attention / 2 + 1,
                     global_every: theirs.global_attn_every_n_layers,

@@ -145,7 +145,7 @@ impl Family for Opt {
             texts,
             Rule::Prefix { theirs: "embed_tokens.", ours: "embedding.words." },
             Rule::Prefix { theirs: "embed_positions.", ours: "embedding.positions." },
-            // Blocks have norms of the same name.
+            // Before the blocks, which have norms of the same name.
             Rule::Prefix { theirs: "final_layer_norm.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
             Rule::Segments { theirs: "self_attn_layer_norm", ours: "attention_norm" },

@@ -89,7 +89,7 @@ impl Family for T5 {
             return Err(ConfigError::new("architectures", class, expected));
         }
         refuse(&[("is_encoder_decoder", alone || theirs.is_encoder_decoder, "true")])?;
-        // Version 1.1 writes `gated-gelu` and means the tangent's approximation.
+        // `gated-gelu` of T5 1.1 is the tanh approximation of GELU.
         let (gated, name) = match theirs.feed_forward_proj.strip_prefix("gated-") {
             Some("gelu") => (true, "gelu_new"),
             Some(name) => (true, name),
@@ -196,7 +196,7 @@ impl Family for T5 {
         };
         let mut rules = vec![
             Rule::Ignored { theirs: r"^(encoder|decoder)\.embed_tokens\.weight$" },
-            // In the first versions cross-attention had a table too, which nothing read.
+            // Early checkpoints have an unused table in cross-attention.
             Rule::Ignored { theirs: r"EncDecAttention\.relative_attention_bias" },
             head,
             Rule::Prefix { theirs: "shared.", ours: "embedding.words." },

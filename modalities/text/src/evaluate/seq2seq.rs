@@ -1,6 +1,6 @@
 //! Sequence-to-sequence evaluation: generated texts against references.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{labelled::LabelledTask, recipe::TaskEvaluation};
 use kiln_core::Backend;
 use kiln_lm::generate::Verdict;

@@ -1,6 +1,6 @@
 //! Training targets: what is learned of labelled rows.
 
-use super::Row;
+use super::row::Row;
 use kiln_datasets::labelled::{Label, Labels, to_bio};
 use kiln_lm::config::TaskKind;
 use kiln_objectives::Objective;

@@ -2,8 +2,9 @@
 //! way to pretrain with preferences of <https://arxiv.org/abs/2302.08582>.
 
 use super::{
-    EncodeError, Encoder,
-    encode::{grade, graded},
+    encode::{Encoder, graded},
+    error::EncodeError,
+    row::grade,
 };
 use crate::recipe::Control;
 use kiln_datasets::labelled::Labelled;

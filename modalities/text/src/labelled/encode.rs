@@ -1,6 +1,12 @@
 //! From rows to examples.
 
-use super::{Aim, ChatTemplate, EncodeError, Row, room::Tokens};
+use super::{
+    aim::Aim,
+    chat::ChatTemplate,
+    error::EncodeError,
+    room::Tokens,
+    row::{Row, grade},
+};
 use crate::recipe::LabelledData;
 use kiln_datasets::{
     DataError,
@@ -142,7 +148,7 @@ impl Encoder {
                 let seen = firsts.iter().zip(&row.places);
                 let seen: Vec<(usize, usize)> =
                     seen.filter_map(|(first, place)| Some(((*first)?, *place))).collect();
-                // Places among the segments that were not cut off.
+                // Places among the segments that were not truncated.
                 let place = |own: usize| seen.iter().filter(|(_, other)| *other < own).count();
                 let segments = seen.iter().map(|(first, own)| (*first as u32, place(*own) as u32));
                 one(Example { label: Some(Label::Order(segments.collect())), ..example })
@@ -255,15 +261,6 @@ fn label(kind: TaskKind, told: &Told, labels: &Labels) -> Result<Option<Label>, 
     })
 }
 
-/// A grade: a number, or a class that is one.
-pub(super) fn grade(told: &Told) -> Option<f64> {
-    match told {
-        Told::Value(value) => Some(*value),
-        Told::Class(name) => name.parse().ok(),
-        Told::Classes(_) => None,
-    }
-}
-
 pub(super) fn graded(told: &Told) -> Option<Label> {
     grade(told).map(|grade| Label::Numbers(vec![grade as f32]))
 }
@@ -272,8 +269,7 @@ pub(super) fn graded(told: &Told) -> Option<Label> {
 pub(super) mod tests {
     use super::*;
     use crate::labelled::Shuffled;
-    use kiln_datasets::labelled::Answer;
-    use kiln_datasets::labelled::Question;
+    use kiln_datasets::labelled::{Answer, Question};
     use kiln_tokenize::{
         TokenizerSpec,
         tokenizer::{Around, Model},

@@ -13,7 +13,7 @@ pub enum EncodeError {
     /// A label that nobody knows.
     #[error(transparent)]
     Label(#[from] DataError),
-    /// A conversation that cannot be written as one text.
+    /// A conversation that cannot be rendered as one text.
     #[error(transparent)]
     Chat(#[from] ChatError),
     /// A row of another kind than the first.

@@ -1,7 +1,7 @@
 //! Ranking with a sequence-to-sequence model, as monoT5, <https://arxiv.org/abs/2003.06713>: the
 //! source is a query with a text, the target one of two words.
 
-use super::{Row, encode::Encoder};
+use super::{encode::Encoder, row::Row};
 use crate::recipe::{
     RankingWords,
     labelled::{QUERY, TEXT},
@@ -62,7 +62,7 @@ impl RankingWords {
 
     /// What is read of both, and the bytes of it that are the text.
     fn filled(&self, query: &str, text: &str) -> (String, std::ops::Range<usize>) {
-        // The names are where they stand in the prompt, whatever stands in the query.
+        // Placeholders are those of the prompt; the query may contain the same strings.
         let (before, after) = self.prompt.split_once(TEXT).unwrap_or((&self.prompt, ""));
         let [before, after] = [before, after].map(|part| part.replacen(QUERY, query, 1));
         let place = before.len()..before.len() + text.len();
@@ -88,7 +88,7 @@ impl Encoder {
             let (from, to) = offsets[**token];
             from < to && place.start <= from && to <= place.end
         };
-        // Tokens that stand for no bytes, such as spaces that were trimmed, belong to those around.
+        // Tokens without bytes, such as trimmed spaces, belong to their neighbours.
         let own = tokens.of(0);
         let [first, last] = [own.iter().find(within), own.iter().rfind(within)];
         let of_text = match (first, last) {

@@ -171,7 +171,7 @@ pub enum DerivedTask {
     Crops(usize),
     /// A sentence and what stands around it: a pair, <https://arxiv.org/abs/1906.00300>.
     InverseCloze,
-    /// A document, words that stand for it and as many that do so less, for `reranked`: PROP,
+    /// A document, words that stand for it and as many that do so less, for `cross-encoder`: PROP,
     /// <https://arxiv.org/abs/2010.10137>. Their number is drawn by Poisson with this mean, and they
     /// by the document's language model, by which the likelier draw stands for it more.
     RepresentativeWords(usize),

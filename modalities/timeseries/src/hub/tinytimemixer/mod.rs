@@ -280,7 +280,7 @@ fn write_reconcile(
         }
         theirs.fcm_mix_layers = mixer.layers;
     }
-    // They leave the forecast as it is without gate and context.
+    // Without gate and context, granite-tsfm does not change the forecast.
     if reconcile.context == 0 && !reconcile.gated {
         return None;
     }
