@@ -1,6 +1,7 @@
 //! Families of published models: `config.json` and the names of weights, as Hugging Face's classes
 //! have them, and model directories in their layout or in our own.
 
+mod config;
 mod contract;
 mod directory;
 mod json;

@@ -13,7 +13,6 @@ use kiln_nn::{
     Activation, ConfigError, NormConfig, PositionConfig, RelativeConfig, TransformerConfig,
     activation_name, activation_named,
 };
-use serde::{Deserialize, Serialize};
 
 /// What tells the three apart.
 pub(super) struct Bert {
@@ -52,63 +51,35 @@ pub(super) const MPNET: Bert = Bert {
     relative: true,
 };
 
-/// Their `config.json`, with their names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    #[serde(skip_serializing)]
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    hidden_act: String,
-    hidden_dropout_prob: f64,
-    attention_probs_dropout_prob: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    classifier_dropout: Option<f64>,
-    max_position_embeddings: usize,
-    type_vocab_size: usize,
-    layer_norm_eps: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position_embedding_type: Option<String>,
-    is_decoder: bool,
-    tie_word_embeddings: bool,
-    pad_token_id: Option<u32>,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    relative_attention_num_buckets: Option<usize>,
-    #[serde(flatten)]
-    labels: LabelKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            vocab_size: 30_522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            hidden_act: "gelu".into(),
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            classifier_dropout: None,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
-            position_embedding_type: None,
-            is_decoder: false,
-            tie_word_embeddings: true,
-            pad_token_id: None,
-            bos_token_id: None,
-            eos_token_id: None,
-            relative_attention_num_buckets: None,
-            labels: LabelKeys::default(),
-        }
+kiln_hub::family_config! {
+    /// Their `config.json`, with their names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        #[serde(skip_serializing)]
+        architectures: Option<Vec<String>> = None,
+        vocab_size: usize = 30_522,
+        hidden_size: usize = 768,
+        num_hidden_layers: usize = 12,
+        num_attention_heads: usize = 12,
+        intermediate_size: usize = 3072,
+        hidden_act: String = "gelu".into(),
+        hidden_dropout_prob: f64 = 0.1,
+        attention_probs_dropout_prob: f64 = 0.1,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        classifier_dropout: Option<f64> = None,
+        max_position_embeddings: usize = 512,
+        type_vocab_size: usize = 2,
+        layer_norm_eps: f64 = 1e-12,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position_embedding_type: Option<String> = None,
+        is_decoder: bool = false,
+        tie_word_embeddings: bool = true,
+        pad_token_id: Option<u32> = None,
+        bos_token_id: Option<u32> = None,
+        eos_token_id: Option<u32> = None,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        relative_attention_num_buckets: Option<usize> = None,
+        #[serde(flatten)]
+        labels: LabelKeys = LabelKeys::default(),
     }
 }
 

@@ -13,61 +13,34 @@ use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, PositionConfig, TransformerConfig, activation_name,
     activation_named,
 };
-use serde::{Deserialize, Serialize};
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    /// Told by the newer architecture only; `multi_query` is of one head.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_kv_heads: Option<usize>,
-    new_decoder_architecture: bool,
-    multi_query: bool,
-    parallel_attn: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_ln_in_parallel_attn: Option<usize>,
-    ffn_hidden_size: Option<usize>,
-    activation: String,
-    bias: bool,
-    alibi: bool,
-    max_position_embeddings: usize,
-    layer_norm_epsilon: f64,
-    hidden_dropout: f64,
-    attention_dropout: f64,
-    #[serde(flatten)]
-    rope: RopeKeys,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 65_024,
-            hidden_size: 4544,
-            num_hidden_layers: 32,
-            num_attention_heads: 71,
-            num_kv_heads: None,
-            new_decoder_architecture: false,
-            multi_query: true,
-            parallel_attn: true,
-            num_ln_in_parallel_attn: None,
-            ffn_hidden_size: None,
-            activation: "gelu".into(),
-            bias: false,
-            alibi: false,
-            max_position_embeddings: 2048,
-            layer_norm_epsilon: 1e-5,
-            hidden_dropout: 0.0,
-            attention_dropout: 0.0,
-            rope: RopeKeys::default(),
-            keys: DecoderKeys::new(true, None, Some(11), Some(11)),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 65_024,
+        hidden_size: usize = 4544,
+        num_hidden_layers: usize = 32,
+        num_attention_heads: usize = 71,
+        /// Told by the newer architecture only; `multi_query` is of one head.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        num_kv_heads: Option<usize> = None,
+        new_decoder_architecture: bool = false,
+        multi_query: bool = true,
+        parallel_attn: bool = true,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        num_ln_in_parallel_attn: Option<usize> = None,
+        ffn_hidden_size: Option<usize> = None,
+        activation: String = "gelu".into(),
+        bias: bool = false,
+        alibi: bool = false,
+        max_position_embeddings: usize = 2048,
+        layer_norm_epsilon: f64 = 1e-5,
+        hidden_dropout: f64 = 0.0,
+        attention_dropout: f64 = 0.0,
+        #[serde(flatten)]
+        rope: RopeKeys = RopeKeys::default(),
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::new(true, None, Some(11), Some(11)),
     }
 }
 

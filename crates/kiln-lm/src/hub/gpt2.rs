@@ -7,49 +7,26 @@ use kiln_hub::{
     family::{Family, refuse},
 };
 use kiln_nn::{ConfigError, NormConfig, TransformerConfig, activation_name, activation_named};
-use serde::{Deserialize, Serialize};
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    n_positions: usize,
-    n_embd: usize,
-    n_layer: usize,
-    n_head: usize,
-    n_inner: Option<usize>,
-    activation_function: String,
-    resid_pdrop: f64,
-    embd_pdrop: f64,
-    attn_pdrop: f64,
-    layer_norm_epsilon: f64,
-    scale_attn_weights: bool,
-    scale_attn_by_inverse_layer_idx: bool,
-    add_cross_attention: bool,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 50_257,
-            n_positions: 1024,
-            n_embd: 768,
-            n_layer: 12,
-            n_head: 12,
-            n_inner: None,
-            activation_function: "gelu_new".into(),
-            resid_pdrop: 0.1,
-            embd_pdrop: 0.1,
-            attn_pdrop: 0.1,
-            layer_norm_epsilon: 1e-5,
-            scale_attn_weights: true,
-            scale_attn_by_inverse_layer_idx: false,
-            add_cross_attention: false,
-            keys: DecoderKeys::new(true, None, Some(50_256), Some(50_256)),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 50_257,
+        n_positions: usize = 1024,
+        n_embd: usize = 768,
+        n_layer: usize = 12,
+        n_head: usize = 12,
+        n_inner: Option<usize> = None,
+        activation_function: String = "gelu_new".into(),
+        resid_pdrop: f64 = 0.1,
+        embd_pdrop: f64 = 0.1,
+        attn_pdrop: f64 = 0.1,
+        layer_norm_epsilon: f64 = 1e-5,
+        scale_attn_weights: bool = true,
+        scale_attn_by_inverse_layer_idx: bool = false,
+        add_cross_attention: bool = false,
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::new(true, None, Some(50_256), Some(50_256)),
     }
 }
 

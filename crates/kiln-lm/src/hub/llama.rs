@@ -13,7 +13,6 @@ use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionConfig, TransformerConfig,
     activation_name, activation_named,
 };
-use serde::{Deserialize, Serialize};
 
 /// Llama, or Qwen2, which has biases in attention.
 pub(super) struct Llama {
@@ -31,51 +30,28 @@ pub(super) const QWEN2: Llama = Llama {
     biased: true,
 };
 
-/// Their `config.json`, with their names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    head_dim: Option<usize>,
-    hidden_act: String,
-    max_position_embeddings: usize,
-    rms_norm_eps: f64,
-    attention_dropout: f64,
-    attention_bias: bool,
-    mlp_bias: bool,
-    use_sliding_window: bool,
-    #[serde(flatten)]
-    rope: RopeKeys,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 32_000,
-            hidden_size: 4096,
-            intermediate_size: 11_008,
-            num_hidden_layers: 32,
-            num_attention_heads: 32,
-            num_key_value_heads: None,
-            head_dim: None,
-            hidden_act: "silu".into(),
-            max_position_embeddings: 2048,
-            rms_norm_eps: 1e-6,
-            attention_dropout: 0.0,
-            attention_bias: false,
-            mlp_bias: false,
-            use_sliding_window: false,
-            rope: RopeKeys::default(),
-            keys: DecoderKeys::default(),
-        }
+kiln_hub::family_config! {
+    /// Their `config.json`, with their names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 32_000,
+        hidden_size: usize = 4096,
+        intermediate_size: usize = 11_008,
+        num_hidden_layers: usize = 32,
+        num_attention_heads: usize = 32,
+        num_key_value_heads: Option<usize> = None,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        head_dim: Option<usize> = None,
+        hidden_act: String = "silu".into(),
+        max_position_embeddings: usize = 2048,
+        rms_norm_eps: f64 = 1e-6,
+        attention_dropout: f64 = 0.0,
+        attention_bias: bool = false,
+        mlp_bias: bool = false,
+        use_sliding_window: bool = false,
+        #[serde(flatten)]
+        rope: RopeKeys = RopeKeys::default(),
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::default(),
     }
 }
 

@@ -18,45 +18,45 @@ use serde::{Deserialize, Serialize};
 /// The family.
 pub(super) struct ModernBert;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    #[serde(skip_serializing)]
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    hidden_activation: String,
-    max_position_embeddings: usize,
-    norm_eps: f64,
-    norm_bias: bool,
-    attention_bias: bool,
-    mlp_bias: bool,
-    attention_dropout: f64,
-    mlp_dropout: f64,
-    embedding_dropout: f64,
-    global_attn_every_n_layers: usize,
-    local_attention: usize,
-    global_rope_theta: f64,
-    local_rope_theta: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rope_parameters: Option<RopeParameters>,
-    decoder_bias: bool,
-    classifier_pooling: String,
-    classifier_dropout: f64,
-    classifier_bias: bool,
-    classifier_activation: String,
-    tie_word_embeddings: bool,
-    pad_token_id: Option<u32>,
-    bos_token_id: Option<u32>,
-    cls_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
-    sep_token_id: Option<u32>,
-    #[serde(flatten)]
-    labels: LabelKeys,
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        #[serde(skip_serializing)]
+        architectures: Option<Vec<String>> = None,
+        vocab_size: usize = 50_368,
+        hidden_size: usize = 768,
+        intermediate_size: usize = 1152,
+        num_hidden_layers: usize = 22,
+        num_attention_heads: usize = 12,
+        hidden_activation: String = "gelu".into(),
+        max_position_embeddings: usize = 8192,
+        norm_eps: f64 = 1e-5,
+        norm_bias: bool = false,
+        attention_bias: bool = false,
+        mlp_bias: bool = false,
+        attention_dropout: f64 = 0.0,
+        mlp_dropout: f64 = 0.0,
+        embedding_dropout: f64 = 0.0,
+        global_attn_every_n_layers: usize = 3,
+        local_attention: usize = 128,
+        global_rope_theta: f64 = 160_000.0,
+        local_rope_theta: Option<f64> = Some(10_000.0),
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rope_parameters: Option<RopeParameters> = None,
+        decoder_bias: bool = true,
+        classifier_pooling: String = "cls".into(),
+        classifier_dropout: f64 = 0.0,
+        classifier_bias: bool = false,
+        classifier_activation: String = "gelu".into(),
+        tie_word_embeddings: bool = true,
+        pad_token_id: Option<u32> = Some(50_283),
+        bos_token_id: Option<u32> = None,
+        cls_token_id: Option<u32> = Some(50_281),
+        eos_token_id: Option<u32> = None,
+        sep_token_id: Option<u32> = Some(50_282),
+        #[serde(flatten)]
+        labels: LabelKeys = LabelKeys::default(),
+    }
 }
 
 /// Rotary positions in the newer spelling.
@@ -75,45 +75,6 @@ struct Rope {
 
 fn default_rope() -> String {
     "default".into()
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            vocab_size: 50_368,
-            hidden_size: 768,
-            intermediate_size: 1152,
-            num_hidden_layers: 22,
-            num_attention_heads: 12,
-            hidden_activation: "gelu".into(),
-            max_position_embeddings: 8192,
-            norm_eps: 1e-5,
-            norm_bias: false,
-            attention_bias: false,
-            mlp_bias: false,
-            attention_dropout: 0.0,
-            mlp_dropout: 0.0,
-            embedding_dropout: 0.0,
-            global_attn_every_n_layers: 3,
-            local_attention: 128,
-            global_rope_theta: 160_000.0,
-            local_rope_theta: Some(10_000.0),
-            rope_parameters: None,
-            decoder_bias: true,
-            classifier_pooling: "cls".into(),
-            classifier_dropout: 0.0,
-            classifier_bias: false,
-            classifier_activation: "gelu".into(),
-            tie_word_embeddings: true,
-            pad_token_id: Some(50_283),
-            bos_token_id: None,
-            cls_token_id: Some(50_281),
-            eos_token_id: None,
-            sep_token_id: Some(50_282),
-            labels: LabelKeys::default(),
-        }
-    }
 }
 
 const MODEL: &str = "ModernBertModel";

@@ -7,55 +7,31 @@ use kiln_hub::{
     family::{Family, refuse},
 };
 use kiln_nn::{AttentionBias, ConfigError, TransformerConfig, activation_name, activation_named};
-use serde::{Deserialize, Serialize};
 
 /// Rows of the table of positions before that of the first token: one of no use, then padding's.
 const OFFSET: usize = 2;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    word_embed_proj_dim: Option<usize>,
-    ffn_dim: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    activation_function: String,
-    do_layer_norm_before: bool,
-    #[serde(rename = "_remove_final_layer_norm")]
-    remove_final_layer_norm: bool,
-    layer_norm_elementwise_affine: bool,
-    enable_bias: bool,
-    dropout: f64,
-    attention_dropout: f64,
-    layerdrop: f64,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 50_272,
-            hidden_size: 768,
-            word_embed_proj_dim: None,
-            ffn_dim: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            max_position_embeddings: 2048,
-            activation_function: "relu".into(),
-            do_layer_norm_before: true,
-            remove_final_layer_norm: false,
-            layer_norm_elementwise_affine: true,
-            enable_bias: true,
-            dropout: 0.1,
-            attention_dropout: 0.0,
-            layerdrop: 0.0,
-            keys: DecoderKeys::new(true, Some(1), Some(2), Some(2)),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 50_272,
+        hidden_size: usize = 768,
+        word_embed_proj_dim: Option<usize> = None,
+        ffn_dim: usize = 3072,
+        num_hidden_layers: usize = 12,
+        num_attention_heads: usize = 12,
+        max_position_embeddings: usize = 2048,
+        activation_function: String = "relu".into(),
+        do_layer_norm_before: bool = true,
+        #[serde(rename = "_remove_final_layer_norm")]
+        remove_final_layer_norm: bool = false,
+        layer_norm_elementwise_affine: bool = true,
+        enable_bias: bool = true,
+        dropout: f64 = 0.1,
+        attention_dropout: f64 = 0.0,
+        layerdrop: f64 = 0.0,
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::new(true, Some(1), Some(2), Some(2)),
     }
 }
 

@@ -10,61 +10,34 @@ use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionConfig, RelativeConfig,
     TransformerConfig, activation_name, activation_named,
 };
-use serde::{Deserialize, Serialize};
 
 /// The family.
 pub(super) struct T5;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    #[serde(skip_serializing)]
-    model_type: String,
-    #[serde(skip_serializing)]
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    d_model: usize,
-    d_kv: usize,
-    d_ff: usize,
-    num_layers: usize,
-    num_decoder_layers: Option<usize>,
-    num_heads: usize,
-    relative_attention_num_buckets: usize,
-    relative_attention_max_distance: usize,
-    dropout_rate: f64,
-    layer_norm_epsilon: f64,
-    feed_forward_proj: String,
-    is_encoder_decoder: bool,
-    tie_word_embeddings: bool,
-    pad_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
-    decoder_start_token_id: Option<u32>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            model_type: "t5".into(),
-            architectures: None,
-            vocab_size: 32_128,
-            d_model: 512,
-            d_kv: 64,
-            d_ff: 2048,
-            num_layers: 6,
-            num_decoder_layers: None,
-            num_heads: 8,
-            relative_attention_num_buckets: 32,
-            relative_attention_max_distance: 128,
-            dropout_rate: 0.1,
-            layer_norm_epsilon: 1e-6,
-            feed_forward_proj: "relu".into(),
-            is_encoder_decoder: true,
-            tie_word_embeddings: true,
-            pad_token_id: Some(0),
-            eos_token_id: Some(1),
-            decoder_start_token_id: Some(0),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        #[serde(skip_serializing)]
+        model_type: String = "t5".into(),
+        #[serde(skip_serializing)]
+        architectures: Option<Vec<String>> = None,
+        vocab_size: usize = 32_128,
+        d_model: usize = 512,
+        d_kv: usize = 64,
+        d_ff: usize = 2048,
+        num_layers: usize = 6,
+        num_decoder_layers: Option<usize> = None,
+        num_heads: usize = 8,
+        relative_attention_num_buckets: usize = 32,
+        relative_attention_max_distance: usize = 128,
+        dropout_rate: f64 = 0.1,
+        layer_norm_epsilon: f64 = 1e-6,
+        feed_forward_proj: String = "relu".into(),
+        is_encoder_decoder: bool = true,
+        tie_word_embeddings: bool = true,
+        pad_token_id: Option<u32> = Some(0),
+        eos_token_id: Option<u32> = Some(1),
+        decoder_start_token_id: Option<u32> = Some(0),
     }
 }
 
