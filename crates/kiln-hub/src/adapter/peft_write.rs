@@ -41,7 +41,7 @@ pub fn write_peft(
         if adapt.prefix.is_some() || adapt.prompt.is_some() {
             return Ok(false);
         }
-        // Adapters of fused layers must have been trained together.
+        // All parts of a fused layer must have been trained.
         let Ok(others) = published.names.to_theirs(others) else { return Ok(false) };
         let mut modules: Vec<String> = others.tensors.keys().map(|name| module(name)).collect();
         modules.dedup();

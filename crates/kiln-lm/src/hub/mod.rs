@@ -71,14 +71,6 @@ impl PublishedConfig for TextModelConfig {
         self.validate()
     }
 
-    fn extras(&self) -> NoExtras {
-        NoExtras {}
-    }
-
-    fn with_extras(self, _extras: NoExtras) -> Self {
-        self
-    }
-
     fn is_expressed_by(&self, read: Self) -> bool {
         comparable(read) == comparable(self.clone())
     }

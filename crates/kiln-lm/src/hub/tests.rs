@@ -12,7 +12,7 @@ use kiln_core::Tokens;
 use kiln_hub::{
     Mode, ModelDir,
     family::{config_json, names, read, read_config},
-    testing::{Gradients, Inputs, compare, each_fixture, python_reads, values},
+    testing::{Gradients, Inputs, compare, config_error, each_fixture, python_reads, values},
 };
 use kiln_nn::{PositionConfig, RotaryConfig, RotaryScaling, YarnScaling};
 
@@ -253,11 +253,7 @@ fn what_no_family_can_express_is_written_as_ours() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let error = |json: &str| {
-        std::fs::write(dir.path().join("config.json"), json).unwrap();
-        read_config::<TextModelConfig>(dir.path()).unwrap_err().to_string()
-    };
+    let error = config_error::<TextModelConfig>;
     let message = error(r#"{"model_type": "wav2vec2"}"#);
     assert!(message.contains("`wav2vec2`; expected bert or"), "{message}");
     let message = error(r#"{"model_type": "bert", "is_decoder": true}"#);
