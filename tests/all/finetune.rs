@@ -8,7 +8,7 @@ fn recipe(objective: &str, train: &str, model: &str) -> String {
     let data = format!(
         "tokenizer.train = {{ model.word-piece = {{ vocabulary = 400, lowercase = true }}, \
          sentinels = 8, additional = [\"<|im_start|>\", \"<|im_end|>\"] }}\n\
-         [data.labelled]\nlength = 192\nwritten = 12\nheld.count = 10\ntrain = {train}"
+         [data.labelled]\nlength = 192\ntarget_length = 12\nheld.count = 10\ntrain = {train}"
     );
     let parts = format!("embedding = {{ positions = 208 }}\n{model}");
     let stage = format!("objective = {objective}\nsteps = 6\nvalidate_every = 3");

@@ -6,7 +6,7 @@ use crate::support::{ENCODER_DECODER, Place, text_recipe};
 /// A recipe of one stage over labelled stories.
 fn recipe(objective: &str, task: &str, tokenizer: &str, model: &str) -> String {
     let data = format!(
-        "tokenizer.train = {tokenizer}\n[data.labelled]\nlength = 64\nwritten = 12\n\
+        "tokenizer.train = {tokenizer}\n[data.labelled]\nlength = 64\ntarget_length = 12\n\
          held.count = 10\ntrain.stories = {{ task = {task}, stories = {{ size = 40 }} }}"
     );
     let parts = format!("embedding = {{ positions = 64 }}\n{model}");

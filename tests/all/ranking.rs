@@ -128,7 +128,7 @@ fn encoder_decoders_rank_in_words() {
     let writes = |ranking: &str| {
         let recipe = recipe("{ supervised = {} }", STORIES);
         let recipe = recipe.replace("causal = false", ENCODER_DECODER);
-        recipe.replace("held.count = 6", &format!("held.count = 6\nwritten = 8\n{ranking}"))
+        recipe.replace("held.count = 6", &format!("held.count = 6\ntarget_length = 8\n{ranking}"))
     };
     let ranking =
         "ranking = { prompt = \"{query} in {text} ?\", relevant = \"yes\", other = \"no\" }";

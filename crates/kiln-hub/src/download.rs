@@ -197,7 +197,7 @@ impl Hub {
     fn cached(&self, id: &HubId) -> Option<PathBuf> {
         let repo = self.cache.join(id.as_repo().folder_name());
         let named = fs::read_to_string(repo.join("refs").join(&id.revision)).ok();
-        // A commit is its own name.
+        // A revision that is a commit hash needs no lookup.
         let commit = named.as_deref().map_or(id.revision.as_str(), str::trim);
         let snapshot = repo.join("snapshots").join(commit);
         is_complete(&snapshot).then_some(snapshot)
@@ -224,7 +224,7 @@ impl Hub {
         let interrupted =
             |cause: String| HubError::Interrupted { id: id.shown(), file: name.to_owned(), cause };
         if found < size {
-            // Kept as what it is, a part: the next attempt goes on from here.
+            // The partial file is kept: the next attempt resumes it.
             let _ = fs::rename(&blob, blob.with_extension("part"));
             let _ = fs::remove_file(path);
             return Err(interrupted(format!("{found} of {size} bytes arrived")));

@@ -1,6 +1,6 @@
 //! What can go wrong with a model directory.
 
-use crate::module::LoadReport;
+use crate::load_report::LoadReport;
 use kiln_core::blame::{Blame, Blamed};
 use kiln_host::FileError;
 use std::{

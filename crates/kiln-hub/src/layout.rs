@@ -57,7 +57,7 @@ impl Layout {
             Self::Transposed { theirs } => place.transposed |= theirs.is_match(&place.theirs),
             Self::Fused { joined, parts, .. } => {
                 for (ours, part) in parts {
-                    // Known to be a pattern: the layout was made of it.
+                    // It compiled before: the layout was made of it.
                     let Ok(pattern) = segment(ours) else { continue };
                     if pattern.is_match(&place.theirs) {
                         let whole = format!("${{1}}{joined}${{2}}");

@@ -1,6 +1,6 @@
 //! Model directories of Hugging Face, in and out.
 //!
-//! - [`weights`]: safetensors and (read-only) PyTorch files as named tensors, verified.
+//! - [`Weights`]: named tensors, of safetensors and (read-only) PyTorch files, verified.
 //! - [`names`]: rules that translate parameter names between their world and ours.
 //! - [`module`]: named tensors into a Burn module and out of it.
 //! - [`json_file`]: `config.json` and other JSON files of a model directory.
@@ -20,21 +20,24 @@ mod error;
 pub mod family;
 pub mod json_file;
 mod layout;
+mod load_report;
 pub mod model_dir;
 mod model_error;
 pub mod module;
 pub mod names;
 mod pytorch;
 mod safetensors_file;
+mod tensors;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod weights;
+mod weights;
 
 pub use download::{Hub, HubId};
 pub use error::{HubError, Result};
 pub use layout::{Part, Place};
+pub use load_report::{LoadReport, Mismatch};
 pub use model_dir::{ModelDir, resolve};
 pub use model_error::ModelError;
-pub use module::{LoadReport, Mismatch, Mode, apply, collect, collect_where};
+pub use module::{Mode, apply, collect, collect_where};
 pub use names::{NameMap, Rule};
-pub use weights::{Raw, Weight, Weights};
+pub use tensors::{Raw, Weight, Weights};

@@ -154,7 +154,7 @@ pub fn resolve_with(
             return Err(not_a_model("it is a file; give the directory that it is in".into()));
         }
     }
-    // `runs/typo` is spelt like a hub id, but whoever writes it means a directory.
+    // `runs/typo` has the form of a hub id, but is meant as a directory.
     let names_a_directory = Path::new(spec)
         .parent()
         .is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());

@@ -46,6 +46,25 @@ pub enum Rule {
         /// As in our module.
         ours: &'static str,
     },
+    /// The path of a module from the beginning of a name; `*` stands for any one segment, as often
+    /// on either side: `encoder.block.*.norm` for `encoder.layers.*.norm`.
+    Path {
+        /// As in their file.
+        theirs: &'static str,
+        /// As in our module.
+        ours: &'static str,
+    },
+    /// The projections of attention, by whole dotted segments: `attention.query`,
+    /// `attention.key`, `attention.value` and `attention.output` in our module.
+    Attention {
+        /// The segments before the four names, as in their file.
+        theirs: &'static str,
+        /// Query, key, value and output projection, as in their file.
+        projections: [&'static str; 4],
+    },
+    /// The buffers of batch norm, `running_mean`, `running_var` and `num_batches_tracked` in
+    /// PyTorch.
+    BatchNormBuffers,
     /// A regular expression and what takes its place (`$1` for a group), for each direction.
     Regex {
         /// Theirs to ours.
@@ -100,15 +119,31 @@ impl Rule {
             let pattern = format!(r"(^|\.){}(\.|$)", regex::escape(from));
             (pattern, format!("${{1}}{}${{2}}", to.replace('$', "$$")))
         };
+        let segments = |pairs: &[(String, &str)]| {
+            (
+                pairs.iter().map(|(theirs, ours)| whole(theirs, ours)).collect(),
+                pairs.iter().map(|(theirs, ours)| whole(ours, theirs)).collect(),
+            )
+        };
         let start =
             |from: &str, to: &str| (format!("^{}", regex::escape(from)), to.replace('$', "$$"));
         let given = |pair: Option<(&str, &str)>| {
             pair.map(|(from, to)| (from.to_owned(), to.to_owned())).into_iter().collect()
         };
         match self {
-            Self::Segments { theirs, ours } => {
-                (vec![whole(theirs, ours)], vec![whole(ours, theirs)])
-            }
+            Self::Segments { theirs, ours } => segments(&[(theirs.to_owned(), ours)]),
+            Self::Attention { theirs, projections: [query, key, value, output] } => segments(&[
+                (format!("{theirs}.{query}"), "attention.query"),
+                (format!("{theirs}.{key}"), "attention.key"),
+                (format!("{theirs}.{value}"), "attention.value"),
+                (format!("{theirs}.{output}"), "attention.output"),
+            ]),
+            Self::BatchNormBuffers => segments(&[
+                ("running_mean".to_owned(), "running.mean"),
+                ("running_var".to_owned(), "running.variance"),
+                ("num_batches_tracked".to_owned(), "running.batches"),
+            ]),
+            Self::Path { theirs, ours } => (vec![path(theirs, ours)], vec![path(ours, theirs)]),
             Self::Prefix { theirs, ours } => (vec![start(theirs, ours)], vec![start(ours, theirs)]),
             Self::Regex { load, save } => (given(load), given(save)),
             Self::Fused { .. }
@@ -126,6 +161,18 @@ impl Rule {
             }
         }
     }
+}
+
+/// The pattern of a [`Rule::Path`], and what takes its place.
+fn path(from: &str, to: &str) -> (String, String) {
+    let pattern = format!(r"^{}(\.|$)", regex::escape(from).replace(r"\*", r"([^.]+)"));
+    let mut group = 0;
+    let mut replacement = String::new();
+    for part in to.replace('$', "$$").split('*') {
+        group += 1;
+        replacement += &format!("{part}${{{group}}}");
+    }
+    (pattern, replacement)
 }
 
 /// Rename rules in both directions.
@@ -277,6 +324,38 @@ mod tests {
         let theirs = "model.encoder.layers.3.norm1.batchnorm.weight";
         assert_eq!(names.load(theirs), "encoder.blocks.3.norm1.weight");
         assert_eq!(names.save("encoder.blocks.3.norm1.weight"), theirs);
+    }
+
+    #[test]
+    fn paths_keep_the_segments_of_their_stars() {
+        let names = map(&[Rule::Path { theirs: "*.block.*.layer.0.norm", ours: "*.layers.*.ln" }]);
+        assert_eq!(
+            names.load("encoder.block.11.layer.0.norm.weight"),
+            "encoder.layers.11.ln.weight"
+        );
+        assert_eq!(names.save("decoder.layers.3.ln"), "decoder.block.3.layer.0.norm");
+        for other in ["encoder.block.1.layer.0.norms.bias", "t5.encoder.block.1.layer.0.norm.bias"]
+        {
+            assert_eq!(names.load(other), other);
+        }
+    }
+
+    #[test]
+    fn attention_and_batch_norm_have_their_names() {
+        let projections = ["self.query", "self.key", "self.value", "output.dense"];
+        let names = map(&[
+            Rule::Segments { theirs: "attention.output.LayerNorm", ours: "attention_norm" },
+            Rule::Attention { theirs: "attention", projections },
+            Rule::BatchNormBuffers,
+        ]);
+        for (theirs, ours) in [
+            ("layer.0.attention.self.query.weight", "layer.0.attention.query.weight"),
+            ("layer.0.attention.output.dense.bias", "layer.0.attention.output.bias"),
+            ("layer.0.attention.output.LayerNorm.bias", "layer.0.attention_norm.bias"),
+            ("norm.running_var", "norm.running.variance"),
+        ] {
+            assert_eq!((names.load(theirs).as_str(), names.save(ours).as_str()), (ours, theirs));
+        }
     }
 
     #[test]

@@ -6,7 +6,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "for tests only")]
 
-use crate::{Weight, Weights};
+use crate::{
+    Weight, Weights,
+    family::{PublishedConfig, read_config},
+    json_file::CONFIG,
+};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Tensor, TensorData},
@@ -17,6 +21,16 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+
+/// Why a directory with this `config.json` cannot be read.
+///
+/// # Panics
+/// When it can.
+pub fn config_error<C: PublishedConfig>(json: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(CONFIG), json).unwrap();
+    read_config::<C>(dir.path()).err().expect("an error").to_string()
+}
 
 /// The fixtures of a family, sorted; says that it skipped, and gives none, where there are none.
 ///

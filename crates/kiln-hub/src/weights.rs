@@ -1,9 +1,6 @@
-//! Named tensors on the host, and the files that they come from.
-//!
-//! Floating-point tensors of any width become f32; integers and booleans (counters, position ids)
-//! are kept byte for byte aside, so that a directory which was read can be written again in full.
+//! Weights in files: one file, several with an index, or PyTorch's.
 
-use crate::{HubError, Result, pytorch, safetensors_file};
+use crate::{HubError, Result, Weights, pytorch, safetensors_file};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,47 +9,11 @@ use std::{
 };
 
 /// The name of a single weights file.
-pub const SAFETENSORS: &str = "model.safetensors";
+pub(crate) const SAFETENSORS: &str = "model.safetensors";
 /// The index of weights in several files.
-pub const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
+pub(crate) const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
 /// PyTorch's own format, which is only read.
-pub const PYTORCH: &str = "pytorch_model.bin";
-
-/// A tensor of floating-point numbers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weight {
-    /// Dimensions; empty for a scalar.
-    pub shape: Vec<usize>,
-    /// Values in row-major order.
-    pub values: Vec<f32>,
-}
-
-impl Weight {
-    /// A tensor of zeros.
-    pub fn zeros(shape: &[usize]) -> Self {
-        Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
-    }
-}
-
-/// A tensor that is no floating-point one, byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Raw {
-    /// Its type in safetensors' spelling: `I64`, `U8`, `BOOL`.
-    pub dtype: safetensors::Dtype,
-    /// Dimensions; empty for a scalar.
-    pub shape: Vec<usize>,
-    /// Little-endian bytes in row-major order.
-    pub bytes: Vec<u8>,
-}
-
-/// Named tensors.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Weights {
-    /// Floating-point tensors, by name.
-    pub tensors: BTreeMap<String, Weight>,
-    /// Integers and booleans, by name.
-    pub passthrough: BTreeMap<String, Raw>,
-}
+pub(crate) const PYTORCH: &str = "pytorch_model.bin";
 
 impl Weights {
     /// Reads a `.safetensors` file, or a PyTorch file (`.bin`, `.pt`, `.pth`).
@@ -120,28 +81,6 @@ impl Weights {
     pub fn write(&self, path: &Path) -> Result<()> {
         safetensors_file::write(self, path)
     }
-
-    /// Whether a tensor of this name is there, of whatever type.
-    pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name) || self.passthrough.contains_key(name)
-    }
-
-    /// All names, floating-point tensors first.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().chain(self.passthrough.keys()).map(String::as_str)
-    }
-
-    /// Adds a 64-bit counter, such as PyTorch's `num_batches_tracked`.
-    pub fn insert_i64(&mut self, name: impl Into<String>, value: i64) {
-        let bytes = value.to_le_bytes().to_vec();
-        let raw = Raw { dtype: safetensors::Dtype::I64, shape: Vec::new(), bytes };
-        self.passthrough.insert(name.into(), raw);
-    }
-
-    /// How many numbers the floating-point tensors hold.
-    pub fn parameters(&self) -> usize {
-        self.tensors.values().map(|weight| weight.values.len()).sum()
-    }
 }
 
 /// `model.safetensors.index.json`: which tensor is in which file.
@@ -176,6 +115,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Weight;
 
     fn weights(names: &[&str]) -> Weights {
         let mut weights = Weights::default();

@@ -131,10 +131,10 @@ impl<B: Backend> Labelled<B, TextBatch<B>> for TextModel<B> {
     /// The loss of the head for the batch's task; for an encoder-decoder the mean cross-entropy of the
     /// target. A batch without the labels that this needs counts nothing.
     fn supervised(&self, batch: &TextBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
-        let found = match (&batch.host.written, &batch.host.labels) {
-            (Some(written), _) if self.decoder.is_some() => {
+        let found = match (&batch.host.target, &batch.host.labels) {
+            (Some(target), _) if self.decoder.is_some() => {
                 let tokens = self.encode(batch, &Corruption::none(), None);
-                self.loss_of_written(batch, &tokens, &written.next).map(|loss| (loss, tokens))
+                self.target_loss(batch, &tokens, &target.labels).map(|loss| (loss, tokens))
             }
             (_, Some(labels)) => {
                 let tokens = self.encode(batch, &Corruption::none(), None);

@@ -37,7 +37,7 @@ pub struct Example {
     /// Label of the text, or of the text and its pair.
     pub label: Option<Label>,
     /// Target ids of a sequence-to-sequence example, without a start token, with an end.
-    pub written: Option<Vec<u32>>,
+    pub target: Option<Vec<u32>>,
 }
 
 /// A label.
@@ -71,7 +71,7 @@ pub struct TextHostBatch {
     /// Labels of each text, or of each group.
     pub labels: Option<Labels>,
     /// Targets of sequence-to-sequence examples.
-    pub written: Option<Written>,
+    pub target: Option<Target>,
 }
 
 /// Labels of a batch.
@@ -93,17 +93,17 @@ pub enum Labels {
 
 /// Sequence-to-sequence targets of a batch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Written {
+pub struct Target {
     /// Decoder input: the start token, then the target but its last token (teacher forcing).
-    pub seen: HostText,
+    pub decoder_input: HostText,
     /// Labels: the next token at each place, [`IGNORED`] after the end, `[batch, tokens]`.
-    pub next: Vec<i64>,
+    pub labels: Vec<i64>,
 }
 
 /// Collates examples into a batch, padded to the longest.
 pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
     let pad = special.pad.unwrap_or(0);
-    // As many others of each.
+    // The same number of others for each.
     let others = examples.iter().map(|example| example.others.len()).min().unwrap_or(0);
     let rows: Vec<&Example> = examples
         .iter()
@@ -138,12 +138,12 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         text.documents.push((rows.len() * tokens) as u32);
     }
     let task = examples.first().and_then(|example| example.task.clone());
-    // What several tasks say cannot be said by the head of one.
+    // A batch of several tasks has no labels: each head knows one task.
     let of_one = examples.iter().all(|example| example.task == task);
     let labels: Option<Vec<&Label>> =
         examples.iter().map(|example| example.label.as_ref().filter(|_| of_one)).collect();
-    let written: Option<Vec<&Vec<u32>>> =
-        examples.iter().map(|example| example.written.as_ref()).collect();
+    let targets: Option<Vec<&Vec<u32>>> =
+        examples.iter().map(|example| example.target.as_ref()).collect();
     let start = special.start();
     let lexicon = rows.iter().any(|row| !row.lexicon_spans.is_empty());
     let layout = Layout {
@@ -163,7 +163,7 @@ pub fn collate(examples: &[Example], special: &SpecialIds) -> TextHostBatch {
         sentinels: special.sentinels(),
         task,
         labels: labels.and_then(|labels| together(&labels, tokens)),
-        written: written.map(|written| to_write(&written, start, pad)),
+        target: targets.map(|targets| shift_right(&targets, start, pad)),
         text,
     }
 }
@@ -205,17 +205,18 @@ fn together(labels: &[&Label], tokens: usize) -> Option<Labels> {
     }
 }
 
-fn to_write(written: &[&Vec<u32>], start: u32, pad: u32) -> Written {
-    let seen = |text: &&Vec<u32>| {
+/// Targets as decoder input and labels (teacher forcing).
+fn shift_right(targets: &[&Vec<u32>], start: u32, pad: u32) -> Target {
+    let shifted = |text: &&Vec<u32>| {
         let before = text.iter().take(text.len().saturating_sub(1));
         std::iter::once(start).chain(before.copied()).collect::<Vec<u32>>()
     };
-    let seen = HostText::of(&written.iter().map(seen).collect::<Vec<_>>(), pad);
-    let next = |text: &&Vec<u32>| {
+    let decoder_input = HostText::of(&targets.iter().map(shifted).collect::<Vec<_>>(), pad);
+    let labels = |text: &&Vec<u32>| {
         let ids: Vec<i64> = text.iter().map(|id| i64::from(*id)).collect();
-        padded(&ids, seen.tokens, IGNORED)
+        padded(&ids, decoder_input.tokens, IGNORED)
     };
-    Written { next: written.iter().flat_map(next).collect(), seen }
+    Target { labels: targets.iter().flat_map(labels).collect(), decoder_input }
 }
 
 impl HostBatch for TextHostBatch {
@@ -241,7 +242,8 @@ impl TextHostBatch {
     /// Number of tokens without padding, targets included.
     pub fn tokens(&self) -> usize {
         let seen = |text: &HostText| (0..text.batch).map(|row| text.length(row)).sum::<usize>();
-        seen(&self.text) + self.written.as_ref().map_or(0, |written| seen(&written.seen))
+        let target = self.target.as_ref();
+        seen(&self.text) + target.map_or(0, |target| seen(&target.decoder_input))
     }
 
     /// The first and the second halves of its texts; the former are the longer. `None` where no text
@@ -276,8 +278,9 @@ impl TextHostBatch {
         embedding: &EmbeddingConfig,
         device: &B::Device,
     ) -> TextBatch<B> {
-        let written = self.written.as_ref().map(|written| written.seen.upload(embedding, device));
-        TextBatch { text: self.text.upload(embedding, device), written, host: self }
+        let target = self.target.as_ref();
+        let decoder_input = target.map(|target| target.decoder_input.upload(embedding, device));
+        TextBatch { text: self.text.upload(embedding, device), decoder_input, host: self }
     }
 }
 
@@ -287,7 +290,7 @@ pub struct TextBatch<B: Backend> {
     /// The input.
     pub text: Text<B>,
     /// Decoder input.
-    pub written: Option<Text<B>>,
+    pub decoder_input: Option<Text<B>>,
     /// The batch on the host.
     pub host: TextHostBatch,
 }
@@ -340,13 +343,13 @@ mod tests {
             special_tokens_mask: vec![true, false, false, true],
             documents: vec![0, 3],
             label: Some(Label::Tags(vec![0, 1, 2, 3])),
-            written: Some(vec![5, 6, 7]),
+            target: Some(vec![5, 6, 7]),
             ..Example::default()
         };
         let short = Example {
             ids: vec![5, 6],
             label: Some(Label::Tags(vec![4, 5])),
-            written: Some(vec![8]),
+            target: Some(vec![8]),
             ..Example::default()
         };
         let batch = collate(&[long.clone(), short.clone()], &special);
@@ -355,9 +358,9 @@ mod tests {
         assert_eq!(batch.layout.special_tokens_mask, Some(mask.to_vec()));
         assert_eq!(batch.text.documents, [0, 3, 4, 8]);
         assert_eq!(batch.labels, Some(Labels::Tags(vec![0, 1, 2, 3, 4, 5, IGNORED, IGNORED])));
-        let written = batch.written.clone().unwrap();
-        assert_eq!(written.seen.ids, [1, 5, 6, 1, 9, 9]);
-        assert_eq!(written.next, [5, 6, 7, 8, IGNORED, IGNORED]);
+        let target = batch.target.clone().unwrap();
+        assert_eq!(target.decoder_input.ids, [1, 5, 6, 1, 9, 9]);
+        assert_eq!(target.labels, [5, 6, 7, 8, IGNORED, IGNORED]);
         assert_eq!(batch.tokens(), 6 + 4);
         let [first, second] = batch.halves().unwrap();
         assert_eq!((&first[0].ids[..], &first[1].ids[..]), (&[1, 2][..], &[5][..]));

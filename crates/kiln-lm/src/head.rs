@@ -151,7 +151,7 @@ pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
     let [batch, count, width] = tokens.dims();
     let x = tokens.values.clone();
     let places = || Tensor::<B, 1, Int>::arange(0..count as i64, &x.device());
-    // A value in the place of what is padding.
+    // Values of padding replaced.
     let fill = |x: Tensor<B, 3>, value: f32| match &tokens.mask_pad {
         Some(pad) => {
             let blank = pad.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
@@ -163,7 +163,7 @@ pub fn pool<B: Backend>(tokens: &Tokens<B>, pooling: Pooling) -> Tensor<B, 2> {
         (Pooling::First, None) => x.narrow(1, 0, 1).reshape([batch, width]),
         (Pooling::Last, None) => x.narrow(1, count - 1, 1).reshape([batch, width]),
         (Pooling::First | Pooling::Last, Some(pad)) => {
-            // The place of the first or last token that is no padding.
+            // The index of the first or last token that is not padding.
             let places = places().unsqueeze::<2>().expand([batch, count]);
             let at = if pooling == Pooling::First {
                 places.mask_fill(pad.clone(), count as i64 - 1).min_dim(1)

@@ -14,19 +14,19 @@ use kiln_objectives::losses;
 impl<B: Backend> TextModel<B> {
     /// Sequence-to-sequence loss: mean cross-entropy of the target given the encoder's hidden states
     /// `memory`; `None` where no token counts.
-    pub(crate) fn loss_of_written(
+    pub(crate) fn target_loss(
         &self,
         batch: &TextBatch<B>,
         memory: &Tokens<B>,
-        next: &[i64],
+        labels: &[i64],
     ) -> Option<Loss<B>> {
-        let written = self.write(batch.written.as_ref()?, memory, None)?;
-        let (rows, ids, count) = batch.counted(next);
+        let states = self.decode(batch.decoder_input.as_ref()?, memory, None)?;
+        let (rows, ids, count) = batch.counted(labels);
         if count == 0 {
             return None;
         }
-        let [items, tokens, width] = written.dims();
-        let rows = written.values.reshape([items * tokens, width]).select(0, rows);
+        let [items, tokens, width] = states.dims();
+        let rows = states.values.reshape([items * tokens, width]).select(0, rows);
         Some(Loss::new(self.token_nll(0, rows, ids).mean(), count))
     }
 
@@ -86,7 +86,7 @@ impl<B: Backend> TextModel<B> {
                 Some(Loss::new((scores - wanted).square().mean(), items * count))
             }
             (TaskKind::Span, Labels::Spans(spans)) => {
-                // Scores over the tokens of each text, for the beginning and for the end.
+                // Logits over the tokens of each text, for start and end.
                 let scores = self.task_of_tokens(task, tokens)?;
                 let [items, length, _] = scores.dims();
                 let end = |side: usize, ends: Vec<i64>| {
@@ -168,7 +168,7 @@ mod tests {
         let config =
             TextModelConfig { decoder: Some(TextModelConfig::default().backbone), ..encoder() };
         let model = TextModel::<Flex>::new(config.clone(), &Default::default()).unwrap();
-        let example = Example { written: Some(vec![5, 6, 7]), ..text(&[1, 2]) };
+        let example = Example { target: Some(vec![5, 6, 7]), ..text(&[1, 2]) };
         let mut rng = Seed::new(0).rng();
         let one = batch(&config, &[example]);
         let loss = model.supervised(&one, &mut StepContext::new(&mut rng)).loss;

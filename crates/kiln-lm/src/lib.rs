@@ -26,8 +26,10 @@ pub mod model;
 pub mod pointer;
 pub mod predict;
 pub mod presets;
+mod stack;
 
 pub use batch::{HostText, Text};
 pub use config::TextModelConfig;
 pub use embedding::TextEmbedding;
 pub use model::TextModel;
+pub use stack::decoder_states;

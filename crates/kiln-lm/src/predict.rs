@@ -85,8 +85,10 @@ impl<B: Backend> TextModel<B> {
         let start = [config.special.start()];
         let found = self.each(texts, device, watch, |tokens, _| {
             let [count, ..] = tokens.dims();
-            let begun = HostText::of(&vec![start; count], 0).upload(&config.embedding, device);
-            let scores = self.write(&begun, tokens, None).and_then(|it| self.scores(it.values));
+            let decoder_input =
+                HostText::of(&vec![start; count], 0).upload(&config.embedding, device);
+            let scores =
+                self.decode(&decoder_input, tokens, None).and_then(|it| self.scores(it.values));
             scores.map_or_else(
                 || vec![0.0; count],
                 |scores| {
@@ -123,7 +125,7 @@ impl<B: Backend> TextModel<B> {
         while let Some(longest) = left.first() {
             let count = (BATCH / texts[*longest].ids.len().max(1)).clamp(1, left.len());
             let (now, later) = left.split_at(count);
-            // Each by itself, whatever belongs to it.
+            // Each text without its pair or negatives.
             let alone = |index: &usize| Example { others: Vec::new(), ..texts[*index].clone() };
             let examples: Vec<Example> = now.iter().map(alone).collect();
             let host = collate(&examples, &self.config().special);

@@ -10,6 +10,7 @@
 //! - [`trainer`]: the loop of a stage, with [`checkpoint`], [`logs`], [`diagnostics`] and [`interrupt`].
 //! - [`runner`]: a whole run in its directory, [`run_dir`]; [`changes`]: what of its recipe may change
 //!   on the way.
+//! - [`model_spec`]: the model that a recipe names.
 //! - [`modality`]: what a modality gives the binary; [`verb`]: commands of its own; [`failure`]: how
 //!   commands fail; [`start`]: what a stage starts from;
 //!   [`dispatch`]: from a device to a backend; [`cost`]: what `kiln check` estimates.
@@ -35,6 +36,7 @@ pub mod learner;
 pub mod loader;
 pub mod logs;
 pub mod modality;
+pub mod model_spec;
 pub mod named;
 pub mod optim;
 pub mod progress;

@@ -9,7 +9,7 @@ use crate::{
     evaluate::evaluate,
     frontend::StemConfig,
     provide::SpeechPlan,
-    recipe::{ModelSpec, SpeechSpec},
+    recipe::SpeechSpec,
     recogniser::{self, Recogniser},
     self_training,
     spec_augment::SpecAugmentConfig,
@@ -23,7 +23,7 @@ use kiln_train::{
     architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
     recipe::{Problem, Recipe},
     results::Evaluation,
-    start::{Start, resolve},
+    start::Start,
     task::{Measure, TaskError},
 };
 use std::{path::Path, sync::Arc};
@@ -56,17 +56,7 @@ impl Architecture for Speech {
     type Trained<B: AutodiffBackend> = SpeechModel<B>;
 
     fn model(recipe: &Recipe<SpeechSpec>) -> Result<ModelSource<SpeechModelConfig>, TaskError> {
-        let (key, config, directory) = match &recipe.model {
-            ModelSpec::Preset(preset) => ("preset", preset.config(), None),
-            ModelSpec::Parts(config) => {
-                ("parts", config.validate().map(|()| config.as_ref().clone()), None)
-            }
-            ModelSpec::Directory(name) => {
-                let dir = resolve(name)?;
-                ("directory", Ok(family::read_config(&dir)?), Some(dir))
-            }
-        };
-        Ok(ModelSource { key, config, directory })
+        recipe.model.source(|preset| preset.config(), |config| config)
     }
 
     fn check_objective(stage: &StageSpec<'_, Self>) -> Result<(), RefusedObjective> {

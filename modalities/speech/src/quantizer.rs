@@ -1,4 +1,4 @@
-//! Product quantisation: codes out of several codebooks side by side, as in wav2vec 2.0,
+//! Product quantization: codes out of several codebooks side by side, as in wav2vec 2.0,
 //! <https://arxiv.org/abs/2006.11477>, drawn by Gumbel-softmax, <https://arxiv.org/abs/1611.01144>.
 
 use burn::{

@@ -14,7 +14,7 @@ use kiln_metrics::error_rate::Normalisation;
 use kiln_nn::ConfigError;
 use kiln_objectives::Objective;
 use kiln_synthetic::speech::{Espeak, Spoken};
-use kiln_train::recipe::ModalitySpec;
+use kiln_train::{model_spec::ModelSpec, recipe::ModalitySpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub struct SpeechSpec;
 
 impl ModalitySpec for SpeechSpec {
     type Data = SpeechData;
-    type Model = ModelSpec;
+    type Model = ModelSpec<Box<PresetSpec>, SpeechModelConfig>;
     type Objective = Objective;
     type Evaluation = SpeechEvaluation;
 }
@@ -155,18 +155,6 @@ pub struct SelfTraining {
 
 fn sure() -> f64 {
     0.9
-}
-
-/// The model of a recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelSpec {
-    /// A named model, with changes.
-    Preset(Box<PresetSpec>),
-    /// The architecture and weights of a run, a model directory or a hub id.
-    Directory(String),
-    /// Parts, put together freely.
-    Parts(Box<SpeechModelConfig>),
 }
 
 /// A preset with changes. Heads follow from the objectives of the stages.

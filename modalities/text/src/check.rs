@@ -56,8 +56,8 @@ pub(crate) fn stage<A: Architecture<Spec = TextSpec, Config = TextModelConfig>>(
                        the next (`data.packing.cross`); use \"cut\"";
         return Err(stage.data_problem("windows", problem));
     }
-    let written = stage.config.decoder.iter().flat_map(|_| written(data));
-    for (key, length) in lengths(data).chain(written) {
+    let targets = stage.config.decoder.iter().flat_map(|_| target_lengths(data));
+    for (key, length) in lengths(data).chain(targets) {
         if let Some(longest) = stage.config.longest().filter(|most| length > *most) {
             let problem = format!("is {length}, but the model has positions for {longest} tokens");
             return Err(stage.data_problem(&key, &problem));
@@ -89,11 +89,11 @@ pub(crate) fn evaluation(
     let Some(evaluation) = recipe.evaluation.get(number) else { return Ok(()) };
     let wrong = |problem: String| Problem::new(format!("evaluation.{number}.kind"), problem);
     fits(recipe, evaluation, config.longest()).map_err(|error| wrong(error.to_string()))?;
-    let writes = config.generates() || config.decoder.is_some();
+    let generates = config.generates() || config.decoder.is_some();
     let sources = recipe.last_data().sources.len();
     let tasks: Vec<_> = recipe.last_data().tasks().map(|(name, _)| name).collect();
     let scores = recipe.stage.last().is_none_or(|stage| {
-        // What an encoder-decoder learns with labels is to write.
+        // Labelled tasks of an encoder-decoder are sequence-to-sequence.
         stage.objective.has_need(|need| *need == Need::TokenTargets) || config.decoder.is_some()
     });
     let problem = match &evaluation.kind {
@@ -107,7 +107,7 @@ pub(crate) fn evaluation(
         {
             "measures a source that `data.sources` of the last stage does not have".into()
         }
-        EvaluationKind::Samples(_) if !writes => WRITES.into(),
+        EvaluationKind::Samples(_) if !generates => GENERATES.into(),
         EvaluationKind::Task(_) if tasks.is_empty() => {
             "measures what `data.labelled` of the last stage asks for; there is none".into()
         }
@@ -130,10 +130,10 @@ pub(crate) fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> 
     tasks.chain(reads_documents(data).then(|| ("packing.length".to_owned(), data.packing.length)))
 }
 
-/// Tokens of what an encoder-decoder is taught to write, with the keys that say so.
-fn written(data: &TextData) -> impl Iterator<Item = (String, usize)> {
-    let written = data.tasks().filter(|(_, task)| task.train.may_be_written());
-    written.map(|(name, task)| (format!("{}.written", task_key(name)), task.written))
+/// Target lengths of sequence-to-sequence examples, with their keys.
+fn target_lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
+    let tasks = data.tasks().filter(|(_, task)| task.train.has_targets());
+    tasks.map(|(name, task)| (format!("{}.target_length", task_key(name)), task.target_length))
 }
 
 /// Whether documents are learned from, alone or beside tasks.
@@ -141,6 +141,6 @@ fn reads_documents(data: &TextData) -> bool {
     data.tasks().next().is_none() || data.unlabelled > 0.0
 }
 
-/// What evaluations of writers want.
-const WRITES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
+/// What evaluations of generation need.
+const GENERATES: &str = "wants a model that writes on, token by token; this one sees all of a text at \
                       once (`model.*.causal`)";

@@ -13,7 +13,7 @@ pub fn forward_flops(config: &TextModelConfig, tokens: usize) -> f64 {
         2.0 * tokens * (width * config.vocabulary as f64 + transform)
     });
     let decoder = config.decoder.as_ref().map_or(0.0, |decoder| {
-        // Attention to what was read costs what attention to itself does.
+        // Cross-attention costs as much as self-attention.
         let across = 2.0 * tokens * width * (4.0 * width + 2.0 * tokens);
         decoder.forward_flops(tokens, width) + decoder.layers as f64 * across
     });
@@ -38,7 +38,7 @@ pub fn of_stage(
     let decoder = config.decoder.as_ref().map_or(0, |decoder| decoder.layers);
     let layers = config.backbone.layers + config.branch_layers() + decoder;
     let features = (layers * tokens * config.width) as f64;
-    // What is written counts beside what is read.
+    // Target tokens are counted beside source tokens.
     let texts = if config.decoder.is_some() { 2.0 } else { 1.0 };
     StageCost {
         examples,

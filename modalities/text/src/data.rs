@@ -58,7 +58,7 @@ pub fn open_stage(
     [batches, batch]: [u64; 2],
     seed: Seed,
 ) -> Result<StageData, StageDataError> {
-    let talk = tasks.iter().any(|task| talks(&task.aim));
+    let talk = tasks.iter().any(|task| is_chat(&task.aim));
     let tokenizer = if talk { with_template(tokenizer) } else { tokenizer };
     let documents = if tasks.is_empty() || data.unlabelled > 0.0 {
         Some(open(data, tokenizer.clone(), batches * batch, seed)?)
@@ -167,7 +167,7 @@ pub fn encode(
     tokenizer: &Arc<TextTokenizer>,
 ) -> Result<Vec<Example>, EncodeError> {
     let encoder = task.encoder(tokenizer);
-    let chat = if talks(&task.aim) { Some(ChatTemplate::of(tokenizer)?) } else { None };
+    let chat = if is_chat(&task.aim) { Some(ChatTemplate::of(tokenizer)?) } else { None };
     let rows = rows.par_iter().enumerate();
     let examples: Vec<Vec<Example>> = rows
         .map(|(number, row)| encoder.row(number, row, &task.aim, task.data, chat.as_ref()))
@@ -176,8 +176,8 @@ pub fn encode(
 }
 
 /// Whether what is learned is part of a conversation.
-fn talks(aim: &Aim) -> bool {
-    matches!(aim, Aim::Answer | Aim::Prefer)
+fn is_chat(aim: &Aim) -> bool {
+    matches!(aim, Aim::Completion | Aim::Preference)
 }
 
 /// Examples that are all there.
@@ -237,7 +237,7 @@ fn part(
     };
     match data.validation {
         Validation::Documents(held) => {
-            // The same of each source: two views of the same documents keep the same ones.
+            // The same split for each source: two sources of the same documents hold out the same ones.
             let (train, held) = held.split(cache.documents(), seed.at(0).part("validation"))?;
             let held = if held.is_empty() { Vec::new() } else { read(&pack(held)?, 0)? };
             let packed = pack(train)?;
@@ -300,7 +300,7 @@ impl Source for Sequences {
     }
 }
 
-/// A packed sequence as an example; special tokens, and what is said before documents, are fixed.
+/// A packed sequence as an example; special tokens and the prefixes of documents are never masked.
 fn example(packed: Packed, special: &[u32]) -> Example {
     let documents = packed.segments().iter().map(|segment| segment.start as u32).collect();
     let mut special_tokens_mask: Vec<bool> =
@@ -324,7 +324,7 @@ mod tests {
 
     /// Of metadata before a document nothing is learned, and two views of documents keep the same.
     #[test]
-    fn metadata_are_read_but_not_learnt() {
+    fn metadata_is_outside_the_loss_mask() {
         let dir = tempfile::tempdir().unwrap();
         let line = |number: usize| format!("{{\"text\":\"{number:04}\",\"by\":\"X\"}}\n");
         let path = dir.path().join("a.jsonl");

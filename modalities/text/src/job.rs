@@ -7,7 +7,7 @@ use crate::{
     evaluate::evaluate,
     labelled::{Aim, LabelledTask},
     opened::{has_tokenizer, open_tokenizer},
-    recipe::{ModelSpec, RankingWords, TextData, TextSpec, TokenizerSource},
+    recipe::{RankingWords, TextData, TextSpec, TokenizerSource},
     sources,
     stage_model::{TextPlan, stage_config, with_heads},
     transfer::Transfer,
@@ -25,7 +25,7 @@ use kiln_train::{
     architecture::{Architecture, ModelSource, OpenStage, StageCost, StageSpec, ValidationSet},
     recipe::{Problem, Recipe},
     results::Evaluation,
-    start::{Start, resolve},
+    start::Start,
     task::TaskError,
 };
 use std::{path::Path, sync::Arc};
@@ -39,9 +39,9 @@ pub struct TextArchitecture;
 
 /// What an open stage keeps beside its examples.
 pub struct TextStage {
-    /// How text became ids; written beside the model.
+    /// The tokenizer; saved beside the model.
     tokenizer: Arc<TextTokenizer>,
-    /// How relevance is said in words, where that is learned; written beside the model.
+    /// Prompt and target words of a seq2seq ranker; saved beside the model.
     ranking: Option<RankingWords>,
     /// Where the model that the stage starts from has another vocabulary.
     transfer: Option<Transfer>,
@@ -58,17 +58,9 @@ impl Architecture for TextArchitecture {
     type Trained<B: AutodiffBackend> = TextModel<B>;
 
     fn model(recipe: &Recipe<TextSpec>) -> Result<ModelSource<TextModelConfig>, TaskError> {
-        let (key, config, directory) = match &recipe.model {
-            ModelSpec::Preset(preset) => ("preset", preset.config(), None),
-            ModelSpec::Parts(config) => ("parts", config.as_ref().clone(), None),
-            ModelSpec::Directory(name) => {
-                let dir = resolve(name)?;
-                ("directory", family::read_config(&dir)?, Some(dir))
-            }
-        };
         // Special ids are the tokenizer's.
-        let checked = TextModelConfig { special: SpecialIds::default(), ..config.clone() };
-        Ok(ModelSource { key, config: checked.validate().map(|()| config), directory })
+        let checked = |config| TextModelConfig { special: SpecialIds::default(), ..config };
+        recipe.model.source(|preset| Ok(preset.config()), checked)
     }
 
     fn check_objective(stage: &StageSpec<'_, Self>) -> Result<(), RefusedObjective> {
@@ -198,7 +190,7 @@ impl Architecture for TextArchitecture {
         }
         let embeds = |one: &Objective| matches!(one, Objective::InfoNce(_) | Objective::Cosent(_));
         let config = model.config();
-        // Other tools then pool as it was trained to; of a layer above the pooling they know nothing.
+        // sentence-transformers then pools as in training; it does not know layers above the pooling.
         if stage.objective.has(embeds) && config.pooler.is_none() {
             let (width, pooling) = (config.width, config.default_pooling());
             embed::write_sentence_files(dir, width, pooling, config.longest(), true)?;
@@ -256,10 +248,10 @@ fn planned_config(
 fn tasks<'a>(
     stage: &StageSpec<'a, TextArchitecture>,
 ) -> Result<Vec<LabelledTask<'a>>, StageDataError> {
-    let writes = stage.config.decoder.is_some();
+    let seq2seq = stage.config.decoder.is_some();
     let read = |(name, task)| {
         LabelledTask::read(name, task, stage.seed(), |rows| {
-            Aim::of(&stage.settings.objective, rows, &task.names, writes)
+            Aim::of(&stage.settings.objective, rows, &task.names, seq2seq)
         })
     };
     stage.data().tasks().map(read).collect()

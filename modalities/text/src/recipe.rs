@@ -19,7 +19,7 @@ use crate::{lexicon::Lexicon, order::Order};
 use kiln_lm::{config::TextModelConfig, presets::Preset};
 use kiln_objectives::Objective;
 use kiln_tokenize::Packing;
-use kiln_train::recipe::ModalitySpec;
+use kiln_train::{model_spec::ModelSpec, recipe::ModalitySpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,22 +33,9 @@ pub struct TextSpec;
 
 impl ModalitySpec for TextSpec {
     type Data = TextData;
-    type Model = ModelSpec;
+    type Model = ModelSpec<Preset, TextModelConfig>;
     type Objective = Objective;
     type Evaluation = TextEvaluation;
-}
-
-/// A text model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelSpec {
-    /// A named configuration.
-    Preset(Preset),
-    /// A run, a model directory or a hub id, with its weights and its tokenizer.
-    Directory(String),
-    /// Put together from parts. The vocabulary and its special ids are the tokenizer's, whatever
-    /// stands here.
-    Parts(Box<TextModelConfig>),
 }
 
 /// Texts to train on.

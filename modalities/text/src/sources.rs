@@ -23,7 +23,7 @@ pub fn tokenizer(
     seed: Seed,
 ) -> Result<Arc<TextTokenizer>, StageDataError> {
     let found = match (&data.tokenizer, from) {
-        // A model keeps its tokenizer through its stages.
+        // A model keeps its tokenizer from stage to stage.
         (Some(TokenizerSource::Train(_)) | None, Some(dir)) if has_tokenizer(dir) => {
             open_tokenizer(dir)?
         }

@@ -23,7 +23,7 @@ impl<'a> TextPlan<'a> {
     /// The plan of a recipe's model, with or without labelled examples.
     pub fn new(recipe: &'a TextModelConfig, labelled: bool) -> Self {
         let config = TextModelConfig {
-            // Where nothing is generated, an encoder-decoder's encoder does it all.
+            // Without generation, only the encoder of an encoder-decoder is used.
             language: None,
             decoder: None,
             discriminator: false,
@@ -64,7 +64,7 @@ impl Provide for TextPlan<'_> {
             Need::ValueHead => self.config.discriminator = true,
             Need::BottleneckDecoders(count) => {
                 self.encoder("trains encoders; this model is an encoder-decoder")?;
-                // One block of the backbone's kind each.
+                // By default one block of the backbone's kind each.
                 let own =
                     || Stacks(vec![TransformerConfig { layers: 1, ..recipe.backbone.clone() }]);
                 let decoders = recipe.bottleneck.clone().unwrap_or_else(own);
@@ -131,7 +131,7 @@ pub(crate) fn with_heads(
 ) -> Result<TextModelConfig, TaskError> {
     let mut plan = TextPlan::new(recipe, !tasks.is_empty());
     objective.prepare(&mut plan)?;
-    if tasks.iter().any(|task| task.aim == Aim::Write) {
+    if tasks.iter().any(|task| task.aim == Aim::Seq2Seq) {
         plan.generate();
     }
     let mut config = plan.config;

@@ -41,7 +41,7 @@ pub struct Chat {
 /// its prompt.
 ///
 /// # Errors
-/// When the model cannot be read or writes nothing, or a prompt does not fit it.
+/// When the model cannot be read or does not generate, or a prompt does not fit it.
 pub fn generate(
     model: &Path,
     device: Device,
@@ -115,7 +115,7 @@ fn raw(
 ) -> Result<Vec<Vec<u32>>, TokenizerError> {
     let ids = prompts.iter().map(|prompt| {
         let mut ids = tokenizer.encode(prompt, true)?.get_ids().to_vec();
-        // What is answered is a text of its own; what is gone on with has no end yet.
+        // The source of an encoder-decoder gets its end token; a prompt to continue does not.
         if !reads && ids.last().copied() == tokenizer.end() {
             ids.pop();
         }
@@ -144,7 +144,7 @@ fn conversations(
     for prompt in prompts {
         let messages = system.iter().cloned().chain([Message::new(Role::User, prompt)]);
         let text = template.render(&messages.collect::<Vec<_>>(), true)?;
-        // The template writes what stands around texts, too.
+        // The template adds the special tokens around texts, too.
         found.push(tokenizer.encode(&text, false)?.get_ids().to_vec());
     }
     let ending = template.ending()?;
@@ -156,7 +156,7 @@ fn conversations(
     Ok((found, end))
 }
 
-/// A text that is being written.
+/// A text under generation.
 #[derive(Debug, Clone, Default)]
 struct Growing {
     ids: Vec<u32>,
@@ -167,7 +167,7 @@ struct Growing {
 }
 
 impl Growing {
-    /// Takes over what is written so far, and shows what will not change any more: not half a
+    /// Takes over the text so far, and emits what will not change any more: not half a
     /// character, nor what may become a stop.
     fn grow(&mut self, decoded: &str, stop: &[String], show: impl FnMut(&str)) -> Verdict {
         let end = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| decoded.find(stop));

@@ -1,6 +1,6 @@
 //! PEFT's directories as models: <https://huggingface.co/docs/peft/developer_guides/checkpoint>.
 
-use super::{PEFT_CONFIG, PEFT_WEIGHTS};
+use super::files::{PEFT_CONFIG, PEFT_WEIGHTS};
 use crate::{
     HubError, Result, Weight, Weights,
     json_file::{CONFIG, read_json},
@@ -101,7 +101,7 @@ impl Peft {
             add(target, &down, &up, scale, self.fan_in_fan_out)
                 .ok_or_else(|| wrong("does not fit the layer that it adapts"))?;
         }
-        // Modules that were trained in full.
+        // PEFT's `modules_to_save`.
         for (name, tensor) in adapter {
             if name.contains(".lora_") {
                 let cause = "is of a layer that is not linear, which cannot be merged".to_owned();

@@ -1,6 +1,6 @@
 //! Adapters in PEFT's layout, under the names of the published family.
 
-use super::{FOLDER, PEFT_CONFIG, PEFT_WEIGHTS};
+use super::files::{FOLDER, PEFT_CONFIG, PEFT_WEIGHTS};
 use crate::{HubError, NameMap, Place, Result, Weight, Weights, json_file::write_json};
 use kiln_nn::adapt::{AdaptConfig, LoraConfig};
 use serde_json::{Map, Value, json};
@@ -37,11 +37,11 @@ pub fn write_peft(
     };
     let others = others(weights);
     if !others.tensors.is_empty() {
-        // PEFT knows whole modules beside changed layers only.
+        // PEFT saves whole modules (`modules_to_save`) only beside adapted layers.
         if adapt.prefix.is_some() || adapt.prompt.is_some() {
             return Ok(false);
         }
-        // Layers that the family holds as one must have been trained as one.
+        // All parts of a fused layer must have been trained.
         let Ok(others) = published.names.to_theirs(others) else { return Ok(false) };
         let mut modules: Vec<String> = others.tensors.keys().map(|name| module(name)).collect();
         modules.dedup();
@@ -112,7 +112,7 @@ fn transposed(weight: &Weight) -> Weight {
 }
 
 fn low_rank(lora: &LoraConfig, weights: &Weights, names: &NameMap) -> (Value, Tensors) {
-    // Layers that the family holds as one have one update of all their ranks.
+    // Fused layers have one update, with the ranks of all.
     let mut layers: BTreeMap<String, Vec<(Place, &Weight, &Weight)>> = BTreeMap::new();
     for (name, down) in &weights.tensors {
         let Some(ours) = name.strip_suffix(".lora.down") else { continue };
@@ -187,7 +187,7 @@ fn factors(weights: &Weights, names: &NameMap) -> Option<(Value, Tensors)> {
         turned |= place.transposed;
         let all = place.part.all(size);
         if of_inputs && all > size {
-            // Their one layer has one input, ours one each.
+            // A fused layer has one input; ours have one each.
             return None;
         }
         let shape = if of_inputs { [1, size] } else { [all, 1] };

@@ -1,10 +1,11 @@
 use super::*;
-use crate::{ModelDir, Rule, Weight, collect_where};
+use crate::{ModelDir, Rule, Weight, Weights, collect_where, json_file, module::names};
 use burn_flex::Flex;
 use kiln_nn::{
     Transformer, TransformerConfig,
-    adapt::{BottleneckConfig, LoraConfig, PrefixConfig},
+    adapt::{self, AdaptConfig, BottleneckConfig, LoraConfig, PrefixConfig},
 };
+use std::{fs, path::Path};
 
 fn weight(shape: &[usize], values: &[f32]) -> Weight {
     Weight { shape: shape.to_vec(), values: values.to_vec() }

@@ -1,6 +1,6 @@
 //! What a family of published models is, and a configuration that has families.
 
-use super::json::family_json;
+use super::json::{family_json, parse_over_defaults};
 use crate::{ModelDir, ModelError, Result, Rule, Weights, adapter::Published};
 use kiln_nn::ConfigError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,15 +12,10 @@ pub trait Family {
     /// Our configuration of its models.
     type Ours: PublishedConfig;
     /// Its `config.json`, with its names and defaults; keys that do not matter are ignored.
-    type Theirs: Serialize + DeserializeOwned;
+    type Theirs: Default + Serialize + DeserializeOwned;
 
-    /// Parses `config.json`.
-    ///
-    /// # Errors
-    /// When it is not what the family's classes write.
-    fn parse(&self, json: &Value) -> serde_json::Result<Self::Theirs> {
-        serde_json::from_value(json.clone())
-    }
+    /// Other names of keys, each with the name that is meant.
+    const ALIASES: &'static [(&'static str, &'static str)] = &[];
 
     /// Their configuration as ours.
     ///
@@ -61,7 +56,7 @@ pub trait AnyFamily<C> {
     /// Reads a `config.json`.
     ///
     /// # Errors
-    /// As [`Family::parse`] and [`Family::to_ours`].
+    /// When it is not what the family's classes write, or as [`Family::to_ours`].
     fn read(&self, json: &Value) -> std::result::Result<C, Unreadable>;
 
     /// Writes a `config.json` with this `model_type`; `None` where it cannot express the model.
@@ -73,7 +68,7 @@ pub trait AnyFamily<C> {
 
 impl<C: PublishedConfig, F: Family<Ours = C>> AnyFamily<C> for F {
     fn read(&self, json: &Value) -> std::result::Result<C, Unreadable> {
-        let theirs = self.parse(json).map_err(Unreadable::Json)?;
+        let theirs = parse_over_defaults(json, F::ALIASES).map_err(Unreadable::Json)?;
         self.to_ours(&theirs).map_err(Unreadable::Setting)
     }
 
@@ -113,10 +108,14 @@ pub trait PublishedConfig: Clone + Serialize + DeserializeOwned + 'static {
     fn validate(&self) -> std::result::Result<(), ConfigError>;
 
     /// What families have no keys for.
-    fn extras(&self) -> Self::Extras;
+    fn extras(&self) -> Self::Extras {
+        Self::Extras::default()
+    }
 
     /// The configuration with what families have no keys for.
-    fn with_extras(self, extras: Self::Extras) -> Self;
+    fn with_extras(self, _extras: Self::Extras) -> Self {
+        self
+    }
 
     /// Whether a family that reads back `read` can express it.
     fn is_expressed_by(&self, _read: Self) -> bool {

@@ -42,7 +42,7 @@ pub fn config_json<C: PublishedConfig>(config: &C) -> (C::Format, Value) {
         if asked.is_some_and(|asked| asked != *format) {
             continue;
         }
-        // A family can express what it reads as it was written.
+        // A family can express a configuration that it reads back unchanged.
         if let Some(model_type) = model_types.first()
             && let Some(mut json) = family.write(model_type, config)
             && let Ok(read) = family.read(&json)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 ///
 /// # Errors
 /// When a key has the wrong type.
-pub fn parse_over_defaults<T: Default + Serialize + DeserializeOwned>(
+pub(super) fn parse_over_defaults<T: Default + Serialize + DeserializeOwned>(
     json: &Value,
     aliases: &[(&str, &str)],
 ) -> serde_json::Result<T> {

@@ -34,7 +34,7 @@ impl<B: Backend> Language<B, TextBatch<B>> for TextModel<B> {
         if config.decoder.is_some() {
             let example = |one: SourceTarget| Example {
                 ids: one.source,
-                written: Some(one.target),
+                target: Some(one.target),
                 ..Example::default()
             };
             let examples: Vec<Example> = pairs.into_iter().map(example).collect();

@@ -48,14 +48,15 @@ pub struct TextModelConfig {
     /// Task heads of several tasks, each by the name that `data.tasks` gives it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<String, TaskHeadConfig>,
-    /// A head with a number per token: ELECTRA's discriminator for `replaced`, or the value head of
-    /// `graded.advantage`.
+    /// A head with a number per token: ELECTRA's discriminator for `replaced-token-detection`, or the
+    /// value head of `reward-weighted.awr`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub discriminator: bool,
     /// Generator of ELECTRA for `replaced-token-detection`; the model itself if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorConfig>,
-    /// Bottleneck decoders, which reconstruct a text from its vector, for `bottleneck`: one for each, the last for those that are not listed.
+    /// Bottleneck decoders, which reconstruct a text from its vector, for `retromae`: one for each,
+    /// the last for those that are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<Stacks>,
     /// Special token ids.

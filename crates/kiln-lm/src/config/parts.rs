@@ -68,7 +68,8 @@ impl Default for LanguageHeadConfig {
     }
 }
 
-/// Generator of ELECTRA, which proposes tokens at masked places for `replaced`: a smaller backbone
+/// Generator of ELECTRA, which proposes tokens at masked places for `replaced-token-detection`: a
+/// smaller backbone
 /// over the model's token embedding, with the model's language-model head.
 /// <https://arxiv.org/abs/2003.10555>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -27,7 +27,7 @@ pub(super) fn search<B: Backend, D: Decoder<B>>(
     let copies: Vec<usize> = (0..prompts).flat_map(|prompt| vec![prompt; width]).collect();
     state.select(&copies);
     let start = Hypothesis { ids: Vec::new(), log_probability: 0.0 };
-    // All copies are alike at first: only one of each counts.
+    // All beams of a prompt are equal at first: only one is extended.
     let mut open: Vec<Vec<Option<Hypothesis>>> =
         vec![(0..width).map(|copy| (copy == 0).then(|| start.clone())).collect(); prompts];
     let mut ended: Vec<Vec<Hypothesis>> = vec![Vec::new(); prompts];
@@ -58,7 +58,7 @@ pub(super) fn search<B: Backend, D: Decoder<B>>(
                 let Some(before) = &open[prompt][row - prompt * width] else { continue };
                 let mut ids = before.ids.clone();
                 if Some(id) == state.eos() {
-                    // An end that is not among the best would not have been kept.
+                    // Only an end token among the best `width` candidates finishes a hypothesis.
                     if rank < width {
                         ended[prompt].push(Hypothesis { ids, log_probability });
                     }

@@ -189,7 +189,7 @@ impl<B: Backend> Decoder<B> for TextModel<B> {
         cache: Option<&mut DecoderCache<B>>,
     ) -> Option<Tensor<B, 3>> {
         let read = match memory {
-            Some(memory) => self.write(text, memory, cache)?,
+            Some(memory) => self.decode(text, memory, cache)?,
             None => {
                 let visibility = Some(AttentionVisibility::causal());
                 self.read(text, EncodeOptions { visibility, cache, generates: false })

@@ -42,7 +42,7 @@ impl<'a, B: Backend, D: Decoder<B>> State<'a, B, D> {
 
     /// Tokens that can still be generated.
     pub(super) fn room(&self) -> usize {
-        // A decoder by itself forgets the beginning, [`Self::push`]. The last is never read again.
+        // A decoder-only model drops the oldest tokens, see [`Self::push`]; the last token is never fed back.
         let longest = self.decoder.max_length().filter(|_| self.prompts.memory.is_some());
         longest.map_or(usize::MAX, |longest| (longest + 1).saturating_sub(self.length()))
     }
@@ -103,7 +103,7 @@ impl<'a, B: Backend, D: Decoder<B>> State<'a, B, D> {
             let gone = length - longest.div_ceil(2);
             self.prompts.ids.iter_mut().for_each(|row| drop(row.drain(..gone)));
             self.prompts.pad.iter_mut().for_each(|pad| *pad = pad.saturating_sub(gone));
-            // Keys and values know their old places.
+            // Cached keys and values are of the old positions.
             self.cache = self.cache.as_ref().map(|_| DecoderCache::default());
         }
     }

@@ -38,12 +38,12 @@ fn families() -> Vec<TextModelConfig> {
     presets.into_iter().chain([llama, small_opt(), falcon]).collect()
 }
 
-/// Scores of the vocabulary for two texts; a decoder writes the text that was read.
+/// Logits of the vocabulary for two texts; of an encoder-decoder with the source as its target.
 fn scores(model: &TextModel<Flex>) -> Weight {
     let ids: [Vec<u32>; 2] = [vec![3, 5, 7, 9, 11], vec![4, 6, 8, 10, 12]];
     let text = HostText::of(&ids, 0).upload::<Flex>(&model.config().embedding, &Default::default());
     let read = model.encode_text(&text);
-    let tokens = model.write(&text, &read, None).unwrap_or(read);
+    let tokens = model.decode(&text, &read, None).unwrap_or(read);
     let scores = model.scores(tokens.values).unwrap();
     let shape = scores.dims().to_vec();
     Weight { shape, values: scores.into_data().to_vec().unwrap() }

@@ -1,6 +1,6 @@
 //! BERT, RoBERTa (and XLM-R, which is one) and MPNet: encoders with the norm after each block.
 
-use super::{decoder::inner_rule, task};
+use super::{decoder::inner_rule, task::LabelKeys};
 use crate::config::{
     EmbeddingConfig, LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig, TaskKind,
     TextModelConfig,
@@ -13,8 +13,6 @@ use kiln_nn::{
     Activation, ConfigError, NormConfig, PositionConfig, RelativeConfig, TransformerConfig,
     activation_name, activation_named,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 /// What tells the three apart.
 pub(super) struct Bert {
@@ -53,72 +51,35 @@ pub(super) const MPNET: Bert = Bert {
     relative: true,
 };
 
-/// Their `config.json`, with their names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    #[serde(skip_serializing)]
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    hidden_act: String,
-    hidden_dropout_prob: f64,
-    attention_probs_dropout_prob: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    classifier_dropout: Option<f64>,
-    max_position_embeddings: usize,
-    type_vocab_size: usize,
-    layer_norm_eps: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position_embedding_type: Option<String>,
-    is_decoder: bool,
-    tie_word_embeddings: bool,
-    pad_token_id: Option<u32>,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    relative_attention_num_buckets: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id2label: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label2id: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_labels: Option<usize>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            vocab_size: 30_522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            hidden_act: "gelu".into(),
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            classifier_dropout: None,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
-            position_embedding_type: None,
-            is_decoder: false,
-            tie_word_embeddings: true,
-            pad_token_id: None,
-            bos_token_id: None,
-            eos_token_id: None,
-            relative_attention_num_buckets: None,
-            problem_type: None,
-            id2label: None,
-            label2id: None,
-            num_labels: None,
-        }
+kiln_hub::family_config! {
+    /// Their `config.json`, with their names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        #[serde(skip_serializing)]
+        architectures: Option<Vec<String>> = None,
+        vocab_size: usize = 30_522,
+        hidden_size: usize = 768,
+        num_hidden_layers: usize = 12,
+        num_attention_heads: usize = 12,
+        intermediate_size: usize = 3072,
+        hidden_act: String = "gelu".into(),
+        hidden_dropout_prob: f64 = 0.1,
+        attention_probs_dropout_prob: f64 = 0.1,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        classifier_dropout: Option<f64> = None,
+        max_position_embeddings: usize = 512,
+        type_vocab_size: usize = 2,
+        layer_norm_eps: f64 = 1e-12,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position_embedding_type: Option<String> = None,
+        is_decoder: bool = false,
+        tie_word_embeddings: bool = true,
+        pad_token_id: Option<u32> = None,
+        bos_token_id: Option<u32> = None,
+        eos_token_id: Option<u32> = None,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        relative_attention_num_buckets: Option<usize> = None,
+        #[serde(flatten)]
+        labels: LabelKeys = LabelKeys::default(),
     }
 }
 
@@ -230,10 +191,7 @@ impl Family for Bert {
             bos_token_id: ours.special.bos,
             eos_token_id: ours.special.eos,
             relative_attention_num_buckets: buckets,
-            problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
-            id2label: head.map(task::id2label),
-            label2id: head.map(task::label2id),
-            num_labels: None,
+            labels: head.map_or_else(LabelKeys::default, LabelKeys::of),
         };
         Some((format!("{}{class}", self.class), theirs))
     }
@@ -241,11 +199,11 @@ impl Family for Bert {
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
         let mut rules = vec![
             Rule::OldNames,
-            // Tied to the embedding, and buffers.
+            // Tied to the embedding; buffers.
             Rule::Ignored { theirs: r"(^|\.)(cls\.predictions|lm_head)\.decoder\.(weight|bias)$" },
             Rule::Ignored { theirs: r"embeddings\.(position_ids|token_type_ids)$" },
             Rule::Ignored { theirs: r"^cls\.seq_relationship\." },
-            // Checkpoints of other classes may lack the prefix or have it.
+            // Checkpoints may have the prefix of the base model or lack it.
             inner_rule(
                 ours,
                 r"^(bert|roberta|mpnet)\.",
@@ -275,10 +233,10 @@ impl Family for Bert {
 }
 
 fn task_head(class: &str, theirs: &Config) -> Result<Option<TaskHeadConfig>, ConfigError> {
-    let (labels, names) = task::names(theirs.id2label.as_ref(), theirs.num_labels);
+    let (labels, names) = theirs.labels.names();
     let kind = match class {
         "Model" | MASKED => return Ok(None),
-        SEQUENCE => task::of_texts(theirs.problem_type.as_deref(), labels),
+        SEQUENCE => theirs.labels.of_texts(labels),
         TOKENS => TaskKind::Tags(labels),
         SPAN => TaskKind::Span,
         other => {
@@ -297,32 +255,24 @@ const BLOCKS: &[Rule] = &[
     Rule::Prefix { theirs: "embeddings.token_type_embeddings.", ours: "embedding.types." },
     Rule::Prefix { theirs: "embeddings.LayerNorm.", ours: "embedding.norm." },
     Rule::Prefix { theirs: "encoder.layer.", ours: "backbone.layers." },
-    Rule::Regex {
-        load: Some((r"^(backbone\.layers\.\d+)\.output\.LayerNorm\.", "$1.feed_forward_norm.")),
-        save: Some((r"^(backbone\.layers\.\d+)\.feed_forward_norm\.", "$1.output.LayerNorm.")),
-    },
-    Rule::Regex {
-        load: Some((r"^(backbone\.layers\.\d+)\.output\.dense\.", "$1.feed_forward.output.")),
-        save: Some((r"^(backbone\.layers\.\d+)\.feed_forward\.output\.", "$1.output.dense.")),
-    },
+    // Attention has an `output` of its own.
+    Rule::Path { theirs: "*.layers.*.output.LayerNorm", ours: "*.layers.*.feed_forward_norm" },
+    Rule::Path { theirs: "*.layers.*.output.dense", ours: "*.layers.*.feed_forward.output" },
     Rule::Segments { theirs: "intermediate.dense", ours: "feed_forward.hidden" },
 ];
 
 const ATTENTION: &[Rule] = &[
     Rule::Segments { theirs: "attention.output.LayerNorm", ours: "attention_norm" },
-    Rule::Segments { theirs: "attention.output.dense", ours: "attention.output" },
-    Rule::Segments { theirs: "attention.self.query", ours: "attention.query" },
-    Rule::Segments { theirs: "attention.self.key", ours: "attention.key" },
-    Rule::Segments { theirs: "attention.self.value", ours: "attention.value" },
+    Rule::Attention {
+        theirs: "attention",
+        projections: ["self.query", "self.key", "self.value", "output.dense"],
+    },
 ];
 
 const MPNET_ATTENTION: &[Rule] = &[
     Rule::Prefix { theirs: "encoder.relative_attention_bias.", ours: "backbone.relative." },
     Rule::Segments { theirs: "attention.LayerNorm", ours: "attention_norm" },
-    Rule::Segments { theirs: "attention.attn.q", ours: "attention.query" },
-    Rule::Segments { theirs: "attention.attn.k", ours: "attention.key" },
-    Rule::Segments { theirs: "attention.attn.v", ours: "attention.value" },
-    Rule::Segments { theirs: "attention.attn.o", ours: "attention.output" },
+    Rule::Attention { theirs: "attention.attn", projections: ["q", "k", "v", "o"] },
 ];
 
 const BERT_HEAD: &[Rule] = &[

@@ -1,13 +1,13 @@
 //! What the published decoders have in common: special ids, classes and heads.
 
-use super::task;
+use super::task::LabelKeys;
 use crate::config::{
     LanguageHeadConfig, PoolerConfig, SpecialIds, TaskHeadConfig, TextModelConfig,
 };
 use kiln_hub::{Rule, family::known_class};
 use kiln_nn::ConfigError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The names of a decoder's classes: bare, with a language-model head, with a head for texts.
 pub(super) type Classes = [&'static str; 3];
@@ -24,14 +24,8 @@ pub(super) struct DecoderKeys {
     bos_token_id: Option<u32>,
     /// One, or several.
     eos_token_id: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id2label: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label2id: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem_type: Option<String>,
-    #[serde(skip_serializing)]
-    num_labels: Option<usize>,
+    #[serde(flatten)]
+    labels: LabelKeys,
 }
 
 impl DecoderKeys {
@@ -55,13 +49,7 @@ impl DecoderKeys {
             (Some(_), None) => (lm, keys),
             (None, None) => (bare, keys),
             (None, Some(task)) if !task.kind.is_of_tokens() => {
-                let keys = Self {
-                    id2label: Some(task::id2label(task)),
-                    label2id: Some(task::label2id(task)),
-                    problem_type: task::problem_type(task.kind).map(Into::into),
-                    ..keys
-                };
-                (texts, keys)
+                (texts, Self { labels: LabelKeys::of(task), ..keys })
             }
             _ => return None,
         };
@@ -76,8 +64,8 @@ impl DecoderKeys {
     ) -> Result<TextModelConfig, ConfigError> {
         let [_, lm, texts] = classes;
         let class = known_class(&self.architectures, &classes)?;
-        let (labels, names) = task::names(self.id2label.as_ref(), self.num_labels);
-        let kind = task::of_texts(self.problem_type.as_deref(), labels);
+        let (labels, names) = self.labels.names();
+        let kind = self.labels.of_texts(labels);
         let head = TaskHeadConfig { bias: false, ..TaskHeadConfig::new(kind, names) };
         let eos = self.eos_token_id.as_u64().or_else(|| self.eos_token_id.get(0)?.as_u64());
         Ok(TextModelConfig {

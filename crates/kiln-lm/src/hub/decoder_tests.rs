@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::config::{EmbeddingConfig, LanguageHeadConfig};
-use kiln_hub::{family::read_config, testing::each_made};
+use kiln_hub::testing::{config_error, each_made};
 use kiln_nn::{Activation, AttentionBias, RotaryConfig, TransformerConfig};
 
 const MADE: &str = include_str!("../../tests/python/make_decoders.py");
@@ -97,7 +97,6 @@ fn falcons_of_all_kinds_go_there_and_back() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let dir = tempfile::tempdir().unwrap();
     for (model_type, settings, expected) in [
         (
             "opt",
@@ -125,8 +124,7 @@ fn what_is_not_supported_is_named() {
         ("falcon", r#""hidden_size": 16, "num_attention_heads": 0"#, "heads` is 0"),
     ] {
         let json = format!(r#"{{"model_type": "{model_type}", {settings}}}"#);
-        std::fs::write(dir.path().join("config.json"), json).unwrap();
-        let message = read_config::<TextModelConfig>(dir.path()).unwrap_err().to_string();
+        let message = config_error::<TextModelConfig>(&json);
         assert!(message.contains(expected), "{message}");
     }
 }

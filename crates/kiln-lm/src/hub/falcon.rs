@@ -7,68 +7,40 @@ use super::{
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, PositionConfig, TransformerConfig, activation_name,
     activation_named,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    /// Told by the newer architecture only; `multi_query` is of one head.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_kv_heads: Option<usize>,
-    new_decoder_architecture: bool,
-    multi_query: bool,
-    parallel_attn: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_ln_in_parallel_attn: Option<usize>,
-    ffn_hidden_size: Option<usize>,
-    activation: String,
-    bias: bool,
-    alibi: bool,
-    max_position_embeddings: usize,
-    layer_norm_epsilon: f64,
-    hidden_dropout: f64,
-    attention_dropout: f64,
-    #[serde(flatten)]
-    rope: RopeKeys,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 65_024,
-            hidden_size: 4544,
-            num_hidden_layers: 32,
-            num_attention_heads: 71,
-            num_kv_heads: None,
-            new_decoder_architecture: false,
-            multi_query: true,
-            parallel_attn: true,
-            num_ln_in_parallel_attn: None,
-            ffn_hidden_size: None,
-            activation: "gelu".into(),
-            bias: false,
-            alibi: false,
-            max_position_embeddings: 2048,
-            layer_norm_epsilon: 1e-5,
-            hidden_dropout: 0.0,
-            attention_dropout: 0.0,
-            rope: RopeKeys::default(),
-            keys: DecoderKeys::new(true, None, Some(11), Some(11)),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 65_024,
+        hidden_size: usize = 4544,
+        num_hidden_layers: usize = 32,
+        num_attention_heads: usize = 71,
+        /// Told by the newer architecture only; `multi_query` is of one head.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        num_kv_heads: Option<usize> = None,
+        new_decoder_architecture: bool = false,
+        multi_query: bool = true,
+        parallel_attn: bool = true,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        num_ln_in_parallel_attn: Option<usize> = None,
+        ffn_hidden_size: Option<usize> = None,
+        activation: String = "gelu".into(),
+        bias: bool = false,
+        alibi: bool = false,
+        max_position_embeddings: usize = 2048,
+        layer_norm_epsilon: f64 = 1e-5,
+        hidden_dropout: f64 = 0.0,
+        attention_dropout: f64 = 0.0,
+        #[serde(flatten)]
+        rope: RopeKeys = RopeKeys::default(),
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::new(true, None, Some(11), Some(11)),
     }
 }
 
@@ -114,14 +86,10 @@ impl Family for Falcon {
     type Ours = TextModelConfig;
     type Theirs = Config;
 
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
-
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         let new = theirs.new_decoder_architecture;
         refuse(&[
-            // Theirs is divided by the root of a head's features, in bfloat16.
+            // Falcon scales ALiBi by the root of the head width, in bfloat16.
             ("alibi", !theirs.alibi, "false"),
             ("parallel_attn", theirs.parallel_attn || !new, "true with `new_decoder_architecture`"),
         ])?;
@@ -144,7 +112,7 @@ impl Family for Falcon {
                 parallel: theirs.parallel_attn,
                 shared_norm: theirs.shared_norm()?,
                 positions: Some(PositionConfig::Rotary(rotary)),
-                // As the key says; `transformers` drops none of turned attention.
+                // Applied as the key says; `transformers` has none with rotary positions.
                 attention_dropout: theirs.attention_dropout,
                 residual_dropout: theirs.hidden_dropout,
                 ..TransformerConfig::default()
@@ -163,7 +131,7 @@ impl Family for Falcon {
         let kv_heads = backbone.kv_heads.unwrap_or(backbone.heads);
         let multi_query = kv_heads == 1 && backbone.heads > 1;
         let two_norms = backbone.parallel && !backbone.shared_norm;
-        // The older architecture where it suffices.
+        // The older architecture where it can express the model.
         let new = two_norms || kv_heads != backbone.heads && !multi_query;
         let theirs = Config {
             vocab_size: ours.vocabulary,
@@ -192,9 +160,15 @@ impl Family for Falcon {
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
         let backbone = &ours.backbone;
         let groups = backbone.kv_heads.unwrap_or(backbone.heads).max(1);
-        let mut rules = vec![
+        let [attention_norm, feed_forward_norm] = if backbone.parallel && !backbone.shared_norm {
+            ["ln_attn", "ln_mlp"]
+        } else {
+            ["input_layernorm", "post_attention_layernorm"]
+        };
+        let [language, texts] = head_rules(ours);
+        vec![
             Rule::Ignored { theirs: r"(^|\.)rotary_emb\.inv_freq$" },
-            // One group, where all queries share a key; one for each head, where none does.
+            // Multi-query attention has one group, multi-head attention one for each head.
             Rule::Grouped {
                 theirs: "self_attention.query_key_value",
                 ours: &["attention.query", "attention.key", "attention.value"],
@@ -206,14 +180,8 @@ impl Family for Falcon {
                 r"^transformer\.",
                 (r"^(word_embeddings|h|ln_f)\.", "transformer.$1."),
             ),
-        ];
-        rules.extend(head_rules(ours));
-        let [attention_norm, feed_forward_norm] = if backbone.parallel && !backbone.shared_norm {
-            ["ln_attn", "ln_mlp"]
-        } else {
-            ["input_layernorm", "post_attention_layernorm"]
-        };
-        rules.extend([
+            language,
+            texts,
             Rule::Prefix { theirs: "word_embeddings.", ours: "embedding.words." },
             Rule::Prefix { theirs: "ln_f.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "h.", ours: "backbone.layers." },
@@ -222,7 +190,6 @@ impl Family for Falcon {
             Rule::Segments { theirs: "self_attention.dense", ours: "attention.output" },
             Rule::Segments { theirs: "mlp.dense_h_to_4h", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.dense_4h_to_h", ours: "feed_forward.output" },
-        ]);
-        rules
+        ]
     }
 }

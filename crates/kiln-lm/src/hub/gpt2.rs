@@ -4,53 +4,29 @@ use super::decoder::{Classes, DecoderKeys, head_rules, inner_rule};
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{ConfigError, NormConfig, TransformerConfig, activation_name, activation_named};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    n_positions: usize,
-    n_embd: usize,
-    n_layer: usize,
-    n_head: usize,
-    n_inner: Option<usize>,
-    activation_function: String,
-    resid_pdrop: f64,
-    embd_pdrop: f64,
-    attn_pdrop: f64,
-    layer_norm_epsilon: f64,
-    scale_attn_weights: bool,
-    scale_attn_by_inverse_layer_idx: bool,
-    add_cross_attention: bool,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 50_257,
-            n_positions: 1024,
-            n_embd: 768,
-            n_layer: 12,
-            n_head: 12,
-            n_inner: None,
-            activation_function: "gelu_new".into(),
-            resid_pdrop: 0.1,
-            embd_pdrop: 0.1,
-            attn_pdrop: 0.1,
-            layer_norm_epsilon: 1e-5,
-            scale_attn_weights: true,
-            scale_attn_by_inverse_layer_idx: false,
-            add_cross_attention: false,
-            keys: DecoderKeys::new(true, None, Some(50_256), Some(50_256)),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 50_257,
+        n_positions: usize = 1024,
+        n_embd: usize = 768,
+        n_layer: usize = 12,
+        n_head: usize = 12,
+        n_inner: Option<usize> = None,
+        activation_function: String = "gelu_new".into(),
+        resid_pdrop: f64 = 0.1,
+        embd_pdrop: f64 = 0.1,
+        attn_pdrop: f64 = 0.1,
+        layer_norm_epsilon: f64 = 1e-5,
+        scale_attn_weights: bool = true,
+        scale_attn_by_inverse_layer_idx: bool = false,
+        add_cross_attention: bool = false,
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::new(true, None, Some(50_256), Some(50_256)),
     }
 }
 
@@ -62,10 +38,6 @@ const CLASSES: Classes = ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassi
 impl Family for Gpt2 {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         refuse(&[
@@ -119,7 +91,8 @@ impl Family for Gpt2 {
     }
 
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
-        let mut rules = vec![
+        let [language, texts] = head_rules(ours);
+        vec![
             Rule::Ignored { theirs: r"\.attn\.(bias|masked_bias)$" },
             Rule::Transposed { theirs: "attn.c_attn" },
             Rule::Transposed { theirs: "attn.c_proj" },
@@ -127,22 +100,17 @@ impl Family for Gpt2 {
             Rule::Transposed { theirs: "mlp.c_proj" },
             Rule::Fused { theirs: "attn.c_attn", ours: &["attn.query", "attn.key", "attn.value"] },
             inner_rule(ours, r"^transformer\.", (r"^(wte|wpe|h|ln_f)\.", "transformer.$1.")),
-        ];
-        rules.extend(head_rules(ours));
-        rules.extend([
+            language,
+            texts,
             Rule::Prefix { theirs: "wte.", ours: "embedding.words." },
             Rule::Prefix { theirs: "wpe.", ours: "embedding.positions." },
             Rule::Prefix { theirs: "ln_f.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "h.", ours: "backbone.layers." },
             Rule::Segments { theirs: "ln_1", ours: "attention_norm" },
             Rule::Segments { theirs: "ln_2", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "attn.query", ours: "attention.query" },
-            Rule::Segments { theirs: "attn.key", ours: "attention.key" },
-            Rule::Segments { theirs: "attn.value", ours: "attention.value" },
-            Rule::Segments { theirs: "attn.c_proj", ours: "attention.output" },
+            Rule::Attention { theirs: "attn", projections: ["query", "key", "value", "c_proj"] },
             Rule::Segments { theirs: "mlp.c_fc", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.c_proj", ours: "feed_forward.output" },
-        ]);
-        rules
+        ]
     }
 }

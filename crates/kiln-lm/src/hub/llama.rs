@@ -7,14 +7,12 @@ use super::{
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionConfig, TransformerConfig,
     activation_name, activation_named,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Llama, or Qwen2, which has biases in attention.
 pub(super) struct Llama {
@@ -32,61 +30,34 @@ pub(super) const QWEN2: Llama = Llama {
     biased: true,
 };
 
-/// Their `config.json`, with their names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    head_dim: Option<usize>,
-    hidden_act: String,
-    max_position_embeddings: usize,
-    rms_norm_eps: f64,
-    attention_dropout: f64,
-    attention_bias: bool,
-    mlp_bias: bool,
-    use_sliding_window: bool,
-    #[serde(flatten)]
-    rope: RopeKeys,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 32_000,
-            hidden_size: 4096,
-            intermediate_size: 11_008,
-            num_hidden_layers: 32,
-            num_attention_heads: 32,
-            num_key_value_heads: None,
-            head_dim: None,
-            hidden_act: "silu".into(),
-            max_position_embeddings: 2048,
-            rms_norm_eps: 1e-6,
-            attention_dropout: 0.0,
-            attention_bias: false,
-            mlp_bias: false,
-            use_sliding_window: false,
-            rope: RopeKeys::default(),
-            keys: DecoderKeys::default(),
-        }
+kiln_hub::family_config! {
+    /// Their `config.json`, with their names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 32_000,
+        hidden_size: usize = 4096,
+        intermediate_size: usize = 11_008,
+        num_hidden_layers: usize = 32,
+        num_attention_heads: usize = 32,
+        num_key_value_heads: Option<usize> = None,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        head_dim: Option<usize> = None,
+        hidden_act: String = "silu".into(),
+        max_position_embeddings: usize = 2048,
+        rms_norm_eps: f64 = 1e-6,
+        attention_dropout: f64 = 0.0,
+        attention_bias: bool = false,
+        mlp_bias: bool = false,
+        use_sliding_window: bool = false,
+        #[serde(flatten)]
+        rope: RopeKeys = RopeKeys::default(),
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::default(),
     }
 }
 
 impl Family for Llama {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         refuse(&[
@@ -155,25 +126,24 @@ impl Family for Llama {
     }
 
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
-        let mut rules = vec![
+        let [language, texts] = head_rules(ours);
+        vec![
             Rule::Ignored { theirs: r"\.rotary_emb\.inv_freq$" },
             inner_rule(ours, r"^model\.", (r"^(embed_tokens|layers|norm)\.", "model.$1.")),
-        ];
-        rules.extend(head_rules(ours));
-        rules.extend([
+            language,
+            texts,
             Rule::Prefix { theirs: "embed_tokens.", ours: "embedding.words." },
             Rule::Prefix { theirs: "norm.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
             Rule::Segments { theirs: "input_layernorm", ours: "attention_norm" },
             Rule::Segments { theirs: "post_attention_layernorm", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },
-            Rule::Segments { theirs: "self_attn.k_proj", ours: "attention.key" },
-            Rule::Segments { theirs: "self_attn.v_proj", ours: "attention.value" },
-            Rule::Segments { theirs: "self_attn.o_proj", ours: "attention.output" },
+            Rule::Attention {
+                theirs: "self_attn",
+                projections: ["q_proj", "k_proj", "v_proj", "o_proj"],
+            },
             Rule::Segments { theirs: "mlp.gate_proj", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.up_proj", ours: "feed_forward.gate" },
             Rule::Segments { theirs: "mlp.down_proj", ours: "feed_forward.output" },
-        ]);
-        rules
+        ]
     }
 }

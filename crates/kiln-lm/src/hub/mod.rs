@@ -71,14 +71,6 @@ impl PublishedConfig for TextModelConfig {
         self.validate()
     }
 
-    fn extras(&self) -> NoExtras {
-        NoExtras {}
-    }
-
-    fn with_extras(self, _extras: NoExtras) -> Self {
-        self
-    }
-
     fn is_expressed_by(&self, read: Self) -> bool {
         comparable(read) == comparable(self.clone())
     }
@@ -105,7 +97,7 @@ impl PublishedConfig for TextModelConfig {
     }
 
     fn published(&self, published: Published) -> Published {
-        // Newer Falcons repeat their keys for each query before they keep them.
+        // Falcon caches keys repeated for each query head.
         let rotary = matches!(self.backbone.positions, Some(PositionConfig::Rotary(_)))
             && self.format != Some(Format::Falcon);
         let generates = self.language.is_some();

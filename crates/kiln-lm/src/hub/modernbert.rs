@@ -1,6 +1,6 @@
 //! ModernBERT: <https://arxiv.org/abs/2412.13663>.
 
-use super::{decoder::inner_rule, task};
+use super::{decoder::inner_rule, task::LabelKeys};
 use crate::config::{
     EmbeddingConfig, LanguageHeadConfig, PoolerConfig, Pooling, SpecialIds, TaskHeadConfig,
     TaskKind, TextModelConfig,
@@ -14,54 +14,49 @@ use kiln_nn::{
     TransformerConfig, activation_name, activation_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 /// The family.
 pub(super) struct ModernBert;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    #[serde(skip_serializing)]
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    hidden_activation: String,
-    max_position_embeddings: usize,
-    norm_eps: f64,
-    norm_bias: bool,
-    attention_bias: bool,
-    mlp_bias: bool,
-    attention_dropout: f64,
-    mlp_dropout: f64,
-    embedding_dropout: f64,
-    global_attn_every_n_layers: usize,
-    local_attention: usize,
-    global_rope_theta: f64,
-    local_rope_theta: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rope_parameters: Option<RopeParameters>,
-    decoder_bias: bool,
-    classifier_pooling: String,
-    classifier_dropout: f64,
-    classifier_bias: bool,
-    classifier_activation: String,
-    tie_word_embeddings: bool,
-    pad_token_id: Option<u32>,
-    bos_token_id: Option<u32>,
-    cls_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
-    sep_token_id: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id2label: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label2id: Option<Map<String, Value>>,
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        #[serde(skip_serializing)]
+        architectures: Option<Vec<String>> = None,
+        vocab_size: usize = 50_368,
+        hidden_size: usize = 768,
+        intermediate_size: usize = 1152,
+        num_hidden_layers: usize = 22,
+        num_attention_heads: usize = 12,
+        hidden_activation: String = "gelu".into(),
+        max_position_embeddings: usize = 8192,
+        norm_eps: f64 = 1e-5,
+        norm_bias: bool = false,
+        attention_bias: bool = false,
+        mlp_bias: bool = false,
+        attention_dropout: f64 = 0.0,
+        mlp_dropout: f64 = 0.0,
+        embedding_dropout: f64 = 0.0,
+        global_attn_every_n_layers: usize = 3,
+        local_attention: usize = 128,
+        global_rope_theta: f64 = 160_000.0,
+        local_rope_theta: Option<f64> = Some(10_000.0),
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rope_parameters: Option<RopeParameters> = None,
+        decoder_bias: bool = true,
+        classifier_pooling: String = "cls".into(),
+        classifier_dropout: f64 = 0.0,
+        classifier_bias: bool = false,
+        classifier_activation: String = "gelu".into(),
+        tie_word_embeddings: bool = true,
+        pad_token_id: Option<u32> = Some(50_283),
+        bos_token_id: Option<u32> = None,
+        cls_token_id: Option<u32> = Some(50_281),
+        eos_token_id: Option<u32> = None,
+        sep_token_id: Option<u32> = Some(50_282),
+        #[serde(flatten)]
+        labels: LabelKeys = LabelKeys::default(),
+    }
 }
 
 /// Rotary positions in the newer spelling.
@@ -80,47 +75,6 @@ struct Rope {
 
 fn default_rope() -> String {
     "default".into()
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            vocab_size: 50_368,
-            hidden_size: 768,
-            intermediate_size: 1152,
-            num_hidden_layers: 22,
-            num_attention_heads: 12,
-            hidden_activation: "gelu".into(),
-            max_position_embeddings: 8192,
-            norm_eps: 1e-5,
-            norm_bias: false,
-            attention_bias: false,
-            mlp_bias: false,
-            attention_dropout: 0.0,
-            mlp_dropout: 0.0,
-            embedding_dropout: 0.0,
-            global_attn_every_n_layers: 3,
-            local_attention: 128,
-            global_rope_theta: 160_000.0,
-            local_rope_theta: Some(10_000.0),
-            rope_parameters: None,
-            decoder_bias: true,
-            classifier_pooling: "cls".into(),
-            classifier_dropout: 0.0,
-            classifier_bias: false,
-            classifier_activation: "gelu".into(),
-            tie_word_embeddings: true,
-            pad_token_id: Some(50_283),
-            bos_token_id: None,
-            cls_token_id: Some(50_281),
-            eos_token_id: None,
-            sep_token_id: Some(50_282),
-            problem_type: None,
-            id2label: None,
-            label2id: None,
-        }
-    }
 }
 
 const MODEL: &str = "ModernBertModel";
@@ -148,11 +102,11 @@ impl Family for ModernBert {
             ("tie_word_embeddings", theirs.tie_word_embeddings, "true"),
         ])?;
         let bias = if theirs.attention_bias { AttentionBias::All } else { AttentionBias::None };
-        let (labels, names) = task::names(theirs.id2label.as_ref(), None);
+        let (labels, names) = theirs.labels.names();
         let kind = match class {
             MODEL | MASKED => None,
             TOKENS => Some(TaskKind::Tags(labels)),
-            _ => Some(task::of_texts(theirs.problem_type.as_deref(), labels)),
+            _ => Some(theirs.labels.of_texts(labels)),
         };
         let transform =
             Some(activation_named("classifier_activation", &theirs.classifier_activation)?);
@@ -197,7 +151,7 @@ impl Family for ModernBert {
                     local_base: Some(local),
                     scaling: None,
                 })),
-                // A token sees half the window on either side, and itself.
+                // Their window counts both sides; ours one side and the token itself.
                 local: Some(LocalConfig {
                     window: theirs.local_attention / 2 + 1,
                     global_every: theirs.global_attn_every_n_layers,
@@ -282,9 +236,7 @@ impl Family for ModernBert {
             cls_token_id: ours.special.bos,
             eos_token_id: ours.special.eos,
             sep_token_id: ours.special.eos,
-            problem_type: head.and_then(|head| task::problem_type(head.kind)).map(Into::into),
-            id2label: head.map(task::id2label),
-            label2id: head.map(task::label2id),
+            labels: head.map_or_else(LabelKeys::default, LabelKeys::of),
             ..default
         };
         Some((class.into(), theirs))
@@ -315,10 +267,7 @@ impl Family for ModernBert {
             Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
             Rule::Segments { theirs: "attn_norm", ours: "attention_norm" },
             Rule::Segments { theirs: "mlp_norm", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "attn.query", ours: "attention.query" },
-            Rule::Segments { theirs: "attn.key", ours: "attention.key" },
-            Rule::Segments { theirs: "attn.value", ours: "attention.value" },
-            Rule::Segments { theirs: "attn.Wo", ours: "attention.output" },
+            Rule::Attention { theirs: "attn", projections: ["query", "key", "value", "Wo"] },
             Rule::Segments { theirs: "mlp.hidden", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "mlp.gate", ours: "feed_forward.gate" },
             Rule::Segments { theirs: "mlp.Wo", ours: "feed_forward.output" },

@@ -1,62 +1,37 @@
 //! OPT: <https://arxiv.org/abs/2205.01068>.
 
-use super::decoder::{Classes, DecoderKeys, language_rule};
+use super::decoder::{Classes, DecoderKeys, head_rules};
 use crate::config::{EmbeddingConfig, TextModelConfig};
 use kiln_hub::{
     Rule,
-    family::{Family, parse_over_defaults, refuse},
+    family::{Family, refuse},
 };
 use kiln_nn::{AttentionBias, ConfigError, TransformerConfig, activation_name, activation_named};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Rows of the table of positions before that of the first token: one of no use, then padding's.
 const OFFSET: usize = 2;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    word_embed_proj_dim: Option<usize>,
-    ffn_dim: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    activation_function: String,
-    do_layer_norm_before: bool,
-    #[serde(rename = "_remove_final_layer_norm")]
-    remove_final_layer_norm: bool,
-    layer_norm_elementwise_affine: bool,
-    enable_bias: bool,
-    dropout: f64,
-    attention_dropout: f64,
-    layerdrop: f64,
-    #[serde(flatten)]
-    keys: DecoderKeys,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vocab_size: 50_272,
-            hidden_size: 768,
-            word_embed_proj_dim: None,
-            ffn_dim: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            max_position_embeddings: 2048,
-            activation_function: "relu".into(),
-            do_layer_norm_before: true,
-            remove_final_layer_norm: false,
-            layer_norm_elementwise_affine: true,
-            enable_bias: true,
-            dropout: 0.1,
-            attention_dropout: 0.0,
-            layerdrop: 0.0,
-            keys: DecoderKeys::new(true, Some(1), Some(2), Some(2)),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        vocab_size: usize = 50_272,
+        hidden_size: usize = 768,
+        word_embed_proj_dim: Option<usize> = None,
+        ffn_dim: usize = 3072,
+        num_hidden_layers: usize = 12,
+        num_attention_heads: usize = 12,
+        max_position_embeddings: usize = 2048,
+        activation_function: String = "relu".into(),
+        do_layer_norm_before: bool = true,
+        #[serde(rename = "_remove_final_layer_norm")]
+        remove_final_layer_norm: bool = false,
+        layer_norm_elementwise_affine: bool = true,
+        enable_bias: bool = true,
+        dropout: f64 = 0.1,
+        attention_dropout: f64 = 0.0,
+        layerdrop: f64 = 0.0,
+        #[serde(flatten)]
+        keys: DecoderKeys = DecoderKeys::new(true, Some(1), Some(2), Some(2)),
     }
 }
 
@@ -68,10 +43,6 @@ const CLASSES: Classes = ["OPTModel", "OPTForCausalLM", "OPTForSequenceClassific
 impl Family for Opt {
     type Ours = TextModelConfig;
     type Theirs = Config;
-
-    fn parse(&self, json: &Value) -> serde_json::Result<Config> {
-        parse_over_defaults(json, &[])
-    }
 
     fn to_ours(&self, theirs: &Config) -> Result<TextModelConfig, ConfigError> {
         refuse(&[("layer_norm_elementwise_affine", theirs.layer_norm_elementwise_affine, "true")])?;
@@ -139,25 +110,26 @@ impl Family for Opt {
         let inside = r"^(embed_tokens|embed_positions|layers|final_layer_norm)\.";
         let headed = ours.language.is_some() || ours.task.is_some();
         let outside = if headed { "model.decoder.$1." } else { "decoder.$1." };
+        let [language, texts] = head_rules(ours);
         vec![
             Rule::Ignored { theirs: r"(^|\.)decoder\.version$" },
             Rule::Regex {
                 load: Some((r"^(model\.)?decoder\.", "")),
                 save: Some((inside, outside)),
             },
-            language_rule(ours),
-            Rule::Prefix { theirs: "score.", ours: "task.output." },
+            language,
+            texts,
             Rule::Prefix { theirs: "embed_tokens.", ours: "embedding.words." },
             Rule::Prefix { theirs: "embed_positions.", ours: "embedding.positions." },
-            // Blocks have norms of the same name.
+            // Before the blocks, which have norms of the same name.
             Rule::Prefix { theirs: "final_layer_norm.", ours: "backbone.norm." },
             Rule::Prefix { theirs: "layers.", ours: "backbone.layers." },
             Rule::Segments { theirs: "self_attn_layer_norm", ours: "attention_norm" },
             Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
-            Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },
-            Rule::Segments { theirs: "self_attn.k_proj", ours: "attention.key" },
-            Rule::Segments { theirs: "self_attn.v_proj", ours: "attention.value" },
-            Rule::Segments { theirs: "self_attn.out_proj", ours: "attention.output" },
+            Rule::Attention {
+                theirs: "self_attn",
+                projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
+            },
             Rule::Segments { theirs: "fc1", ours: "feed_forward.hidden" },
             Rule::Segments { theirs: "fc2", ours: "feed_forward.output" },
         ]

@@ -10,61 +10,34 @@ use kiln_nn::{
     AttentionBias, ConfigError, NormConfig, NormKind, PositionConfig, RelativeConfig,
     TransformerConfig, activation_name, activation_named,
 };
-use serde::{Deserialize, Serialize};
 
 /// The family.
 pub(super) struct T5;
 
-/// Its `config.json`, with its names; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Config {
-    #[serde(skip_serializing)]
-    model_type: String,
-    #[serde(skip_serializing)]
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    d_model: usize,
-    d_kv: usize,
-    d_ff: usize,
-    num_layers: usize,
-    num_decoder_layers: Option<usize>,
-    num_heads: usize,
-    relative_attention_num_buckets: usize,
-    relative_attention_max_distance: usize,
-    dropout_rate: f64,
-    layer_norm_epsilon: f64,
-    feed_forward_proj: String,
-    is_encoder_decoder: bool,
-    tie_word_embeddings: bool,
-    pad_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
-    decoder_start_token_id: Option<u32>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            model_type: "t5".into(),
-            architectures: None,
-            vocab_size: 32_128,
-            d_model: 512,
-            d_kv: 64,
-            d_ff: 2048,
-            num_layers: 6,
-            num_decoder_layers: None,
-            num_heads: 8,
-            relative_attention_num_buckets: 32,
-            relative_attention_max_distance: 128,
-            dropout_rate: 0.1,
-            layer_norm_epsilon: 1e-6,
-            feed_forward_proj: "relu".into(),
-            is_encoder_decoder: true,
-            tie_word_embeddings: true,
-            pad_token_id: Some(0),
-            eos_token_id: Some(1),
-            decoder_start_token_id: Some(0),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its names; keys that do not matter here are ignored.
+    pub(super) struct Config {
+        #[serde(skip_serializing)]
+        model_type: String = "t5".into(),
+        #[serde(skip_serializing)]
+        architectures: Option<Vec<String>> = None,
+        vocab_size: usize = 32_128,
+        d_model: usize = 512,
+        d_kv: usize = 64,
+        d_ff: usize = 2048,
+        num_layers: usize = 6,
+        num_decoder_layers: Option<usize> = None,
+        num_heads: usize = 8,
+        relative_attention_num_buckets: usize = 32,
+        relative_attention_max_distance: usize = 128,
+        dropout_rate: f64 = 0.1,
+        layer_norm_epsilon: f64 = 1e-6,
+        feed_forward_proj: String = "relu".into(),
+        is_encoder_decoder: bool = true,
+        tie_word_embeddings: bool = true,
+        pad_token_id: Option<u32> = Some(0),
+        eos_token_id: Option<u32> = Some(1),
+        decoder_start_token_id: Option<u32> = Some(0),
     }
 }
 
@@ -89,7 +62,7 @@ impl Family for T5 {
             return Err(ConfigError::new("architectures", class, expected));
         }
         refuse(&[("is_encoder_decoder", alone || theirs.is_encoder_decoder, "true")])?;
-        // Version 1.1 writes `gated-gelu` and means the tangent's approximation.
+        // `gated-gelu` of T5 1.1 is the tanh approximation of GELU.
         let (gated, name) = match theirs.feed_forward_proj.strip_prefix("gated-") {
             Some("gelu") => (true, "gelu_new"),
             Some(name) => (true, name),
@@ -186,119 +159,63 @@ impl Family for T5 {
 
     fn rules(&self, ours: &TextModelConfig) -> Vec<Rule> {
         let head = language_rule(ours);
-        let hidden = if ours.backbone.gated {
-            [
-                Rule::Segments { theirs: "DenseReluDense.wi_0", ours: "feed_forward.hidden" },
-                Rule::Segments { theirs: "DenseReluDense.wi_1", ours: "feed_forward.gate" },
+        let feed_forward: &[Rule] = if ours.backbone.gated {
+            &[
+                Rule::Segments { theirs: "feed_forward.wi_0", ours: "feed_forward.hidden" },
+                Rule::Segments { theirs: "feed_forward.wi_1", ours: "feed_forward.gate" },
             ]
         } else {
-            let plain = Rule::Segments { theirs: "DenseReluDense.wi", ours: "feed_forward.hidden" };
-            [plain, Rule::OldNames]
+            &[Rule::Segments { theirs: "feed_forward.wi", ours: "feed_forward.hidden" }]
         };
         let mut rules = vec![
             Rule::Ignored { theirs: r"^(encoder|decoder)\.embed_tokens\.weight$" },
-            // In the first versions cross-attention had a table too, which nothing read.
+            // Early checkpoints have an unused table in cross-attention.
             Rule::Ignored { theirs: r"EncDecAttention\.relative_attention_bias" },
             head,
             Rule::Prefix { theirs: "shared.", ours: "embedding.words." },
-            Rule::Regex {
-                load: Some((
-                    r"^(encoder|decoder)\.block\.0\.layer\.0\.SelfAttention\.relative_attention_bias\.",
-                    "$1.relative.",
-                )),
-                save: Some((
-                    r"^(encoder|decoder)\.relative\.",
-                    "$1.block.0.layer.0.SelfAttention.relative_attention_bias.",
-                )),
-            },
-            Rule::Regex {
-                load: Some((
-                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.0\.layer_norm\.",
-                    "$1.layers.$2.attention_norm.",
-                )),
-                save: Some((
-                    r"^(encoder|decoder)\.layers\.(\d+)\.attention_norm\.",
-                    "$1.block.$2.layer.0.layer_norm.",
-                )),
-            },
-            Rule::Regex {
-                load: Some((
-                    r"^decoder\.block\.(\d+)\.layer\.1\.layer_norm\.",
-                    "decoder.layers.$1.cross_attention.norm.",
-                )),
-                save: Some((
-                    r"^decoder\.layers\.(\d+)\.cross_attention\.norm\.",
-                    "decoder.block.$1.layer.1.layer_norm.",
-                )),
-            },
-            Rule::Regex {
-                load: Some((
-                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.[12]\.layer_norm\.",
-                    "$1.layers.$2.feed_forward_norm.",
-                )),
-                save: Some((
-                    r"^encoder\.layers\.(\d+)\.feed_forward_norm\.",
-                    "encoder.block.$1.layer.1.layer_norm.",
-                )),
-            },
-            Rule::Regex {
-                load: None,
-                save: Some((
-                    r"^decoder\.layers\.(\d+)\.feed_forward_norm\.",
-                    "decoder.block.$1.layer.2.layer_norm.",
-                )),
-            },
-            Rule::Regex {
-                load: Some((
-                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.0\.SelfAttention\.",
-                    "$1.layers.$2.attention.",
-                )),
-                save: Some((
-                    r"^(encoder|decoder)\.layers\.(\d+)\.attention\.",
-                    "$1.block.$2.layer.0.SelfAttention.",
-                )),
-            },
-            Rule::Regex {
-                load: Some((
-                    r"^decoder\.block\.(\d+)\.layer\.1\.EncDecAttention\.",
-                    "decoder.layers.$1.cross_attention.attention.",
-                )),
-                save: Some((
-                    r"^decoder\.layers\.(\d+)\.cross_attention\.attention\.",
-                    "decoder.block.$1.layer.1.EncDecAttention.",
-                )),
-            },
-            Rule::Regex {
-                load: Some((
-                    r"^(encoder|decoder)\.block\.(\d+)\.layer\.[12]\.DenseReluDense\.",
-                    "$1.layers.$2.DenseReluDense.",
-                )),
-                save: Some((
-                    r"^encoder\.layers\.(\d+)\.DenseReluDense\.",
-                    "encoder.block.$1.layer.1.DenseReluDense.",
-                )),
-            },
-            Rule::Regex {
-                load: None,
-                save: Some((
-                    r"^decoder\.layers\.(\d+)\.DenseReluDense\.",
-                    "decoder.block.$1.layer.2.DenseReluDense.",
-                )),
+            Rule::Path {
+                theirs: "*.block.0.layer.0.SelfAttention.relative_attention_bias",
+                ours: "*.relative",
             },
         ];
-        rules.extend(hidden);
+        rules.extend(SUBLAYERS);
+        rules.extend(feed_forward);
         rules.extend([
-            Rule::Segments { theirs: "DenseReluDense.wo", ours: "feed_forward.output" },
-            Rule::Segments { theirs: "attention.q", ours: "attention.query" },
-            Rule::Segments { theirs: "attention.k", ours: "attention.key" },
-            Rule::Segments { theirs: "attention.v", ours: "attention.value" },
-            Rule::Segments { theirs: "attention.o", ours: "attention.output" },
-            Rule::Regex {
-                load: Some((r"^(encoder|decoder)\.final_layer_norm\.", "$1.norm.")),
-                save: Some((r"^(encoder|decoder)\.norm\.", "$1.final_layer_norm.")),
-            },
+            Rule::Segments { theirs: "feed_forward.wo", ours: "feed_forward.output" },
+            Rule::Attention { theirs: "attention", projections: ["q", "k", "v", "o"] },
+            Rule::Path { theirs: "*.final_layer_norm", ours: "*.norm" },
             Rule::Prefix { theirs: "encoder.", ours: "backbone." },
         ]);
         rules
     }
 }
+
+/// A block is a list of sub-layers: self-attention, in the decoder cross-attention, feed-forward.
+const SUBLAYERS: &[Rule] = &[
+    Rule::Path { theirs: "*.block.*.layer.0.layer_norm", ours: "*.layers.*.attention_norm" },
+    Rule::Path { theirs: "*.block.*.layer.0.SelfAttention", ours: "*.layers.*.attention" },
+    Rule::Path {
+        theirs: "decoder.block.*.layer.1.layer_norm",
+        ours: "decoder.layers.*.cross_attention.norm",
+    },
+    Rule::Path {
+        theirs: "decoder.block.*.layer.1.EncDecAttention",
+        ours: "decoder.layers.*.cross_attention.attention",
+    },
+    Rule::Path {
+        theirs: "encoder.block.*.layer.1.layer_norm",
+        ours: "encoder.layers.*.feed_forward_norm",
+    },
+    Rule::Path {
+        theirs: "encoder.block.*.layer.1.DenseReluDense",
+        ours: "encoder.layers.*.feed_forward",
+    },
+    Rule::Path {
+        theirs: "decoder.block.*.layer.2.layer_norm",
+        ours: "decoder.layers.*.feed_forward_norm",
+    },
+    Rule::Path {
+        theirs: "decoder.block.*.layer.2.DenseReluDense",
+        ours: "decoder.layers.*.feed_forward",
+    },
+];

@@ -1,51 +1,62 @@
 //! Task heads in the `config.json` of published models.
 
 use crate::config::{TaskHeadConfig, TaskKind};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 const SINGLE: &str = "single_label_classification";
 const MULTI: &str = "multi_label_classification";
 const REGRESSION: &str = "regression";
 
-/// Number of labels, and their names in order; generic names (`LABEL_0`) are left out.
-pub(super) fn names(
-    id2label: Option<&Map<String, Value>>,
-    labels: Option<usize>,
-) -> (usize, Vec<String>) {
-    let Some(named) = id2label else { return (labels.unwrap_or(2), Vec::new()) };
-    let name = |id: usize| Some(named.get(&id.to_string())?.as_str()?.to_owned());
-    let names: Vec<String> = (0..named.len()).map_while(name).collect();
-    let said = names.iter().enumerate().any(|(id, name)| *name != format!("LABEL_{id}"));
-    let kept = if said && names.len() == named.len() { names } else { Vec::new() };
-    (named.len(), kept)
+/// The keys of a head that predicts labels.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct LabelKeys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id2label: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label2id: Option<Map<String, Value>>,
+    #[serde(skip_serializing)]
+    num_labels: Option<usize>,
 }
 
-/// The kind of a head for texts.
-pub(super) fn of_texts(problem_type: Option<&str>, labels: usize) -> TaskKind {
-    match problem_type {
-        Some(MULTI) => TaskKind::Labels(labels),
-        Some(REGRESSION) => TaskKind::Numbers(labels),
-        None if labels == 1 => TaskKind::Numbers(1),
-        _ => TaskKind::Classes(labels),
+impl LabelKeys {
+    /// The keys of a head.
+    pub(super) fn of(task: &TaskHeadConfig) -> Self {
+        let problem_type = match task.kind {
+            TaskKind::Classes(_) => Some(SINGLE),
+            TaskKind::Labels(_) => Some(MULTI),
+            TaskKind::Numbers(_) => Some(REGRESSION),
+            TaskKind::Tags(_) | TaskKind::Span | TaskKind::Order => None,
+        };
+        let ids = 0..task.kind.outputs();
+        Self {
+            problem_type: problem_type.map(Into::into),
+            id2label: Some(ids.clone().map(|id| (id.to_string(), task.name(id).into())).collect()),
+            label2id: Some(ids.map(|id| (task.name(id), id.into())).collect()),
+            num_labels: None,
+        }
     }
-}
 
-/// The `problem_type` of what is predicted, where there is one.
-pub(super) fn problem_type(kind: TaskKind) -> Option<&'static str> {
-    match kind {
-        TaskKind::Classes(_) => Some(SINGLE),
-        TaskKind::Labels(_) => Some(MULTI),
-        TaskKind::Numbers(_) => Some(REGRESSION),
-        TaskKind::Tags(_) | TaskKind::Span | TaskKind::Order => None,
+    /// Number of labels, and their names in order; generic names (`LABEL_0`) are left out.
+    pub(super) fn names(&self) -> (usize, Vec<String>) {
+        let Some(named) = &self.id2label else { return (self.num_labels.unwrap_or(2), Vec::new()) };
+        let name = |id: usize| Some(named.get(&id.to_string())?.as_str()?.to_owned());
+        let names: Vec<String> = (0..named.len()).map_while(name).collect();
+        let specific = names.iter().enumerate().any(|(id, name)| *name != format!("LABEL_{id}"));
+        let kept = if specific && names.len() == named.len() { names } else { Vec::new() };
+        (named.len(), kept)
     }
-}
 
-/// The `id2label` of a head.
-pub(super) fn id2label(task: &TaskHeadConfig) -> Map<String, Value> {
-    (0..task.kind.outputs()).map(|id| (id.to_string(), task.name(id).into())).collect()
-}
-
-/// The `label2id` that goes with it.
-pub(super) fn label2id(task: &TaskHeadConfig) -> Map<String, Value> {
-    (0..task.kind.outputs()).map(|id| (task.name(id), id.into())).collect()
+    /// The kind of a head for texts.
+    pub(super) fn of_texts(&self, labels: usize) -> TaskKind {
+        match self.problem_type.as_deref() {
+            Some(MULTI) => TaskKind::Labels(labels),
+            Some(REGRESSION) => TaskKind::Numbers(labels),
+            None if labels == 1 => TaskKind::Numbers(1),
+            _ => TaskKind::Classes(labels),
+        }
+    }
 }

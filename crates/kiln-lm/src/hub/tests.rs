@@ -12,7 +12,7 @@ use kiln_core::Tokens;
 use kiln_hub::{
     Mode, ModelDir,
     family::{config_json, names, read, read_config},
-    testing::{Gradients, Inputs, compare, each_fixture, python_reads, values},
+    testing::{Gradients, Inputs, compare, config_error, each_fixture, python_reads, values},
 };
 use kiln_nn::{PositionConfig, RotaryConfig, RotaryScaling, YarnScaling};
 
@@ -108,15 +108,15 @@ pub(super) fn agrees(dir: &Path, failures: &mut Vec<String>) {
     }
     let labels = ids(&inputs, "labels");
     let scores = if config.decoder.is_some() {
-        let (shape, written) = ids(&inputs, "decoder_input_ids").unwrap();
-        let written = HostText {
+        let (shape, target) = ids(&inputs, "decoder_input_ids").unwrap();
+        let target = HostText {
             batch: shape[0],
             tokens: shape[1],
-            ids: written.into_iter().map(|id| id as u32).collect(),
+            ids: target.into_iter().map(|id| id as u32).collect(),
             ..HostText::default()
         };
-        let written = written.upload::<A>(&config.embedding, &device);
-        let tokens: Tokens<A> = model.write(&written, &read, None).unwrap();
+        let target = target.upload::<A>(&config.embedding, &device);
+        let tokens: Tokens<A> = model.decode(&target, &read, None).unwrap();
         Some(flat(model.scores(tokens.values).unwrap()))
     } else if config.task.is_some() {
         model.task_of_texts(None, &read)
@@ -253,11 +253,7 @@ fn what_no_family_can_express_is_written_as_ours() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let error = |json: &str| {
-        std::fs::write(dir.path().join("config.json"), json).unwrap();
-        read_config::<TextModelConfig>(dir.path()).unwrap_err().to_string()
-    };
+    let error = config_error::<TextModelConfig>;
     let message = error(r#"{"model_type": "wav2vec2"}"#);
     assert!(message.contains("`wav2vec2`; expected bert or"), "{message}");
     let message = error(r#"{"model_type": "bert", "is_decoder": true}"#);

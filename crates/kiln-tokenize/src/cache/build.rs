@@ -1,7 +1,7 @@
 //! Building a cache: documents are read ahead while those before are encoded on all cores, and
 //! written in their order.
 
-use super::{
+use super::layout::{
     CacheError, CacheSpec, DOCUMENTS, META, Meta, PREFIXES, Result, SourceFile, TOKENS, VERSION,
     WORDS,
 };
@@ -65,7 +65,7 @@ pub(super) fn build(
     }
     match fs::rename(dir, path) {
         Ok(()) => {
-            // There is nothing left to delete.
+            // Renamed: nothing is left to delete.
             let _ = beside.keep();
             Ok(())
         }
@@ -143,14 +143,14 @@ fn encode<'a>(
     encoders: &Mutex<Vec<IdEncoder<'a>>>,
     new: impl FnOnce() -> IdEncoder<'a>,
 ) -> std::result::Result<Batch, TokenizerError> {
-    // As many encoders as threads come to be; what they remember serves the next batch.
+    // One encoder a thread; its cache of pieces is kept for the next batch.
     let lock = || encoders.lock().unwrap_or_else(PoisonError::into_inner);
     let idle = lock().pop();
     let mut encoder = idle.unwrap_or_else(new);
     let mut encoded = Encoded::default();
     let mut documents = Vec::with_capacity(batch.len());
     for document in batch {
-        // By itself, so that a document has the same ids whatever its prefix.
+        // Encoded apart, so that the ids of a document do not depend on its prefix.
         let begin = encoded.ids.len();
         let (prefix, text) =
             document.text.split_at_checked(document.prefix_len).unwrap_or_default();

@@ -1,7 +1,10 @@
-use super::*;
-use crate::tokenizer::{Model, TokenizerSpec};
-use kiln_datasets::documents::{PIECE, Split};
-use std::fs;
+use super::{layout::TOKENS, *};
+use crate::tokenizer::{Model, TextTokenizer, TokenizerSpec};
+use kiln_datasets::{
+    Documents,
+    documents::{PIECE, Split},
+};
+use std::{fs, path::Path};
 
 const LINES: &str = "the fox, the dog\n今天天气很好\n\nthe lazy dog!\n";
 

@@ -37,7 +37,7 @@ impl Cut {
     /// What is certain of a tokenizer, whose JSON is given as well.
     pub fn of(tokenizer: &Tokenizer, json: &Value) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
-        // Such tokens are looked for in normalised text, or take white space in.
+        // These tokens are matched in normalised text, or take in white space.
         let odd = |token: &tokenizers::AddedToken| {
             token.lstrip || token.rstrip || (token.normalized && !json["normalizer"].is_null())
         };
@@ -45,7 +45,7 @@ impl Cut {
             return Self::Never;
         }
         match Self::of_words(&json["pre_tokenizer"]) {
-            // Such a normaliser puts spaces around Chinese characters.
+            // BERT's normaliser puts spaces around Chinese characters.
             Self::White if json["normalizer"]["handle_chinese_chars"] == true => Self::Chinese,
             cut if json["normalizer"].is_null() => cut,
             cut => match json["normalizer"]["type"].as_str() {

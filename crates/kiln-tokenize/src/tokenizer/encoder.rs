@@ -1,10 +1,10 @@
 //! Fast encoding of much text to token ids, with a cache of chunks.
 
 use super::{
-    Result, TextTokenizer,
     chunk::Cut,
-    encoding,
+    error::{Result, encoding},
     merges::Parts,
+    text_tokenizer::TextTokenizer,
     words::{byte_characters, line_words, words},
 };
 use rustc_hash::FxHashMap;

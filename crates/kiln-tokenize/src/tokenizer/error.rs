@@ -1,6 +1,6 @@
 //! Why a tokenizer cannot be read, trained or used.
 
-use super::Role;
+use super::role::Role;
 use kiln_datasets::DataError;
 use kiln_host::FileError;
 use kiln_host::blame::{Blame, Blamed};
@@ -108,6 +108,11 @@ impl Blamed for TokenizerError {
 
 /// A result of tokenizers.
 pub type Result<T> = std::result::Result<T, TokenizerError>;
+
+/// An error of the `tokenizers` library while encoding or decoding.
+pub(super) fn encoding(error: tokenizers::Error) -> TokenizerError {
+    TokenizerError::Encoding(error.to_string())
+}
 
 /// An error of the `tokenizers` library while training.
 pub(super) fn failed(error: tokenizers::Error) -> TokenizerError {

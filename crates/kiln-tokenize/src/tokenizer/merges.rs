@@ -7,7 +7,7 @@
 //! the word, merged by themselves, are the word. Text in scripts without spaces comes in long words;
 //! its pieces are a few characters long.
 
-use super::{Result, encoding};
+use super::error::{Result, encoding};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 use tokenizers::{Model as _, ModelWrapper};

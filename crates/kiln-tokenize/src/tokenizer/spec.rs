@@ -1,6 +1,10 @@
 //! Which tokenizer to train.
 
-use super::{Result, Role, TokenizerError, special::sentinel};
+use super::{
+    error::{Result, TokenizerError},
+    role::Role,
+    special::sentinel,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

@@ -1,7 +1,11 @@
-use super::*;
+use super::{
+    chunk::Cut,
+    text_tokenizer::{CONFIG, TEMPLATE},
+    *,
+};
 use kiln_datasets::{DataError, Document};
 use proptest::prelude::*;
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fs, sync::LazyLock};
 
 /// Lines of several scripts, repeated so that pairs are frequent.
 const LINES: [&str; 6] = [

@@ -1,10 +1,12 @@
 //! Training tokenizers: the same documents give the same tokenizer, whatever the threads do.
 
 use super::{
-    Model, Result, Role, SpecialTokens, TextTokenizer, TokenizerError, TokenizerSpec,
     chunk::Cut,
-    error::failed,
-    spec::Surroundings,
+    error::{Result, TokenizerError, failed},
+    role::Role,
+    spec::{Model, Surroundings, TokenizerSpec},
+    special::SpecialTokens,
+    text_tokenizer::TextTokenizer,
     unigram::{Counted, learn_unigram},
 };
 use kiln_datasets::{DataError, Document};
@@ -101,7 +103,7 @@ impl TokenizerSpec {
                 let mut kept = alphabet(&words, max_chars, vocabulary / 2);
                 let behind = continuing(&words, &kept).len();
                 if kept.len() + behind > max_chars {
-                    // A character that goes on a word is another token than one that begins it.
+                    // WordPiece has separate tokens for characters that continue a word (`##`).
                     let left = max_chars.saturating_sub(behind).max(max_chars / 2);
                     kept = alphabet(&words, left, vocabulary / 2);
                 }

@@ -1,6 +1,10 @@
 //! Training of the unigram language model, <https://arxiv.org/abs/1804.10959>.
 
-use super::{Result, Role, TokenizerError, error::failed, spec::Surroundings};
+use super::{
+    error::{Result, TokenizerError, failed},
+    role::Role,
+    spec::Surroundings,
+};
 use kiln_datasets::guarded;
 use rustc_hash::FxHashSet;
 use serde_json::{Value, json};

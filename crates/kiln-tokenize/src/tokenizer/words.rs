@@ -32,7 +32,7 @@ pub(super) fn words(text: &str) -> Option<Vec<&str>> {
     let (mut begin, mut last) = (0, None);
     for (at, character) in text.char_indices() {
         let class = match character {
-            // A space goes with the word behind it, which must be there.
+            // A space belongs to the word that follows, if one does.
             ' ' if at == 0 && text.len() > 1 => continue,
             '\n' if at == 0 => Class::Break,
             _ => class(character)?,

@@ -1,5 +1,7 @@
 //! wav2vec 2.0, <https://arxiv.org/abs/2006.11477>, as transformers stores it.
 
+mod names;
+
 use crate::{
     config::{AudioConfig, AugmentConfig, CtcConfig, CtcReduction, SpeechModelConfig},
     frontend::{FrontendConfig, StemConfig},
@@ -14,110 +16,60 @@ use kiln_nn::{
     WaveEncoderConfig, WaveLayerConfig, WaveNormKind, activation_name, activation_named,
 };
 use kiln_objectives::{Spans, Wav2vec2Contrastive};
-use serde::{Deserialize, Serialize};
 
 const MODEL: &str = "Wav2Vec2Model";
 const CTC: &str = "Wav2Vec2ForCTC";
 const PRETRAINING: &str = "Wav2Vec2ForPreTraining";
 
-/// Its `config.json`, with its own names and defaults; keys that do not matter here are ignored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "documented by transformers")]
-pub struct Wav2Vec2Config {
-    pub architectures: Option<Vec<String>>,
-    pub vocab_size: usize,
-    pub hidden_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub intermediate_size: usize,
-    pub hidden_act: String,
-    pub hidden_dropout: f64,
-    pub activation_dropout: f64,
-    pub attention_dropout: f64,
-    pub feat_proj_dropout: f64,
-    pub feat_quantizer_dropout: f64,
-    pub final_dropout: f64,
-    pub layerdrop: f64,
-    pub layer_norm_eps: f64,
-    pub feat_extract_norm: String,
-    pub feat_extract_activation: String,
-    pub conv_dim: Vec<usize>,
-    pub conv_stride: Vec<usize>,
-    pub conv_kernel: Vec<usize>,
-    pub conv_bias: bool,
-    pub num_conv_pos_embeddings: usize,
-    pub num_conv_pos_embedding_groups: usize,
-    pub do_stable_layer_norm: bool,
-    pub apply_spec_augment: bool,
-    pub mask_time_prob: f64,
-    pub mask_time_length: usize,
-    pub mask_time_min_masks: usize,
-    pub mask_feature_prob: f64,
-    pub mask_feature_length: usize,
-    pub mask_feature_min_masks: usize,
-    pub num_codevectors_per_group: usize,
-    pub num_codevector_groups: usize,
-    pub codevector_dim: usize,
-    pub proj_codevector_dim: usize,
-    pub contrastive_logits_temperature: f64,
-    pub num_negatives: usize,
-    pub diversity_loss_weight: f64,
-    pub ctc_loss_reduction: String,
-    pub ctc_zero_infinity: bool,
-    pub pad_token_id: usize,
-    pub add_adapter: bool,
-    #[serde(skip_serializing)]
-    pub adapter_attn_dim: Option<usize>,
-}
-
-impl Default for Wav2Vec2Config {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            vocab_size: 32,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            hidden_act: "gelu".into(),
-            hidden_dropout: 0.1,
-            activation_dropout: 0.1,
-            attention_dropout: 0.1,
-            feat_proj_dropout: 0.0,
-            feat_quantizer_dropout: 0.0,
-            final_dropout: 0.1,
-            layerdrop: 0.1,
-            layer_norm_eps: 1e-5,
-            feat_extract_norm: "group".into(),
-            feat_extract_activation: "gelu".into(),
-            conv_dim: vec![512; 7],
-            conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
-            conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
-            conv_bias: false,
-            num_conv_pos_embeddings: 128,
-            num_conv_pos_embedding_groups: 16,
-            do_stable_layer_norm: false,
-            apply_spec_augment: true,
-            mask_time_prob: 0.05,
-            mask_time_length: 10,
-            mask_time_min_masks: 2,
-            mask_feature_prob: 0.0,
-            mask_feature_length: 10,
-            mask_feature_min_masks: 0,
-            num_codevectors_per_group: 320,
-            num_codevector_groups: 2,
-            codevector_dim: 256,
-            proj_codevector_dim: 256,
-            contrastive_logits_temperature: 0.1,
-            num_negatives: 100,
-            diversity_loss_weight: 0.1,
-            ctc_loss_reduction: "sum".into(),
-            ctc_zero_infinity: false,
-            pad_token_id: 0,
-            add_adapter: false,
-            adapter_attn_dim: None,
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its own names and defaults; keys that do not matter here are
+    /// ignored.
+    #[allow(missing_docs, reason = "documented by transformers")]
+    pub struct Wav2Vec2Config {
+        pub architectures: Option<Vec<String>> = None,
+        pub vocab_size: usize = 32,
+        pub hidden_size: usize = 768,
+        pub num_hidden_layers: usize = 12,
+        pub num_attention_heads: usize = 12,
+        pub intermediate_size: usize = 3072,
+        pub hidden_act: String = "gelu".into(),
+        pub hidden_dropout: f64 = 0.1,
+        pub activation_dropout: f64 = 0.1,
+        pub attention_dropout: f64 = 0.1,
+        pub feat_proj_dropout: f64 = 0.0,
+        pub feat_quantizer_dropout: f64 = 0.0,
+        pub final_dropout: f64 = 0.1,
+        pub layerdrop: f64 = 0.1,
+        pub layer_norm_eps: f64 = 1e-5,
+        pub feat_extract_norm: String = "group".into(),
+        pub feat_extract_activation: String = "gelu".into(),
+        pub conv_dim: Vec<usize> = vec![512; 7],
+        pub conv_stride: Vec<usize> = vec![5, 2, 2, 2, 2, 2, 2],
+        pub conv_kernel: Vec<usize> = vec![10, 3, 3, 3, 3, 2, 2],
+        pub conv_bias: bool = false,
+        pub num_conv_pos_embeddings: usize = 128,
+        pub num_conv_pos_embedding_groups: usize = 16,
+        pub do_stable_layer_norm: bool = false,
+        pub apply_spec_augment: bool = true,
+        pub mask_time_prob: f64 = 0.05,
+        pub mask_time_length: usize = 10,
+        pub mask_time_min_masks: usize = 2,
+        pub mask_feature_prob: f64 = 0.0,
+        pub mask_feature_length: usize = 10,
+        pub mask_feature_min_masks: usize = 0,
+        pub num_codevectors_per_group: usize = 320,
+        pub num_codevector_groups: usize = 2,
+        pub codevector_dim: usize = 256,
+        pub proj_codevector_dim: usize = 256,
+        pub contrastive_logits_temperature: f64 = 0.1,
+        pub num_negatives: usize = 100,
+        pub diversity_loss_weight: f64 = 0.1,
+        pub ctc_loss_reduction: String = "sum".into(),
+        pub ctc_zero_infinity: bool = false,
+        pub pad_token_id: usize = 0,
+        pub add_adapter: bool = false,
+        #[serde(skip_serializing)]
+        pub adapter_attn_dim: Option<usize> = None,
     }
 }
 
@@ -205,7 +157,7 @@ impl Family for Wav2Vec2 {
         let wave = theirs.wave()?;
         let activation = wave.activation;
         Ok(SpeechModelConfig {
-            // As the published ones were trained; `preprocessor_config.json` has the last word.
+            // As published models were trained; `preprocessor_config.json` overrides it.
             audio: AudioConfig {
                 padding_mask: wave.norm == WaveNormKind::Layer,
                 ..AudioConfig::default()
@@ -283,7 +235,7 @@ impl Family for Wav2Vec2 {
             ..CtcConfig::default()
         });
         let quantizer = ours.quantizer.unwrap_or_default();
-        // Without any probability they would leave out the mask and its weights.
+        // With all probabilities 0, transformers would leave out the mask embedding.
         let used = ours.augment.filter(AugmentConfig::is_used);
         let augment = used.unwrap_or_default();
         let each = |value: fn(&WaveLayerConfig) -> usize| wave.layers.iter().map(value).collect();
@@ -339,66 +291,9 @@ impl Family for Wav2Vec2 {
     }
 
     fn rules(&self, config: &SpeechModelConfig) -> Vec<Rule> {
-        // The bare model has no name in front; heads never have.
-        let bare = config.ctc.is_none() && config.quantizer.is_none();
-        let within = Rule::Regex {
-            load: Some((r"^wav2vec2\.", "")),
-            save: if bare { None } else { Some((WITHIN, "wav2vec2.$1")) },
-        };
-        let norm = if config.backbone.pre_norm { "backbone.norm." } else { "frontend.norm." };
-        let norm = Rule::Prefix { theirs: "encoder.layer_norm.", ours: norm };
-        [Rule::OldNames, within, norm].iter().chain(NAMES).copied().collect()
+        names::rules(config)
     }
 }
-
-const WITHIN: &str = r"^(feature_extractor|feature_projection|encoder|masked_spec_embed)";
-
-const NAMES: &[Rule] = &[
-    Rule::Regex {
-        load: Some((
-            r"^feature_extractor\.conv_layers\.(\d+)\.layer_norm\.",
-            "frontend.stem.layers.$1.norm.",
-        )),
-        save: Some((
-            r"^feature_extractor\.conv_layers\.(\d+)\.norm\.",
-            "feature_extractor.conv_layers.$1.layer_norm.",
-        )),
-    },
-    Rule::Prefix { theirs: "feature_extractor.conv_layers.", ours: "frontend.stem.layers." },
-    Rule::Prefix { theirs: "feature_projection.layer_norm.", ours: "frontend.feature_norm." },
-    Rule::Prefix { theirs: "feature_projection.projection.", ours: "frontend.projection." },
-    Rule::Prefix { theirs: "masked_spec_embed", ours: "frontend.mask" },
-    // Only the spelling since version 2.1 of PyTorch is written.
-    Rule::Regex {
-        load: None,
-        save: Some((r"conv\.weight_g$", "conv.parametrizations.weight.original0")),
-    },
-    Rule::Regex {
-        load: None,
-        save: Some((r"conv\.weight_v$", "conv.parametrizations.weight.original1")),
-    },
-    Rule::Prefix { theirs: "encoder.pos_conv_embed.conv.", ours: "frontend.position." },
-    Rule::Regex {
-        load: Some((
-            r"^encoder\.layers\.(\d+)\.layer_norm\.",
-            "backbone.layers.$1.attention_norm.",
-        )),
-        save: Some((r"^encoder\.layers\.(\d+)\.attention_norm\.", "encoder.layers.$1.layer_norm.")),
-    },
-    Rule::Prefix { theirs: "encoder.layers.", ours: "backbone.layers." },
-    Rule::Segments { theirs: "attention.q_proj", ours: "attention.query" },
-    Rule::Segments { theirs: "attention.k_proj", ours: "attention.key" },
-    Rule::Segments { theirs: "attention.v_proj", ours: "attention.value" },
-    Rule::Segments { theirs: "attention.out_proj", ours: "attention.output" },
-    Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
-    Rule::Segments { theirs: "feed_forward.intermediate_dense", ours: "feed_forward.hidden" },
-    Rule::Segments { theirs: "feed_forward.output_dense", ours: "feed_forward.output" },
-    Rule::Prefix { theirs: "quantizer.weight_proj.", ours: "quantizer.scores." },
-    Rule::Prefix { theirs: "quantizer.codevectors", ours: "quantizer.codevectors" },
-    Rule::Prefix { theirs: "project_q.", ours: "quantizer.project_codes." },
-    Rule::Prefix { theirs: "project_hid.", ours: "quantizer.project_tokens." },
-    Rule::Prefix { theirs: "lm_head.", ours: "ctc." },
-];
 
 #[cfg(test)]
 mod tests {

@@ -1,78 +1,44 @@
 //! Whisper's `config.json`.
 
 use kiln_nn::{Activation, AttentionBias, ConfigError, TransformerConfig, activation_named};
-use serde::{Deserialize, Serialize};
 
 /// Its `model_type`.
 pub const MODEL_TYPE: &str = "whisper";
 
-/// Its `config.json`, with its own names and defaults; keys that do not matter here are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "documented by transformers")]
-pub struct WhisperConfig {
-    pub architectures: Option<Vec<String>>,
-    pub vocab_size: usize,
-    pub num_mel_bins: usize,
-    pub d_model: usize,
-    pub encoder_layers: usize,
-    pub encoder_attention_heads: usize,
-    pub encoder_ffn_dim: usize,
-    pub encoder_layerdrop: f64,
-    pub decoder_layers: usize,
-    pub decoder_attention_heads: usize,
-    pub decoder_ffn_dim: usize,
-    pub decoder_layerdrop: f64,
-    pub activation_function: String,
-    pub dropout: f64,
-    pub attention_dropout: f64,
-    pub activation_dropout: f64,
-    pub max_source_positions: usize,
-    pub max_target_positions: usize,
-    pub bos_token_id: u32,
-    pub eos_token_id: u32,
-    pub pad_token_id: u32,
-    pub decoder_start_token_id: u32,
-    pub tie_word_embeddings: bool,
-    /// Hides frames while training; not done here.
-    pub apply_spec_augment: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suppress_tokens: Option<Vec<i64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub begin_suppress_tokens: Option<Vec<i64>>,
-}
-
-impl Default for WhisperConfig {
-    /// Whisper tiny: <https://huggingface.co/openai/whisper-tiny>.
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            vocab_size: 51_865,
-            num_mel_bins: 80,
-            d_model: 384,
-            encoder_layers: 4,
-            encoder_attention_heads: 6,
-            encoder_ffn_dim: 1536,
-            encoder_layerdrop: 0.0,
-            decoder_layers: 4,
-            decoder_attention_heads: 6,
-            decoder_ffn_dim: 1536,
-            decoder_layerdrop: 0.0,
-            activation_function: "gelu".into(),
-            dropout: 0.0,
-            attention_dropout: 0.0,
-            activation_dropout: 0.0,
-            max_source_positions: 1500,
-            max_target_positions: 448,
-            bos_token_id: 50_256,
-            eos_token_id: 50_256,
-            pad_token_id: 50_256,
-            decoder_start_token_id: 50_257,
-            tie_word_embeddings: true,
-            apply_spec_augment: false,
-            suppress_tokens: None,
-            begin_suppress_tokens: None,
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its own names; keys that do not matter here are ignored. Defaults are
+    /// Whisper tiny's: <https://huggingface.co/openai/whisper-tiny>.
+    #[allow(missing_docs, reason = "documented by transformers")]
+    pub struct WhisperConfig {
+        pub architectures: Option<Vec<String>> = None,
+        pub vocab_size: usize = 51_865,
+        pub num_mel_bins: usize = 80,
+        pub d_model: usize = 384,
+        pub encoder_layers: usize = 4,
+        pub encoder_attention_heads: usize = 6,
+        pub encoder_ffn_dim: usize = 1536,
+        pub encoder_layerdrop: f64 = 0.0,
+        pub decoder_layers: usize = 4,
+        pub decoder_attention_heads: usize = 6,
+        pub decoder_ffn_dim: usize = 1536,
+        pub decoder_layerdrop: f64 = 0.0,
+        pub activation_function: String = "gelu".into(),
+        pub dropout: f64 = 0.0,
+        pub attention_dropout: f64 = 0.0,
+        pub activation_dropout: f64 = 0.0,
+        pub max_source_positions: usize = 1500,
+        pub max_target_positions: usize = 448,
+        pub bos_token_id: u32 = 50_256,
+        pub eos_token_id: u32 = 50_256,
+        pub pad_token_id: u32 = 50_256,
+        pub decoder_start_token_id: u32 = 50_257,
+        pub tie_word_embeddings: bool = true,
+        /// Hides frames while training; not done here.
+        pub apply_spec_augment: bool = false,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub suppress_tokens: Option<Vec<i64>> = None,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub begin_suppress_tokens: Option<Vec<i64>> = None,
     }
 }
 

@@ -84,14 +84,8 @@ const NAMES: &[Rule] = &[
         load: Some((r"^model\.", "")),
         save: Some((r"^(encoder|decoder)\.", "model.$1.")),
     },
-    Rule::Regex {
-        load: Some((r"^encoder\.(conv\d)\.", "encoder.stem.$1.")),
-        save: Some((r"^encoder\.stem\.(conv\d)\.", "encoder.$1.")),
-    },
-    Rule::Regex {
-        load: Some((r"^encoder\.embed_positions\.weight$", "encoder.positions")),
-        save: Some((r"^encoder\.positions$", "encoder.embed_positions.weight")),
-    },
+    Rule::Prefix { theirs: "encoder.conv", ours: "encoder.stem.conv" },
+    Rule::Path { theirs: "encoder.embed_positions.weight", ours: "encoder.positions" },
     Rule::Prefix { theirs: "decoder.embed_tokens.", ours: "decoder.embedding.words." },
     Rule::Prefix { theirs: "decoder.embed_positions.", ours: "decoder.embedding.positions." },
     Rule::Segments { theirs: "self_attn", ours: "attention" },
@@ -106,12 +100,6 @@ const NAMES: &[Rule] = &[
     Rule::Segments { theirs: "fc1", ours: "feed_forward.hidden" },
     Rule::Segments { theirs: "fc2", ours: "feed_forward.output" },
     Rule::Segments { theirs: "final_layer_norm", ours: "feed_forward_norm" },
-    Rule::Regex {
-        load: Some((r"^(encoder|decoder)\.layer_norm\.", "$1.transformer.norm.")),
-        save: Some((r"^(encoder|decoder)\.transformer\.norm\.", "$1.layer_norm.")),
-    },
-    Rule::Regex {
-        load: Some((r"^(encoder|decoder)\.layers\.", "$1.transformer.layers.")),
-        save: Some((r"^(encoder|decoder)\.transformer\.layers\.", "$1.layers.")),
-    },
+    Rule::Path { theirs: "*.layer_norm", ours: "*.transformer.norm" },
+    Rule::Path { theirs: "*.layers", ours: "*.transformer.layers" },
 ];

@@ -15,8 +15,8 @@ use kiln_kernels::{CrossEntropyOptions, linear_cross_entropy, linear_tied};
 use kiln_lm::{
     Text, TextEmbedding,
     config::EmbeddingConfig,
+    decoder_states,
     generate::{Decoder, Generation, GenerationError, Prompts, Verdict, generate},
-    model::decoder_states,
 };
 use kiln_nn::{ConfigError, DecoderCache, Dropout, Transformer, sinusoid_halves};
 

@@ -88,17 +88,17 @@ fn pretraining<B: Backend>(
     let candidates = candidates(&hidden, inputs, mask.shape[1], objective.negatives);
     let hide = TensorData::new(hidden, mask.shape.clone());
     let hide = Tensor::from_data(hide, &Default::default());
-    let quantise = |picked: &[usize]| {
+    let quantize = |picked: &[usize]| {
         let corruption = Corruption::masked(hide.clone());
         model.quantize(batch, &corruption, picked, None, &mut Seed::new(0).rng())
     };
-    let all = quantise(&(0..mask.values.len()).collect::<Vec<_>>());
+    let all = quantize(&(0..mask.values.len()).collect::<Vec<_>>());
     let picked = candidates.picked(mask.shape[1]);
-    let quantised = quantise(&picked);
-    let matched = contrastive_loss(&quantised, &candidates, objective.temperature);
+    let quantized = quantize(&picked);
+    let matched = contrastive_loss(&quantized, &candidates, objective.temperature);
     assert_eq!(matched.count, picked.len());
     let count = picked.len() as f64;
-    let (perplexity, missing) = diversity(quantised.usage);
+    let (perplexity, missing) = diversity(quantized.usage);
     let contrastive = matched.value.mul_scalar(count);
     let missing = missing.mul_scalar(count);
     let loss = contrastive.clone() + missing.clone().mul_scalar(objective.diversity_weight);

@@ -1,9 +1,8 @@
 //! `kiln classify` and `kiln tag`: what a model was fine-tuned to say of texts.
 
 use super::{
-    arguments::TextArgs,
+    arguments::{TextArgs, text_model},
     embed::{Texts, watched},
-    text_model,
 };
 use crate::{
     annotate::{Answer, Asked, Entry, Question, annotate},

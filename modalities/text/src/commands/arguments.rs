@@ -1,7 +1,10 @@
 //! Arguments that several commands share: which texts, and how they become vectors.
 
+use crate::recipe::MODALITY;
 use clap::{Args, ValueEnum, value_parser};
 use kiln_datasets::documents::Split;
+use kiln_hub::ModelDir;
+use kiln_train::{failure::Result, verb::VerbContext};
 use std::path::PathBuf;
 
 /// Which texts are taken.
@@ -79,4 +82,9 @@ impl From<TextSplit> for Split {
             TextSplit::BlankLines => Self::BlankLines,
         }
     }
+}
+
+/// Finds a model of text; of another one a message says that it `lacks` what was asked for.
+pub(super) fn text_model(context: &VerbContext<'_>, spec: &str, lacks: &str) -> Result<ModelDir> {
+    context.model(spec, MODALITY, lacks, "text")
 }

@@ -1,9 +1,6 @@
 //! `kiln embed` and `kiln search`: texts to vectors, and the documents that are like a query.
 
-use super::{
-    arguments::{DocumentArgs, TextArgs, TextPooling, TextSplit, VectorArgs},
-    text_model,
-};
+use super::arguments::{DocumentArgs, TextArgs, TextPooling, TextSplit, VectorArgs, text_model};
 use crate::embed::{self, EmbedError, Passages, Prompt, Request, search};
 use clap::{Parser, value_parser};
 use indicatif::ProgressBar;

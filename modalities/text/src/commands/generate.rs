@@ -1,6 +1,6 @@
 //! `kiln generate`: goes on with a text, or answers it.
 
-use super::text_model;
+use super::arguments::text_model;
 use crate::text_generator::{self, Chat, Request};
 use clap::{Parser, value_parser};
 use kiln_lm::generate::{Beam, Choice, Generation, Sampling};

@@ -6,12 +6,7 @@ mod embed;
 mod generate;
 mod tokenizer;
 
-use crate::recipe::MODALITY;
-use kiln_hub::ModelDir;
-use kiln_train::{
-    failure::Result,
-    verb::{DATA, Verb, VerbContext},
-};
+use kiln_train::verb::{DATA, Verb};
 
 /// The commands.
 pub(crate) static VERBS: [Verb; 6] = [
@@ -22,8 +17,3 @@ pub(crate) static VERBS: [Verb; 6] = [
     Verb::new::<annotate::Tag>(),
     Verb::within::<tokenizer::Tokenizer>(DATA),
 ];
-
-/// Finds a model of text; of another one a message says that it `lacks` what was asked for.
-fn text_model(context: &VerbContext<'_>, spec: &str, lacks: &str) -> Result<ModelDir> {
-    context.model(spec, MODALITY, lacks, "text")
-}

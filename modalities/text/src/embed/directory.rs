@@ -129,7 +129,7 @@ fn yes() -> bool {
 impl Directory {
     /// Reads what a directory says; of one without `modules.json`, that the transformer is in it.
     pub fn open(dir: &Path) -> Result<Self, EmbedError> {
-        // The transformer's own folder was named.
+        // The path is the transformer's own folder.
         let around = dir.parent().filter(|around| around.join(MODULES).exists());
         let root = if dir.join(MODULES).exists() { Some(dir) } else { around };
         let Some(root) = root else {

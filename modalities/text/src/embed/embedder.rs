@@ -182,7 +182,7 @@ impl<B: Backend> Embedder<B> {
         }
         let mut order: Vec<usize> =
             (0..read.len()).filter(|at| !read[*at].ids.is_empty()).collect();
-        // Long ones first: what does not fit into memory is known at once.
+        // Long texts first: a lack of memory shows at once.
         order.sort_by_key(|at| std::cmp::Reverse(read[*at].ids.len()));
         let width = self.width(request);
         let mut vectors = Vectors { width, values: vec![0.0; width * texts.len()] };

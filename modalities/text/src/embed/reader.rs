@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         lowercase: bool,
         longest: usize,
     ) -> Result<Self, EmbedError> {
-        // What the tokenizer puts around texts is seen around any.
+        // The special tokens around a text are the same for any text.
         let example = tokenizer.encode("a", true)?;
         let special = example.get_special_tokens_mask();
         let ids = example.get_ids();
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         let mut encoded = Encoded::default();
         let head = head(text, max_tokens.saturating_mul(BYTES));
         self.append(encoder, head, &mut encoded)?;
-        // The last tokens of a piece may not be those of the whole.
+        // The last tokens of a prefix may differ from those of the whole text.
         if head.len() < text.len() && encoded.ids.len() < max_tokens + 16 {
             encoded = Encoded::default();
             self.append(encoder, text, &mut encoded)?;

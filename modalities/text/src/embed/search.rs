@@ -111,7 +111,7 @@ impl OnBackend for Work<'_, '_> {
     type Output = Result<Found, EmbedError>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        // Whether it can put anything in order is known before anything is embedded.
+        // A reranker that cannot rank fails before anything is embedded.
         let reranker = self.search.rerank.as_ref();
         let reranker = reranker
             .map(|rerank| Reranker::<B::InnerBackend>::load(&rerank.model, &device))
@@ -158,7 +158,7 @@ fn run<B: Backend>(
         };
         match embedder.stream(&ofs, &mut passages, &mut take, watch) {
             Ok(summary) => (found.embedded, found.truncated) = (summary.texts, summary.truncated),
-            // What is left may be empty files.
+            // The remaining files may be empty.
             Err(EmbedError::NoTexts) if kept > 0 => {}
             Err(error) => return Err(error),
         }
@@ -304,7 +304,7 @@ impl Index {
         let note = stored.notes.iter().find(|(key, _)| key == NOTE);
         let manifest = note.and_then(|(_, value)| serde_json::from_str::<Manifest>(value).ok());
         let Some(mut manifest) = manifest else {
-            // Never write over what is something else.
+            // Never overwrite a file that is not an index.
             return Err(EmbedError::NoIndex { path: path.into() });
         };
         if manifest.key != now.key {

@@ -1,10 +1,14 @@
 use super::*;
 use burn_flex::Flex;
-use kiln_datasets::{Documents, documents::Split};
-use kiln_lm::{TextModel, TextModelConfig, batch::HostText};
+use kiln_datasets::{
+    Documents,
+    documents::Split,
+    vectors::{Passage, Vectors},
+};
+use kiln_lm::{TextModel, TextModelConfig, batch::HostText, config::Pooling};
 use kiln_nn::TransformerConfig;
 use serde_json::json;
-use std::{fs, path::Path};
+use std::{fs, ops::ControlFlow, path::Path};
 
 type E = Embedder<Flex>;
 

@@ -1,6 +1,6 @@
 //! Bootstrap confidence intervals of metrics that are means over examples.
 
-use super::Subject;
+use super::subject::Subject;
 use kiln_core::Backend;
 use kiln_metrics::bootstrap_mean;
 use kiln_train::{

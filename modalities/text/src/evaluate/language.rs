@@ -1,6 +1,6 @@
 //! Language-modelling evaluation: next-token, masked or span-denoising cross-entropy.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{
     data::{self, StageData},
     recipe::LanguageEvaluation,

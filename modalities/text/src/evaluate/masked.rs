@@ -1,7 +1,7 @@
 //! Masked-token and span-denoising evaluation. Pseudo-perplexity is after
 //! <https://arxiv.org/abs/1910.14659>, which masks one token at a time; here a share of all.
 
-use super::{Subject, language::BATCH};
+use super::{language::BATCH, subject::Subject};
 use crate::data::StageData;
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{Backend, Encode as _, LossMean, PredictTokens, Rng, StepContext};
@@ -88,9 +88,9 @@ impl<B: Backend> Subject<'_, B> {
         }
         let denoising = Denoising::default();
         let objective = Objective::Denoising(denoising.clone());
-        // What is written, after the token that the decoder begins with.
+        // The targets, after the decoder's start token.
         let start = special.start();
-        let written = |batch: &TextBatch<B>, rng: &mut Rng| {
+        let targets = |batch: &TextBatch<B>, rng: &mut Rng| {
             let pairs = denoising.draw(batch, &mut StepContext::new(rng));
             let whole = |write: Vec<u32>| [&[start][..], &write, special.eos.as_slice()].concat();
             pairs.into_iter().map(|one| whole(one.target)).collect::<Vec<_>>()
@@ -98,7 +98,7 @@ impl<B: Backend> Subject<'_, B> {
         let mut number = 0;
         let ngrams = self.train_ngrams(data, |example| {
             number += 1;
-            written(&self.batch(&[example]), &mut self.drawn("counted spans", number))
+            targets(&self.batch(&[example]), &mut self.drawn("counted spans", number))
         })?;
         let progress = Progress::new(name, kept.len(), "sequences");
         let (mut nats, mut all) = (LossMean::default(), Vec::new());
@@ -107,7 +107,7 @@ impl<B: Backend> Subject<'_, B> {
             let mut rng = self.drawn("spans", number);
             let mut context = StepContext::new(&mut rng);
             nats.add(&objective.loss(self.model, None, &batch, &mut context)?);
-            all.extend(written(&batch, &mut self.drawn("spans", number)));
+            all.extend(targets(&batch, &mut self.drawn("spans", number)));
             progress.advance(examples.len());
         }
         progress.finish();

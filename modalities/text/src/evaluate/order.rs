@@ -1,6 +1,6 @@
 //! Segment ordering: accuracy and Kendall's τ of reordered segments.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{data::encode, labelled::LabelledTask};
 use kiln_core::Backend;
 use kiln_lm::{examples::Label, pointer::assigned, predict::Prediction};
@@ -29,7 +29,7 @@ impl<B: Backend> Subject<'_, B> {
             any += 1.0;
         }
         let in_place = |of: &Agreement| of.in_place as f64 / of.segments.max(1) as f64;
-        // In any order one segment a text is in its place.
+        // A random permutation has one fixed point on average.
         let chance = any / model.segments.max(1) as f64;
         let beside = [("any order", chance), ("as seen", in_place(&seen))];
         let tau = |of: &Agreement| of.tau / of.texts.max(1) as f64;

@@ -1,6 +1,6 @@
 //! Probing: linear and k-nearest-neighbour classifiers on frozen embeddings.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{
     labelled::{Encoder, Row},
     recipe::ProbeEvaluation,

@@ -1,7 +1,7 @@
 //! Generative question answering: likelihood of right answers, exact match and F1 of generated
 //! ones.
 
-use super::{Subject, seq2seq::GENERATION_BATCH};
+use super::{seq2seq::GENERATION_BATCH, subject::Subject};
 use kiln_core::{Backend, LossMean, SourceTarget};
 use kiln_lm::{
     examples::Example,

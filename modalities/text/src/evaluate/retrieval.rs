@@ -1,7 +1,7 @@
 //! Retrieval evaluation: nDCG, MRR, recall and MAP as in
 //! BEIR, <https://arxiv.org/abs/2104.08663>.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{
     embed::{EmbedError, Embedder, Prompt, Request, Reranker, search::best},
     recipe::RetrievalEvaluation,

@@ -1,6 +1,6 @@
 //! Text samples for the report.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::recipe::SampleEvaluation;
 use kiln_core::Backend;
 use kiln_lm::generate::Verdict;

@@ -1,6 +1,6 @@
 //! Sequence-to-sequence evaluation: generated texts against references.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{labelled::LabelledTask, recipe::TaskEvaluation};
 use kiln_core::Backend;
 use kiln_lm::generate::Verdict;
@@ -26,7 +26,7 @@ impl<B: Backend> Subject<'_, B> {
             .test
             .iter()
             .filter_map(|row| {
-                let (source, target) = row.read_and_written()?;
+                let (source, target) = row.source_and_target()?;
                 Some((source.into_owned(), target.to_owned()))
             })
             .collect();

@@ -1,6 +1,6 @@
 //! Similarity, reranking and preference evaluation.
 
-use super::{Subject, retrieval::mean};
+use super::{retrieval::mean, subject::Subject};
 use crate::{
     embed::Reranker,
     labelled::{LabelledTask, Row, Rows},
@@ -22,7 +22,7 @@ impl<B: Backend> Subject<'_, B> {
         rows: &Rows,
         examples: &[Example],
     ) -> Result<Vec<ResultRow>, TaskError> {
-        // The other half of each, then what stands against it.
+        // The positive of each, then its negatives.
         let mut others: Vec<Example> =
             examples.iter().filter_map(|example| example.others.first().cloned()).collect();
         others.extend(examples.iter().flat_map(|example| example.others.iter().skip(1).cloned()));
@@ -45,7 +45,7 @@ impl<B: Backend> Subject<'_, B> {
         let mut copies: HashMap<&str, usize> = HashMap::new();
         texts.iter().for_each(|text| *copies.entry(text).or_default() += 1);
         let by_words = Bm25::new(texts.iter().copied());
-        // Several queries may have the same answer: any of its copies is right.
+        // Several queries may share a positive: any copy counts as right.
         let grades = |scores: &[f32], own: usize| {
             let right = |other: &usize| u32::from(texts[*other] == texts[own]);
             let grades = rank(scores).iter().map(right).collect();
@@ -95,7 +95,7 @@ impl<B: Backend> Subject<'_, B> {
                 words.scores(text)[place - others.len()..place].to_vec()
             };
             chance += 1.0 / others.len() as f64;
-            // The one that answers stands last: it does not win where all are alike.
+            // The positive is last, so that it does not win ties.
             let graded = |scores: &[f32]| {
                 let scores: Vec<f32> = scores.iter().rev().copied().collect();
                 let answers = |at: &usize| u32::from(at + 1 == scores.len());
@@ -125,7 +125,7 @@ impl<B: Backend> Subject<'_, B> {
         let progress = Progress::new(&self.evaluation.name, examples.len(), "texts");
         let mut likely = Vec::with_capacity(examples.len());
         for example in examples {
-            // Where nothing is predicted, nothing is unlikely.
+            // Without predicted tokens the likelihood is 1.
             likely.push(-self.nats(example)?.mean().unwrap_or(0.0));
             progress.advance(1);
         }

@@ -1,13 +1,13 @@
 //! Evaluation of fine-tuned tasks: classification, regression, tagging, QA and more.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{
     data::encode,
     labelled::{Aim, LabelledTask, Row, Rows},
     recipe::TaskEvaluation,
 };
 use kiln_core::Backend;
-use kiln_datasets::labelled::{Label, Labels, Question, Tagged, to_bio};
+use kiln_datasets::labelled::{Label, Labels, Tagged, to_bio};
 use kiln_lm::{config::TaskKind, examples::Example, predict::Prediction};
 use kiln_metrics::{
     MetricError,
@@ -15,7 +15,6 @@ use kiln_metrics::{
         Average, Confusion, Counts, MultiLabel, NaiveBayes, argmax, most_frequent, top_k_accuracy,
     },
     correlation::{pearson, spearman},
-    qa::{AnswerScore, score_answer},
     tagging::TagScores,
     words::jaccard,
 };
@@ -23,8 +22,6 @@ use kiln_train::{progress::Progress, results::ResultRow, task::TaskError};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
-/// Tokens of an answer at most.
-const ANSWER: usize = 30;
 /// Above this number of classes, top-k accuracy is reported, too.
 const MANY: usize = 10;
 /// The k of top-k accuracy.
@@ -43,7 +40,7 @@ impl<B: Backend> Subject<'_, B> {
             if settings.task.is_some() && settings.task.as_deref() != name {
                 continue;
             }
-            // A head knows what it was trained for.
+            // The head has the label names of its training.
             let known = config.head(name).map(|head| head.names.clone()).unwrap_or_default();
             let names = if data.names.is_empty() { &known } else { &data.names };
             let mut task = LabelledTask::read(name, data, self.seed, |rows| {
@@ -72,7 +69,7 @@ impl<B: Backend> Subject<'_, B> {
             Aim::Head(TaskKind::Tags(_), labels) => self.tagging(task, labels),
             Aim::Head(TaskKind::Order, _) => self.segment_order(task),
             Aim::Head(kind, labels) => {
-                if rows.test.first().is_some_and(Row::is_asked) {
+                if rows.test.first().is_some_and(Row::is_query) {
                     return self.reranking(task);
                 }
                 let found = self.predictions(&examples()?);
@@ -82,19 +79,19 @@ impl<B: Backend> Subject<'_, B> {
                     _ => self.classification(rows, labels, &found),
                 }
             }
-            Aim::Write if task.ranks_in_words() => self.reranking(task),
-            Aim::Write => self.seq2seq(task, settings),
-            Aim::Alike => self.similarity(rows, &examples()?),
-            Aim::Answer => {
+            Aim::Seq2Seq if task.ranks_in_words() => self.reranking(task),
+            Aim::Seq2Seq => self.seq2seq(task, settings),
+            Aim::Similarity => self.similarity(rows, &examples()?),
+            Aim::Completion => {
                 let train = encode(task, &rows.train, self.tokenizer)?;
                 self.qa(&train, &examples()?)
             }
-            Aim::Graded => {
+            Aim::RewardWeighted => {
                 let good = task.data.all_good();
                 let good = LabelledTask { data: &good, ..task.clone() };
                 self.scored_likelihood(rows, &encode(&good, &rows.test, self.tokenizer)?)
             }
-            Aim::Prefer => self.preference(&examples()?),
+            Aim::Preference => self.preference(&examples()?),
         }
     }
 
@@ -313,61 +310,6 @@ impl<B: Backend> Subject<'_, B> {
         }
         Ok(measured)
     }
-
-    /// Extractive question answering: exact match and F1; the baseline is the sentence most similar
-    /// to the question.
-    fn span_qa(&self, task: &LabelledTask<'_>) -> Result<Vec<ResultRow>, TaskError> {
-        let encoder = task.encoder(self.tokenizer);
-        let questions: Vec<&Question> = task
-            .rows
-            .test
-            .iter()
-            .filter_map(|row| match row {
-                Row::Question(question) => Some(question),
-                _ => None,
-            })
-            .collect();
-        let mut pieces = Vec::new();
-        for (number, question) in questions.iter().enumerate() {
-            let parts = encoder.question(&question.question, &question.context)?;
-            pieces.extend(parts.into_iter().map(|piece| (number, piece)));
-        }
-        let examples: Vec<Example> =
-            pieces.iter().map(|(_, piece)| piece.example.clone()).collect();
-        let mut best: Vec<(f32, &str)> = vec![(f32::MIN, ""); questions.len()];
-        for (prediction, (number, piece)) in self.predictions(&examples).iter().zip(&pieces) {
-            let Prediction::Tokens(scores) = prediction else { continue };
-            if let Some((score, first, last)) = span(scores, &piece.bytes)
-                && score > best[*number].0
-            {
-                let bytes = piece.bytes[first].start..piece.bytes[last].end;
-                best[*number] = (score, questions[*number].context.get(bytes).unwrap_or_default());
-            }
-        }
-        let (mut model, mut sentence) = (Vec::new(), Vec::new());
-        for (question, (_, found)) in questions.iter().zip(&best) {
-            let accepted: Vec<&str> = question.answers.iter().map(|one| &one.text[..]).collect();
-            model.push(score_answer(found, &accepted));
-            let sentences = question.context.split_inclusive(['.', '!', '?', '。', '！', '？']);
-            let near = sentences.max_by(|a, b| {
-                jaccard(&question.question, a).total_cmp(&jaccard(&question.question, b))
-            });
-            sentence.push(score_answer(near.unwrap_or_default().trim(), &accepted));
-        }
-        let row = |metric: &str, of: fn(&AnswerScore) -> f64| {
-            let mean = |scores: &[AnswerScore]| {
-                scores.iter().map(of).sum::<f64>() / scores.len().max(1) as f64
-            };
-            self.row(
-                "questions",
-                "test",
-                metric,
-                mean(&model),
-                &[("likest sentence", mean(&sentence))],
-            )
-        };
-        Ok(vec![row("exact", |score| score.exact), row("f1", |score| score.f1)])
-    }
 }
 
 /// A correlation of two lists; `None` where one of them does not vary.
@@ -385,19 +327,4 @@ fn scores(prediction: &Prediction) -> &[f32] {
         Prediction::Text(scores) => scores,
         Prediction::Tokens(_) => &[],
     }
-}
-
-/// The likeliest span of a text's tokens, by the sum of the scores `[tokens, 2]` of its ends: only
-/// tokens that stand for something, and not too many.
-fn span(
-    scores: &ndarray::Array2<f32>,
-    bytes: &[std::ops::Range<usize>],
-) -> Option<(f32, usize, usize)> {
-    let inside = |at: &usize| bytes.get(*at).is_some_and(|bytes| !bytes.is_empty());
-    let firsts = (0..scores.nrows()).filter(inside);
-    let spans = firsts.flat_map(|first| {
-        let lasts = (first..scores.nrows().min(first + ANSWER)).filter(inside);
-        lasts.map(move |last| (scores[[first, 0]] + scores[[last, 1]], first, last))
-    });
-    spans.max_by(|a, b| a.0.total_cmp(&b.0))
 }

@@ -1,6 +1,6 @@
-//! What is to be learned of labelled rows.
+//! Training targets: what is learned of labelled rows.
 
-use super::Row;
+use super::row::Row;
 use kiln_datasets::labelled::{Label, Labels, to_bio};
 use kiln_lm::config::TaskKind;
 use kiln_objectives::Objective;
@@ -8,23 +8,23 @@ use kiln_objectives::Objective;
 /// What a model learns of labelled rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Aim {
-    /// A head for a task, and what its outputs are called.
+    /// A task head, with the names of its outputs.
     Head(TaskKind, Labels),
-    /// To write the other text when one was read.
-    Write,
-    /// To go on as the assistant does.
-    Answer,
-    /// What texts are like, better ones more than worse.
-    Graded,
-    /// Which texts belong together, or how alike they are.
-    Alike,
-    /// Which answer is better.
-    Prefer,
+    /// Sequence-to-sequence: the target given the source.
+    Seq2Seq,
+    /// Completions of a prompt, the assistant's turns (supervised fine-tuning, GRPO).
+    Completion,
+    /// Texts weighted by their rewards.
+    RewardWeighted,
+    /// Embedding similarity: contrastive pairs and triplets, or pairs with a score (CoSENT).
+    Similarity,
+    /// Preferences between a chosen and a rejected answer (DPO).
+    Preference,
 }
 
 impl Aim {
-    /// What an objective makes of rows, by the first of them; with `names` of labels, or those that
-    /// occur. `writes` says whether the model is an encoder-decoder.
+    /// What an objective learns of rows, judged by the first of them; with `names` of labels, or
+    /// those that occur. `seq2seq` says whether the model is an encoder-decoder.
     ///
     /// # Errors
     /// When the objective does not learn from such rows: what it learns from.
@@ -32,12 +32,12 @@ impl Aim {
         objective: &Objective,
         rows: &[Row],
         names: &[String],
-        writes: bool,
+        seq2seq: bool,
     ) -> Result<Self, String> {
         let mut found: Option<Self> = None;
         let parts = objective.each();
         for objective in &parts {
-            // Beside others, what looks at texts alone takes those of any rows.
+            // In a mixture, self-supervised parts take the texts of any rows.
             let texts = matches!(
                 objective,
                 Objective::Masked(_) | Objective::SelfDistillation(_) | Objective::Denoising(_)
@@ -45,7 +45,7 @@ impl Aim {
             if texts && parts.len() > 1 {
                 continue;
             }
-            let aim = Self::of_one(objective, rows, names, writes)?;
+            let aim = Self::of_one(objective, rows, names, seq2seq)?;
             if found.as_ref().is_some_and(|found| *found != aim) {
                 return Err("holds rows for one part of the mixture, but not for another".into());
             }
@@ -58,15 +58,15 @@ impl Aim {
         objective: &Objective,
         rows: &[Row],
         names: &[String],
-        writes: bool,
+        seq2seq: bool,
     ) -> Result<Self, String> {
         let Some(first) = rows.first() else { return Err("holds no examples".into()) };
         let learns =
             |what: &str| Err(format!("is not what `{}` learns from: {what}", objective.name()));
         match (objective, first) {
             (Objective::Supervised(_), Row::Pair(pair)) if pair.label.is_none() => {
-                if writes {
-                    Ok(Self::Write)
+                if seq2seq {
+                    Ok(Self::Seq2Seq)
                 } else {
                     learns(
                         "texts without labels are for encoder-decoders, `info-nce`, or, where a \
@@ -77,7 +77,7 @@ impl Aim {
             (
                 Objective::Supervised(_),
                 Row::Conversation(_) | Row::Triplet(_) | Row::Queries(_),
-            ) if writes => Ok(Self::Write),
+            ) if seq2seq => Ok(Self::Seq2Seq),
             (Objective::Supervised(_), Row::Labelled(_) | Row::Pair(_)) => {
                 let label = |row| Row::labelled(row).map(|(.., label)| label);
                 let named = named(names, || Labels::of_labels(rows.iter().filter_map(label)))?;
@@ -108,18 +108,22 @@ impl Aim {
             (
                 Objective::Autoregressive(_) | Objective::Grpo(_),
                 Row::Conversation(_) | Row::Pair(_),
-            ) => Ok(Self::Answer),
+            ) => Ok(Self::Completion),
             (Objective::InfoNce(_), Row::Pair(_) | Row::Triplet(_) | Row::Queries(_)) => {
-                Ok(Self::Alike)
+                Ok(Self::Similarity)
             }
             (Objective::CrossEncoder(_), Row::Triplet(_) | Row::Queries(_)) => {
                 Ok(Self::Head(TaskKind::Numbers(1), Labels::default()))
             }
-            (Objective::Cosent(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Alike),
-            (Objective::Cosent(_), Row::Labelled(row)) if row.second.is_some() => Ok(Self::Alike),
-            (Objective::RewardWeighted(_), row) if row.grade().is_some() => Ok(Self::Graded),
+            (Objective::Cosent(_), Row::Pair(pair)) if pair.label.is_some() => Ok(Self::Similarity),
+            (Objective::Cosent(_), Row::Labelled(row)) if row.second.is_some() => {
+                Ok(Self::Similarity)
+            }
+            (Objective::RewardWeighted(_), row) if row.grade().is_some() => {
+                Ok(Self::RewardWeighted)
+            }
             (Objective::RewardWeighted(_), _) => learns("it wants texts, each with a number"),
-            (Objective::Dpo(_), Row::Preference(_)) => Ok(Self::Prefer),
+            (Objective::Dpo(_), Row::Preference(_)) => Ok(Self::Preference),
             (Objective::Autoregressive(_) | Objective::Grpo(_), _) => {
                 learns("it wants conversations or pairs")
             }

@@ -10,10 +10,10 @@ const PLAIN: &str = "{% for message in messages %}<|im_start|>{{ message.role }}
                      {{ message.content }}<|im_end|>\n{% endfor %}\
                      {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// What ChatML writes around turns.
+/// The control tokens of ChatML around turns.
 const MARKS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
 
-/// Why a conversation cannot be written as one text.
+/// Why a conversation cannot be rendered as one text.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// A template that cannot be used, or a conversation that it refuses.
@@ -29,7 +29,7 @@ pub enum ChatError {
 
 impl kiln_core::blame::Blamed for ChatError {}
 
-/// A tokenizer with the template that conversations are written by: its own, or else ChatML's. A
+/// A tokenizer with a chat template: its own, or else ChatML's. A
 /// warning says where the latter's marks are no tokens.
 pub(crate) fn with_template(tokenizer: Arc<TextTokenizer>) -> Arc<TextTokenizer> {
     if tokenizer.chat_template().is_some() {
@@ -45,7 +45,7 @@ pub(crate) fn with_template(tokenizer: Arc<TextTokenizer>) -> Arc<TextTokenizer>
     Arc::new(tokenizer.with_chat_template(PLAIN))
 }
 
-/// Writes conversations as one text.
+/// A chat template: renders conversations as one text.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -94,10 +94,10 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses a conversation.
     pub fn ending(&self) -> Result<String, ChatError> {
-        const SAID: &str = "kiln";
+        const REPLY: &str = "kiln";
         let asked = Message::new(Role::User, "?");
-        let whole = self.render(&[asked, Message::new(Role::Assistant, SAID)], false)?;
-        Ok(whole.rsplit_once(SAID).map_or("", |(_, behind)| behind).trim().to_owned())
+        let whole = self.render(&[asked, Message::new(Role::Assistant, REPLY)], false)?;
+        Ok(whole.rsplit_once(REPLY).map_or("", |(_, behind)| behind).trim().to_owned())
     }
 
     /// A conversation as text; with `answer` it ends where the assistant begins to speak.
@@ -113,7 +113,7 @@ impl ChatTemplate {
         })?)
     }
 
-    /// The same in pieces: what is said to the assistant, and, true, what it says.
+    /// The same in pieces: false for the prompt, true for the assistant's turns.
     ///
     /// # Errors
     /// When the template refuses it.
@@ -126,8 +126,8 @@ impl ChatTemplate {
             }
             let before = self.render(&messages[..number], true)?;
             let after = self.render(&messages[..=number], false)?;
-            // A template may tell an early turn otherwise once there are later ones: then all of it
-            // is only seen.
+            // A template may render an early turn differently once later ones follow: then all of it
+            // is context only.
             if !(whole.starts_with(&after) && after.starts_with(&before) && before.len() >= told) {
                 continue;
             }
@@ -162,9 +162,9 @@ mod tests {
         let tokenizer = tokenizer.train(std::iter::empty(), &mut |_| {}).unwrap();
         let template = ChatTemplate::of(&tokenizer).unwrap();
         let pieces = template.pieces(&conversation()).unwrap();
-        let said: Vec<&str> =
+        let replies: Vec<&str> =
             pieces.iter().filter(|(_, own)| *own).map(|(text, _)| &text[..]).collect();
-        assert_eq!(said, ["Hello.<|im_end|>\n", "See you.<|im_end|>\n"]);
+        assert_eq!(replies, ["Hello.<|im_end|>\n", "See you.<|im_end|>\n"]);
         let whole: String = pieces.iter().map(|(text, _)| &text[..]).collect();
         assert_eq!(whole, template.render(&conversation(), false).unwrap());
         assert!(whole.starts_with("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi"));
@@ -175,9 +175,9 @@ mod tests {
         assert!(matches!(ChatTemplate::trained(&tokenizer), Err(ChatError::Missing)));
         let dir = tempfile::tempdir().unwrap();
         with_template(Arc::new(tokenizer)).write(dir.path()).unwrap();
-        let written = TextTokenizer::open(dir.path()).unwrap();
-        assert_eq!(written.chat_template(), Some(PLAIN));
-        let again = ChatTemplate::trained(&written).unwrap();
+        let reopened = TextTokenizer::open(dir.path()).unwrap();
+        assert_eq!(reopened.chat_template(), Some(PLAIN));
+        let again = ChatTemplate::trained(&reopened).unwrap();
         assert_eq!(again.render(&conversation(), false).unwrap(), whole);
     }
 

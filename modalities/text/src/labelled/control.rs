@@ -1,10 +1,10 @@
-//! Texts with grades as examples, and what may be said before them of how good they are:
-//! conditional training, the best way to pretrain with preferences of
-//! <https://arxiv.org/abs/2302.08582>.
+//! Texts with scores as examples, and control tokens before them: conditional training, the best
+//! way to pretrain with preferences of <https://arxiv.org/abs/2302.08582>.
 
 use super::{
-    EncodeError, Encoder,
-    encode::{grade, graded},
+    encode::{Encoder, graded},
+    error::EncodeError,
+    row::grade,
 };
 use crate::recipe::Control;
 use kiln_datasets::labelled::Labelled;
@@ -12,12 +12,12 @@ use kiln_lm::examples::Example;
 use kiln_tokenize::TextTokenizer;
 
 impl Control {
-    /// Says of every text that it is good, as one does of texts that are to be like good ones.
+    /// The control token of good texts before every text, as when good texts are generated.
     pub(super) fn all_good(&self) -> Self {
         Self { least: f64::NEG_INFINITY, ..self.clone() }
     }
 
-    /// The ids of what is said before a text of a grade.
+    /// The ids of the control token before a text with this score.
     fn ids(&self, tokenizer: &TextTokenizer, grade: f64) -> Result<Vec<u32>, EncodeError> {
         let [good, bad] = [&self.good, &self.bad].map(|text| tokenizer.encode(text, false));
         let (good, bad) = (good?, bad?);
@@ -25,34 +25,34 @@ impl Control {
             let (good, bad) = (self.good.clone(), self.bad.clone());
             return Err(EncodeError::Control { good, bad });
         }
-        let said = if grade >= self.least { good } else { bad };
-        Ok(said.get_ids().to_vec())
+        let control = if grade >= self.least { good } else { bad };
+        Ok(control.get_ids().to_vec())
     }
 }
 
 impl Encoder {
-    /// A text with a grade and its end; what is said before it stands behind what begins a text, and
-    /// is not learned.
+    /// A text with a score and its end token; the control token follows the token that begins a text
+    /// and is outside the loss mask.
     pub(super) fn graded(
         &self,
         row: &Labelled,
         control: Option<&Control>,
     ) -> Result<Example, EncodeError> {
-        let said = match control.zip(grade(&row.label)) {
+        let prefix = match control.zip(grade(&row.label)) {
             Some((control, grade)) => control.ids(&self.tokenizer, grade)?,
             None => Vec::new(),
         };
-        let room = self.length.saturating_sub(said.len());
+        let room = self.length.saturating_sub(prefix.len());
         let mut example = Self { length: room, ..self.clone() }.text(&row.text, None)?;
         let end = self.tokenizer.end().filter(|end| example.ids.last() != Some(end));
         example.ids.extend(end.filter(|_| example.ids.len() < room));
         example.special_tokens_mask.clear();
-        if !said.is_empty() {
+        if !prefix.is_empty() {
             let begins = self.tokenizer.begin().is_some_and(|id| example.ids.first() == Some(&id));
             let at = usize::from(begins);
             example.loss_mask = vec![true; example.ids.len()];
-            example.loss_mask.splice(at..at, said.iter().map(|_| false));
-            example.ids.splice(at..at, said);
+            example.loss_mask.splice(at..at, prefix.iter().map(|_| false));
+            example.ids.splice(at..at, prefix);
         }
         Ok(Example { label: graded(&row.label), ..example })
     }
@@ -67,7 +67,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn good_and_bad_are_said_but_not_learnt() {
+    fn control_tokens_are_outside_the_loss_mask() {
         let additional = ["<|good|>", "<|bad|>"].map(str::to_owned).to_vec();
         let tokenizer = |model, additional| {
             let document =

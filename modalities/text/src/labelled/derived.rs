@@ -1,7 +1,7 @@
 //! Labels that documents bring by themselves: the order of their sentences, which pieces are of one
 //! document, which words stand for it.
 
-use super::Row;
+use super::row::{Row, Shuffled};
 use crate::{
     data_error::StageDataError,
     documents::documents,
@@ -138,15 +138,6 @@ impl DerivedTask {
             }
         }
     }
-}
-
-/// Segments of a text in another order than its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shuffled {
-    /// The segments.
-    pub segments: Vec<String>,
-    /// The place that each had.
-    pub places: Vec<usize>,
 }
 
 /// How often words are seen in all documents.

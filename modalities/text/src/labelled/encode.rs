@@ -1,6 +1,12 @@
 //! From rows to examples.
 
-use super::{Aim, ChatTemplate, EncodeError, Row, room::Tokens};
+use super::{
+    aim::Aim,
+    chat::ChatTemplate,
+    error::EncodeError,
+    room::Tokens,
+    row::{Row, grade},
+};
 use crate::recipe::LabelledData;
 use kiln_datasets::{
     DataError,
@@ -108,7 +114,7 @@ impl Encoder {
         ends.or(role(Token::Pad)).or(role(Token::Unk)).unwrap_or(0)
     }
 
-    /// The examples of a row for an aim; several where a question's context is long.
+    /// The examples of a row for what is learned of it; several where a question's context is long.
     ///
     /// # Errors
     /// When the tokenizer fails, a label is not known, or the row is of another kind.
@@ -142,7 +148,7 @@ impl Encoder {
                 let seen = firsts.iter().zip(&row.places);
                 let seen: Vec<(usize, usize)> =
                     seen.filter_map(|(first, place)| Some(((*first)?, *place))).collect();
-                // Places among the segments that were not cut off.
+                // Places among the segments that were not truncated.
                 let place = |own: usize| seen.iter().filter(|(_, other)| *other < own).count();
                 let segments = seen.iter().map(|(first, own)| (*first as u32, place(*own) as u32));
                 one(Example { label: Some(Label::Order(segments.collect())), ..example })
@@ -155,40 +161,45 @@ impl Encoder {
                 let first = read.next().ok_or(EncodeError::Kind(number))?;
                 one(Example { others: read.collect(), ..first })
             }
-            (Aim::Write, row) if row.is_asked() => {
-                Ok(self.said(&data.ranking, row, data.written)?)
+            (Aim::Seq2Seq, row) if row.is_query() => {
+                Ok(self.ranking(&data.ranking, row, data.target_length)?)
             }
-            (Aim::Write, row) => {
-                let (read, write) = row.read_and_written().ok_or(EncodeError::Kind(number))?;
-                one(self.written(&format!("{}{read}", data.prefix), write, data.written)?)
+            (Aim::Seq2Seq, row) => {
+                let (source, target) = row.source_and_target().ok_or(EncodeError::Kind(number))?;
+                let source = self.text(&format!("{}{source}", data.prefix), None)?;
+                let target = self.target_ids(target, data.target_length)?;
+                one(Example { target: Some(target), ..source })
             }
-            (Aim::Answer, Row::Pair(pair)) => {
+            (Aim::Completion, Row::Pair(pair)) => {
                 let asked = Message::new(Role::User, format!("{}{}", data.prefix, pair.first));
-                let said = Message::new(Role::Assistant, pair.second.clone());
-                one(self.talk(&[asked, said], chat)?)
+                let reply = Message::new(Role::Assistant, pair.second.clone());
+                one(self.talk(&[asked, reply], chat)?)
             }
-            (Aim::Answer, Row::Conversation(talk)) => one(self.talk(&talk.messages, chat)?),
-            (Aim::Prefer, Row::Preference(row)) => {
+            (Aim::Completion, Row::Conversation(talk)) => one(self.talk(&talk.messages, chat)?),
+            (Aim::Preference, Row::Preference(row)) => {
                 let answered = |answer: &str| {
-                    let said = Message::new(Role::Assistant, answer);
-                    let messages: Vec<Message> = row.prompt.iter().cloned().chain([said]).collect();
+                    let reply = Message::new(Role::Assistant, answer);
+                    let messages: Vec<Message> =
+                        row.prompt.iter().cloned().chain([reply]).collect();
                     self.talk(&messages, chat)
                 };
                 let others = vec![answered(&row.rejected)?];
                 one(Example { others, ..answered(&row.chosen)? })
             }
-            (Aim::Graded, Row::Labelled(row)) => one(self.graded(row, data.control.as_ref())?),
-            (Aim::Alike, Row::Pair(pair)) => {
+            (Aim::RewardWeighted, Row::Labelled(row)) => {
+                one(self.graded(row, data.control.as_ref())?)
+            }
+            (Aim::Similarity, Row::Pair(pair)) => {
                 let others = vec![self.text(&pair.second, None)?];
                 let label = pair.label.as_ref().and_then(graded);
                 one(Example { others, label, ..self.text(&pair.first, None)? })
             }
-            (Aim::Alike, Row::Labelled(row)) => {
+            (Aim::Similarity, Row::Labelled(row)) => {
                 let second = row.second.as_deref().ok_or(EncodeError::Kind(number))?;
                 let others = vec![self.text(second, None)?];
                 one(Example { others, label: graded(&row.label), ..self.text(&row.text, None)? })
             }
-            (Aim::Alike, row) => {
+            (Aim::Similarity, row) => {
                 let (text, others) = row.halves().ok_or(EncodeError::Kind(number))?;
                 let others = others.into_iter().map(|other| self.text(other, None));
                 let others = others.collect::<Result<_, _>>()?;
@@ -198,13 +209,8 @@ impl Encoder {
         }
     }
 
-    /// What an encoder-decoder reads and writes.
-    fn written(&self, read: &str, write: &str, most: usize) -> Result<Example, TokenizerError> {
-        Ok(Example { written: Some(self.ids_to_write(write, most)?), ..self.text(read, None)? })
-    }
-
-    /// What is to be written, with its end, `most` tokens at most.
-    pub(super) fn ids_to_write(&self, text: &str, most: usize) -> Result<Vec<u32>, TokenizerError> {
+    /// Target ids of a sequence-to-sequence example, with the end token, `most` at most.
+    pub(super) fn target_ids(&self, text: &str, most: usize) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = self.tokenizer.encode(text, false)?.get_ids().to_vec();
         let end = self.tokenizer.end();
         ids.truncate(most.saturating_sub(usize::from(end.is_some())));
@@ -212,7 +218,7 @@ impl Encoder {
         Ok(ids)
     }
 
-    /// A conversation of which the assistant's part counts; what is too long loses its end.
+    /// A conversation with a loss mask over the assistant's turns, truncated at the end.
     fn talk(
         &self,
         messages: &[Message],
@@ -255,15 +261,6 @@ fn label(kind: TaskKind, told: &Told, labels: &Labels) -> Result<Option<Label>, 
     })
 }
 
-/// A grade: a number, or a class that is one.
-pub(super) fn grade(told: &Told) -> Option<f64> {
-    match told {
-        Told::Value(value) => Some(*value),
-        Told::Class(name) => name.parse().ok(),
-        Told::Classes(_) => None,
-    }
-}
-
 pub(super) fn graded(told: &Told) -> Option<Label> {
     grade(told).map(|grade| Label::Numbers(vec![grade as f32]))
 }
@@ -272,8 +269,7 @@ pub(super) fn graded(told: &Told) -> Option<Label> {
 pub(super) mod tests {
     use super::*;
     use crate::labelled::Shuffled;
-    use kiln_datasets::labelled::Answer;
-    use kiln_datasets::labelled::Question;
+    use kiln_datasets::labelled::{Answer, Question};
     use kiln_tokenize::{
         TokenizerSpec,
         tokenizer::{Around, Model},

@@ -13,7 +13,7 @@ pub enum EncodeError {
     /// A label that nobody knows.
     #[error(transparent)]
     Label(#[from] DataError),
-    /// A conversation that cannot be written as one text.
+    /// A conversation that cannot be rendered as one text.
     #[error(transparent)]
     Chat(#[from] ChatError),
     /// A row of another kind than the first.
@@ -25,9 +25,9 @@ pub enum EncodeError {
          `tokenizer.train.additional`"
     )]
     Control {
-        /// What is said before good texts.
+        /// The control token of good texts.
         good: String,
-        /// What is said before the others.
+        /// The control token of the others.
         bad: String,
     },
 }

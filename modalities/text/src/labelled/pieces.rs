@@ -136,7 +136,7 @@ fn firsts(tokens: &Tokens, chosen: &[usize], words: &[Range<usize>]) -> Vec<Opti
         if special[*token] == 1 || start >= end {
             continue;
         }
-        // A token may begin with the space before its word: its last byte tells.
+        // A token may begin with the space before its word: its last byte decides.
         let word = words.partition_point(|word| word.end < end);
         if let Some(first @ None) = firsts.get_mut(word) {
             *first = Some(place);

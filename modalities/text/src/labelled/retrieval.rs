@@ -1,6 +1,6 @@
 //! Queries and the documents that answer them: what rankings are learned from, and measured on.
 
-use super::Row;
+use super::row::Row;
 use crate::recipe::{JudgedQueries, RetrievalSource, StoryRetrieval};
 use kiln_core::Seed;
 use kiln_datasets::{

@@ -50,7 +50,7 @@ impl Tokens {
     pub fn within(&self, length: usize) -> Vec<usize> {
         let room = length.saturating_sub(self.around());
         let [first, second] = [0, 1].map(|text| self.of(text).len());
-        // Half of the room each, and what one leaves to the other.
+        // Half of the length each, and what one leaves to the other.
         let first = first.min(room - second.min(room / 2));
         let second = second.min(room - first);
         self.chosen([0..first, 0..second], length)

@@ -1,7 +1,7 @@
-//! Relevance said in words, as monoT5 says it, <https://arxiv.org/abs/2003.06713>: an
-//! encoder-decoder reads a query with a text, and writes one of two words.
+//! Ranking with a sequence-to-sequence model, as monoT5, <https://arxiv.org/abs/2003.06713>: the
+//! source is a query with a text, the target one of two words.
 
-use super::{Row, encode::Encoder};
+use super::{encode::Encoder, row::Row};
 use crate::recipe::{
     RankingWords,
     labelled::{QUERY, TEXT},
@@ -18,7 +18,7 @@ use std::path::Path;
 const FILE: &str = "ranking.json";
 
 impl RankingWords {
-    /// What a model directory says; `None` where it says nothing.
+    /// The file of a model directory; `None` where there is none.
     ///
     /// # Errors
     /// When the file is there and holds something else.
@@ -35,7 +35,7 @@ impl RankingWords {
         Ok(Some(words))
     }
 
-    /// Says it in a model directory.
+    /// Writes the file into a model directory.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -62,7 +62,7 @@ impl RankingWords {
 
     /// What is read of both, and the bytes of it that are the text.
     fn filled(&self, query: &str, text: &str) -> (String, std::ops::Range<usize>) {
-        // The names are where they stand in the prompt, whatever stands in the query.
+        // Placeholders are those of the prompt; the query may contain the same strings.
         let (before, after) = self.prompt.split_once(TEXT).unwrap_or((&self.prompt, ""));
         let [before, after] = [before, after].map(|part| part.replacen(QUERY, query, 1));
         let place = before.len()..before.len() + text.len();
@@ -71,8 +71,7 @@ impl RankingWords {
 }
 
 impl Encoder {
-    /// A query and a text as a model reads them that ranks by words; where that is too long, the
-    /// text loses its end.
+    /// The source of a query and a text, with the text truncated at the end where it is too long.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -89,7 +88,7 @@ impl Encoder {
             let (from, to) = offsets[**token];
             from < to && place.start <= from && to <= place.end
         };
-        // Tokens that stand for no bytes, such as spaces that were trimmed, belong to those around.
+        // Tokens without bytes, such as trimmed spaces, belong to their neighbours.
         let own = tokens.of(0);
         let [first, last] = [own.iter().find(within), own.iter().rfind(within)];
         let of_text = match (first, last) {
@@ -104,8 +103,8 @@ impl Encoder {
         Ok(self.example(&tokens, &chosen))
     }
 
-    /// A query with each of its candidates, and what is to be written of them.
-    pub(super) fn said(
+    /// A query with each of its candidates as sources, with the words of relevance as targets.
+    pub(super) fn ranking(
         &self,
         words: &RankingWords,
         row: &Row,
@@ -113,8 +112,8 @@ impl Encoder {
     ) -> Result<Vec<Example>, TokenizerError> {
         let one = |(at, (query, text)): (usize, (&str, &str))| {
             let word = if at == 0 { &words.relevant } else { &words.other };
-            let written = Some(self.ids_to_write(word, most)?);
-            Ok(Example { written, ..self.asked(words, query, text)? })
+            let target = Some(self.target_ids(word, most)?);
+            Ok(Example { target, ..self.asked(words, query, text)? })
         };
         row.candidates().into_iter().enumerate().map(one).collect()
     }

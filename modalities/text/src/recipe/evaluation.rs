@@ -36,7 +36,7 @@ pub enum EvaluationKind {
     /// embeddings, beside those of the same model with random weights.
     Probe(ProbeEvaluation),
     /// Retrieval (nDCG, MRR, recall, MAP): documents ranked by embeddings, or, where the model is a
-    /// cross-encoder (`reranked`), the best of BM25 reranked by it.
+    /// cross-encoder (`cross-encoder`), the best of BM25 reranked by it.
     Retrieval(RetrievalEvaluation),
 }
 

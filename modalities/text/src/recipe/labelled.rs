@@ -31,17 +31,17 @@ pub struct LabelledData {
     /// longer context.
     #[serde(default = "length")]
     pub length: usize,
-    /// Tokens of what an encoder-decoder writes, at most.
+    /// Target tokens of a sequence-to-sequence example at most.
     #[serde(default = "length")]
-    pub written: usize,
-    /// What an encoder-decoder reads before each text, such as `translate English to Chinese: `.
+    pub target_length: usize,
+    /// Task prefix of each source of an encoder-decoder, such as `translate English to Chinese: `.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    /// What an encoder-decoder reads of a query and a text, and writes of them, where it learns of
-    /// triplets or judged queries which texts are relevant (monoT5).
+    /// Source and target words of an encoder-decoder that learns to rank with triplets or judged
+    /// queries (monoT5).
     #[serde(default, skip_serializing_if = "RankingWords::is_default")]
     pub ranking: RankingWords,
-    /// Control tokens before scored texts, for `graded`; in evaluation, those of good texts.
+    /// Control tokens before scored texts, for `reward-weighted`; in evaluation, those of good texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<Control>,
     /// Names of the labels in the order of their ids; those that occur if empty.
@@ -171,7 +171,7 @@ pub enum DerivedTask {
     Crops(usize),
     /// A sentence and what stands around it: a pair, <https://arxiv.org/abs/1906.00300>.
     InverseCloze,
-    /// A document, words that stand for it and as many that do so less, for `reranked`: PROP,
+    /// A document, words that stand for it and as many that do so less, for `cross-encoder`: PROP,
     /// <https://arxiv.org/abs/2010.10137>. Their number is drawn by Poisson with this mean, and they
     /// by the document's language model, by which the likelier draw stands for it more.
     RepresentativeWords(usize),
@@ -253,9 +253,9 @@ pub(crate) const TEXT: &str = "{text}";
 pub struct RankingWords {
     /// What is read, with `{query}` and `{text}` in it.
     pub prompt: String,
-    /// What is written of a text that answers the query.
+    /// The target of a relevant text.
     pub relevant: String,
-    /// What is written of another.
+    /// The target of another.
     pub other: String,
 }
 

@@ -12,52 +12,30 @@ use crate::{
 };
 use kiln_hub::family::known_class;
 use kiln_nn::{Activation, ConfigError, MixerConfig};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Sizes, scaling, loss and head of all families.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "documented by transformers")]
-pub struct SeriesKeys {
-    #[serde(skip_serializing)]
-    pub architectures: Option<Vec<String>>,
-    pub context_length: usize,
-    pub patch_length: usize,
-    pub patch_stride: usize,
-    pub num_input_channels: usize,
-    pub prediction_length: usize,
-    pub d_model: usize,
-    pub scaling: Value,
-    pub loss: Option<String>,
-    pub distribution_output: String,
-    #[serde(serialize_with = "whole")]
-    pub mask_value: f64,
-    pub head_dropout: f64,
-    #[serde(skip_serializing)]
-    pub minimum_scale: Option<f64>,
-    #[serde(skip_serializing)]
-    pub default_scale: Option<Value>,
-}
-
-impl Default for SeriesKeys {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            context_length: 32,
-            patch_length: 8,
-            patch_stride: 8,
-            num_input_channels: 1,
-            prediction_length: 16,
-            d_model: 8,
-            scaling: json!("std"),
-            loss: Some("mse".into()),
-            distribution_output: "student_t".into(),
-            mask_value: 0.0,
-            head_dropout: 0.2,
-            minimum_scale: None,
-            default_scale: None,
-        }
+kiln_hub::family_config! {
+    /// Sizes, scaling, loss and head of all families.
+    #[allow(missing_docs, reason = "documented by transformers")]
+    pub struct SeriesKeys {
+        #[serde(skip_serializing)]
+        pub architectures: Option<Vec<String>> = None,
+        pub context_length: usize = 32,
+        pub patch_length: usize = 8,
+        pub patch_stride: usize = 8,
+        pub num_input_channels: usize = 1,
+        pub prediction_length: usize = 16,
+        pub d_model: usize = 8,
+        pub scaling: Value = json!("std"),
+        pub loss: Option<String> = Some("mse".into()),
+        pub distribution_output: String = "student_t".into(),
+        #[serde(serialize_with = "whole")]
+        pub mask_value: f64 = 0.0,
+        pub head_dropout: f64 = 0.2,
+        #[serde(skip_serializing)]
+        pub minimum_scale: Option<f64> = None,
+        #[serde(skip_serializing)]
+        pub default_scale: Option<Value> = None,
     }
 }
 
@@ -121,41 +99,22 @@ impl SeriesKeys {
     }
 }
 
-/// The mixer of PatchTSMixer and Tiny Time Mixers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "documented by transformers")]
-pub struct MixerKeys {
-    pub expansion_factor: usize,
-    pub num_layers: usize,
-    pub dropout: f64,
-    pub mode: String,
-    pub gated_attn: bool,
-    pub norm_mlp: String,
-    pub norm_eps: f64,
-    pub self_attn: bool,
-    pub self_attn_heads: usize,
-    pub use_positional_encoding: bool,
-    pub positional_encoding_type: String,
-    pub prediction_channel_indices: Option<Vec<usize>>,
-}
-
-impl Default for MixerKeys {
-    fn default() -> Self {
-        Self {
-            expansion_factor: 2,
-            num_layers: 3,
-            dropout: 0.2,
-            mode: "common_channel".into(),
-            gated_attn: true,
-            norm_mlp: "LayerNorm".into(),
-            norm_eps: 1e-5,
-            self_attn: false,
-            self_attn_heads: 1,
-            use_positional_encoding: false,
-            positional_encoding_type: "sincos".into(),
-            prediction_channel_indices: None,
-        }
+kiln_hub::family_config! {
+    /// The mixer of PatchTSMixer and Tiny Time Mixers.
+    #[allow(missing_docs, reason = "documented by transformers")]
+    pub struct MixerKeys {
+        pub expansion_factor: usize = 2,
+        pub num_layers: usize = 3,
+        pub dropout: f64 = 0.2,
+        pub mode: String = "common_channel".into(),
+        pub gated_attn: bool = true,
+        pub norm_mlp: String = "LayerNorm".into(),
+        pub norm_eps: f64 = 1e-5,
+        pub self_attn: bool = false,
+        pub self_attn_heads: usize = 1,
+        pub use_positional_encoding: bool = false,
+        pub positional_encoding_type: String = "sincos".into(),
+        pub prediction_channel_indices: Option<Vec<usize>> = None,
     }
 }
 

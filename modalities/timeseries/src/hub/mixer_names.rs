@@ -24,9 +24,7 @@ const BATCH: &[Rule] = &[
         save: Some((r"_mixer\.norm\.", "_mixer.norm.norm.batchnorm.")),
     },
     Rule::Segments { theirs: "norm_attn.norm.batchnorm", ours: "attention_norm" },
-    Rule::Segments { theirs: "running_mean", ours: "running.mean" },
-    Rule::Segments { theirs: "running_var", ours: "running.variance" },
-    Rule::Segments { theirs: "num_batches_tracked", ours: "running.batches" },
+    Rule::BatchNormBuffers,
 ];
 
 const LAYERS: &[Rule] = &[
@@ -36,8 +34,8 @@ const LAYERS: &[Rule] = &[
     Rule::Segments { theirs: "mlp.fc1", ours: "mix.hidden" },
     Rule::Segments { theirs: "mlp.fc2", ours: "mix.output" },
     Rule::Segments { theirs: "gating_block.attn_layer", ours: "gate" },
-    Rule::Segments { theirs: "self_attn_layer.q_proj", ours: "attention.query" },
-    Rule::Segments { theirs: "self_attn_layer.k_proj", ours: "attention.key" },
-    Rule::Segments { theirs: "self_attn_layer.v_proj", ours: "attention.value" },
-    Rule::Segments { theirs: "self_attn_layer.out_proj", ours: "attention.output" },
+    Rule::Attention {
+        theirs: "self_attn_layer",
+        projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
+    },
 ];

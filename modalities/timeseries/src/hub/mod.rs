@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{head::ForecastConfig, presets::Preset};
     use burn_flex::Flex;
-    use kiln_hub::ModelDir;
+    use kiln_hub::{ModelDir, testing::config_error};
     use serde_json::Value;
 
     /// Writes and reads a model; its `config.json` and what was read of it.
@@ -153,11 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_or_not_supported_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = |json: &str| {
-            std::fs::write(dir.path().join("config.json"), json).unwrap();
-            family::read_config::<SeriesModelConfig>(dir.path()).unwrap_err().to_string()
-        };
+        let error = config_error::<SeriesModelConfig>;
         let message = error(r#"{"model_type": "bert"}"#);
         assert!(message.contains("`bert`") && message.contains("patchtst"), "{message}");
         let message = error(r#"{"model_type": "tinytimemixer", "multi_scale": true}"#);

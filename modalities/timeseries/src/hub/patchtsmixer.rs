@@ -11,13 +11,9 @@ use crate::{
     head::{ForecastConfig, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
 };
-use kiln_hub::{
-    Rule,
-    family::{Family, parse_over_defaults},
-};
+use kiln_hub::{Rule, family::Family};
 use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormKind};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 const PREDICTION: &str = "PatchTSMixerForPrediction";
 const PRETRAINING: &str = "PatchTSMixerForPretraining";
@@ -32,15 +28,6 @@ pub struct PatchTsMixerConfig {
     pub mixer: MixerKeys,
 }
 
-/// Older names of keys.
-const ALIASES: &[(&str, &str)] = &[
-    ("patch_len", "patch_length"),
-    ("stride", "patch_stride"),
-    ("num_features", "d_model"),
-    ("hidden_size", "d_model"),
-    ("forecast_len", "prediction_length"),
-];
-
 /// The family.
 #[derive(Debug)]
 pub struct PatchTsMixer;
@@ -49,9 +36,13 @@ impl Family for PatchTsMixer {
     type Ours = SeriesModelConfig;
     type Theirs = PatchTsMixerConfig;
 
-    fn parse(&self, json: &Value) -> serde_json::Result<PatchTsMixerConfig> {
-        parse_over_defaults(json, ALIASES)
-    }
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("patch_len", "patch_length"),
+        ("stride", "patch_stride"),
+        ("num_features", "d_model"),
+        ("hidden_size", "d_model"),
+        ("forecast_len", "prediction_length"),
+    ];
 
     fn to_ours(&self, theirs: &PatchTsMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
         let PatchTsMixerConfig { keys, mixer } = theirs;

@@ -10,92 +10,49 @@ use crate::{
     head::{ForecastConfig, Pooling, TokenHeadConfig, loss::PointLoss},
     scaler::ScalerKind,
 };
-use kiln_hub::{
-    Rule,
-    family::{Family, parse_over_defaults},
-};
+use kiln_hub::{Rule, family::Family};
 use kiln_nn::{
     AttentionBias, BackboneConfig, ConfigError, NormConfig, NormKind, TransformerConfig,
     activation_name, activation_named,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 const PREDICTION: &str = "PatchTSTForPrediction";
 const PRETRAINING: &str = "PatchTSTForPretraining";
 
-/// Its `config.json`, with its own names and defaults; keys that do not matter here are ignored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "documented by transformers")]
-pub struct PatchTstConfig {
-    #[serde(flatten)]
-    pub keys: SeriesKeys,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub share_embedding: bool,
-    pub channel_attention: bool,
-    pub ffn_dim: usize,
-    pub norm_type: String,
-    pub norm_eps: f64,
-    pub attention_dropout: f64,
-    pub positional_dropout: f64,
-    pub path_dropout: f64,
-    pub ff_dropout: f64,
-    pub bias: bool,
-    pub activation_function: String,
-    pub pre_norm: bool,
-    pub positional_encoding_type: String,
-    pub use_cls_token: bool,
-    pub share_projection: bool,
-    pub pooling_type: Option<String>,
-}
-
-impl Default for PatchTstConfig {
-    fn default() -> Self {
-        Self {
-            keys: SeriesKeys {
-                patch_length: 1,
-                patch_stride: 1,
-                prediction_length: 24,
-                d_model: 128,
-                head_dropout: 0.0,
-                ..SeriesKeys::default()
-            },
-            num_hidden_layers: 3,
-            num_attention_heads: 4,
-            share_embedding: true,
-            channel_attention: false,
-            ffn_dim: 512,
-            norm_type: "batchnorm".into(),
-            norm_eps: 1e-5,
-            attention_dropout: 0.0,
-            positional_dropout: 0.0,
-            path_dropout: 0.0,
-            ff_dropout: 0.0,
-            bias: true,
-            activation_function: "gelu".into(),
-            pre_norm: true,
-            positional_encoding_type: "sincos".into(),
-            use_cls_token: false,
-            share_projection: true,
-            pooling_type: Some("mean".into()),
-        }
+kiln_hub::family_config! {
+    /// Its `config.json`, with its own names and defaults; keys that do not matter here are
+    /// ignored.
+    #[allow(missing_docs, reason = "documented by transformers")]
+    pub struct PatchTstConfig {
+        #[serde(flatten)]
+        pub keys: SeriesKeys = SeriesKeys {
+            patch_length: 1,
+            patch_stride: 1,
+            prediction_length: 24,
+            d_model: 128,
+            head_dropout: 0.0,
+            ..SeriesKeys::default()
+        },
+        pub num_hidden_layers: usize = 3,
+        pub num_attention_heads: usize = 4,
+        pub share_embedding: bool = true,
+        pub channel_attention: bool = false,
+        pub ffn_dim: usize = 512,
+        pub norm_type: String = "batchnorm".into(),
+        pub norm_eps: f64 = 1e-5,
+        pub attention_dropout: f64 = 0.0,
+        pub positional_dropout: f64 = 0.0,
+        pub path_dropout: f64 = 0.0,
+        pub ff_dropout: f64 = 0.0,
+        pub bias: bool = true,
+        pub activation_function: String = "gelu".into(),
+        pub pre_norm: bool = true,
+        pub positional_encoding_type: String = "sincos".into(),
+        pub use_cls_token: bool = false,
+        pub share_projection: bool = true,
+        pub pooling_type: Option<String> = Some("mean".into()),
     }
 }
-
-/// Older names of keys.
-const ALIASES: &[(&str, &str)] = &[
-    ("stride", "patch_stride"),
-    ("encoder_layers", "num_hidden_layers"),
-    ("hidden_size", "d_model"),
-    ("encoder_attention_heads", "num_attention_heads"),
-    ("encoder_ffn_dim", "ffn_dim"),
-    ("norm", "norm_type"),
-    ("dropout_path", "path_dropout"),
-    ("positional_encoding", "positional_encoding_type"),
-    ("pooling", "pooling_type"),
-];
 
 /// The family.
 #[derive(Debug)]
@@ -105,9 +62,17 @@ impl Family for PatchTst {
     type Ours = SeriesModelConfig;
     type Theirs = PatchTstConfig;
 
-    fn parse(&self, json: &Value) -> serde_json::Result<PatchTstConfig> {
-        parse_over_defaults(json, ALIASES)
-    }
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("stride", "patch_stride"),
+        ("encoder_layers", "num_hidden_layers"),
+        ("hidden_size", "d_model"),
+        ("encoder_attention_heads", "num_attention_heads"),
+        ("encoder_ffn_dim", "ffn_dim"),
+        ("norm", "norm_type"),
+        ("dropout_path", "path_dropout"),
+        ("positional_encoding", "positional_encoding_type"),
+        ("pooling", "pooling_type"),
+    ];
 
     fn to_ours(&self, theirs: &PatchTstConfig) -> Result<SeriesModelConfig, ConfigError> {
         let pretraining = theirs.keys.pretrains([PREDICTION, PRETRAINING])?;
@@ -275,9 +240,7 @@ const BATCH: &[Rule] = &[
     Rule::Segments { theirs: "norm_sublayer1.batchnorm", ours: "attention_norm" },
     Rule::Segments { theirs: "norm_sublayer2.batchnorm", ours: "channel_norm" },
     Rule::Segments { theirs: "norm_sublayer3.batchnorm", ours: "feed_forward_norm" },
-    Rule::Segments { theirs: "running_mean", ours: "running.mean" },
-    Rule::Segments { theirs: "running_var", ours: "running.variance" },
-    Rule::Segments { theirs: "num_batches_tracked", ours: "running.batches" },
+    Rule::BatchNormBuffers,
 ];
 
 const NAMES: &[Rule] = &[
@@ -292,10 +255,10 @@ const NAMES: &[Rule] = &[
     },
     Rule::Prefix { theirs: "model.encoder.layers.", ours: "backbone.layers." },
     Rule::Prefix { theirs: "head.linear.", ours: "token_head.projection." },
-    Rule::Segments { theirs: "self_attn.q_proj", ours: "attention.query" },
-    Rule::Segments { theirs: "self_attn.k_proj", ours: "attention.key" },
-    Rule::Segments { theirs: "self_attn.v_proj", ours: "attention.value" },
-    Rule::Segments { theirs: "self_attn.out_proj", ours: "attention.output" },
+    Rule::Attention {
+        theirs: "self_attn",
+        projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
+    },
     Rule::Segments { theirs: "ff.0", ours: "feed_forward.hidden" },
     Rule::Segments { theirs: "ff.3", ours: "feed_forward.output" },
 ];

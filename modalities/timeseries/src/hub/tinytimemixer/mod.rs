@@ -17,10 +17,9 @@ use crate::{
 };
 use kiln_hub::{
     Rule,
-    family::{Family, known_class, parse_over_defaults},
+    family::{Family, known_class},
 };
 use kiln_nn::{Activation, BackboneConfig, ConfigError, MixerConfig, NormConfig};
-use serde_json::Value;
 
 const PREDICTION: &str = "TinyTimeMixerForPrediction";
 
@@ -83,10 +82,6 @@ pub struct TinyTimeMixer;
 impl Family for TinyTimeMixer {
     type Ours = SeriesModelConfig;
     type Theirs = TinyTimeMixerConfig;
-
-    fn parse(&self, json: &Value) -> serde_json::Result<TinyTimeMixerConfig> {
-        parse_over_defaults(json, &[])
-    }
 
     fn to_ours(&self, theirs: &TinyTimeMixerConfig) -> Result<SeriesModelConfig, ConfigError> {
         theirs.refuse()?;
@@ -285,7 +280,7 @@ fn write_reconcile(
         }
         theirs.fcm_mix_layers = mixer.layers;
     }
-    // They leave the forecast as it is without gate and context.
+    // Without gate and context, granite-tsfm does not change the forecast.
     if reconcile.context == 0 && !reconcile.gated {
         return None;
     }

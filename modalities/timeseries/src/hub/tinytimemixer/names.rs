@@ -34,29 +34,17 @@ const ENCODER: Rule = Rule::Prefix {
     theirs: "backbone.encoder.mlp_mixer_encoder.mixers.",
     ours: "backbone.stages.0.layers.",
 };
-const ENCODER_ADAPTIVE: Rule = Rule::Regex {
-    load: Some((
-        r"^backbone\.encoder\.mlp_mixer_encoder\.mixers\.(\d+)\.mixer_layers\.",
-        "backbone.stages.${1}.layers.",
-    )),
-    save: Some((
-        r"^backbone\.stages\.(\d+)\.layers\.",
-        "backbone.encoder.mlp_mixer_encoder.mixers.${1}.mixer_layers.",
-    )),
+const ENCODER_ADAPTIVE: Rule = Rule::Path {
+    theirs: "backbone.encoder.mlp_mixer_encoder.mixers.*.mixer_layers",
+    ours: "backbone.stages.*.layers",
 };
 const DECODER: Rule = Rule::Prefix {
     theirs: "decoder.decoder_block.mixers.",
     ours: "decoder.backbone.stages.0.layers.",
 };
-const DECODER_ADAPTIVE: Rule = Rule::Regex {
-    load: Some((
-        r"^decoder\.decoder_block\.mixers\.(\d+)\.mixer_layers\.",
-        "decoder.backbone.stages.${1}.layers.",
-    )),
-    save: Some((
-        r"^decoder\.backbone\.stages\.(\d+)\.layers\.",
-        "decoder.decoder_block.mixers.${1}.mixer_layers.",
-    )),
+const DECODER_ADAPTIVE: Rule = Rule::Path {
+    theirs: "decoder.decoder_block.mixers.*.mixer_layers",
+    ours: "decoder.backbone.stages.*.layers",
 };
 
 const NAMES: &[Rule] = &[
