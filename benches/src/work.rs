@@ -216,17 +216,6 @@ impl<B: AutodiffBackend, M: Trainable<B>> Task<B> for Repeated<B, M> {
         Ok(Loss::new(model.loss(&self.batch), 1))
     }
 
-    fn validate(
-        &self,
-        _model: &M::InnerModule,
-        _teacher: Option<&M::InnerModule>,
-        _seed: Seed,
-        _step: u64,
-        _device: &B::Device,
-    ) -> std::result::Result<Vec<Measure>, TaskError> {
-        Ok(Vec::new())
-    }
-
     fn write_model(
         &self,
         _model: &M::InnerModule,

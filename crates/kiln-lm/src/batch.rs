@@ -29,24 +29,12 @@ pub struct HostText {
 impl HostText {
     /// Texts of any length, right-padded with an id.
     pub fn of<T: AsRef<[u32]>>(texts: &[T], pad: u32) -> Self {
-        Self::padded(texts, pad, false)
-    }
-
-    /// Prompts of any length, left-padded for generation.
-    pub fn of_prompts<T: AsRef<[u32]>>(texts: &[T], pad: u32) -> Self {
-        Self::padded(texts, pad, true)
-    }
-
-    fn padded<T: AsRef<[u32]>>(texts: &[T], pad: u32, left: bool) -> Self {
         let tokens = texts.iter().map(|text| text.as_ref().len()).max().unwrap_or(0);
         let mut host = Self { batch: texts.len(), tokens, ..Self::default() };
         for text in texts.iter().map(AsRef::as_ref) {
-            let missing = tokens - text.len();
-            let before = if left { missing } else { 0 };
-            host.ids.extend(std::iter::repeat_n(pad, before));
             host.ids.extend(text);
-            host.ids.extend(std::iter::repeat_n(pad, missing - before));
-            host.pad.extend((0..tokens).map(|at| at < before || at >= before + text.len()));
+            host.ids.extend(std::iter::repeat_n(pad, tokens - text.len()));
+            host.pad.extend((0..tokens).map(|at| at >= text.len()));
         }
         if !host.pad.contains(&true) {
             host.pad = Vec::new();
@@ -182,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn padding_has_a_side_and_positions() {
+    fn padding_has_positions() {
         let texts = [vec![5, 6, 7], vec![8]];
         let right = HostText::of(&texts, 0);
         assert_eq!(right.ids, [5, 6, 7, 8, 0, 0]);
@@ -192,9 +180,6 @@ mod tests {
         assert_eq!(right.positions_of(&plain), [0, 1, 2, 0, 1, 2]);
         let offset = EmbeddingConfig { first_position: 2, ..plain };
         assert_eq!(right.positions_of(&offset), [2, 3, 4, 2, 1, 1]);
-        let left = HostText::of_prompts(&texts, 0);
-        assert_eq!(left.ids, [5, 6, 7, 0, 0, 8]);
-        assert_eq!(left.positions_of(&plain)[5], 0);
         assert!(HostText::of(&texts[..1], 0).pad.is_empty());
     }
 

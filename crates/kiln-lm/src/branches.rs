@@ -130,6 +130,6 @@ mod tests {
         };
         assert_eq!(values(&model), values(&read));
         let name = "branches.generation.layers.1.attention.query.weight";
-        assert_eq!(config.depth(name), Some((5, 6)));
+        assert_eq!(config.layer_index(name), Some((5, 6)));
     }
 }

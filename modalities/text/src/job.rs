@@ -203,7 +203,7 @@ impl Architecture for TextArchitecture {
     }
 
     fn layer_index(config: &TextModelConfig, parameter: &str) -> Option<(usize, usize)> {
-        config.depth(parameter)
+        config.layer_index(parameter)
     }
 
     fn evaluate(

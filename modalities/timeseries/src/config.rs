@@ -257,9 +257,6 @@ pub fn resolution_id(frequency: Frequency, vocabulary: usize) -> u32 {
     if (id as usize) < vocabulary { id } else { 0 }
 }
 
-/// How many ids [`resolution_id`] gives at most.
-pub const RESOLUTIONS: usize = 13;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,8 +316,8 @@ mod tests {
 
     #[test]
     fn resolutions_beyond_the_vocabulary_are_unknown() {
-        assert_eq!(resolution_id(Frequency::HOURLY, RESOLUTIONS), 7);
-        assert_eq!(resolution_id(Frequency::YEARLY, RESOLUTIONS), 12);
+        assert_eq!(resolution_id(Frequency::HOURLY, 13), 7);
+        assert_eq!(resolution_id(Frequency::YEARLY, 13), 12);
         assert_eq!(resolution_id(Frequency::HOURLY, 5), 0);
         assert_eq!(resolution_id(Frequency::Unknown, 5), 0);
     }

@@ -294,12 +294,7 @@ impl<B: Backend> SeriesModel<B> {
         self.config.label_pooling().forward(tokens.values.clone())
     }
 
-    /// One vector a window, the mean over its channels: `[batch, width]`.
-    pub fn represent(&self, batch: &SeriesBatch<B>) -> Tensor<B, 2> {
-        self.represent_tokens(&self.encode_plainly(batch).tokens)
-    }
-
-    /// The same of a batch's tokens.
+    /// One vector a window, the mean over its channels, of a batch's tokens: `[batch, width]`.
     pub(crate) fn represent_tokens(&self, tokens: &Tokens<B>) -> Tensor<B, 2> {
         let pooled = self.pooled_of(tokens);
         let ([sequences, width], channels) = (pooled.dims(), tokens.channels.max(1));

@@ -142,7 +142,7 @@ impl TextModelConfig {
 
     /// The block of a parameter, counted from the input, and the number of blocks; `None` outside
     /// blocks.
-    pub fn depth(&self, parameter: &str) -> Option<(usize, usize)> {
+    pub fn layer_index(&self, parameter: &str) -> Option<(usize, usize)> {
         let encoder = self.backbone.layers;
         let above = self.decoder.as_ref().map_or(0, |decoder| decoder.layers);
         let all = encoder + above + self.branch_layers();
@@ -302,8 +302,8 @@ mod tests {
             decoder: Some(TransformerConfig { layers: 2, ..TransformerConfig::default() }),
             ..TextModelConfig::default()
         };
-        assert_eq!(config.depth("backbone.layers.3.attention.query.weight"), Some((3, 6)));
-        assert_eq!(config.depth("decoder.layers.1.attention_norm.bias"), Some((5, 6)));
-        assert_eq!(config.depth("embedding.words.weight"), None);
+        assert_eq!(config.layer_index("backbone.layers.3.attention.query.weight"), Some((3, 6)));
+        assert_eq!(config.layer_index("decoder.layers.1.attention_norm.bias"), Some((5, 6)));
+        assert_eq!(config.layer_index("embedding.words.weight"), None);
     }
 }

@@ -137,7 +137,10 @@ fn tokens_of_all_channels() {
         let found = model.predict(&batch).unwrap();
         assert_eq!(found.point.dims(), [2, 11, 3]);
         assert_eq!(found.quantiles.is_some(), forecast);
-        assert_eq!(model.represent(&batch).dims(), [2, model.config().width]);
+        assert_eq!(
+            model.represent_tokens(&model.encode_plainly(&batch).tokens).dims(),
+            [2, model.config().width]
+        );
         // What a channel does changes the forecast of another.
         let past = batch.past.clone();
         let last = past.clone().narrow(2, 2, 1).flip([1]);
