@@ -27,71 +27,30 @@ struct File {
     horizon: usize,
 }
 
-const FILES: [File; 9] = [
-    File {
-        name: "uk-demand",
-        text: include_str!("../embedded/uk_demand_hourly.csv"),
-        frequency: Frequency::HOURLY,
-        start: Some((2005, 1, 1)),
-        horizon: 96,
-    },
-    File {
-        name: "greensboro-weather",
-        text: include_str!("../embedded/greensboro_hourly.csv"),
-        frequency: Frequency::HOURLY,
-        // A typical year is put together from several.
-        start: None,
-        horizon: 96,
-    },
-    File {
-        name: "seattle-weather",
-        text: include_str!("../embedded/seattle_daily.csv"),
-        frequency: Frequency::DAILY,
-        start: Some((2012, 1, 1)),
-        horizon: 30,
-    },
-    File {
-        name: "co2",
-        text: include_str!("../embedded/co2_weekly.csv"),
-        frequency: Frequency::WEEKLY,
-        start: Some((1958, 3, 29)),
-        horizon: 52,
-    },
-    File {
-        name: "el-nino",
-        text: include_str!("../embedded/elnino_monthly.csv"),
-        frequency: Frequency::MONTHLY,
-        start: Some((1950, 1, 1)),
-        horizon: 12,
-    },
-    File {
-        name: "us-employment",
-        text: include_str!("../embedded/us_employment_monthly.csv"),
-        frequency: Frequency::MONTHLY,
-        start: Some((2006, 1, 1)),
-        horizon: 12,
-    },
-    File {
-        name: "us-macro",
-        text: include_str!("../embedded/us_macro_quarterly.csv"),
-        frequency: Frequency::QUARTERLY,
-        start: Some((1959, 1, 1)),
-        horizon: 8,
-    },
-    File {
-        name: "sunspots",
-        text: include_str!("../embedded/sunspots_yearly.csv"),
-        frequency: Frequency::YEARLY,
-        start: Some((1700, 1, 1)),
-        horizon: 8,
-    },
-    File {
-        name: "nile",
-        text: include_str!("../embedded/nile_yearly.csv"),
-        frequency: Frequency::YEARLY,
-        start: Some((1871, 1, 1)),
-        horizon: 6,
-    },
+/// The files: the data set's name, the file's, its frequency, the first row, the horizon.
+macro_rules! files {
+    ($(($name:literal, $file:literal, $frequency:ident, $start:expr, $horizon:literal)),* $(,)?) => {
+        [$(File {
+            name: $name,
+            text: include_str!(concat!("../embedded/", $file, ".csv")),
+            frequency: Frequency::$frequency,
+            start: $start,
+            horizon: $horizon,
+        }),*]
+    };
+}
+
+const FILES: [File; 9] = files![
+    ("uk-demand", "uk_demand_hourly", HOURLY, Some((2005, 1, 1)), 96),
+    // A typical year is put together from several: it has no dates.
+    ("greensboro-weather", "greensboro_hourly", HOURLY, None, 96),
+    ("seattle-weather", "seattle_daily", DAILY, Some((2012, 1, 1)), 30),
+    ("co2", "co2_weekly", WEEKLY, Some((1958, 3, 29)), 52),
+    ("el-nino", "elnino_monthly", MONTHLY, Some((1950, 1, 1)), 12),
+    ("us-employment", "us_employment_monthly", MONTHLY, Some((2006, 1, 1)), 12),
+    ("us-macro", "us_macro_quarterly", QUARTERLY, Some((1959, 1, 1)), 8),
+    ("sunspots", "sunspots_yearly", YEARLY, Some((1700, 1, 1)), 8),
+    ("nile", "nile_yearly", YEARLY, Some((1871, 1, 1)), 6),
 ];
 
 /// Embedded data sets by name; all if none is named.

@@ -1,6 +1,6 @@
 //! What an objective changes of a batch before the model encodes it.
 
-use crate::{Backend, PermutedSequence, Seed};
+use crate::{Backend, PermutedSequence};
 use burn::tensor::{Bool, Tensor};
 
 /// Corruption of the input tokens: which are masked, which are replaced at random.
@@ -19,8 +19,8 @@ pub struct Corruption<B: Backend> {
 pub struct RandomReplacement<B: Backend> {
     /// `[batch, tokens]`, true where a token is replaced.
     pub tokens: Tensor<B, 2, Bool>,
-    /// The replacements follow from it.
-    pub seed: Seed,
+    /// `[batch, tokens]`, uniform from 0 to below 1: which of all tokens replaces each.
+    pub uniform: Tensor<B, 2>,
 }
 
 impl<B: Backend> Corruption<B> {

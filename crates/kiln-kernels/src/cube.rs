@@ -1,9 +1,8 @@
 //! What the CubeCL versions share: views of tensors, launches, and sums over a cube.
 
-use crate::Tensors;
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{
-    BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement,
+    CubeRuntime,
     kernel::{
         cast, into_contiguous,
         matmul::{MatmulStrategy, matmul},
@@ -15,30 +14,7 @@ use burn_cubecl::{
 use cubecl::prelude::*;
 use std::ops::Range;
 
-/// The inputs of a kernel on a GPU: contiguous floats and contiguous 32-bit integers.
-#[derive(Debug, Clone)]
-pub struct CubeTensors<R: CubeRuntime> {
-    /// Floats.
-    pub floats: Vec<CubeTensor<R>>,
-    /// Integers.
-    pub ints: Vec<CubeTensor<R>>,
-}
-
-impl<R: CubeRuntime> CubeTensors<R> {
-    /// These inputs, as kernels read them.
-    pub(crate) fn of<F: FloatElement, I: IntElement, BT: BoolElement>(
-        inputs: &Tensors<CubeBackend<R, F, I, BT>>,
-    ) -> Self {
-        let ints = inputs.ints.iter().cloned().map(|tensor| {
-            let tensor = into_contiguous(tensor);
-            if tensor.dtype == DType::I32 { tensor } else { cast(tensor, DType::I32) }
-        });
-        Self {
-            floats: inputs.floats.iter().cloned().map(into_contiguous).collect(),
-            ints: ints.collect(),
-        }
-    }
-}
+pub(crate) use crate::kernel::CubeTensors;
 
 /// Room for an output beside `like`, of a float type.
 pub(crate) fn buffer<R: CubeRuntime>(
@@ -49,17 +25,36 @@ pub(crate) fn buffer<R: CubeRuntime>(
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
 }
 
-/// Launches a kernel on cubes of [`ROW_THREADS`] threads, beside a tensor: how many cubes, arrays,
-/// then scalars, what is known when the kernel is compiled, and types.
+/// Launches a kernel beside a tensor with a thread, or a cube of [`ROW_THREADS`] threads, for each of
+/// so many pieces of work: arrays, then scalars, what is known when the kernel is compiled, and
+/// types. The number of pieces is the first scalar, for [`thread_index`] and [`cube_index`].
 macro_rules! launch {
+    ($($kernel:ident)::+, $beside:expr, threads($count:expr), $($arguments:tt)*) => {{
+        let count: usize = $count;
+        let cubes = count.div_ceil($crate::cube::ROW_THREADS as usize);
+        $crate::cube::launch!(
+            @ $($kernel)::+, $beside, cubes, $crate::cube::ROW_THREADS, count, $($arguments)*
+        )
+    }};
+    ($($kernel:ident)::+, $beside:expr, cubes($count:expr), $($arguments:tt)*) => {
+        $crate::cube::launch!(
+            $($kernel)::+, $beside, cubes($count, $crate::cube::ROW_THREADS), $($arguments)*
+        )
+    };
+    ($($kernel:ident)::+, $beside:expr, cubes($count:expr, $threads:expr), $($arguments:tt)*) => {{
+        let count: usize = $count;
+        $crate::cube::launch!(@ $($kernel)::+, $beside, count, $threads, count, $($arguments)*)
+    }};
     (
-        $kernel:ident, $beside:expr, $cubes:expr, [$($array:expr),* $(,)?], $($setting:expr),* $(,)?
+        @ $($kernel:ident)::+, $beside:expr, $cubes:expr, $threads:expr, $count:expr,
+        [$($array:expr),* $(,)?] $(, $setting:expr)* $(,)?
     ) => {
-        $kernel::launch::<R>(
+        $($kernel)::+::launch::<R>(
             &$beside.client,
-            $cubes,
-            CubeDim::new_1d($crate::cube::ROW_THREADS),
+            $crate::cube::cubes($cubes),
+            CubeDim::new_1d($threads),
             $(burn_cubecl::tensor::CubeTensor::clone(&$array).into_array_arg(),)*
+            $count,
             $($setting),*
         )
     };
@@ -69,16 +64,40 @@ pub(crate) use launch;
 /// How many threads work on a row together.
 pub(crate) const ROW_THREADS: u32 = 128;
 
-/// A cube for each of `count` pieces of work; `CUBE_POS` is the piece's number, which may reach
-/// past `count`, because a device limits how many there are in a direction.
+/// Cubes for `count` pieces of work; there may be more of them, because a device limits how many
+/// there are in a direction.
 pub(crate) fn cubes(count: usize) -> CubeCount {
     const LIMIT: usize = 32_768;
     CubeCount::Static(count.clamp(1, LIMIT) as u32, count.div_ceil(LIMIT).max(1) as u32, 1)
 }
 
-/// A thread for each of `count` values, [`ROW_THREADS`] a cube.
-pub(crate) fn cubes_elementwise(count: usize) -> CubeCount {
-    cubes(count.div_ceil(ROW_THREADS as usize))
+/// The index of a thread among `count`; a thread past them ends here.
+#[cube]
+pub(crate) fn thread_index(count: usize) -> usize {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    ABSOLUTE_POS
+}
+
+/// The index of a cube among `count`; a cube past them ends here.
+#[cube]
+pub(crate) fn cube_index(count: usize) -> usize {
+    if CUBE_POS >= count {
+        terminate!();
+    }
+    CUBE_POS
+}
+
+/// The first of the rows of a slice of `size` and the one after its last, where there are `rows`.
+#[cube]
+pub(crate) fn slice_of(index: usize, size: usize, rows: usize) -> (usize, usize) {
+    let first = index * size;
+    let mut end = first + size;
+    if end > rows {
+        end = rows;
+    }
+    (first, end)
 }
 
 /// The sum over the threads of a cube, which every thread gets. All of them must call it.
@@ -122,23 +141,63 @@ fn reduce(value: f32, #[comptime] greatest: bool) -> f32 {
     reduced
 }
 
+/// A step of the online log-sum-exp: the greatest value so far, x included, and the sum of
+/// exponentials relative to it.
+#[cube]
+pub(crate) fn add_exponential(highest: f32, scaled: f32, x: f32) -> (f32, f32) {
+    // Of the two differences from the greatest, one is zero.
+    let e = (-(x - highest).abs()).exp();
+    let rises = x > highest;
+    (select(rises, x, highest), select(rises, scaled * e + 1.0f32, scaled + e))
+}
+
+/// The log-sum-exp over the threads of a cube, each of which took [`add_exponential`]'s steps from
+/// [`LOWEST`] and zero.
+#[cube]
+pub(crate) fn cube_log_sum_exp(highest: f32, scaled: f32) -> f32 {
+    let greatest = cube_max(highest);
+    greatest + cube_sum(scaled * (highest - greatest).exp()).ln()
+}
+
+/// The log-sum-exp of the `width` values from `start` on, times `scale`. All threads of a cube must
+/// call it, and get it.
+#[cube]
+pub(crate) fn row_log_sum_exp<F: Float>(
+    values: &Array<F>,
+    start: usize,
+    width: usize,
+    scale: f32,
+) -> f32 {
+    let mut highest = comptime!(LOWEST).runtime();
+    let mut scaled = 0.0f32;
+    for column in range_stepped(UNIT_POS as usize, width, comptime!(ROW_THREADS as usize)) {
+        let x = scale * f32::cast_from(values[start + column]);
+        let (greatest, sum) = add_exponential(highest, scaled, x);
+        highest = greatest;
+        scaled = sum;
+    }
+    cube_log_sum_exp(highest, scaled)
+}
+
+/// Zeros in the registers of a thread.
+#[cube]
+pub(crate) fn zeros(#[comptime] len: usize) -> Array<f32> {
+    let mut values = Array::<f32>::new(len);
+    #[unroll]
+    for index in 0..len {
+        values[index] = 0.0f32;
+    }
+    values
+}
+
 /// Rows whose share of a sum over rows one thread adds up, before [`add_slices`].
 pub(crate) const SLICE: usize = 64;
 
 /// The sum of the rows of `[slices, width]`, `[width]` in this type.
 pub(crate) fn add_slices<R: CubeRuntime>(partial: &CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
-    let shape = partial.meta.shape();
-    let (slices, width) = (shape[0], shape[1]);
+    let [slices, width] = partial.shape().dims();
     let out = buffer(partial, [width], dtype);
-    launch!(
-        add_slices_column,
-        partial,
-        cubes_elementwise(width),
-        [partial, out],
-        slices as u32,
-        width as u32,
-        dtype.into(),
-    );
+    launch!(add_slices_column, partial, threads(width), [partial, out], slices, dtype.into());
     out
 }
 
@@ -146,20 +205,55 @@ pub(crate) fn add_slices<R: CubeRuntime>(partial: &CubeTensor<R>, dtype: DType) 
 fn add_slices_column<F: Float>(
     partial: &Array<f32>,
     out: &mut Array<F>,
-    slices: u32,
-    width: u32,
+    width: usize,
+    slices: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let column = ABSOLUTE_POS;
-    let width = width as usize;
-    if column >= width {
-        terminate!();
-    }
+    let column = thread_index(width);
     let mut total = 0.0f32;
-    for slice in 0..slices as usize {
+    for slice in 0..slices {
         total += partial[slice * width + column];
     }
     out[column] = F::cast_from(total);
+}
+
+/// The sum of every column of a matrix of so many columns, in this type.
+pub(crate) fn column_sums<R: CubeRuntime>(
+    values: &CubeTensor<R>,
+    columns: usize,
+    dtype: DType,
+) -> CubeTensor<R> {
+    let rows = values.shape().num_elements() / columns.max(1);
+    let slices = rows.div_ceil(SLICE);
+    let partial = buffer(values, [slices, columns], DType::F32);
+    launch!(
+        slice_sums,
+        values,
+        threads(slices * columns),
+        [values, partial],
+        rows,
+        columns,
+        values.dtype.into(),
+    );
+    add_slices(&partial, dtype)
+}
+
+#[cube(launch)]
+fn slice_sums<F: Float>(
+    values: &Array<F>,
+    partial: &mut Array<f32>,
+    count: usize,
+    rows: usize,
+    columns: usize,
+    #[define(F)] _dtype: StorageType,
+) {
+    let position = thread_index(count);
+    let (first, end) = slice_of(position / columns, SLICE, rows);
+    let mut sum = 0.0f32;
+    for row in first..end {
+        sum += f32::cast_from(values[row * columns + position % columns]);
+    }
+    partial[position] = sum;
 }
 
 /// A tensor to update in place: this one where nobody else holds its memory, else a copy.
@@ -219,14 +313,12 @@ pub(crate) fn put<R: CubeRuntime>(
     offset: usize,
     add: bool,
 ) {
-    let count = block.shape().num_elements();
     launch!(
         put_values,
         block,
-        cubes_elementwise(count),
+        threads(block.shape().num_elements()),
         [block, out],
-        offset as u32,
-        count as u32,
+        offset,
         add,
         [block.dtype.into(), out.dtype.into()],
     );
@@ -236,16 +328,13 @@ pub(crate) fn put<R: CubeRuntime>(
 fn put_values<F: Float, O: Float>(
     block: &Array<F>,
     out: &mut Array<O>,
-    offset: u32,
-    count: u32,
+    count: usize,
+    offset: usize,
     #[comptime] add: bool,
     #[define(F, O)] _dtypes: [StorageType; 2],
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
-    let at = offset as usize + position;
+    let position = thread_index(count);
+    let at = offset + position;
     let mut value = f32::cast_from(block[position]);
     if add {
         value += f32::cast_from(out[at]);

@@ -1,16 +1,13 @@
-//! What a kernel is.
+//! What a kernel is, and a backend that runs kernels.
 
-use crate::Backend;
 use burn::tensor::{
     Shape, TensorMetadata,
-    backend::Backend as BurnBackend,
+    backend::{AutodiffBackend as BurnAutodiffBackend, Backend as BurnBackend},
     ops::{FloatTensor, IntTensor},
 };
 use burn_flex::{Flex, FlexTensor};
 use std::fmt::Debug;
 
-#[cfg(feature = "cube")]
-use crate::cube::CubeTensors;
 #[cfg(feature = "cube")]
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
@@ -71,6 +68,27 @@ pub trait Differentiable: Kernel {
     fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B>;
 }
 
+/// Burn's backend plus our kernels: what every model of Kiln is generic over.
+pub trait Backend: BurnBackend {
+    /// Whether a kernel keeps what its backward step would otherwise make again by a product, where
+    /// that is not too much memory.
+    const KEEPS: bool = false;
+
+    /// Runs a kernel.
+    fn run<K: Kernel>(kernel: &K, inputs: Tensors<Self>) -> Vec<FloatTensor<Self>>;
+
+    /// Runs a kernel; where gradients are recorded, records it as one step. Only the first output
+    /// carries a gradient.
+    fn record<K: Differentiable>(kernel: &K, inputs: Tensors<Self>) -> Vec<FloatTensor<Self>> {
+        Self::run(kernel, inputs)
+    }
+}
+
+/// A [`Backend`] that records gradients; its inner backend is a [`Backend`] too.
+pub trait AutodiffBackend: Backend + BurnAutodiffBackend<InnerBackend: Backend> {}
+
+impl<B: Backend + BurnAutodiffBackend<InnerBackend: Backend>> AutodiffBackend for B {}
+
 /// A gradient for each float input, or none.
 pub type Gradients<B> = Vec<Option<FloatTensor<B>>>;
 
@@ -113,6 +131,16 @@ impl<B: BurnBackend> Tensors<B> {
     }
 }
 
+/// The inputs of a kernel on a GPU: contiguous floats and contiguous 32-bit integers.
+#[cfg(feature = "cube")]
+#[derive(Debug, Clone)]
+pub struct CubeTensors<R: CubeRuntime> {
+    /// Floats.
+    pub floats: Vec<CubeTensor<R>>,
+    /// Integers.
+    pub ints: Vec<CubeTensor<R>>,
+}
+
 /// Shape and float type of an output of a kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
@@ -126,6 +154,11 @@ impl Output {
     /// Of the inputs' float type.
     pub fn new(shape: impl Into<Shape>) -> Self {
         Self { shape: shape.into(), full_precision: false }
+    }
+
+    /// As the inputs of these shapes.
+    pub(crate) fn like(shapes: &[Shape]) -> Vec<Self> {
+        shapes.iter().cloned().map(Self::new).collect()
     }
 
     /// Of f32.

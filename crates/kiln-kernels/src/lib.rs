@@ -59,7 +59,6 @@ pub use attention::{
     AttentionDropout, AttentionOptions, AttentionPattern, AttentionVisibility, alibi_slopes,
     attention, self_attention,
 };
-pub use backend::{AutodiffBackend, Backend};
 pub use contrastive::{info_nce, sigmoid_pairs};
 pub use conv1d::{Conv1dOptions, conv1d};
 pub use cross_entropy::{CrossEntropyOptions, cross_entropy, linear_cross_entropy};
@@ -67,7 +66,7 @@ pub use ctc::ctc_loss;
 pub use dropout::{dropout, dropout_add};
 pub use eval_mode::{eval_mode, is_training};
 pub use group_norm::{GroupNormOptions, group_norm};
-pub use kernel::{Differentiable, Gradients, Kernel, Output, Tensors};
+pub use kernel::{AutodiffBackend, Backend, Differentiable, Gradients, Kernel, Output, Tensors};
 pub use linear::{linear, linear_packed, linear_tied};
 pub use linear_tokens::linear_tokens;
 pub use lora::{LoraWeights, lora_linear};
@@ -75,7 +74,6 @@ pub use mask::{LOG_ZERO, MASK_VALUE};
 pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use norm::{layer_norm, layer_norm_add, rms_norm, rms_norm_add};
 pub use optimizer::{AdamW, AdamWState, AdamWStep, adamw, ema};
-
 pub use rotary::{Pairing, RotaryOptions, rotary, rotary_frequencies, rotary_table};
 pub use seeds::{next_seed, reseed};
 pub use softmax_gate::softmax_gate;

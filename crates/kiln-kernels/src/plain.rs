@@ -1,6 +1,7 @@
-//! What references share: shapes as matrices, primitives as tensors and back, and the log-sum-exp
-//! of rows.
+//! What public functions and references share: primitives as tensors and back, recording a kernel,
+//! shapes as matrices, and the log-sum-exp of rows.
 
+use crate::{Differentiable, Tensors};
 use burn::tensor::{
     DType, Int, Shape, Tensor, TensorMetadata, TensorPrimitive,
     backend::Backend,
@@ -32,6 +33,14 @@ pub(crate) fn integers<B: Backend, const D: usize>(x: IntTensor<B>) -> Tensor<B,
 /// A tensor as a primitive.
 pub(crate) fn primitive<B: Backend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> {
     x.into_primitive().tensor()
+}
+
+/// Records a kernel; its first output, the one that gradients flow through.
+pub(crate) fn record<B: crate::Backend, const D: usize>(
+    kernel: &impl Differentiable,
+    inputs: Tensors<B>,
+) -> Tensor<B, D> {
+    tensor(B::record(kernel, inputs).swap_remove(0))
 }
 
 /// Half precision as f32: what is summed over many values loses too much otherwise.

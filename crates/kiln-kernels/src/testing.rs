@@ -126,6 +126,16 @@ pub fn gradients_agree<B: Backend, K: Differentiable>(
     }
 }
 
+/// [`outputs_agree`] and [`gradients_agree`], in f32.
+pub fn agrees<B: Backend, K: Differentiable>(
+    kernel: &K,
+    floats: &[TensorData],
+    ints: &[TensorData],
+) {
+    outputs_agree::<B, _>(Check::F32, kernel, floats, ints);
+    gradients_agree::<B, _>(Check::F32, kernel, floats, ints);
+}
+
 fn load<B: BurnBackend>(
     dtype: DType,
     floats: &[TensorData],

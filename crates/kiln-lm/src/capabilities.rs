@@ -14,7 +14,6 @@ use kiln_core::{
     HiddenStates, Labelled, Model, PredictTokens, PredictValue, RandomReplacement, Rank, Ratings,
     StepContext, TaskLoss, TokenTargets, Tokens, members_of_groups,
 };
-use rand::RngExt as _;
 
 impl<B: Backend> Model<B> for TextModel<B> {
     type Batch = TextBatch<B>;
@@ -155,13 +154,10 @@ impl<B: Backend> TextModel<B> {
     /// A batch's texts with tokens masked or replaced.
     fn corrupted(&self, batch: &TextBatch<B>, corruption: &Corruption<B>) -> Text<B> {
         let mut text = batch.text.clone();
-        if let Some(RandomReplacement { tokens, seed }) = &corruption.random_replacement {
-            let shape = text.dims();
-            let mut rng = seed.rng();
-            let vocabulary = self.config().vocabulary as i64;
-            let ids = (0..shape[0] * shape[1]).map(|_| rng.random_range(0..vocabulary));
-            let ids = TensorData::new(ids.collect::<Vec<i64>>(), shape);
-            let ids = Tensor::from_data(ids, &batch.device());
+        if let Some(RandomReplacement { tokens, uniform }) = &corruption.random_replacement {
+            let vocabulary = self.config().vocabulary;
+            let ids = uniform.clone().mul_scalar(vocabulary as f64).int();
+            let ids = ids.clamp_max(vocabulary.saturating_sub(1) as i64);
             text.ids = text.ids.mask_where(tokens.clone(), ids);
         }
         // A recipe that masks tokens of a model without a mask token is refused.

@@ -3,22 +3,12 @@
 use crate::{
     ConfigError, Mixer, MixerConfig, Transformer, TransformerConfig,
     adapt::{Adapt, Walk},
+    shape::BackboneShape,
 };
 use burn::{module::Module, tensor::Tensor};
 use kiln_core::{Backend, Tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// The tokens a backbone is built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BackboneShape {
-    /// Features of a token.
-    pub width: usize,
-    /// Tokens of a sequence; a mixer takes exactly so many.
-    pub tokens: usize,
-    /// Channels of an item; a mixer that mixes channels takes exactly so many.
-    pub channels: usize,
-}
 
 /// The architecture, as recipes name it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -30,13 +30,14 @@ mod norm;
 mod position;
 mod positional_conv;
 mod precision;
-mod quantise;
+mod quantize;
+mod shape;
 mod spelling;
 mod transformer;
 mod wave;
 
 pub use attention::{Attention, AttentionBias, AttentionConfig, KvCache};
-pub use backbone::{Backbone, BackboneConfig, BackboneShape};
+pub use backbone::{Backbone, BackboneConfig};
 pub use by_name::ByName;
 pub use conv::{Conv1d, Conv1dConfig, GroupNorm, GroupNormConfig};
 pub use dropout::Dropout;
@@ -52,7 +53,8 @@ pub use position::{
     RotaryScaling, Rotation, YarnScaling, sinusoid_halves, sinusoids,
 };
 pub use positional_conv::{PositionalConv, PositionalConvConfig};
-pub use quantise::quantised;
+pub use quantize::quantized;
+pub use shape::BackboneShape;
 pub use spelling::{activation_name, activation_named};
 pub use transformer::{
     CrossAttentionBlock, DecoderCache, EveryLayer, ForwardOptions, LocalConfig, Transformer,

@@ -42,16 +42,7 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        for activation in [
-            Activation::Gelu,
-            Activation::GeluTanh,
-            Activation::GeluSigmoid,
-            Activation::Relu,
-            Activation::Silu,
-            Activation::Tanh,
-            Activation::Sigmoid,
-            Activation::Identity,
-        ] {
+        for activation in Activation::ALL {
             assert_eq!(activation_named("act", activation_name(activation)).unwrap(), activation);
         }
         let message = activation_named("hidden_act", "mish").unwrap_err().to_string();

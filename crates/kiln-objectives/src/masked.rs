@@ -13,7 +13,7 @@ use crate::{
 use burn::tensor::{Bool, Tensor, TensorData};
 use kiln_core::{
     Backend, Corruption, Diagnostic, HostBatch, Lack, Layout, Loss, Need, RandomReplacement, Rng,
-    Seed, StepContext, TokenTargets, Tokens,
+    StepContext, TokenTargets, Tokens,
 };
 use rand::{RngExt, seq::SliceRandom};
 use schemars::JsonSchema;
@@ -216,12 +216,16 @@ impl Masked {
             return None;
         }
         let (mut masked, mut replaced) = (chosen.to_vec(), vec![false; chosen.len()]);
+        let mut uniform = vec![0.0; chosen.len()];
         for at in (0..chosen.len()).filter(|at| chosen[*at]) {
             let draw: f64 = rng.random();
             masked[at] = draw >= visible;
             replaced[at] = draw < self.random_replacement;
+            if replaced[at] {
+                uniform[at] = rng.random();
+            }
         }
-        Some(Partly { masked, replaced, seed: Seed::new(rng.random()) })
+        Some(Partly { masked, replaced, uniform })
     }
 
     /// With the ratio of a step.
@@ -346,18 +350,19 @@ pub struct MaskedTokens {
 struct Partly {
     masked: Vec<bool>,
     replaced: Vec<bool>,
-    /// Of the replacements.
-    seed: Seed,
+    /// Uniform from 0 to below 1 where a token is replaced.
+    uniform: Vec<f32>,
 }
 
 impl MaskedTokens {
     /// The corruption of the input, on a device.
     pub fn corruption<B: Backend>(&self, device: &B::Device) -> Corruption<B> {
         let upload = |tokens: &[bool]| uploaded(tokens.to_vec(), self.shape, device);
-        let Some(Partly { masked, replaced, seed }) = &self.partly else {
+        let Some(Partly { masked, replaced, uniform }) = &self.partly else {
             return Corruption::masked(upload(&self.chosen));
         };
-        let random_replacement = Some(RandomReplacement { tokens: upload(replaced), seed: *seed });
+        let uniform = Tensor::from_data(TensorData::new(uniform.clone(), self.shape), device);
+        let random_replacement = Some(RandomReplacement { tokens: upload(replaced), uniform });
         Corruption { random_replacement, ..Corruption::masked(upload(masked)) }
     }
 

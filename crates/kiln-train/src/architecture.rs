@@ -8,7 +8,7 @@ use crate::{
     task::{Measure, TaskError, TaskSource},
 };
 use burn::module::{AutodiffModule, Module};
-use kiln_core::{AutodiffBackend, Backend, HostBatch, Model, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Model, Rng, Seed};
 use kiln_hub::{Weights, adapter::Published};
 use kiln_nn::{ConfigError, adapt::Adapt};
 use kiln_objectives::{Objective, RefusedObjective};
@@ -122,13 +122,14 @@ pub trait Architecture: Sized + 'static {
     ) -> Result<Weights, TaskError>;
 
     /// Puts examples together; `None` where nothing of them can be used. Runs on the threads that
-    /// read ahead.
+    /// read ahead; `rng` is for what the modality draws of a batch in training.
     ///
     /// # Errors
     /// When they do not fit together.
     fn collate(
         stage: &OpenStage<Self>,
         examples: &[Self::Example],
+        rng: &mut Rng,
     ) -> Result<Option<Self::HostBatch>, TaskError>;
 
     /// A batch as objectives draw for it: its layout in tokens of the model, and its token ids.

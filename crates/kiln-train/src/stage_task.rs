@@ -31,7 +31,7 @@ impl<A: Architecture> StageTask<A> {
         for set in &self.0.validation {
             let mut validation = Validation::new(&self.0.objective, seed, step);
             for examples in set.examples.chunks(self.0.validation_batch.max(1)) {
-                let Some(host) = A::collate(&self.0, examples)? else { continue };
+                let Some(host) = A::collate(&self.0, examples, &mut seed.rng())? else { continue };
                 let teacher = teacher.map(|teacher| teacher as &dyn Model<B, Batch = _>);
                 let drawn = validation.draw(&*A::host(&self.0, &host));
                 validation.add(model, teacher, &A::upload::<B>(&self.0, host, device), drawn)?;
@@ -66,7 +66,7 @@ impl<A: Architecture, B: AutodiffBackend> Task<B> for StageTask<A> {
         examples: Vec<A::Example>,
         context: &mut StepContext<'_>,
     ) -> Result<Self::HostBatch, TaskError> {
-        let Some(batch) = A::collate(&self.0, &examples)? else { return Ok(None) };
+        let Some(batch) = A::collate(&self.0, &examples, context.rng)? else { return Ok(None) };
         let drawn = self.0.objective.draw(&*A::host(&self.0, &batch), context);
         Ok(Some((batch, drawn)))
     }

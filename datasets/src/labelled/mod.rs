@@ -47,4 +47,6 @@ pub use spec::ExampleSpec;
 pub use tagging::{Entity, TagScheme, TaggedLayout, TaggedSpec, entities, to_bio};
 
 #[cfg(test)]
+mod real_files;
+#[cfg(test)]
 mod tests;

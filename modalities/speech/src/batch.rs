@@ -3,10 +3,10 @@
 use crate::{
     cmvn::AugmentContext,
     config::{SpeechModelConfig, TokenHeadConfig},
-    frontend::{Input, StemConfig},
+    frontend::{HostMask, Input, Mask, StemConfig},
     log_mel::LogMel,
 };
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{BasicOps, Element, Int, Tensor, TensorData};
 use kiln_core::{Backend, HostBatch, Layout};
 use kiln_nn::ConfigError;
 use ndarray::{Array2, Array3, ArrayViewMut1, Axis, s};
@@ -50,6 +50,8 @@ pub struct SpeechHostBatch {
     pub units: Option<Array2<i64>>,
     /// `[batch, frames, values]`, what a head predicts that predicts spectrograms.
     pub spectrogram: Option<Array3<f32>>,
+    /// SpecAugment behind the frontend, in training.
+    pub mask: HostMask,
 }
 
 /// Labels of a batch.
@@ -124,6 +126,7 @@ impl Collator {
                 ..Layout::new(clips.len(), frames)
             },
             samples,
+            mask: HostMask::default(),
             labels: self.labels(clips)?,
             units: self.units(clips, frames)?,
             spectrogram: self.target.as_ref().map(|mel| {
@@ -259,6 +262,8 @@ pub struct SpeechBatch<B: Backend> {
     pub units: Option<Tensor<B, 2, Int>>,
     /// `[batch, frames, values]`
     pub spectrogram: Option<Tensor<B, 3>>,
+    /// SpecAugment behind the frontend, in training.
+    pub mask: Mask<B>,
 }
 
 /// Labels of a batch.
@@ -273,7 +278,14 @@ pub struct Labels<B: Backend> {
 impl<B: Backend> SpeechBatch<B> {
     /// Normalised waves, `[batch, samples]`, zeros after the first `samples` of each.
     pub fn new(waves: Tensor<B, 2>, samples: Vec<usize>) -> Self {
-        Self { input: Input::Wave(waves), samples, labels: None, units: None, spectrogram: None }
+        Self {
+            input: Input::Wave(waves),
+            samples,
+            labels: None,
+            units: None,
+            spectrogram: None,
+            mask: Mask::none(),
+        }
     }
 }
 
@@ -298,21 +310,18 @@ impl SpeechHostBatch {
     pub fn upload<B: Backend>(&self, device: &B::Device) -> SpeechBatch<B> {
         let input = match &self.log_mel {
             Some(mel) => Input::LogMel(upload3(mel, device)),
-            None => {
-                let (rows, columns) = self.waves.dim();
-                let waves = self.waves.iter().copied().collect::<Vec<_>>();
-                Input::Wave(Tensor::from_data(TensorData::new(waves, [rows, columns]), device))
-            }
+            None => Input::Wave(upload2(&self.waves, device)),
         };
         SpeechBatch {
             input,
             samples: self.samples.clone(),
             labels: self.labels.as_ref().map(|labels| Labels {
-                ids: upload_ids(&labels.ids, device),
+                ids: upload2(&labels.ids, device),
                 counts: labels.counts.clone(),
             }),
-            units: self.units.as_ref().map(|units| upload_ids(units, device)),
+            units: self.units.as_ref().map(|units| upload2(units, device)),
             spectrogram: self.spectrogram.as_ref().map(|values| upload3(values, device)),
+            mask: self.mask.upload(device),
         }
     }
 }
@@ -323,10 +332,13 @@ fn upload3<B: Backend>(values: &Array3<f32>, device: &B::Device) -> Tensor<B, 3>
     Tensor::from_data(TensorData::new(values, [a, b, c]), device)
 }
 
-fn upload_ids<B: Backend>(ids: &Array2<i64>, device: &B::Device) -> Tensor<B, 2, Int> {
-    let (rows, columns) = ids.dim();
-    let ids = ids.iter().copied().collect::<Vec<_>>();
-    Tensor::from_data(TensorData::new(ids, [rows, columns]), device)
+fn upload2<B: Backend, E: Element, K: BasicOps<B>>(
+    values: &Array2<E>,
+    device: &B::Device,
+) -> Tensor<B, 2, K> {
+    let (rows, columns) = values.dim();
+    let values = values.iter().copied().collect::<Vec<_>>();
+    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
 }
 
 /// Clips that make no batch.
@@ -361,91 +373,4 @@ pub enum BatchError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::CtcConfig,
-        frontend::{FrontendConfig, MelStemConfig},
-        log_mel::LogMelConfig,
-        presets::Preset,
-    };
-
-    fn collator(change: impl FnOnce(&mut SpeechModelConfig)) -> Collator {
-        let mut config = Preset::Tiny.config();
-        change(&mut config);
-        Collator::new(&config).unwrap()
-    }
-
-    fn clip(wave: &[f32]) -> Clip<'_> {
-        Clip { wave, ..Clip::default() }
-    }
-
-    #[test]
-    fn waves_are_normalised_and_padded() {
-        let (short, long) = (vec![1.0, 3.0], (0..500).map(|at| at as f32).collect::<Vec<_>>());
-        let batch = collator(|_| {}).collate(&[clip(&short), clip(&long)]).unwrap();
-        assert_eq!(batch.samples, [2, 500]);
-        let row = batch.waves.row(0);
-        assert!((row[0] + 1.0).abs() < 1e-5 && (row[1] - 1.0).abs() < 1e-5);
-        assert!(row.iter().skip(2).all(|sample| *sample == 0.0));
-        // Without a mask the padding belongs to the wave.
-        let unmasked = collator(|config| config.audio.padding_mask = false);
-        let batch = unmasked.collate(&[clip(&short), clip(&long)]).unwrap();
-        assert_eq!(batch.samples, [500, 500]);
-        assert!(batch.waves.row(0)[2] < 0.0);
-    }
-
-    #[test]
-    fn clips_that_are_too_short_still_make_a_batch() {
-        for wave in [&[][..], &[0.5]] {
-            let batch = collator(|_| {}).collate(&[clip(wave)]).unwrap();
-            assert_eq!((batch.samples[0], batch.waves.ncols()), (wave.len(), 400));
-            assert!(batch.waves.iter().all(|sample| sample.is_finite()));
-        }
-        assert_eq!(collator(|_| {}).collate(&[]), Err(BatchError::Empty));
-    }
-
-    #[test]
-    fn spectrograms_are_inputs_and_targets() {
-        let wave = vec![0.1; 1600];
-        let mel = collator(|config| {
-            config.frontend = FrontendConfig {
-                stem: StemConfig::LogMel(MelStemConfig::default()),
-                ..config.frontend.clone()
-            };
-            config.token = Some(TokenHeadConfig::LogMel(LogMelConfig::default()));
-        });
-        let batch = mel.collate(&[clip(&wave), clip(&wave[..500])]).unwrap();
-        assert_eq!(batch.log_mel.as_ref().unwrap().dim(), (2, 10, 80));
-        let target = batch.spectrogram.unwrap();
-        assert_eq!(target.dim(), (2, 5, 160));
-        assert_eq!(target[[0, 1, 80]], batch.log_mel.unwrap()[[0, 3, 0]]);
-    }
-
-    #[test]
-    fn ids_are_checked() {
-        let ctc = |config: &mut SpeechModelConfig| {
-            config.ctc = Some(CtcConfig { vocabulary: 5, ..CtcConfig::default() });
-            config.token = Some(TokenHeadConfig::Units(3));
-        };
-        let collator = collator(ctc);
-        let with = |labels, units| Clip { wave: &[0.0; 800], labels, units, ..Clip::default() };
-        let batch = collator
-            .collate(&[with(Some(&[3, 4][..]), Some(&[0, 2][..])), with(Some(&[]), Some(&[]))]);
-        let batch = batch.unwrap();
-        let labels = batch.labels.unwrap();
-        assert_eq!(
-            (labels.ids.into_raw_vec_and_offset().0, labels.counts),
-            (vec![3, 4, 0, 0], vec![2, 0])
-        );
-        let units = batch.units.unwrap();
-        assert_eq!(units.into_raw_vec_and_offset().0, [0, 2, 0, 0]);
-        let message = |clip| collator.collate(&[clip]).unwrap_err().to_string();
-        let blank = "clip 0 has the label 0; expected below 5 and not the blank 0";
-        assert_eq!(message(with(Some(&[0]), None)), blank);
-        assert!(message(with(Some(&[9]), None)).contains("label 9"));
-        assert!(message(with(None, Some(&[3]))).contains("unit 3; expected below 3"));
-        let some = collator.collate(&[with(Some(&[1]), None), with(None, None)]).unwrap_err();
-        assert_eq!(some.to_string(), "1 of 2 clips have labels; expected all or none");
-    }
-}
+mod tests;

@@ -118,17 +118,14 @@ impl<B: Backend> Quantize<B, SpeechBatch<B>> for SpeechModel<B> {
 }
 
 impl<B: Backend> Labelled<B, SpeechBatch<B>> for SpeechModel<B> {
-    /// The CTC loss, counted by clips. While training, frames and features are masked as the
-    /// configuration says. Models without a CTC head, and batches without labels, count nothing.
-    fn supervised(&self, batch: &SpeechBatch<B>, context: &mut StepContext<'_>) -> TaskLoss<B> {
+    /// The CTC loss, counted by clips. While training, frames and features are masked as they were
+    /// drawn for the batch. Models without a CTC head, and batches without labels, count nothing.
+    fn supervised(&self, batch: &SpeechBatch<B>, _: &mut StepContext<'_>) -> TaskLoss<B> {
         let device = batch.input.device();
         let nothing = || TaskLoss::empty(&device);
         let Some(labels) = &batch.labels else { return nothing() };
-        let augment = self.config().augment.filter(|_| kiln_kernels::is_training::<B>(&device));
-        let mask = match augment {
-            Some(augment) => self.augment(&augment, batch, context.rng),
-            None => Mask::none(),
-        };
+        let training = kiln_kernels::is_training::<B>(&device);
+        let mask = if training { batch.mask.clone() } else { Mask::none() };
         let tokens = self.encode_masked(batch, mask, false).tokens;
         let value = self
             .logits_of(tokens.values.clone())
@@ -150,36 +147,6 @@ impl<B: Backend> SpeechModel<B> {
             Some(head) => head.forward(hidden),
             None => hidden,
         }
-    }
-
-    /// The layout of a batch in frames.
-    fn layout(&self, batch: &SpeechBatch<B>) -> Layout {
-        let (items, frames) = match &batch.input {
-            Input::Wave(wave) => {
-                let [items, samples] = wave.dims();
-                (items, self.frames(samples))
-            }
-            Input::LogMel(mel) => {
-                let [items, frames, _] = mel.dims();
-                (items, frames.div_ceil(2))
-            }
-        };
-        Layout { lengths: Some(self.lengths(batch)), ..Layout::new(items, frames) }
-    }
-
-    /// Draws which frames and which features are masked.
-    fn augment(&self, augment: &AugmentConfig, batch: &SpeechBatch<B>, rng: &mut Rng) -> Mask<B> {
-        let frames = self.layout(batch);
-        let features = Layout::new(frames.batch, self.config().width);
-        let device = batch.input.device();
-        let mut draw = |spans: kiln_objectives::Spans, layout: &Layout| {
-            (spans.probability > 0.0).then(|| {
-                let mask =
-                    TensorData::new(spans.sample(layout, rng), [layout.batch, layout.tokens]);
-                Tensor::from_data(mask, &device)
-            })
-        };
-        Mask { tokens: draw(augment.time, &frames), features: draw(augment.features, &features) }
     }
 }
 

@@ -3,9 +3,15 @@
 //! wav2vec 2.0 is a preset and a name map over these parts, see [`crate::presets`] and
 //! [`crate::hub`].
 
-use crate::{frontend::FrontendConfig, log_mel::LogMelConfig, quantizer::QuantizerConfig};
+use crate::{
+    frontend::{FrontendConfig, HostMask},
+    log_mel::LogMelConfig,
+    quantizer::QuantizerConfig,
+};
+use kiln_core::{Layout, Rng};
 use kiln_nn::{ConfigError, TransformerConfig};
 use kiln_objectives::Spans;
+use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +142,17 @@ impl Default for AugmentConfig {
 }
 
 impl AugmentConfig {
+    /// Draws which frames of a batch, and which of `width` features, are masked.
+    pub fn draw(&self, frames: &Layout, width: usize, rng: &mut Rng) -> HostMask {
+        let mut draw = |spans: Spans, layout: &Layout| {
+            let shape = (layout.batch, layout.tokens);
+            let used = (spans.probability > 0.0).then(|| spans.sample(layout, rng));
+            used.and_then(|mask| Array2::from_shape_vec(shape, mask).ok())
+        };
+        let features = Layout::new(frames.batch, width);
+        HostMask { tokens: draw(self.time, frames), features: draw(self.features, &features) }
+    }
+
     /// Whether anything is ever masked.
     pub fn is_used(&self) -> bool {
         self.time.probability > 0.0 || self.features.probability > 0.0

@@ -6,13 +6,14 @@
 use crate::log_mel::LogMelConfig;
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Bool, Tensor},
+    tensor::{Bool, Tensor, TensorData},
 };
 use kiln_core::{Backend, Corruption};
 use kiln_nn::{
     ConfigError, Conv1d, Conv1dConfig, Dropout, Linear, LinearConfig, Norm, NormConfig,
     PositionalConv, PositionalConvConfig, WaveEncoder, WaveEncoderConfig,
 };
+use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -249,6 +250,30 @@ pub struct Mask<B: Backend> {
     pub tokens: Option<Tensor<B, 2, Bool>>,
     /// `[batch, width]`, true where a feature is zero in all tokens.
     pub features: Option<Tensor<B, 2, Bool>>,
+}
+
+/// A [`Mask`] on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostMask {
+    /// `[batch, frames]`
+    pub tokens: Option<Array2<bool>>,
+    /// `[batch, width]`
+    pub features: Option<Array2<bool>>,
+}
+
+impl HostMask {
+    /// Copies it to a device.
+    pub fn upload<B: Backend>(&self, device: &B::Device) -> Mask<B> {
+        let upload = |mask: &Array2<bool>| {
+            let (rows, columns) = mask.dim();
+            let mask = mask.iter().copied().collect::<Vec<_>>();
+            Tensor::from_data(TensorData::new(mask, [rows, columns]), device)
+        };
+        Mask {
+            tokens: self.tokens.as_ref().map(upload),
+            features: self.features.as_ref().map(upload),
+        }
+    }
 }
 
 impl<B: Backend> Mask<B> {

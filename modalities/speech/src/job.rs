@@ -15,7 +15,7 @@ use crate::{
     spec_augment::SpecAugmentConfig,
     vocabulary::Vocabulary,
 };
-use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Rng, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_metrics::error_rate::{ErrorRates, Normalisation};
 use kiln_objectives::RefusedObjective;
@@ -162,8 +162,15 @@ impl Architecture for Speech {
     fn collate(
         stage: &OpenStage<Self>,
         examples: &[Vec<Item>],
+        rng: &mut Rng,
     ) -> Result<Option<SpeechHostBatch>, TaskError> {
-        Ok(collate(&stage.data.collator, examples.iter().flatten())?)
+        let mut batch = collate(&stage.data.collator, examples.iter().flatten())?;
+        if let (Some(batch), Some(augment)) = (&mut batch, &stage.config.augment)
+            && stage.objective.is_supervised()
+        {
+            batch.mask = augment.draw(&batch.layout, stage.config.width, rng);
+        }
+        Ok(batch)
     }
 
     fn host<'a>(_: &'a OpenStage<Self>, batch: &'a SpeechHostBatch) -> Box<dyn HostBatch + 'a> {
@@ -239,7 +246,9 @@ fn error_rates<B: Backend>(
     let Some(vocabulary) = vocabulary else { return Ok(rates) };
     let batches = stage.validation.iter().flat_map(|set| set.examples.chunks(VALIDATION_BATCH));
     for examples in batches {
-        let Some(host) = Speech::collate(stage, examples)? else { continue };
+        let Some(host) = collate(&stage.data.collator, examples.iter().flatten())? else {
+            continue;
+        };
         let batch = host.upload::<B>(device);
         let items = || examples.iter().flatten();
         let waves: Vec<&[f32]> = items().map(|item| &item.wave[..]).collect();

@@ -12,7 +12,7 @@ use crate::{
     stage_model::{TextPlan, stage_config, with_heads},
     transfer::Transfer,
 };
-use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Rng, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_lm::{
     TextModel, TextModelConfig,
@@ -153,6 +153,7 @@ impl Architecture for TextArchitecture {
     fn collate(
         stage: &OpenStage<Self>,
         examples: &[Example],
+        _: &mut Rng,
     ) -> Result<Option<TextHostBatch>, TaskError> {
         Ok(Some(collate(examples, &stage.config.special)))
     }

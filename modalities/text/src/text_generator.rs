@@ -4,7 +4,7 @@ use crate::{labelled::ChatTemplate, opened};
 use kiln_core::{AutodiffBackend, Seed};
 use kiln_datasets::labelled::{Message, Role};
 use kiln_lm::generate::{Generation, Verdict};
-use kiln_nn::quantised;
+use kiln_nn::quantized;
 use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use kiln_train::{
     dispatch::{self, OnBackend},
@@ -64,7 +64,7 @@ impl OnBackend for Work<'_> {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let Self { model, request, watch } = self;
         let (tokenizer, model) = opened::open::<B::InnerBackend>(model, &device)?;
-        let model = if request.int8 { quantised(model) } else { model };
+        let model = if request.int8 { quantized(model) } else { model };
         let (prompts, end) = match &request.chat {
             Some(chat) => conversations(&tokenizer, &request.prompts, chat)?,
             None => (raw(&tokenizer, &request.prompts, model.config().decoder.is_some())?, None),

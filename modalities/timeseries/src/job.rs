@@ -11,7 +11,7 @@ use crate::{
     recipe::{ModelSpec, SeriesSpec},
     windows::{Window, collate},
 };
-use kiln_core::{AutodiffBackend, Backend, HostBatch, Seed};
+use kiln_core::{AutodiffBackend, Backend, HostBatch, Rng, Seed};
 use kiln_hub::{Weights, adapter::Published, family};
 use kiln_nn::BackboneConfig;
 use kiln_objectives::RefusedObjective;
@@ -131,6 +131,7 @@ impl Architecture for Series {
     fn collate(
         stage: &OpenStage<Self>,
         windows: &[Window],
+        _: &mut Rng,
     ) -> Result<Option<SeriesHostBatch>, TaskError> {
         Ok(Some(collate(windows, stage.config.frontend.resolutions)))
     }

@@ -3,7 +3,9 @@
 use super::{Activate, ActivateBackward, Activation, Gated, GatedBackward, for_activation};
 use crate::{
     Tensors,
-    cpu::{buffer, chunks, contiguous, matrix, par_rows, simd::simd, split_rows, tensor, values},
+    cpu::{
+        buffer, chunks, contiguous, matrix, par_rows, par_split, simd::simd, tensor, total, values,
+    },
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -48,11 +50,8 @@ pub(super) fn activate_backward(
     let bias = if kernel.bias { values::<f32>(&floats[1]) } else { &[] };
     let (rows, width) = matrix(&floats[0]);
     let mut x_gradient = buffer(x.len());
-    let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut x_gradient, width, &chunks)).collect();
     // The bias gradient: a partial sum a part, added in the order of the parts.
-    let partial: Vec<Vec<f32>> = work
-        .into_par_iter()
+    let partial: Vec<Vec<f32>> = par_rows(&mut x_gradient, rows, width)
         .map(|(chunk, out)| {
             let range = chunk.start * width..chunk.end * width;
             let (x, gradient) = (&x[range.clone()], &gradient[range]);
@@ -65,13 +64,7 @@ pub(super) fn activate_backward(
         .collect();
     let mut gradients = vec![tensor(x_gradient, floats[0].layout().shape().clone())];
     if kernel.bias_gradient {
-        let mut sums = vec![0.0; width];
-        for partial in partial {
-            for (sum, partial) in sums.iter_mut().zip(partial) {
-                *sum += partial;
-            }
-        }
-        gradients.push(tensor(sums, [width]));
+        gradients.push(tensor(total(partial), [width]));
     }
     gradients
 }
@@ -114,9 +107,7 @@ pub(super) fn gated(kernel: &Gated, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let (rows, width) = matrix(&x);
     let hidden = width / 2;
     let mut out = buffer(rows * hidden);
-    let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, hidden, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_split(&chunks(rows, width), [(&mut out, hidden)]).for_each(|(chunk, [out])| {
         let x = &values::<f32>(&x)[chunk.start * width..chunk.end * width];
         for_activation!(kernel.activation, CODE => gated_rows::<CODE>(x, out, hidden));
     });

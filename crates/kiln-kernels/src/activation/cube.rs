@@ -7,7 +7,7 @@ use super::{
     },
 };
 use crate::{
-    cube::{CubeTensors, SLICE, add_slices, buffer, cubes_elementwise, launch},
+    cube::{CubeTensors, SLICE, add_slices, buffer, launch, slice_of, thread_index},
     plain,
 };
 use burn::tensor::{DType, TensorMetadata};
@@ -110,10 +110,9 @@ pub(super) fn activate<R: CubeRuntime>(
     launch!(
         activate_value,
         x,
-        cubes_elementwise(shape.num_elements()),
+        threads(shape.num_elements()),
         [x, inputs.floats.get(1).unwrap_or(x), out],
-        shape.num_elements() as u32,
-        width as u32,
+        width,
         kernel.activation,
         kernel.bias,
         x.dtype.into(),
@@ -126,19 +125,16 @@ fn activate_value<F: Float>(
     x: &Array<F>,
     bias: &Array<F>,
     out: &mut Array<F>,
-    count: u32,
-    width: u32,
+    count: usize,
+    width: usize,
     #[comptime] activation: Activation,
     #[comptime] with_bias: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
+    let position = thread_index(count);
     let mut input = f32::cast_from(x[position]);
     if with_bias {
-        input += f32::cast_from(bias[position % width as usize]);
+        input += f32::cast_from(bias[position % width]);
     }
     out[position] = F::cast_from(value(input, activation));
 }
@@ -160,10 +156,10 @@ pub(super) fn activate_backward<R: CubeRuntime>(
     launch!(
         activate_backward_slice,
         x,
-        cubes_elementwise(slices * width),
+        threads(slices * width),
         [x, bias, inputs.floats[inputs.floats.len() - 1], x_gradient, partial],
-        rows as u32,
-        width as u32,
+        rows,
+        width,
         slice,
         kernel.activation,
         kernel.bias,
@@ -184,25 +180,18 @@ fn activate_backward_slice<F: Float>(
     gradient: &Array<F>,
     x_gradient: &mut Array<F>,
     partial: &mut Array<f32>,
-    rows: u32,
-    width: u32,
+    count: usize,
+    rows: usize,
+    width: usize,
     #[comptime] slice: usize,
     #[comptime] activation: Activation,
     #[comptime] with_bias: bool,
     #[comptime] with_sums: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (rows, width) = (rows as usize, width as usize);
-    let position = ABSOLUTE_POS;
-    if position >= rows.div_ceil(slice) * width {
-        terminate!();
-    }
+    let position = thread_index(count);
     let column = position % width;
-    let first = position / width * slice;
-    let mut end = first + slice;
-    if end > rows {
-        end = rows;
-    }
+    let (first, end) = slice_of(position / width, slice, rows);
     let mut offset = 0.0f32;
     if with_bias {
         offset = f32::cast_from(bias[column]);
@@ -229,10 +218,9 @@ pub(super) fn gated<R: CubeRuntime>(kernel: &Gated, inputs: &CubeTensors<R>) -> 
     launch!(
         gated_value,
         x,
-        cubes_elementwise(shape.num_elements()),
+        threads(shape.num_elements()),
         [x, out],
-        shape.num_elements() as u32,
-        shape[last] as u32,
+        shape[last],
         kernel.activation,
         x.dtype.into(),
     );
@@ -243,16 +231,12 @@ pub(super) fn gated<R: CubeRuntime>(kernel: &Gated, inputs: &CubeTensors<R>) -> 
 fn gated_value<F: Float>(
     x: &Array<F>,
     out: &mut Array<F>,
-    count: u32,
-    hidden: u32,
+    count: usize,
+    hidden: usize,
     #[comptime] activation: Activation,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
-    let hidden = hidden as usize;
+    let position = thread_index(count);
     let gate = position / hidden * hidden + position;
     let activated = value(f32::cast_from(x[gate]), activation);
     out[position] = F::cast_from(activated * f32::cast_from(x[gate + hidden]));
@@ -268,10 +252,9 @@ pub(super) fn gated_backward<R: CubeRuntime>(
     launch!(
         gated_backward_value,
         x,
-        cubes_elementwise(shape.num_elements()),
+        threads(shape.num_elements()),
         [x, gradient, out],
-        shape.num_elements() as u32,
-        shape[shape.num_dims() - 1] as u32,
+        shape[shape.num_dims() - 1],
         kernel.activation,
         x.dtype.into(),
     );
@@ -283,16 +266,12 @@ fn gated_backward_value<F: Float>(
     x: &Array<F>,
     gradient: &Array<F>,
     out: &mut Array<F>,
-    count: u32,
-    hidden: u32,
+    count: usize,
+    hidden: usize,
     #[comptime] activation: Activation,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
-    let hidden = hidden as usize;
+    let position = thread_index(count);
     let at = position / hidden * hidden + position;
     let gate = f32::cast_from(x[at]);
     let gated = f32::cast_from(x[at + hidden]);

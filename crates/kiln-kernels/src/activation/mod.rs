@@ -14,8 +14,12 @@ mod tests;
 pub use scalar::Activation;
 pub(crate) use scalar::for_activation;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{Tensor, TensorPrimitive};
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record},
+};
+use burn::tensor::Tensor;
 
 /// `activation(x + bias)`.
 ///
@@ -30,17 +34,13 @@ pub fn activate<B: Backend, const D: usize>(
     bias: Option<Tensor<B, 1>>,
     activation: Activation,
 ) -> Tensor<B, D> {
-    let mut floats = Vec::with_capacity(2);
     if let Some(bias) = &bias {
         let (width, found) = (x.dims()[D - 1], bias.dims()[0]);
         assert_eq!(found, width, "the bias has {found} values for a width of {width}");
     }
-    floats.push(x.into_primitive().tensor());
-    let with_bias = bias.is_some();
-    floats.extend(bias.map(|bias| bias.into_primitive().tensor()));
-    let kernel = Activate { activation, bias: with_bias };
-    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    let kernel = Activate { activation, bias: bias.is_some() };
+    let floats = [primitive(x)].into_iter().chain(bias.map(primitive));
+    record(&kernel, Tensors::floats(floats))
 }
 
 /// A gated linear unit, <https://arxiv.org/abs/2002.05202>: the first half of the last dimension,
@@ -57,9 +57,7 @@ pub fn activate<B: Backend, const D: usize>(
 pub fn gated<B: Backend, const D: usize>(x: Tensor<B, D>, activation: Activation) -> Tensor<B, D> {
     let width = x.dims()[D - 1];
     assert!(width.is_multiple_of(2), "a width of {width} has no halves");
-    let floats = [x.into_primitive().tensor()];
-    let out = B::record(&Gated { activation }, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    record(&Gated { activation }, Tensors::floats([primitive(x)]))
 }
 
 /// [`activate`]. Floats: x, and the bias if there is one.
@@ -90,9 +88,7 @@ struct GatedBackward {
     activation: Activation,
 }
 
-impl_kernel!(Activate, "activate", activate, cube, |_, floats, _| vec![Output::new(
-    floats[0].clone()
-)]);
+impl_kernel!(Activate, "activate", activate, cube, |_, floats, _| Output::like(&floats[..1]));
 
 impl Differentiable for Activate {
     fn backward<B: Backend>(&self, kept: Tensors<B>, needed: &[bool]) -> Gradients<B> {
@@ -112,10 +108,7 @@ impl_kernel!(
     "activate_backward",
     activate_backward,
     cube,
-    |kernel, floats, _| {
-        let count = 1 + usize::from(kernel.bias_gradient);
-        floats[..count].iter().cloned().map(Output::new).collect()
-    }
+    |kernel, floats, _| Output::like(&floats[..1 + usize::from(kernel.bias_gradient)])
 );
 
 impl_kernel!(Gated, "gated", gated, cube, |_, floats, _| {
@@ -132,6 +125,6 @@ impl Differentiable for Gated {
     }
 }
 
-impl_kernel!(GatedBackward, "gated_backward", gated_backward, cube, |_, floats, _| vec![
-    Output::new(floats[0].clone())
-]);
+impl_kernel!(GatedBackward, "gated_backward", gated_backward, cube, |_, floats, _| {
+    Output::like(&floats[..1])
+});

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
+use crate::testing::{Check, Numbers, agrees, gradients_agree};
 use burn::tensor::TensorData;
 use burn_flex::Flex;
 
@@ -18,8 +18,7 @@ fn activated_agrees_with_the_reference<B: Backend>() {
             let width = shape[2];
             let floats = [numbers.floats(shape), numbers.floats([width])];
             let kernel = Activate { activation, bias: true };
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
+            agrees::<B, _>(&kernel, &floats, &[]);
         }
         if index % 3 == 1 {
             let kernel = Activate { activation, bias: false };
@@ -34,8 +33,7 @@ fn gated_agrees_with_the_reference<B: Backend>() {
         let kernel = Gated { activation };
         for shape in [[3, 5, 34], [1, 1, 2], [2, 70, 256]] {
             let floats = [numbers.floats(shape)];
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
+            agrees::<B, _>(&kernel, &floats, &[]);
         }
     }
 }

@@ -4,7 +4,9 @@ use super::{
     cpu, reference,
     shape::{Attention, AttentionBackward, Sizes},
 };
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel, plain::at_needed,
+};
 use burn::tensor::{backend::Backend as BurnBackend, ops::FloatTensor};
 
 #[cfg(feature = "cube")]
@@ -33,16 +35,9 @@ impl Differentiable for Attention {
             keys: self.packed.is_none() && sources[1..].contains(&true),
             bias: self.bias && needed[self.sources()],
         };
-        let mut found = B::run(&step, kept).into_iter();
-        let mut next = |asked: bool| if asked { found.next() } else { None };
-        let mut gradients = vec![next(step.queries)];
-        if self.packed.is_none() {
-            gradients.extend([next(step.keys), next(step.keys)]);
-        }
-        if self.bias {
-            gradients.push(next(step.bias));
-        }
-        gradients
+        let sources = [step.queries, step.keys, step.keys].into_iter().take(self.sources());
+        let asked: Vec<bool> = sources.chain(self.bias.then_some(step.bias)).collect();
+        at_needed(&asked, B::run(&step, kept))
     }
 }
 

@@ -22,8 +22,11 @@ pub use options::{AttentionOptions, alibi_slopes};
 pub use shape::AttentionDropout;
 pub use visibility::{AttentionPattern, AttentionVisibility};
 
-use crate::{Backend, Tensors};
-use burn::tensor::{Tensor, TensorPrimitive};
+use crate::{
+    Backend, Tensors,
+    plain::{primitive, record},
+};
+use burn::tensor::Tensor;
 use shape::Attention;
 
 /// Attention of a sequence to itself: `softmax(queries keysᵀ scale + biases) values` for each head.
@@ -97,12 +100,9 @@ fn call<B: Backend>(
     options: AttentionOptions<B>,
 ) -> Tensor<B, 4> {
     let AttentionVisibility { pattern, documents, mask_pad, bias, .. } = options.visibility;
-    let floats = sources.into_iter().chain(bias);
-    let floats = floats.map(|tensor| tensor.into_primitive().tensor());
+    let floats = sources.into_iter().chain(bias).map(primitive);
     let mask = mask_pad.map(|mask| mask.int().into_primitive());
     let offsets = [documents, pattern.lengths().cloned()].into_iter().flatten();
     let offsets = offsets.map(|offsets| offsets.into_primitive());
-    let inputs = Tensors::floats(floats).with_ints(mask.into_iter().chain(offsets));
-    let out = B::record(&kernel, inputs).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    record(&kernel, Tensors::floats(floats).with_ints(mask.into_iter().chain(offsets)))
 }

@@ -6,24 +6,20 @@ use super::{
 };
 use crate::{
     Tensors,
-    plain::{integers, primitive, tensor},
+    plain::{integers, primitive, tensor, to_f32},
     random,
 };
 use burn::tensor::{
-    Bool, DType, Int, Shape, Tensor, TensorData, TensorMetadata,
+    Bool, Int, Tensor, TensorData, TensorMetadata,
     backend::Backend as BurnBackend,
     ops::{FloatTensor, IntTensor},
 };
-
-fn shapes<B: BurnBackend>(floats: &[FloatTensor<B>]) -> Vec<Shape> {
-    floats.iter().map(|tensor| tensor.shape()).collect()
-}
 
 pub(super) fn forward<B: BurnBackend>(
     attention: &Attention,
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
-    let sizes = attention.sizes(&shapes::<B>(&inputs.floats));
+    let sizes = attention.sizes(&inputs.shapes().0);
     let Sources { queries, keys, values } = sources::<B>(attention, &sizes, &inputs.floats);
     let bias = inputs.floats.get(attention.sources()).cloned();
     let masked = mask::<B>(attention, &sizes, inputs.ints, &queries.device());
@@ -41,11 +37,7 @@ pub(super) fn forward<B: BurnBackend>(
     let out = weights.matmul(values).swap_dims(1, 2);
     let logsumexp = (largest + sum.log()).mask_fill(empty, 0.0);
     // Statistics are f32 even where the rest is less.
-    let logsumexp = match logsumexp.dtype() {
-        DType::F16 | DType::BF16 => logsumexp.cast(DType::F32),
-        _ => logsumexp,
-    };
-    vec![primitive(out), primitive(logsumexp.squeeze_dim::<3>(3))]
+    vec![primitive(out), primitive(to_f32(logsumexp.squeeze_dim::<3>(3)))]
 }
 
 pub(super) fn backward<B: BurnBackend>(
@@ -53,7 +45,7 @@ pub(super) fn backward<B: BurnBackend>(
     inputs: Tensors<B>,
 ) -> Vec<FloatTensor<B>> {
     let attention = &step.attention;
-    let sizes = attention.sizes(&shapes::<B>(&inputs.floats));
+    let sizes = attention.sizes(&inputs.shapes().0);
     let Sources { queries, keys, values } = sources::<B>(attention, &sizes, &inputs.floats);
     let mut rest = inputs.floats.into_iter().skip(attention.sources());
     let bias = if attention.bias { rest.next() } else { None };

@@ -4,11 +4,11 @@ use super::{
 };
 use crate::{
     Kernel,
-    testing::{Check, Numbers, close, gradients_agree, outputs_agree},
+    testing::{Check, Numbers, agrees, close, gradients_agree, outputs_agree},
 };
 use burn::{
     backend::Autodiff,
-    tensor::{Int, TensorData},
+    tensor::{Int, TensorData, TensorPrimitive},
 };
 use burn_flex::Flex;
 
@@ -41,11 +41,6 @@ fn plain(width: usize) -> Attention {
 
 const CAUSAL: AttentionPattern<()> = AttentionPattern::Causal;
 
-fn agree<B: Backend>(kernel: &Attention, floats: &[TensorData], ints: &[TensorData]) {
-    outputs_agree::<B, _>(Check::F32, kernel, floats, ints);
-    gradients_agree::<B, _>(Check::F32, kernel, floats, ints);
-}
-
 fn integers(values: &[i64]) -> TensorData {
     TensorData::new(values.to_vec(), [values.len()])
 }
@@ -58,7 +53,7 @@ fn agrees_with_the_reference<B: Backend>() {
     {
         let kernel = Attention { packed: Some([heads, kv_heads]), ..plain(width) };
         let packed = numbers.floats([batch, tokens, heads + 2 * kv_heads, width]);
-        agree::<B>(&kernel, &[packed], &[]);
+        agrees::<B, _>(&kernel, &[packed], &[]);
     }
 }
 
@@ -83,7 +78,7 @@ fn hides_what_it_is_told<B: Backend>() {
         let pattern = if causal { CAUSAL } else { AttentionPattern::Bidirectional };
         let kernel = Attention { packed: packed_heads, pattern, window, mask_pad, ..plain(width) };
         let ints = if mask_pad { vec![mask.clone()] } else { Vec::new() };
-        agree::<B>(&kernel, std::slice::from_ref(&packed), &ints);
+        agrees::<B, _>(&kernel, std::slice::from_ref(&packed), &ints);
     }
 }
 
@@ -105,7 +100,7 @@ fn biases_have_gradients<B: Backend>() {
         let kernel = Attention { packed: packed_heads, bias, alibi, pattern, ..plain(width) };
         let mut floats = vec![packed.clone()];
         floats.extend(shape.map(|[b, h]| numbers.floats([b, h, tokens, tokens])));
-        agree::<B>(&kernel, &floats, &[]);
+        agrees::<B, _>(&kernel, &floats, &[]);
     }
 }
 
@@ -121,7 +116,7 @@ fn documents_in_one_row<B: Backend>() {
         let pattern = if causal { CAUSAL } else { AttentionPattern::Bidirectional };
         let kernel =
             Attention { packed: packed_heads, documents: true, pattern, window, ..plain(width) };
-        agree::<B>(&kernel, std::slice::from_ref(&packed), &[integers(offsets)]);
+        agrees::<B, _>(&kernel, std::slice::from_ref(&packed), &[integers(offsets)]);
     }
 }
 
@@ -137,21 +132,21 @@ fn prefixes_and_contexts<B: Backend>() {
     for pattern in [AttentionPattern::Prefix(()), AttentionPattern::Context(())] {
         let kernel = Attention { packed: Some([heads, heads]), pattern, ..plain(width) };
         let floats = std::slice::from_ref(&packed);
-        agree::<B>(&kernel, floats, std::slice::from_ref(&lengths));
+        agrees::<B, _>(&kernel, floats, std::slice::from_ref(&lengths));
         let padded = Attention { mask_pad: true, window: Some(70), ..kernel.clone() };
-        agree::<B>(&padded, floats, &[mask.clone(), lengths.clone()]);
+        agrees::<B, _>(&padded, floats, &[mask.clone(), lengths.clone()]);
         let row = numbers.floats([1, 230, 3 * heads, width]);
         let packed_row = Attention { documents: true, ..kernel };
         let offsets = integers(&[2, 3, 9, 9, 20, 200, 220]);
         let ints = [offsets, integers(&[1, 0, 4, 99, 20, 19])];
-        agree::<B>(&packed_row, std::slice::from_ref(&row), &ints);
+        agrees::<B, _>(&packed_row, std::slice::from_ref(&row), &ints);
         let step = Attention { packed: None, documents: false, ..packed_row };
         let floats = [
             numbers.floats([2, 3, heads, width]),
             numbers.floats([2, 90, 1, width]),
             numbers.floats([2, 90, 1, width]),
         ];
-        agree::<B>(&step, &floats, &[integers(&[40, 89])]);
+        agrees::<B, _>(&step, &floats, &[integers(&[40, 89])]);
     }
 }
 
@@ -169,7 +164,7 @@ fn cross_attention_and_caches<B: Backend>() {
             numbers.floats([2, keys, kv_heads, width]),
             numbers.floats([2, keys, kv_heads, width]),
         ];
-        agree::<B>(&kernel, &floats, &[]);
+        agrees::<B, _>(&kernel, &floats, &[]);
     }
 }
 
@@ -177,8 +172,8 @@ fn dropout_is_replayed<B: Backend>() {
     let mut numbers = Numbers::new(6);
     let dropout = Some(AttentionDropout { p: 0.3, seed: [7, 0x9000_0001] });
     let kernel = Attention { packed: Some([2, 2]), dropout, pattern: CAUSAL, ..plain(8) };
-    agree::<B>(&kernel, &[numbers.floats([2, 29, 6, 8])], &[]);
-    agree::<B>(&kernel, &[numbers.floats([1, 75, 6, 8])], &[]);
+    agrees::<B, _>(&kernel, &[numbers.floats([2, 29, 6, 8])], &[]);
+    agrees::<B, _>(&kernel, &[numbers.floats([1, 75, 6, 8])], &[]);
 }
 
 /// Scores of about 1e9, of one sign and of both.
@@ -204,7 +199,7 @@ fn any_number_of_threads() {
     for threads in [1, 3, 16] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let Ok(pool) = pool else { unreachable!("no pool of {threads} threads") };
-        pool.install(|| agree::<Flex>(&kernel, std::slice::from_ref(&packed), &[]));
+        pool.install(|| agrees::<Flex, _>(&kernel, std::slice::from_ref(&packed), &[]));
     }
 }
 
@@ -214,7 +209,7 @@ fn queries_before_every_key() {
     let mut numbers = Numbers::new(11);
     let kernel = Attention { pattern: CAUSAL, ..plain(12) };
     let floats = [[1, 9, 2, 12], [1, 4, 2, 12], [1, 4, 2, 12]].map(|shape| numbers.floats(shape));
-    agree::<Flex>(&kernel, &floats, &[]);
+    agrees::<Flex, _>(&kernel, &floats, &[]);
 }
 
 /// Documents and padding within them.
@@ -226,7 +221,7 @@ fn padding_in_documents<B: Backend>() {
         Attention { packed: Some([heads, heads]), documents: true, mask_pad: true, ..plain(width) };
     let mask = (0..tokens).map(|token| i64::from(token % 7 == 2)).collect::<Vec<i64>>();
     let mask = TensorData::new(mask, [1, tokens]);
-    agree::<B>(&kernel, &[packed], &[mask, integers(&[0, 20, 70])]);
+    agrees::<B, _>(&kernel, &[packed], &[mask, integers(&[0, 20, 70])]);
 }
 
 #[test]

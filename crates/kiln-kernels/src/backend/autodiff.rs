@@ -1,7 +1,6 @@
 //! Gradients: a recorded kernel is one node of Burn's graph.
 
-use super::Backend;
-use crate::{Differentiable, Kernel, Tensors};
+use crate::kernel::{Backend, Differentiable, Kernel, Tensors};
 use burn::{
     backend::{
         Autodiff,

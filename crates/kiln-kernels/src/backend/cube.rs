@@ -1,9 +1,11 @@
 //! GPUs through CubeCL, with and without Burn's fusion.
 
-use super::Backend;
-use crate::{Kernel, Tensors, cube::CubeTensors};
+use crate::kernel::{Backend, CubeTensors, Kernel, Tensors};
 use burn::tensor::{DType, TensorMetadata, ops::FloatTensor};
-use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+use burn_cubecl::{
+    BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement,
+    kernel::{cast, into_contiguous},
+};
 use burn_fusion::{
     Fusion, FusionBackend, FusionHandle,
     stream::{Operation, OperationStreams},
@@ -20,15 +22,29 @@ where
 {
     fn run<K: Kernel>(kernel: &K, inputs: Tensors<Self>) -> Vec<FloatTensor<Self>> {
         if K::ON_CUBE && K::IN_PLACE {
-            let tensors = CubeTensors::of(&inputs);
+            let tensors = cube_tensors(&inputs);
             drop(inputs);
             return match kernel.cube::<R>(&tensors) {
                 Some(outputs) => outputs,
                 None => unreachable!("{} works in place and has no other version", K::NAME),
             };
         }
-        let found = K::ON_CUBE.then(|| kernel.cube::<R>(&CubeTensors::of(&inputs))).flatten();
+        let found = K::ON_CUBE.then(|| kernel.cube::<R>(&cube_tensors(&inputs))).flatten();
         found.unwrap_or_else(|| kernel.reference::<Self>(inputs))
+    }
+}
+
+/// The inputs as kernels read them.
+fn cube_tensors<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement>(
+    inputs: &Tensors<CubeBackend<R, F, I, BT>>,
+) -> CubeTensors<R> {
+    let ints = inputs.ints.iter().cloned().map(|tensor| {
+        let tensor = into_contiguous(tensor);
+        if tensor.dtype == DType::I32 { tensor } else { cast(tensor, DType::I32) }
+    });
+    CubeTensors {
+        floats: inputs.floats.iter().cloned().map(into_contiguous).collect(),
+        ints: ints.collect(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The CPU.
 
-use super::Backend;
-use crate::{Kernel, Tensors};
+use crate::kernel::{Backend, Kernel, Tensors};
 use burn::tensor::{DType, FloatDType, ops::FloatTensorOps};
 use burn_flex::{Flex, FlexTensor};
 

@@ -10,6 +10,7 @@ use crate::{
         matmul::{Threads, matmul},
         matrix,
         matrix::{Matrix, MatrixMut},
+        par_rows,
         simd::{simd, sum, sum2},
         split_rows, tensor, values, zeros,
     },
@@ -53,13 +54,10 @@ pub(super) fn forward(&Pairs { loss }: &Pairs, inputs: Tensors<Flex>) -> Vec<Fle
             let b = of_rows(b, &columns, width).transposed();
             matmul(out, 0.0, of_rows(a, &rows, width), b, scale, Threads::All);
             let row_chunks = chunks(rows.len(), columns.len());
-            let work: Vec<_> = row_chunks
-                .iter()
-                .zip(split_rows(block, columns.len(), &row_chunks))
-                .zip(split_rows(&mut running, 1, &row_chunks))
-                .zip(split_rows(&mut losses[rows.clone()], 1, &row_chunks))
-                .collect();
-            work.into_par_iter().for_each(|(((chunk, block), running), losses)| {
+            let work = row_chunks.par_iter().zip(split_rows(block, columns.len(), &row_chunks));
+            let work = work.zip(split_rows(&mut running, 1, &row_chunks));
+            let work = work.zip(split_rows(&mut losses[rows.clone()], 1, &row_chunks));
+            work.for_each(|(((chunk, block), running), losses)| {
                 let first = rows.start + chunk.start;
                 match loss {
                     PairLoss::Softmax => softmax_rows(block, first, &columns, running, losses),
@@ -69,9 +67,8 @@ pub(super) fn forward(&Pairs { loss }: &Pairs, inputs: Tensors<Flex>) -> Vec<Fle
             if loss == PairLoss::Softmax {
                 let column_chunks = chunks(columns.len(), rows.len());
                 let so_far = &mut columns_so_far[columns.clone()];
-                let work: Vec<_> =
-                    column_chunks.iter().zip(split_rows(so_far, 1, &column_chunks)).collect();
-                work.into_par_iter().for_each(|(chunk, so_far)| {
+                let work = column_chunks.par_iter().zip(split_rows(so_far, 1, &column_chunks));
+                work.for_each(|(chunk, so_far)| {
                     add_columns(block, columns.len(), chunk.start, so_far);
                 });
             }
@@ -205,11 +202,7 @@ pub(super) fn backward(kernel: &PairsBackward, inputs: Tensors<Flex>) -> Vec<Fle
             let out = MatrixMut::new(block, rows.len(), columns.len());
             let (a, b) = (of_rows(a, &rows, width), of_rows(b, &columns, width));
             matmul(out, 0.0, a, b.transposed(), 1.0, Threads::All);
-            let chunks = chunks(rows.len(), columns.len());
-            let work: Vec<_> =
-                chunks.iter().zip(split_rows(block, columns.len(), &chunks)).collect();
-            let partial: Vec<[f64; 2]> = work
-                .into_par_iter()
+            let partial: Vec<[f64; 2]> = par_rows(block, rows.len(), columns.len())
                 .map(|(chunk, block)| {
                     gradient_rows(block, rows.start + chunk.start, &columns, &terms)
                 })
@@ -259,7 +252,7 @@ simd! {
         let scale = terms.scale;
         for (index, row) in block.chunks_exact_mut(columns.len()).enumerate() {
             let weight = terms.gradient[first + index];
-            let (mut along, mut log_sum_exp) = (0.0, 0.0);
+            let (mut along, mut total) = (0.0, 0.0);
             // The product is needed beside the gradient: a strip at a time stays in registers.
             for (strip, row) in row.chunks_mut(STRIP).enumerate() {
                 let start = columns.start + strip * STRIP;
@@ -268,13 +261,13 @@ simd! {
                 products.copy_from_slice(row);
                 match terms.loss {
                     PairLoss::Softmax => {
-                        let row_level = terms.other[first + index];
+                        let row_log_sum_exp = terms.other[first + index];
                         let log_sum_exps = &terms.other[pairs + start..][..row.len()];
                         let others = &terms.gradient[start..][..row.len()];
                         for ((x, log_sum_exp), other) in row.iter_mut().zip(log_sum_exps).zip(others) {
                             let similarity = scale * *x;
                             *x = 0.5
-                                * (weight * exp(similarity - row_level)
+                                * (weight * exp(similarity - row_log_sum_exp)
                                     + other * exp(similarity - log_sum_exp));
                         }
                     }
@@ -291,10 +284,10 @@ simd! {
                     *own -= weight;
                 }
                 along += sum2(row, products, |x, product| x * product);
-                log_sum_exp += sum(row, |x| x);
+                total += sum(row, |x| x);
             }
             sums[0] += f64::from(along);
-            sums[1] += f64::from(log_sum_exp);
+            sums[1] += f64::from(total);
         }
         sums
     }

@@ -3,8 +3,8 @@
 
 use super::{PairLoss, Pairs, PairsBackward};
 use crate::cube::{
-    CubeTensors, LOWEST, ROW_THREADS, as_type, buffer, cube_max, cube_sum, cubes,
-    cubes_elementwise, launch, matrix_rows, product, put, row_blocks, transposed,
+    CubeTensors, LOWEST, ROW_THREADS, add_exponential, as_type, buffer, cube_index, cube_sum,
+    launch, matrix_rows, product, put, row_blocks, row_log_sum_exp, thread_index, transposed,
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -28,9 +28,8 @@ pub(super) fn forward<R: CubeRuntime>(
             a,
             cubes(rows.len()),
             [block, scale, bias, losses, log_sum_exps],
-            rows.start as u32,
-            rows.len() as u32,
-            pairs as u32,
+            rows.start,
+            pairs,
             sigmoid,
             a.dtype.into(),
         );
@@ -38,10 +37,9 @@ pub(super) fn forward<R: CubeRuntime>(
             launch!(
                 add_columns,
                 a,
-                cubes_elementwise(pairs),
+                threads(pairs),
                 [block, scale, columns],
-                rows.len() as u32,
-                pairs as u32,
+                rows.len(),
                 rows.start == 0,
                 a.dtype.into(),
             );
@@ -50,13 +48,7 @@ pub(super) fn forward<R: CubeRuntime>(
     if sigmoid {
         return Some(vec![losses]);
     }
-    launch!(
-        join_levels,
-        a,
-        cubes_elementwise(pairs),
-        [columns, log_sum_exps, losses],
-        pairs as u32,
-    );
+    launch!(join_log_sum_exps, a, threads(pairs), [columns, log_sum_exps, losses]);
     Some(vec![losses, log_sum_exps])
 }
 
@@ -68,26 +60,21 @@ fn forward_row<F: Float>(
     bias: &Array<F>,
     losses: &mut Array<f32>,
     log_sum_exps: &mut Array<f32>,
-    first: u32,
-    rows: u32,
-    pairs: u32,
+    rows: usize,
+    first: usize,
+    pairs: usize,
     #[comptime] sigmoid: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS;
-    if row >= rows as usize {
-        terminate!();
-    }
-    let pairs = pairs as usize;
+    let row = cube_index(rows);
     let start = row * pairs;
-    let at = first as usize + row;
+    let at = first + row;
     let unit = UNIT_POS as usize;
-    let step = comptime!(ROW_THREADS as usize);
     let scale = f32::cast_from(scale[0]);
     if sigmoid {
         let bias = f32::cast_from(bias[0]);
         let mut total = 0.0f32;
-        for column in range_stepped(unit, pairs, step) {
+        for column in range_stepped(unit, pairs, comptime!(ROW_THREADS as usize)) {
             let x = scale * block[start + column] + bias;
             total += softplus(select(column == at, -x, x));
         }
@@ -96,19 +83,7 @@ fn forward_row<F: Float>(
             losses[at] = total;
         }
     } else {
-        let mut highest = comptime!(LOWEST).runtime();
-        let mut scaled = 0.0f32;
-        for column in range_stepped(unit, pairs, step) {
-            let x = scale * block[start + column];
-            if x > highest {
-                scaled = scaled * (highest - x).exp() + 1.0;
-                highest = x;
-            } else {
-                scaled += (x - highest).exp();
-            }
-        }
-        let greatest = cube_max(highest);
-        let log_sum_exp = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
+        let log_sum_exp = row_log_sum_exp::<f32>(block, start, pairs, scale);
         if unit == 0 {
             log_sum_exps[at] = log_sum_exp;
             losses[at] = -scale * block[start + at];
@@ -138,16 +113,12 @@ fn add_columns<F: Float>(
     block: &Array<f32>,
     scale: &Array<F>,
     columns: &mut Array<f32>,
-    rows: u32,
-    pairs: u32,
+    pairs: usize,
+    rows: usize,
     #[comptime] start: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let column = ABSOLUTE_POS;
-    let pairs = pairs as usize;
-    if column >= pairs {
-        terminate!();
-    }
+    let column = thread_index(pairs);
     let scale = f32::cast_from(scale[0]);
     let mut highest = comptime!(LOWEST).runtime();
     let mut scaled = 0.0f32;
@@ -155,14 +126,11 @@ fn add_columns<F: Float>(
         highest = columns[column];
         scaled = columns[pairs + column];
     }
-    for row in 0..rows as usize {
+    for row in 0..rows {
         let x = scale * block[row * pairs + column];
-        if x > highest {
-            scaled = scaled * (highest - x).exp() + 1.0;
-            highest = x;
-        } else {
-            scaled += (x - highest).exp();
-        }
+        let (greatest, sum) = add_exponential(highest, scaled, x);
+        highest = greatest;
+        scaled = sum;
     }
     columns[column] = highest;
     columns[pairs + column] = scaled;
@@ -170,17 +138,13 @@ fn add_columns<F: Float>(
 
 /// The columns' log-sum-exp, and the losses from both.
 #[cube(launch)]
-fn join_levels(
+fn join_log_sum_exps(
     columns: &Array<f32>,
     log_sum_exps: &mut Array<f32>,
     losses: &mut Array<f32>,
-    pairs: u32,
+    pairs: usize,
 ) {
-    let column = ABSOLUTE_POS;
-    let pairs = pairs as usize;
-    if column >= pairs {
-        terminate!();
-    }
+    let column = thread_index(pairs);
     let log_sum_exp = columns[column] + columns[pairs + column].ln();
     log_sum_exps[pairs + column] = log_sum_exp;
     losses[column] += 0.5 * (log_sum_exps[column] + log_sum_exp);
@@ -206,9 +170,8 @@ pub(super) fn backward<R: CubeRuntime>(
             a,
             cubes(rows.len()),
             [block, scale, other, gradient, each, sums],
-            rows.start as u32,
-            rows.len() as u32,
-            pairs as u32,
+            rows.start,
+            pairs,
             kernel.loss == PairLoss::Sigmoid,
             [dtype.into(), other.dtype.into(), gradient.dtype.into()],
         );
@@ -221,15 +184,7 @@ pub(super) fn backward<R: CubeRuntime>(
     }
     let total = |which: usize| {
         let out = buffer(a, [1], dtype);
-        launch!(
-            total_sum,
-            a,
-            CubeCount::Static(1, 1, 1),
-            [sums, out],
-            (which * pairs) as u32,
-            pairs as u32,
-            dtype.into(),
-        );
+        launch!(total_sum, a, cubes(1), [sums, out], which, pairs, dtype.into());
         out
     };
     let (scale_out, bias_out) = (for_scale.then(|| total(0)), for_bias.then(|| total(1)));
@@ -246,19 +201,15 @@ fn gradient_row<F: Float, G: Float, H: Float>(
     gradient: &Array<H>,
     out: &mut Array<F>,
     sums: &mut Array<f32>,
-    first: u32,
-    rows: u32,
-    pairs: u32,
+    rows: usize,
+    first: usize,
+    pairs: usize,
     #[comptime] sigmoid: bool,
     #[define(F, G, H)] _dtypes: [StorageType; 3],
 ) {
-    let row = CUBE_POS;
-    if row >= rows as usize {
-        terminate!();
-    }
-    let pairs = pairs as usize;
+    let row = cube_index(rows);
     let start = row * pairs;
-    let at = first as usize + row;
+    let at = first + row;
     let unit = UNIT_POS as usize;
     let scale = f32::cast_from(scale[0]);
     let weight = f32::cast_from(gradient[at]);
@@ -273,8 +224,9 @@ fn gradient_row<F: Float, G: Float, H: Float>(
             each += weight / (1.0 + (-(x + of_row)).exp());
         } else {
             let column_weight = f32::cast_from(gradient[column]);
-            let column_level = f32::cast_from(other[pairs + column]);
-            each += 0.5 * (weight * (x - of_row).exp() + column_weight * (x - column_level).exp());
+            let column_log_sum_exp = f32::cast_from(other[pairs + column]);
+            each += 0.5
+                * (weight * (x - of_row).exp() + column_weight * (x - column_log_sum_exp).exp());
         }
         along += each * product;
         total += each;
@@ -288,21 +240,25 @@ fn gradient_row<F: Float, G: Float, H: Float>(
     }
 }
 
+/// The sums of rows of `[.., width]`, from row `first` on.
 #[cube(launch)]
-pub(super) fn total_sum<F: Float>(
+fn total_sum<F: Float>(
     values: &Array<f32>,
     out: &mut Array<F>,
-    start: u32,
-    count: u32,
+    rows: usize,
+    first: usize,
+    width: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let mut total = 0.0f32;
+    let row = cube_index(rows);
+    let start = (first + row) * width;
     let unit = UNIT_POS as usize;
-    for index in range_stepped(unit, count as usize, comptime!(ROW_THREADS as usize)) {
-        total += values[start as usize + index];
+    let mut total = 0.0f32;
+    for column in range_stepped(unit, width, comptime!(ROW_THREADS as usize)) {
+        total += values[start + column];
     }
     let total = cube_sum(total);
     if unit == 0 {
-        out[0] = F::cast_from(total);
+        out[row] = F::cast_from(total);
     }
 }

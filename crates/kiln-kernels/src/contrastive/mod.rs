@@ -11,7 +11,7 @@ mod tests;
 use crate::{
     Backend, Differentiable, Gradients, Output, Tensors,
     kernel::impl_kernel,
-    plain::{at_needed, primitive, tensor},
+    plain::{at_needed, primitive, record},
 };
 use burn::tensor::Tensor;
 
@@ -33,7 +33,7 @@ pub fn info_nce<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>, scale: Tensor<B, 1
     assert_eq!(a.dims(), b.dims(), "info_nce: rows of a and b are pairs");
     assert_eq!(scale.dims(), [1], "info_nce: one scale");
     let inputs = Tensors::floats([primitive(a), primitive(b), primitive(scale)]);
-    tensor(B::record(&Pairs { loss: PairLoss::Softmax }, inputs).swap_remove(0))
+    record(&Pairs { loss: PairLoss::Softmax }, inputs)
 }
 
 /// The pairwise sigmoid loss of SigLIP (<https://arxiv.org/abs/2303.15343>): with
@@ -56,7 +56,7 @@ pub fn sigmoid_pairs<B: Backend>(
     assert_eq!(a.dims(), b.dims(), "sigmoid_pairs: rows of a and b are pairs");
     assert_eq!((scale.dims(), bias.dims()), ([1], [1]), "sigmoid_pairs: one scale, one bias");
     let floats = [primitive(a), primitive(b), primitive(scale), primitive(bias)];
-    tensor(B::record(&Pairs { loss: PairLoss::Sigmoid }, Tensors::floats(floats)).swap_remove(0))
+    record(&Pairs { loss: PairLoss::Sigmoid }, Tensors::floats(floats))
 }
 
 /// What a pair costs.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Check, Numbers, close, gradients_agree, outputs_agree};
+use crate::testing::{Check, Numbers, agrees, close, gradients_agree, outputs_agree};
 use burn::{backend::Autodiff, tensor::TensorData};
 use burn_flex::Flex;
 
@@ -41,8 +41,7 @@ fn sigmoid_agrees_with_the_reference<B: Backend>() {
                 one(bias),
             ];
             let kernel = Pairs { loss: PairLoss::Sigmoid };
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
+            agrees::<B, _>(&kernel, &floats, &[]);
         }
     }
 }

@@ -121,8 +121,8 @@ impl Windows {
     /// on do not reach past its end.
     pub(super) fn inside(&self, rows: usize, frames: usize) -> (usize, usize) {
         let before = usize::try_from(-self.first).unwrap_or(0).div_ceil(self.step).min(rows);
-        let buffer = frames as isize - self.span() as isize - self.first;
-        let end = usize::try_from(buffer).map_or(0, |buffer| (buffer / self.step + 1).min(rows));
+        let last = frames as isize - self.span() as isize - self.first;
+        let end = usize::try_from(last).map_or(0, |last| (last / self.step + 1).min(rows));
         (before, end.max(before))
     }
 }

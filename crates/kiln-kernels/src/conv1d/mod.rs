@@ -17,10 +17,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{at_needed, primitive, record},
 };
+use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 use geometry::Geometry;
 
 /// How a [`conv1d`] walks over its input, and what follows it.
@@ -78,10 +80,8 @@ pub fn conv1d<B: Backend>(
     );
     let kernel =
         Conv1d { options, bias: bias.is_some(), slope: gelu && B::ad_enabled(&x.device()) };
-    let mut floats = vec![x.into_primitive().tensor(), weight.into_primitive().tensor()];
-    floats.extend(bias.map(|bias| bias.into_primitive().tensor()));
-    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    let floats = [primitive(x), primitive(weight)].into_iter().chain(bias.map(primitive));
+    record(&kernel, Tensors::floats(floats))
 }
 
 /// The forward step. Floats: x, weight, and the bias if there is one. Outputs: the result; the
@@ -118,13 +118,7 @@ impl Differentiable for Conv1d {
         let needed: [bool; 3] =
             std::array::from_fn(|index| needed.get(index).copied().unwrap_or(false));
         let backward = Conv1dBackward { options: self.options, needed };
-        let mut gradients = B::run(&backward, kept).into_iter();
-        let inputs = 2 + usize::from(self.bias);
-        needed
-            .into_iter()
-            .take(inputs)
-            .map(|needed| if needed { gradients.next() } else { None })
-            .collect()
+        at_needed(&needed[..2 + usize::from(self.bias)], B::run(&backward, kept))
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn matmul(
     };
     match out.rows.div_ceil(height) * across {
         1 => one(0),
-        sequence_chunks => (0..sequence_chunks).into_par_iter().with_max_len(1).for_each(one),
+        pieces => (0..pieces).into_par_iter().with_max_len(1).for_each(one),
     }
 }
 

@@ -13,7 +13,8 @@ mod work;
 pub(crate) use buffer::{Buffer, buffer, zeros};
 pub(crate) use online_log_sum_exp::OnlineLogSumExp;
 pub(crate) use work::{
-    add_to_rows, chunks, column_sums, fill_rows, par_rows, sequence_chunks, split_rows, total,
+    add_to_rows, chunks, column_sums, fill_rows, par_rows, par_split, sequence_chunks, split_rows,
+    total,
 };
 
 use crate::plain::rows;

@@ -33,6 +33,19 @@ pub(crate) fn split_rows<'a, T>(
         .collect()
 }
 
+/// Chunks of rows with their values of each of some matrices, given with their columns, in parallel.
+pub(crate) fn par_split<'a, const N: usize>(
+    chunks: &'a [Range<usize>],
+    matrices: [(&'a mut [f32], usize); N],
+) -> impl ParallelIterator<Item = (&'a Range<usize>, [&'a mut [f32]; N])> {
+    let mut splits =
+        matrices.map(|(values, columns)| split_rows(values, columns, chunks).into_iter());
+    let work = chunks
+        .iter()
+        .map(|chunk| (chunk, splits.each_mut().map(|split| split.next().unwrap_or_default())));
+    work.collect::<Vec<_>>().into_par_iter()
+}
+
 /// Chunks of the rows of a matrix with their values, in parallel.
 pub(crate) fn par_rows(
     values: &mut [f32],

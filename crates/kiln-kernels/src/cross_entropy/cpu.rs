@@ -5,7 +5,7 @@ use crate::{
     Tensors,
     cpu::{
         OnlineLogSumExp, buffer, chunks, contiguous, integers, math::exp, matrix, par_rows,
-        simd::simd, split_rows, tensor, values, zeros,
+        par_split, simd::simd, tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -103,12 +103,8 @@ pub(super) fn forward(
     let weights = Weights::of(options, classes);
     let (mut losses, mut log_sum_exps) = (zeros(rows), zeros(rows));
     let chunks = chunks(rows, classes);
-    let work: Vec<_> = chunks
-        .iter()
-        .zip(split_rows(&mut losses, 1, &chunks))
-        .zip(split_rows(&mut log_sum_exps, 1, &chunks))
-        .collect();
-    work.into_par_iter().for_each(|((chunk, losses), log_sum_exps)| {
+    let work = par_split(&chunks, [(&mut losses, 1), (&mut log_sum_exps, 1)]);
+    work.for_each(|(chunk, [losses, log_sum_exps])| {
         let logits = &values::<f32>(&logits)[chunk.start * classes..chunk.end * classes];
         forward_rows(logits, &targets[chunk.clone()], classes, &weights, losses, log_sum_exps);
     });

@@ -1,7 +1,10 @@
 //! On GPUs: a cube a row, which sums its exponentials relative to the greatest so far.
 
 use super::{CrossEntropy, CrossEntropyBackward, CrossEntropyOptions};
-use crate::cube::{CubeTensors, LOWEST, ROW_THREADS, buffer, cube_max, cube_sum, cubes, launch};
+use crate::cube::{
+    CubeTensors, LOWEST, ROW_THREADS, add_exponential, buffer, cube_index, cube_log_sum_exp,
+    cube_sum, launch,
+};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -41,9 +44,8 @@ pub(super) fn forward_block<R: CubeRuntime>(
         logits,
         cubes(rows),
         [logits, bias_or_any, targets, losses, log_sum_exps],
-        *first as u32,
-        rows as u32,
-        classes as u32,
+        *first,
+        classes,
         options.ignore_index.unwrap_or(0) as i32,
         options.target_weight() as f32,
         options.smoothing(classes) as f32,
@@ -62,9 +64,9 @@ fn forward_row<F: Float, G: Float>(
     targets: &Array<i32>,
     losses: &mut Array<f32>,
     log_sum_exps: &mut Array<f32>,
-    first: u32,
-    rows: u32,
-    classes: u32,
+    rows: usize,
+    first: usize,
+    classes: usize,
     ignore_index: i32,
     target_weight: f32,
     smoothing: f32,
@@ -74,13 +76,9 @@ fn forward_row<F: Float, G: Float>(
     #[comptime] with_bias: bool,
     #[define(F, G)] _dtypes: [StorageType; 2],
 ) {
-    let row = CUBE_POS;
-    if row >= rows as usize {
-        terminate!();
-    }
-    let classes = classes as usize;
+    let row = cube_index(rows);
     let start = row * classes;
-    let at = first as usize + row;
+    let at = first + row;
     let unit = UNIT_POS as usize;
     let target = targets[at];
 
@@ -94,12 +92,9 @@ fn forward_row<F: Float, G: Float>(
         if with_bias {
             x += f32::cast_from(bias[column]);
         }
-        if x > highest {
-            scaled = scaled * (highest - x).exp() + 1.0;
-            highest = x;
-        } else {
-            scaled += (x - highest).exp();
-        }
+        let (greatest, sum) = add_exponential(highest, scaled, x);
+        highest = greatest;
+        scaled = sum;
         if smoothed {
             total += x;
         }
@@ -107,8 +102,7 @@ fn forward_row<F: Float, G: Float>(
             target_logit = x;
         }
     }
-    let greatest = cube_max(highest);
-    let log_sum_exp = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
+    let log_sum_exp = cube_log_sum_exp(highest, scaled);
     let mut loss =
         log_sum_exp - target_weight * cube_sum(target_logit) + z_loss * log_sum_exp * log_sum_exp;
     if smoothed {
@@ -150,9 +144,8 @@ pub(super) fn backward_block<R: CubeRuntime>(
         logits,
         cubes(rows),
         [logits, bias_or_any, targets, log_sum_exps, gradient, out],
-        *first as u32,
-        rows as u32,
-        classes as u32,
+        *first,
+        classes,
         options.ignore_index.unwrap_or(0) as i32,
         options.target_weight() as f32,
         options.smoothing(classes) as f32,
@@ -172,9 +165,9 @@ fn backward_row<F: Float, G: Float, H: Float, O: Float>(
     log_sum_exps: &Array<f32>,
     gradient: &Array<H>,
     out: &mut Array<O>,
-    first: u32,
-    rows: u32,
-    classes: u32,
+    rows: usize,
+    first: usize,
+    classes: usize,
     ignore_index: i32,
     target_weight: f32,
     smoothing: f32,
@@ -183,13 +176,9 @@ fn backward_row<F: Float, G: Float, H: Float, O: Float>(
     #[comptime] with_bias: bool,
     #[define(F, G, H, O)] _dtypes: [StorageType; 4],
 ) {
-    let row = CUBE_POS;
-    if row >= rows as usize {
-        terminate!();
-    }
-    let classes = classes as usize;
+    let row = cube_index(rows);
     let start = row * classes;
-    let at = first as usize + row;
+    let at = first + row;
     let target = targets[at];
     let log_sum_exp = log_sum_exps[at];
     let weight = f32::cast_from(gradient[at]);

@@ -16,7 +16,7 @@ pub use linear::linear_cross_entropy;
 use crate::{
     Backend, Differentiable, Gradients, Output, Tensors,
     kernel::impl_kernel,
-    plain::{primitive, tensor},
+    plain::{primitive, record},
 };
 use burn::tensor::{Int, Tensor};
 
@@ -51,7 +51,7 @@ pub fn cross_entropy<B: Backend>(
     assert!(classes > 0, "cross_entropy: there are no classes");
     assert_eq!(targets.dims(), [rows], "cross_entropy: one target a row of the logits");
     let inputs = Tensors::floats([primitive(logits)]).with_ints([targets.into_primitive()]);
-    tensor(B::record(&CrossEntropy { options }, inputs).swap_remove(0))
+    record(&CrossEntropy { options }, inputs)
 }
 
 /// The forward step. Floats: logits. Ints: targets. Outputs: the losses; the rows'
@@ -92,6 +92,6 @@ impl Differentiable for CrossEntropy {
     }
 }
 
-impl_kernel!(CrossEntropyBackward, "cross_entropy_backward", backward, cube, |_, floats, _| vec![
-    Output::new(floats[0].clone())
-]);
+impl_kernel!(CrossEntropyBackward, "cross_entropy_backward", backward, cube, |_, floats, _| {
+    Output::like(&floats[..1])
+});

@@ -1,5 +1,5 @@
 use super::{linear::Linear, *};
-use crate::testing::{Check, Numbers, close, gradients_agree, outputs_agree};
+use crate::testing::{Check, Numbers, agrees, close, gradients_agree, outputs_agree};
 use burn::{
     backend::Autodiff,
     tensor::{DType, TensorData},
@@ -76,8 +76,7 @@ fn linear_agrees_with_the_reference<B: Backend>() {
             }
             let targets = [targets(&mut numbers, rows, classes, &options)];
             let kernel = Linear { options, transposed, bias, keep: false };
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &targets);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &targets);
+            agrees::<B, _>(&kernel, &floats, &targets);
         }
     }
 }
@@ -90,8 +89,7 @@ fn all_rows_ignored<B: Backend>() {
     gradients_agree::<B, _>(Check::F32, &CrossEntropy { options }, &logits, &targets);
     let floats = [numbers.floats([6, 5]), numbers.floats([5, 9]), numbers.floats([9])];
     let linear = Linear { options, transposed: false, bias: true, keep: false };
-    outputs_agree::<B, _>(Check::F32, &linear, &floats, &targets);
-    gradients_agree::<B, _>(Check::F32, &linear, &floats, &targets);
+    agrees::<B, _>(&linear, &floats, &targets);
 }
 
 /// Classes that are ruled out, and logits whose exponentials no f32 holds.

@@ -9,8 +9,9 @@ use crate::{
     cpu::{
         OnlineLogSumExp, chunks, contiguous, integers,
         math::{exp, ln},
+        par_rows, par_split,
         simd::{max, simd, sum},
-        split_rows, tensor, values, zeros,
+        tensor, values, zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -138,12 +139,8 @@ pub(super) fn forward(kernel: &Ctc, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let logits = values::<f32>(&logits);
     let (mut losses, mut log_sum_exps) = (zeros(items), zeros(items * frames));
     let chunks = chunks(items, frames * classes);
-    let work: Vec<_> = chunks
-        .iter()
-        .zip(split_rows(&mut losses, 1, &chunks))
-        .zip(split_rows(&mut log_sum_exps, frames, &chunks))
-        .collect();
-    work.into_par_iter().for_each(|((chunk, losses), log_sum_exps)| {
+    let work = par_split(&chunks, [(&mut losses, 1), (&mut log_sum_exps, frames)]);
+    work.for_each(|(chunk, [losses, log_sum_exps])| {
         for (index, item) in chunk.clone().enumerate() {
             let logits = &logits[item * frames * classes..(item + 1) * frames * classes];
             let logits = &logits[..batch.frames[item] * classes];
@@ -191,10 +188,8 @@ pub(super) fn backward(kernel: &CtcBackward, mut inputs: Tensors<Flex>) -> Vec<F
     let (logits, log_sum_exps) = (values::<f32>(&logits), values::<f32>(&log_sum_exps));
     let gradient = values::<f32>(&gradient);
     let mut out = zeros(items * frames * classes);
-    let chunks = chunks(items, frames * classes);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, frames * classes, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
-        for (item, out) in chunk.clone().zip(out.chunks_exact_mut((frames * classes).max(1))) {
+    par_rows(&mut out, items, frames * classes).for_each(|(chunk, out)| {
+        for (item, out) in chunk.zip(out.chunks_exact_mut((frames * classes).max(1))) {
             let length = batch.frames[item];
             let start = item * frames * classes;
             let item = Item {

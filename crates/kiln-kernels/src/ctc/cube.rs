@@ -3,8 +3,13 @@
 //! the gradient.
 
 use super::{Ctc, CtcBackward, IMPOSSIBLE_BELOW};
-use crate::LOG_ZERO;
-use crate::cube::{CubeTensors, LOWEST, ROW_THREADS, buffer, cube_max, cube_sum, cubes, launch};
+use crate::{
+    LOG_ZERO,
+    cube::{
+        CubeTensors, LOWEST, ROW_THREADS, buffer, cube_index, cube_max, cube_sum, launch,
+        row_log_sum_exp,
+    },
+};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -27,13 +32,12 @@ pub(super) fn forward<R: CubeRuntime>(
     }
     let log_sum_exps = buffer(logits, [batch, frames], DType::F32);
     launch!(
-        frame_level,
+        frame_log_sum_exp,
         logits,
         cubes(batch * frames),
         [logits, inputs.ints[1], log_sum_exps],
-        batch as u32,
-        frames as u32,
-        classes as u32,
+        frames,
+        classes,
         logits.dtype.into(),
     );
     let losses = buffer(logits, [batch], DType::F32);
@@ -44,36 +48,18 @@ pub(super) fn forward<R: CubeRuntime>(
 }
 
 #[cube(launch)]
-fn frame_level<F: Float>(
+fn frame_log_sum_exp<F: Float>(
     logits: &Array<F>,
     frame_lengths: &Array<i32>,
     log_sum_exps: &mut Array<f32>,
-    batch: u32,
-    frames: u32,
-    classes: u32,
+    count: usize,
+    frames: usize,
+    classes: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS;
-    let frames = frames as usize;
-    if row >= batch as usize * frames {
-        terminate!();
-    }
-    let unit = UNIT_POS as usize;
-    let start = row * classes as usize;
-    let mut highest = comptime!(LOWEST).runtime();
-    let mut scaled = 0.0f32;
-    for class in range_stepped(unit, classes as usize, comptime!(ROW_THREADS as usize)) {
-        let x = f32::cast_from(logits[start + class]);
-        if x > highest {
-            scaled = scaled * (highest - x).exp() + 1.0;
-            highest = x;
-        } else {
-            scaled += (x - highest).exp();
-        }
-    }
-    let greatest = cube_max(highest);
-    let log_sum_exp = greatest + cube_sum(scaled * (highest - greatest).exp()).ln();
-    if unit == 0 {
+    let row = cube_index(count);
+    let log_sum_exp = row_log_sum_exp::<F>(logits, row * classes, classes, 1.0f32);
+    if UNIT_POS == 0 {
         let within = row % frames < frame_lengths[row / frames] as usize;
         log_sum_exps[row] = select(within, log_sum_exp, 0.0f32);
     }
@@ -97,12 +83,12 @@ fn recur<R: CubeRuntime>(
         logits,
         cubes(if keep { 2 * batch } else { batch }),
         [logits, log_sum_exps, inputs.ints[0], inputs.ints[1], inputs.ints[2], losses, states],
-        batch as u32,
-        frames as u32,
-        classes as u32,
-        blank as u32,
+        batch,
+        frames,
+        classes,
+        blank,
         instead,
-        labels as u32,
+        labels,
         keep,
         logits.dtype.into(),
     );
@@ -135,36 +121,28 @@ fn recursion<F: Float>(
     target_lengths: &Array<i32>,
     losses: &mut Array<f32>,
     states: &mut Array<f32>,
-    batch: u32,
-    frames: u32,
-    classes: u32,
-    blank: u32,
+    count: usize,
+    batch: usize,
+    frames: usize,
+    classes: usize,
+    blank: usize,
     instead: f32,
-    #[comptime] labels: u32,
+    #[comptime] labels: usize,
     #[comptime] keep: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let cube = CUBE_POS;
-    let batch = batch as usize;
-    let mut cube_count = batch;
-    if keep {
-        cube_count = 2 * batch;
-    }
-    if cube >= cube_count {
-        terminate!();
-    }
-    let (frames, classes) = (frames as usize, classes as usize);
+    let cube = cube_index(count);
     let reversed = cube >= batch;
     let item = cube % batch;
-    let half = comptime!(labels as usize + 1);
-    let size = comptime!(2 * (labels as usize + 1));
+    let half = comptime!(labels + 1);
+    let size = comptime!(2 * (labels + 1));
     let mut length = frame_lengths[item] as usize;
     length = select(length < frames, length, frames);
     let mut count = target_lengths[item] as usize;
-    count = select(count < comptime!(labels as usize), count, comptime!(labels as usize).runtime());
-    let first_label = item * comptime!(labels as usize);
+    count = select(count < comptime!(labels), count, comptime!(labels).runtime());
+    let first_label = item * comptime!(labels);
 
-    let mut shared = SharedMemory::<f32>::new(comptime!(4 * (labels as usize + 1)));
+    let mut shared = SharedMemory::<f32>::new(comptime!(4 * (labels + 1)));
     let unit = UNIT_POS as usize;
     let step = comptime!(ROW_THREADS as usize);
     for state in range_stepped(unit, size, step) {
@@ -179,7 +157,7 @@ fn recursion<F: Float>(
         let to = size - from;
         let row = item * frames + frame;
         let log_sum_exp = log_sum_exps[row];
-        let emit_blank = emission::<F>(logits, row * classes + blank as usize, log_sum_exp);
+        let emit_blank = emission::<F>(logits, row * classes + blank, log_sum_exp);
         for place in range_stepped(unit, count + 1, step) {
             let stay = shared[from + place];
             let before = shared[from + half + place];
@@ -282,11 +260,10 @@ pub(super) fn backward<R: CubeRuntime>(
         logits,
         cubes(batch * frames),
         [logits, log_sum_exps, inputs.ints[0], gradient, states, out],
-        batch as u32,
-        frames as u32,
-        classes as u32,
-        kernel.blank as u32,
-        labels as u32,
+        frames,
+        classes,
+        kernel.blank,
+        labels,
         [logits.dtype.into(), gradient.dtype.into()],
     );
     Some(vec![out])
@@ -302,28 +279,23 @@ fn gradient_frame<F: Float, G: Float>(
     gradient: &Array<G>,
     states: &Array<f32>,
     out: &mut Array<F>,
-    batch: u32,
-    frames: u32,
-    classes: u32,
-    blank: u32,
-    #[comptime] labels: u32,
+    rows: usize,
+    frames: usize,
+    classes: usize,
+    blank: usize,
+    #[comptime] labels: usize,
     #[define(F, G)] _dtypes: [StorageType; 2],
 ) {
-    let row = CUBE_POS;
-    let rows = batch as usize * frames as usize;
-    if row >= rows {
-        terminate!();
-    }
-    let (classes, blank) = (classes as usize, blank as usize);
-    let half = comptime!(labels as usize + 1);
-    let size = comptime!(2 * (labels as usize + 1));
-    let item = row / frames as usize;
-    let first_label = item * comptime!(labels as usize);
+    let row = cube_index(rows);
+    let half = comptime!(labels + 1);
+    let size = comptime!(2 * (labels + 1));
+    let item = row / frames;
+    let first_label = item * comptime!(labels);
     let log_sum_exp = log_sum_exps[row];
     let start = row * classes;
     let unit = UNIT_POS as usize;
     let step = comptime!(ROW_THREADS as usize);
-    let mut shares = SharedMemory::<f32>::new(comptime!(2 * (labels as usize + 1)));
+    let mut shares = SharedMemory::<f32>::new(comptime!(2 * (labels + 1)));
 
     let emit_blank = emission::<F>(logits, start + blank, log_sum_exp);
     let mut highest = comptime!(LOWEST).runtime();

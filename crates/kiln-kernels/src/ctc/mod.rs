@@ -15,7 +15,7 @@ mod tests;
 use crate::{
     Backend, Differentiable, Gradients, LOG_ZERO, Output, Tensors,
     kernel::impl_kernel,
-    plain::{primitive, tensor},
+    plain::{primitive, record},
 };
 use burn::tensor::{Int, Tensor};
 
@@ -53,7 +53,7 @@ pub fn ctc_loss<B: Backend>(
     let ints =
         [targets.into_primitive(), frame_lengths.into_primitive(), target_lengths.into_primitive()];
     let inputs = Tensors::floats([primitive(logits)]).with_ints(ints);
-    tensor(B::record(&Ctc { blank, zero_infinity }, inputs).swap_remove(0))
+    record(&Ctc { blank, zero_infinity }, inputs)
 }
 
 /// Sums that are lower have a [`LOG_ZERO`] in them.
@@ -85,6 +85,6 @@ impl Differentiable for Ctc {
     }
 }
 
-impl_kernel!(CtcBackward, "ctc_backward", backward, cube, |_, floats, _| vec![Output::new(
-    floats[0].clone()
-)]);
+impl_kernel!(CtcBackward, "ctc_backward", backward, cube, |_, floats, _| {
+    Output::like(&floats[..1])
+});

@@ -3,7 +3,7 @@
 use super::Dropout;
 use crate::{
     Tensors,
-    cpu::{buffer, chunks, contiguous, matrix, simd::simd, split_rows, tensor, values},
+    cpu::{buffer, contiguous, matrix, par_rows, simd::simd, tensor, values},
     random::{bits_of, row_keys, threshold},
 };
 use burn_flex::{Flex, FlexTensor};
@@ -15,10 +15,8 @@ pub(super) fn dropout(kernel: &Dropout, inputs: Tensors<Flex>) -> Vec<FlexTensor
     let residual = floats.get(1).map_or(&[][..], values::<f32>);
     let (rows, width) = matrix(&floats[0]);
     let mut out = buffer(x.len());
-    let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
     let (least, scale) = (threshold(kernel.p), kernel.scale() as f32);
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_rows(&mut out, rows, width).for_each(|(chunk, out)| {
         let range = chunk.start * width..chunk.end * width;
         let residual = if residual.is_empty() { residual } else { &residual[range.clone()] };
         let first = chunk.start as u32;

@@ -2,7 +2,7 @@
 
 use super::Dropout;
 use crate::{
-    cube::{CubeTensors, buffer, cubes_elementwise, launch},
+    cube::{CubeTensors, buffer, launch, thread_index},
     plain::rows,
     random::{cube::bits, threshold},
 };
@@ -20,10 +20,9 @@ pub(super) fn dropout<R: CubeRuntime>(
     launch!(
         dropout_value,
         x,
-        cubes_elementwise(rows * width),
+        threads(rows * width),
         [x, inputs.floats.get(1).unwrap_or(x), out],
-        (rows * width) as u32,
-        width as u32,
+        width,
         kernel.seed[0],
         kernel.seed[1],
         threshold(kernel.p),
@@ -39,8 +38,8 @@ fn dropout_value<F: Float>(
     x: &Array<F>,
     residual: &Array<F>,
     out: &mut Array<F>,
-    count: u32,
-    width: u32,
+    count: usize,
+    width: usize,
     seed_first: u32,
     seed_second: u32,
     least: u32,
@@ -48,12 +47,9 @@ fn dropout_value<F: Float>(
     #[comptime] with_residual: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS as u32;
-    if position >= count {
-        terminate!();
-    }
-    let drawn = bits(seed_first, seed_second, position / width, position % width);
-    let position = position as usize;
+    let position = thread_index(count);
+    let (row, column) = (position / width, position % width);
+    let drawn = bits(seed_first, seed_second, row as u32, column as u32);
     let kept = f32::cast_from(x[position]) * scale;
     let mut value = select(drawn >= least, kept, 0.0f32);
     if with_residual {

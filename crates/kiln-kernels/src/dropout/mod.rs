@@ -11,8 +11,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor};
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record},
+};
+use burn::tensor::{Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// Zeros each value of x with probability `p`, and divides the others by `1 - p`. The same seed
 /// drops the same values, on every backend; take another for each step and layer.
@@ -31,9 +35,7 @@ pub fn dropout<B: Backend, const D: usize>(
     if p == 0.0 {
         return x;
     }
-    let floats = [x.into_primitive().tensor()];
-    let out = B::record(&Dropout { p, seed, residual: false }, Tensors::floats(floats));
-    first(out)
+    record(&Dropout { p, seed, residual: false }, Tensors::floats([primitive(x)]))
 }
 
 /// `residual + dropout(x)` in one pass.
@@ -54,17 +56,12 @@ pub fn dropout_add<B: Backend, const D: usize>(
     if p == 0.0 {
         return residual + x;
     }
-    let floats = [x, residual].map(|tensor| tensor.into_primitive().tensor());
-    let out = B::record(&Dropout { p, seed, residual: true }, Tensors::floats(floats));
-    first(out)
+    let floats = [x, residual].map(primitive);
+    record(&Dropout { p, seed, residual: true }, Tensors::floats(floats))
 }
 
 fn check(p: f64) {
     assert!((0.0..=1.0).contains(&p), "{p} is no probability to drop with");
-}
-
-fn first<B: Backend, const D: usize>(mut outputs: Vec<FloatTensor<B>>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(outputs.swap_remove(0)))
 }
 
 /// Floats: x, and the residual if there is one. It is its own backward step.
@@ -83,9 +80,7 @@ impl Dropout {
     }
 }
 
-impl_kernel!(Dropout, "dropout", dropout, cube, |_, floats, _| vec![Output::new(
-    floats[0].clone()
-)]);
+impl_kernel!(Dropout, "dropout", dropout, cube, |_, floats, _| Output::like(&floats[..1]));
 
 impl Differentiable for Dropout {
     fn keep<B: BurnBackend>(&self, _inputs: Tensors<B>, _outputs: &[FloatTensor<B>]) -> Tensors<B> {

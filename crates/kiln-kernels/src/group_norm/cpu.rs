@@ -4,7 +4,7 @@
 use super::{GroupNorm, GroupNormBackward};
 use crate::{
     Activation, Tensors,
-    cpu::{buffer, contiguous, sequence_chunks, simd::simd, split_rows, tensor, values, zeros},
+    cpu::{buffer, contiguous, par_split, sequence_chunks, simd::simd, tensor, values, zeros},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -35,9 +35,7 @@ pub(super) fn forward(norm: &GroupNorm, inputs: Tensors<Flex>) -> Vec<FlexTensor
     }
 
     let mut out = buffer(x.len());
-    let work: Vec<_> =
-        sequence_chunks.iter().zip(split_rows(&mut out, channels, &sequence_chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_split(&sequence_chunks, [(&mut out, channels)]).for_each(|(chunk, [out])| {
         let (mean, mut scale) = expand(&statistics, chunk.start / frames, groups, channels);
         for (scale, weight) in scale.iter_mut().zip(values::<f32>(&weight)) {
             *scale *= weight;
@@ -188,12 +186,10 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
     // holds it.
     let start = gradient.layout().start_offset();
     let in_place = norm.with_x || norm.options.gelu;
-    let mut partial: Vec<Vec<f32>> = Vec::new();
-    if in_place {
+    let partial: Vec<Vec<f32>> = if in_place {
         let gradient = &mut gradient.storage_mut::<f32>()[start..start + x.len()];
-        let work: Vec<_> =
-            sequence_chunks.iter().zip(split_rows(gradient, channels, &sequence_chunks)).collect();
-        let sums = work.into_par_iter().map(|(chunk, gradient)| {
+        let work = par_split(&sequence_chunks, [(gradient, channels)]);
+        let sums = work.map(|(chunk, [gradient])| {
             let (mean, inverse) = expand(statistics, chunk.start / frames, groups, channels);
             let x = &x[chunk.start * channels..chunk.end * channels];
             if norm.options.gelu {
@@ -201,7 +197,7 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
             }
             sums(x, &mean, &inverse, gradient)
         });
-        sums.collect_into_vec(&mut partial);
+        sums.collect()
     } else {
         let gradient = values::<f32>(&gradient);
         let sums = sequence_chunks.par_iter().map(|chunk| {
@@ -209,8 +205,8 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
             let range = chunk.start * channels..chunk.end * channels;
             sums(&x[range.clone()], &mean, &inverse, &gradient[range])
         });
-        sums.collect_into_vec(&mut partial);
-    }
+        sums.collect()
+    };
     // For every sequence and channel: the gradient times the normalised x, and the gradient.
     let mut totals = zeros(batch * 2 * channels);
     for (chunk, partial) in sequence_chunks.iter().zip(&partial) {
@@ -225,9 +221,7 @@ pub(super) fn backward(norm: &GroupNormBackward, inputs: Tensors<Flex>) -> Vec<F
     let mut outputs = vec![tensor(both, [channels]), tensor(of_bias, [channels])];
     if norm.with_x {
         let of_x = &mut gradient.storage_mut::<f32>()[start..start + x.len()];
-        let work: Vec<_> =
-            sequence_chunks.iter().zip(split_rows(of_x, channels, &sequence_chunks)).collect();
-        work.into_par_iter().for_each(|(chunk, of_x)| {
+        par_split(&sequence_chunks, [(of_x, channels)]).for_each(|(chunk, [of_x])| {
             let sequence = chunk.start / frames;
             let (mean, inverse) = expand(statistics, sequence, groups, channels);
             let totals = &totals[sequence * 2 * channels..][..2 * channels];

@@ -5,14 +5,14 @@ use super::{GroupNorm, GroupNormBackward};
 use crate::{
     Activation,
     activation::cube::{derivative, value as activated},
-    cube::{CubeTensors, ROW_THREADS, buffer, cube_sum, cubes, cubes_elementwise, launch},
+    cube::{
+        CubeTensors, ROW_THREADS, SLICE, buffer, cube_index, cube_sum, launch, slice_of,
+        thread_index,
+    },
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
-
-/// Frames that one thread sums.
-const SLICE: usize = 64;
 
 pub(super) fn forward<R: CubeRuntime>(
     norm: &GroupNorm,
@@ -26,11 +26,10 @@ pub(super) fn forward<R: CubeRuntime>(
     launch!(
         slice_moments,
         x,
-        cubes_elementwise(batch * slices * channels),
+        threads(batch * slices * channels),
         [x, moments],
-        batch as u32,
-        frames as u32,
-        channels as u32,
+        frames,
+        channels,
         x.dtype.into(),
     );
     let statistics = buffer(x, [batch, groups, 2], DType::F32);
@@ -39,22 +38,20 @@ pub(super) fn forward<R: CubeRuntime>(
         x,
         cubes(batch * groups),
         [moments, statistics],
-        batch as u32,
-        frames as u32,
-        channels as u32,
-        groups as u32,
+        frames,
+        channels,
+        groups,
         norm.options.epsilon as f32,
     );
     let out = buffer(x, x.shape(), x.dtype);
     launch!(
         normalise,
         x,
-        cubes_elementwise(batch * frames * channels),
+        threads(batch * frames * channels),
         [x, weight, bias, statistics, out],
-        batch as u32,
-        frames as u32,
-        channels as u32,
-        groups as u32,
+        frames,
+        channels,
+        groups,
         norm.options.gelu,
         x.dtype.into(),
     );
@@ -66,24 +63,15 @@ pub(super) fn forward<R: CubeRuntime>(
 fn slice_moments<F: Float>(
     x: &Array<F>,
     moments: &mut Array<f32>,
-    batch: u32,
-    frames: u32,
-    channels: u32,
+    count: usize,
+    frames: usize,
+    channels: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (frames, channels) = (frames as usize, channels as usize);
+    let position = thread_index(count);
     let slices = frames.div_ceil(comptime!(SLICE));
-    let position = ABSOLUTE_POS;
-    if position >= batch as usize * slices * channels {
-        terminate!();
-    }
     let channel = position % channels;
-    let slice = position / channels % slices;
-    let first = slice * comptime!(SLICE);
-    let mut end = first + comptime!(SLICE);
-    if end > frames {
-        end = frames;
-    }
+    let (first, end) = slice_of(position / channels % slices, SLICE, frames);
     let start = position / channels / slices * frames;
     let mut mean = 0.0f32;
     for frame in first..end {
@@ -104,20 +92,15 @@ fn slice_moments<F: Float>(
 fn group_moments(
     moments: &Array<f32>,
     statistics: &mut Array<f32>,
-    batch: u32,
-    frames: u32,
-    channels: u32,
-    groups: u32,
+    count: usize,
+    frames: usize,
+    channels: usize,
+    groups: usize,
     epsilon: f32,
 ) {
-    let (frames, channels) = (frames as usize, channels as usize);
+    let position = cube_index(count);
     let slices = frames.div_ceil(comptime!(SLICE));
-    let groups = groups as usize;
     let width = channels / groups;
-    let position = CUBE_POS;
-    if position >= batch as usize * groups {
-        terminate!();
-    }
     let start = position / groups * slices * channels + position % groups * width;
     let share = 1.0f32 / f32::cast_from((frames * width) as u32);
     let step = comptime!(ROW_THREADS as usize);
@@ -145,11 +128,8 @@ fn group_moments(
 /// Frames of a slice.
 #[cube]
 fn slice_length(slice: usize, frames: usize) -> f32 {
-    let mut length = frames - slice * comptime!(SLICE);
-    if length > comptime!(SLICE) {
-        length = comptime!(SLICE).runtime();
-    }
-    f32::cast_from(length as u32)
+    let (first, end) = slice_of(slice, SLICE, frames);
+    f32::cast_from((end - first) as u32)
 }
 
 #[cube(launch)]
@@ -159,20 +139,16 @@ fn normalise<F: Float>(
     bias: &Array<F>,
     statistics: &Array<f32>,
     out: &mut Array<F>,
-    batch: u32,
-    frames: u32,
-    channels: u32,
-    groups: u32,
+    count: usize,
+    frames: usize,
+    channels: usize,
+    groups: usize,
     #[comptime] with_gelu: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (frames, channels) = (frames as usize, channels as usize);
-    let position = ABSOLUTE_POS;
-    if position >= batch as usize * frames * channels {
-        terminate!();
-    }
+    let position = thread_index(count);
     let channel = position % channels;
-    let at = group_of(position, frames, channels, groups as usize) * 2;
+    let at = group_of(position, frames, channels, groups) * 2;
     let normal = (f32::cast_from(x[position]) - statistics[at]) * statistics[at + 1];
     let mut value = normal * f32::cast_from(weight[channel]) + f32::cast_from(bias[channel]);
     if with_gelu {
@@ -216,12 +192,11 @@ pub(super) fn backward<R: CubeRuntime>(
     launch!(
         slice_sums,
         x,
-        cubes_elementwise(batch * slices * channels),
+        threads(batch * slices * channels),
         [x, weight, bias, statistics, gradient, partial],
-        batch as u32,
-        frames as u32,
-        channels as u32,
-        groups as u32,
+        frames,
+        channels,
+        groups,
         gelu,
         x.dtype.into(),
     );
@@ -229,10 +204,9 @@ pub(super) fn backward<R: CubeRuntime>(
     launch!(
         channel_sums,
         x,
-        cubes_elementwise(channels),
+        threads(channels),
         [partial, outputs[0], outputs[1]],
-        (batch * slices) as u32,
-        channels as u32,
+        batch * slices,
         x.dtype.into(),
     );
     if norm.with_x {
@@ -242,22 +216,20 @@ pub(super) fn backward<R: CubeRuntime>(
             x,
             cubes(batch * groups),
             [partial, weight, means],
-            batch as u32,
-            frames as u32,
-            channels as u32,
-            groups as u32,
+            frames,
+            channels,
+            groups,
             x.dtype.into(),
         );
         let out = buffer(x, x.shape(), x.dtype);
         launch!(
             x_gradient,
             x,
-            cubes_elementwise(batch * frames * channels),
+            threads(batch * frames * channels),
             [x, weight, bias, statistics, gradient, means, out],
-            batch as u32,
-            frames as u32,
-            channels as u32,
-            groups as u32,
+            frames,
+            channels,
+            groups,
             gelu,
             x.dtype.into(),
         );
@@ -276,28 +248,18 @@ fn slice_sums<F: Float>(
     statistics: &Array<f32>,
     gradient: &Array<F>,
     partial: &mut Array<f32>,
-    batch: u32,
-    frames: u32,
-    channels: u32,
-    groups: u32,
+    count: usize,
+    frames: usize,
+    channels: usize,
+    groups: usize,
     #[comptime] with_gelu: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (frames, channels) = (frames as usize, channels as usize);
-    let groups = groups as usize;
+    let position = thread_index(count);
     let slices = frames.div_ceil(comptime!(SLICE));
-    let position = ABSOLUTE_POS;
-    if position >= batch as usize * slices * channels {
-        terminate!();
-    }
     let channel = position % channels;
-    let slice = position / channels % slices;
     let sequence = position / channels / slices;
-    let first = slice * comptime!(SLICE);
-    let mut end = first + comptime!(SLICE);
-    if end > frames {
-        end = frames;
-    }
+    let (first, end) = slice_of(position / channels % slices, SLICE, frames);
     let at = (sequence * groups + channel / (channels / groups)) * 2;
     let (mean, inverse) = (statistics[at], statistics[at + 1]);
     let (weight, bias) = (f32::cast_from(weight[channel]), f32::cast_from(bias[channel]));
@@ -320,18 +282,14 @@ fn channel_sums<F: Float>(
     partial: &Array<f32>,
     of_weight: &mut Array<F>,
     of_bias: &mut Array<F>,
-    slices: u32,
-    channels: u32,
+    channels: usize,
+    slices: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let channel = ABSOLUTE_POS;
-    let channels = channels as usize;
-    if channel >= channels {
-        terminate!();
-    }
+    let channel = thread_index(channels);
     let mut along = 0.0f32;
     let mut level = 0.0f32;
-    for slice in 0..slices as usize {
+    for slice in 0..slices {
         along += partial[(slice * channels + channel) * 2];
         level += partial[(slice * channels + channel) * 2 + 1];
     }
@@ -345,20 +303,15 @@ fn group_means<F: Float>(
     partial: &Array<f32>,
     weight: &Array<F>,
     means: &mut Array<f32>,
-    batch: u32,
-    frames: u32,
-    channels: u32,
-    groups: u32,
+    count: usize,
+    frames: usize,
+    channels: usize,
+    groups: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (frames, channels) = (frames as usize, channels as usize);
+    let position = cube_index(count);
     let slices = frames.div_ceil(comptime!(SLICE));
-    let groups = groups as usize;
     let width = channels / groups;
-    let position = CUBE_POS;
-    if position >= batch as usize * groups {
-        terminate!();
-    }
     let first = position % groups * width;
     let start = position / groups * slices * channels;
     let mut along = 0.0f32;
@@ -389,20 +342,16 @@ fn x_gradient<F: Float>(
     gradient: &Array<F>,
     means: &Array<f32>,
     out: &mut Array<F>,
-    batch: u32,
-    frames: u32,
-    channels: u32,
-    groups: u32,
+    count: usize,
+    frames: usize,
+    channels: usize,
+    groups: usize,
     #[comptime] with_gelu: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (frames, channels) = (frames as usize, channels as usize);
-    let position = ABSOLUTE_POS;
-    if position >= batch as usize * frames * channels {
-        terminate!();
-    }
+    let position = thread_index(count);
     let channel = position % channels;
-    let at = group_of(position, frames, channels, groups as usize) * 2;
+    let at = group_of(position, frames, channels, groups) * 2;
     let (weight, bias) = (f32::cast_from(weight[channel]), f32::cast_from(bias[channel]));
     let normal = (f32::cast_from(x[position]) - statistics[at]) * statistics[at + 1];
     let gradient = f32::cast_from(gradient[position]);

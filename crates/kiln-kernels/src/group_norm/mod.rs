@@ -14,8 +14,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{Tensor, TensorPrimitive};
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record},
+};
+use burn::tensor::Tensor;
 
 /// The settings of a [`group_norm`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,10 +66,8 @@ pub fn group_norm<B: Backend>(
         weight.dims() == [channels] && bias.dims() == [channels],
         "group_norm: weight and bias are not of {channels} channels"
     );
-    let floats = [weight, bias].map(|tensor| tensor.into_primitive().tensor());
-    let floats = Tensors::floats([x.into_primitive().tensor()].into_iter().chain(floats));
-    let out = B::record(&GroupNorm { options }, floats).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    let floats = [primitive(x), primitive(weight), primitive(bias)];
+    record(&GroupNorm { options }, Tensors::floats(floats))
 }
 
 /// The forward step. Floats: x, weight, bias. Outputs: the result; `[batch, groups, 2]`, each

@@ -12,10 +12,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{at_needed, primitive, record},
 };
+use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// `x · weight + bias + residual` over the last dimension.
 ///
@@ -93,12 +95,11 @@ fn call<B: Backend, const D: usize>(
     let kernel =
         Linear { layers: layers.len(), bias: with_bias > 0, residual: residual.is_some(), tied };
     let (weights, biases): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
-    let mut floats = vec![x.into_primitive().tensor()];
-    floats.extend(weights.into_iter().map(|weight| weight.into_primitive().tensor()));
-    floats.extend(biases.into_iter().flatten().map(|bias| bias.into_primitive().tensor()));
-    floats.extend(residual.map(|residual| residual.into_primitive().tensor()));
-    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    let mut floats = vec![primitive(x)];
+    floats.extend(weights.into_iter().map(primitive));
+    floats.extend(biases.into_iter().flatten().map(primitive));
+    floats.extend(residual.map(primitive));
+    record(&kernel, Tensors::floats(floats))
 }
 
 /// The forward step. Floats: x, the weights, the biases if there are any, the residual if there is
@@ -172,12 +173,8 @@ impl Differentiable for Linear {
             biases: biases.to_vec(),
         };
         let gradient = kept.floats.last().filter(|_| self.residual).cloned();
-        let mut found = B::run(&kernel, kept).into_iter();
         let count = 1 + weights.len() + biases.len();
-        let mut gradients: Vec<_> = needed[..count]
-            .iter()
-            .map(|&needed| if needed { found.next() } else { None })
-            .collect();
+        let mut gradients = at_needed(&needed[..count], B::run(&kernel, kept));
         if self.residual {
             gradients.push(gradient.filter(|_| needed.last() == Some(&true)));
         }

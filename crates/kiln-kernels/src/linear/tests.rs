@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
+use crate::testing::{Check, Numbers, agrees, gradients_agree};
 use burn::{backend::Autodiff, tensor::TensorData};
 use burn_flex::Flex;
 
@@ -27,8 +27,7 @@ fn agrees_with_the_reference<B: Backend>() {
         for (bias, residual, tied) in flags.into_iter().chain([(true, true, true)]) {
             let kernel = Linear { layers: outputs.len(), bias, residual, tied };
             let floats = inputs(&kernel, rows, features, &outputs);
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
+            agrees::<B, _>(&kernel, &floats, &[]);
         }
     }
 }

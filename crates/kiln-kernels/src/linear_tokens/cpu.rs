@@ -7,8 +7,9 @@ use crate::{
         buffer, chunks, contiguous,
         matmul::{Threads, matmul},
         matrix::{Matrix, MatrixMut},
+        par_rows, par_split,
         simd::{simd, sum},
-        split_rows, tensor, total, unflipped, values,
+        tensor, total, unflipped, values,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -23,10 +24,8 @@ pub(super) fn forward(linear: &LinearTokens, inputs: Tensors<Flex>) -> Vec<FlexT
     let [batch, tokens, width] = x.layout().shape().dims();
     let outputs = weight.layout().shape()[1];
     let mut out = buffer(batch * outputs * width);
-    let chunks = chunks(batch, outputs * width);
-    let work = chunks.iter().zip(split_rows(&mut out, outputs * width, &chunks));
-    work.collect::<Vec<_>>().into_par_iter().for_each(|(chunk, out)| {
-        let items = chunk.clone().zip(out.chunks_exact_mut((outputs * width).max(1)));
+    par_rows(&mut out, batch, outputs * width).for_each(|(chunk, out)| {
+        let items = chunk.zip(out.chunks_exact_mut((outputs * width).max(1)));
         for (item, out) in items {
             if let Some(bias) = bias {
                 for (row, bias) in out.chunks_exact_mut(width).zip(bias) {
@@ -55,12 +54,9 @@ pub(super) fn backward(linear: &LinearTokensBackward, inputs: Tensors<Flex>) -> 
     let mut x_gradient = buffer(if linear.x { batch * tokens * width } else { 0 });
     let chunks = chunks(batch, outputs * width);
     let columns = if linear.x { tokens * width } else { 0 };
-    let work = chunks.iter().zip(split_rows(&mut x_gradient, columns, &chunks));
     // Gradients of weight and bias: a partial sum a part.
-    let partial: Vec<Vec<f32>> = work
-        .collect::<Vec<_>>()
-        .into_par_iter()
-        .map(|(chunk, x_gradient)| {
+    let partial: Vec<Vec<f32>> = par_split(&chunks, [(&mut x_gradient, columns)])
+        .map(|(chunk, [x_gradient])| {
             let mut sums = vec![0.0; (tokens + 1) * outputs];
             let (weight_sums, bias_sums) = sums.split_at_mut(tokens * outputs);
             for (index, item) in chunk.clone().enumerate() {

@@ -7,8 +7,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor};
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record},
+};
+use burn::tensor::{Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// `out[b, o, w] = Σ_t x[b, t, w] · weight[t, o] + bias[o]`.
 ///
@@ -28,10 +32,8 @@ pub fn linear_tokens<B: Backend>(
     assert_eq!(x.dims()[1], tokens, "tokens of the input and rows of the weight");
     assert!(bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]), "a bias's size");
     let kernel = LinearTokens { bias: bias.is_some() };
-    let mut floats = vec![x.into_primitive().tensor(), weight.into_primitive().tensor()];
-    floats.extend(bias.map(|bias| bias.into_primitive().tensor()));
-    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    let floats = [primitive(x), primitive(weight)].into_iter().chain(bias.map(primitive));
+    record(&kernel, Tensors::floats(floats))
 }
 
 /// The forward step. Floats: x, weight, and the bias if there is one.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
+use crate::testing::{Check, Numbers, agrees, gradients_agree};
 use burn_flex::Flex;
 
 crate::on_every_backend!(agrees_with_the_reference);
@@ -14,8 +14,7 @@ fn agrees_with_the_reference<B: Backend>() {
             let mut floats =
                 vec![numbers.floats([batch, tokens, width]), numbers.floats([tokens, outputs])];
             floats.extend(bias.then(|| numbers.floats([outputs])));
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
+            agrees::<B, _>(&kernel, &floats, &[]);
         }
     }
 }

@@ -11,9 +11,11 @@ mod reference;
 mod tests;
 
 use crate::{
-    Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel, plain::rows,
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record, rows},
 };
-use burn::tensor::{Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor};
+use burn::tensor::{Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// The tensors of a linear layer with a low-rank update.
 #[derive(Debug, Clone)]
@@ -48,15 +50,13 @@ pub fn lora_linear<B: Backend, const D: usize>(
     assert_eq!((x.dims()[D - 1], rows), (inputs, inputs), "features of input and weights");
     assert_eq!(weights.up.dims(), [rank, outputs], "the shape of `up`");
     let kernel = Lora { bias: weights.bias.is_some(), scale: weights.scale };
-    let mut floats = vec![x.into_primitive().tensor()];
-    let weight = weights.weight.detach();
-    floats.extend([weight, weights.down, weights.up].map(|w| w.into_primitive().tensor()));
+    let mut floats = vec![primitive(x)];
+    floats.extend([weights.weight.detach(), weights.down, weights.up].map(primitive));
     floats.extend(weights.bias.map(|bias| {
         assert_eq!(bias.dims(), [outputs], "a bias's size");
-        bias.into_primitive().tensor()
+        primitive(bias)
     }));
-    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    record(&kernel, Tensors::floats(floats))
 }
 
 /// The forward step. Floats: x, weight, down, up, and the bias if there is one. Outputs: the

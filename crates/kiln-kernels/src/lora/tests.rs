@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
+use crate::testing::{Check, Numbers, agrees, gradients_agree};
 use burn::{backend::Autodiff, tensor::TensorData};
 use burn_flex::Flex;
 
@@ -19,8 +19,7 @@ fn agrees_with_the_reference<B: Backend>() {
         for bias in [false, true] {
             let kernel = Lora { bias, scale: 0.7 };
             let floats = inputs(rows, sizes, bias);
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
+            agrees::<B, _>(&kernel, &floats, &[]);
         }
     }
 }

@@ -4,9 +4,9 @@ use super::{AddNorm, Norm, NormBackward};
 use crate::{
     Tensors,
     cpu::{
-        buffer, chunks, contiguous, matrix,
+        buffer, chunks, contiguous, matrix, par_rows, par_split,
         simd::{simd, sum, sum2},
-        split_rows, tensor, total, values,
+        tensor, total, values,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -20,12 +20,8 @@ pub(super) fn forward(norm: &Norm, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let mut out = buffer(x.len());
     let mut statistics = buffer(rows * 2);
     let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks
-        .iter()
-        .zip(split_rows(&mut out, width, &chunks))
-        .zip(split_rows(&mut statistics, 2, &chunks))
-        .collect();
-    work.into_par_iter().for_each(|((chunk, out), statistics)| {
+    let work = par_split(&chunks, [(&mut out, width), (&mut statistics, 2)]);
+    work.for_each(|(chunk, [out, statistics])| {
         affine.normalise(norm, &x[chunk.start * width..chunk.end * width], out, statistics);
     });
     let shape = floats[0].layout().shape().clone();
@@ -41,13 +37,8 @@ pub(super) fn forward_add(AddNorm { norm }: &AddNorm, inputs: Tensors<Flex>) -> 
     let mut out = buffer(x.len());
     let mut statistics = buffer(rows * 2);
     let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks
-        .iter()
-        .zip(split_rows(&mut sum, width, &chunks))
-        .zip(split_rows(&mut out, width, &chunks))
-        .zip(split_rows(&mut statistics, 2, &chunks))
-        .collect();
-    work.into_par_iter().for_each(|(((chunk, sum), out), statistics)| {
+    let matrices = [(&mut sum[..], width), (&mut out[..], width), (&mut statistics[..], 2)];
+    par_split(&chunks, matrices).for_each(|(chunk, [sum, out, statistics])| {
         let range = chunk.start * width..chunk.end * width;
         let terms = x[range.clone()].chunks_exact(width).zip(residual[range].chunks_exact(width));
         let results = out.chunks_exact_mut(width).zip(statistics.chunks_exact_mut(2));
@@ -124,11 +115,8 @@ pub(super) fn backward(norm: &NormBackward, inputs: Tensors<Flex>) -> Vec<FlexTe
     let [x, weight, statistics, gradient] = inputs.take().map(contiguous);
     let (rows, width) = matrix(&x);
     let mut x_gradient = buffer(rows * width);
-    let chunks = chunks(rows, width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut x_gradient, width, &chunks)).collect();
     // Weight and bias gradients: a partial sum a part, added in the order of the parts.
-    let partial: Vec<Vec<f32>> = work
-        .into_par_iter()
+    let partial: Vec<Vec<f32>> = par_rows(&mut x_gradient, rows, width)
         .map(|(chunk, x_gradient)| {
             let range = chunk.start * width..chunk.end * width;
             let x = &values::<f32>(&x)[range.clone()];

@@ -4,8 +4,8 @@
 use super::{AddNorm, Norm, NormBackward};
 use crate::{
     cube::{
-        CubeTensors, ROW_THREADS, SLICE, add_slices, buffer, cube_sum, cubes, cubes_elementwise,
-        launch,
+        CubeTensors, ROW_THREADS, SLICE, add_slices, buffer, cube_index, cube_sum, launch,
+        slice_of, thread_index,
     },
     plain::rows,
 };
@@ -14,22 +14,8 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 pub(super) fn forward<R: CubeRuntime>(norm: &Norm, inputs: &CubeTensors<R>) -> Vec<CubeTensor<R>> {
-    let (x, weight) = (&inputs.floats[0], &inputs.floats[1]);
-    let (rows, width) = rows(&x.shape());
-    let out = buffer(x, x.shape(), x.dtype);
-    let statistics = buffer(x, [rows, 2], DType::F32);
-    launch!(
-        forward_row,
-        x,
-        cubes(rows),
-        [x, weight, inputs.floats.get(2).unwrap_or(weight), out, statistics],
-        rows as u32,
-        width as u32,
-        norm.epsilon as f32,
-        norm.centred,
-        norm.bias,
-        x.dtype.into(),
-    );
+    let [x, weight] = [0, 1].map(|index| &inputs.floats[index]);
+    let [_, out, statistics] = normalise(norm, x, None, weight, inputs.floats.get(2));
     vec![out, statistics]
 }
 
@@ -38,46 +24,38 @@ pub(super) fn forward_add<R: CubeRuntime>(
     inputs: &CubeTensors<R>,
 ) -> Vec<CubeTensor<R>> {
     let [x, residual, weight] = [0, 1, 2].map(|index| &inputs.floats[index]);
+    normalise(norm, x, Some(residual), weight, inputs.floats.get(3)).into()
+}
+
+/// The sum, which is not written where there is no residual; its norm; and the statistics.
+fn normalise<R: CubeRuntime>(
+    norm: &Norm,
+    x: &CubeTensor<R>,
+    residual: Option<&CubeTensor<R>>,
+    weight: &CubeTensor<R>,
+    bias: Option<&CubeTensor<R>>,
+) -> [CubeTensor<R>; 3] {
     let (rows, width) = rows(&x.shape());
-    let [sum, out] = [0, 1].map(|_| buffer(x, x.shape(), x.dtype));
+    let sum = buffer(x, residual.map_or([1].into(), TensorMetadata::shape), x.dtype);
+    let out = buffer(x, x.shape(), x.dtype);
     let statistics = buffer(x, [rows, 2], DType::F32);
     launch!(
-        forward_row_add,
+        forward_row,
         x,
         cubes(rows),
-        [x, residual, weight, inputs.floats.get(3).unwrap_or(weight), sum, out, statistics],
-        rows as u32,
-        width as u32,
+        [x, residual.unwrap_or(x), weight, bias.unwrap_or(weight), sum, out, statistics],
+        width,
         norm.epsilon as f32,
         norm.centred,
         norm.bias,
+        residual.is_some(),
         x.dtype.into(),
     );
-    vec![sum, out, statistics]
+    [sum, out, statistics]
 }
 
 #[cube(launch)]
 fn forward_row<F: Float>(
-    x: &Array<F>,
-    weight: &Array<F>,
-    bias: &Array<F>,
-    out: &mut Array<F>,
-    statistics: &mut Array<f32>,
-    rows: u32,
-    width: u32,
-    epsilon: f32,
-    #[comptime] centred: bool,
-    #[comptime] with_bias: bool,
-    #[define(F)] _dtype: StorageType,
-) {
-    if CUBE_POS >= rows as usize {
-        terminate!();
-    }
-    normalise_row::<F>(x, weight, bias, out, statistics, width, epsilon, centred, with_bias);
-}
-
-#[cube(launch)]
-fn forward_row_add<F: Float>(
     x: &Array<F>,
     residual: &Array<F>,
     weight: &Array<F>,
@@ -85,26 +63,32 @@ fn forward_row_add<F: Float>(
     sum: &mut Array<F>,
     out: &mut Array<F>,
     statistics: &mut Array<f32>,
-    rows: u32,
-    width: u32,
+    rows: usize,
+    width: usize,
     epsilon: f32,
     #[comptime] centred: bool,
     #[comptime] with_bias: bool,
+    #[comptime] with_residual: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    if CUBE_POS >= rows as usize {
-        terminate!();
+    let row = cube_index(rows);
+    if with_residual {
+        let start = row * width;
+        // Each thread reads only what it has written itself, so no barrier is needed.
+        for column in range_stepped(UNIT_POS as usize, width, comptime!(ROW_THREADS as usize)) {
+            sum[start + column] = x[start + column] + residual[start + column];
+        }
+        normalise_row::<F>(
+            sum, weight, bias, out, statistics, row, width, epsilon, centred, with_bias,
+        );
+    } else {
+        normalise_row::<F>(
+            x, weight, bias, out, statistics, row, width, epsilon, centred, with_bias,
+        );
     }
-    let start = CUBE_POS * width as usize;
-    let step = comptime!(ROW_THREADS as usize);
-    // Each thread reads only what it has written itself, so no barrier is needed.
-    for column in range_stepped(UNIT_POS as usize, width as usize, step) {
-        sum[start + column] = x[start + column] + residual[start + column];
-    }
-    normalise_row::<F>(sum, weight, bias, out, statistics, width, epsilon, centred, with_bias);
 }
 
-/// The row of this cube.
+/// What [`forward_row`] does with a row.
 #[cube]
 fn normalise_row<F: Float>(
     x: &Array<F>,
@@ -112,13 +96,12 @@ fn normalise_row<F: Float>(
     bias: &Array<F>,
     out: &mut Array<F>,
     statistics: &mut Array<f32>,
-    width: u32,
+    row: usize,
+    width: usize,
     epsilon: f32,
     #[comptime] centred: bool,
     #[comptime] with_bias: bool,
 ) {
-    let row = CUBE_POS;
-    let width = width as usize;
     let start = row * width;
     let first = UNIT_POS as usize;
     let step = comptime!(ROW_THREADS as usize);
@@ -164,8 +147,7 @@ pub(super) fn backward<R: CubeRuntime>(
         x,
         cubes(rows),
         [x, weight, statistics, gradient, x_gradient],
-        rows as u32,
-        width as u32,
+        width,
         norm.centred,
         x.dtype.into(),
     );
@@ -174,10 +156,10 @@ pub(super) fn backward<R: CubeRuntime>(
     launch!(
         partial_sums,
         x,
-        cubes_elementwise(slices * width),
+        threads(slices * width),
         [x, statistics, gradient, weight_partial, bias_partial],
-        rows as u32,
-        width as u32,
+        rows,
+        width,
         x.dtype.into(),
     );
     let sums = [weight_partial, bias_partial].map(|partial| add_slices(&partial, x.dtype));
@@ -191,16 +173,12 @@ fn backward_row<F: Float>(
     statistics: &Array<f32>,
     gradient: &Array<F>,
     x_gradient: &mut Array<F>,
-    rows: u32,
-    width: u32,
+    rows: usize,
+    width: usize,
     #[comptime] centred: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS;
-    if row >= rows as usize {
-        terminate!();
-    }
-    let width = width as usize;
+    let row = cube_index(rows);
     let start = row * width;
     let first = UNIT_POS as usize;
     let step = comptime!(ROW_THREADS as usize);
@@ -236,22 +214,14 @@ fn partial_sums<F: Float>(
     gradient: &Array<F>,
     weight_partial: &mut Array<f32>,
     bias_partial: &mut Array<f32>,
-    rows: u32,
-    width: u32,
+    count: usize,
+    rows: usize,
+    width: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (rows, width) = (rows as usize, width as usize);
-    let slices = rows.div_ceil(comptime!(SLICE));
-    let position = ABSOLUTE_POS;
-    if position >= slices * width {
-        terminate!();
-    }
+    let position = thread_index(count);
     let column = position % width;
-    let first = position / width * comptime!(SLICE);
-    let mut end = first + comptime!(SLICE);
-    if end > rows {
-        end = rows;
-    }
+    let (first, end) = slice_of(position / width, SLICE, rows);
     let mut weight_sum = 0.0f32;
     let mut bias_sum = 0.0f32;
     for row in first..end {

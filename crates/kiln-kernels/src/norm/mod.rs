@@ -14,7 +14,7 @@ mod tests;
 use crate::{
     Backend, Differentiable, Gradients, Kernel, Output, Tensors,
     kernel::impl_kernel,
-    plain::{primitive, rows, tensor},
+    plain::{primitive, record, rows, tensor},
 };
 use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 
@@ -88,7 +88,7 @@ fn call<B: Backend, const D: usize>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
     let floats = [primitive(x), primitive(weight)].into_iter().chain(bias.map(primitive));
-    tensor(B::record(&kernel, Tensors::floats(floats)).swap_remove(0))
+    record(&kernel, Tensors::floats(floats))
 }
 
 /// Two steps of the graph, as a step has a single output with a gradient: one computes everything
@@ -107,8 +107,7 @@ fn call_add<B: Backend, const D: usize>(
     let outputs = B::record(&AddNorm { norm: norm.clone() }, Tensors::floats(floats));
     let sum = outputs[0].clone();
     let floats = outputs.into_iter().chain([weight]).chain(bias);
-    let normed = B::record(&Normed { norm }, Tensors::floats(floats)).swap_remove(0);
-    (tensor(normed), tensor(sum))
+    (record(&Normed { norm }, Tensors::floats(floats)), tensor(sum))
 }
 
 /// The forward step. Floats: x, weight, and the bias if there is one. Outputs: the normalised x;

@@ -18,17 +18,17 @@ fn shares(lengths: &[usize]) -> Vec<Vec<(usize, usize)>> {
     let total: usize = lengths.iter().sum();
     let share = total.div_ceil(4 * rayon::current_num_threads()).max(GRAIN);
     let mut shares = Vec::with_capacity(total.div_ceil(share));
-    let (mut current, mut buffer) = (Vec::new(), share);
+    let (mut current, mut free) = (Vec::new(), share);
     for (tensor, &length) in lengths.iter().enumerate() {
         let mut left = length;
         while left > 0 {
-            let chunk = left.min(buffer);
+            let chunk = left.min(free);
             current.push((tensor, chunk));
             left -= chunk;
-            buffer -= chunk;
-            if buffer == 0 {
+            free -= chunk;
+            if free == 0 {
                 shares.push(std::mem::take(&mut current));
-                buffer = share;
+                free = share;
             }
         }
     }

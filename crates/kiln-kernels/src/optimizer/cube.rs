@@ -1,7 +1,7 @@
 //! On GPUs: a launch a parameter, a thread a value, in place where the memory is ours alone.
 
 use super::{AdamWUpdate, Ema};
-use crate::cube::{CubeTensors, cubes_elementwise, launch, updatable};
+use crate::cube::{CubeTensors, launch, thread_index, updatable};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
@@ -18,9 +18,8 @@ pub(super) fn adamw<R: CubeRuntime>(
             launch!(
                 adamw_value,
                 weight,
-                cubes_elementwise(count),
+                threads(count),
                 [weight, tensors[1], mean, square],
-                count as u32,
                 factors.gradient as f32,
                 factors.mean[0] as f32,
                 factors.mean[1] as f32,
@@ -44,7 +43,7 @@ fn adamw_value<F: Float>(
     gradient: &Array<F>,
     mean: &mut Array<F>,
     square: &mut Array<F>,
-    count: u32,
+    count: usize,
     gradient_scale: f32,
     mean_keep: f32,
     mean_add: f32,
@@ -56,10 +55,7 @@ fn adamw_value<F: Float>(
     rate: f32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
+    let position = thread_index(count);
     let gradient = f32::cast_from(gradient[position]) * gradient_scale;
     let new_mean = f32::cast_from(mean[position]) * mean_keep + gradient * mean_add;
     let old_square = f32::cast_from(square[position]);
@@ -80,9 +76,8 @@ pub(super) fn ema<R: CubeRuntime>(kernel: &Ema, inputs: &CubeTensors<R>) -> Vec<
             launch!(
                 ema_value,
                 average,
-                cubes_elementwise(count),
+                threads(count),
                 [average, tensors[1]],
-                count as u32,
                 kernel.decay as f32,
                 (1.0 - kernel.decay) as f32,
                 average.dtype.into(),
@@ -97,15 +92,12 @@ pub(super) fn ema<R: CubeRuntime>(kernel: &Ema, inputs: &CubeTensors<R>) -> Vec<
 fn ema_value<F: Float>(
     average: &mut Array<F>,
     weight: &Array<F>,
-    count: u32,
+    count: usize,
     keep: f32,
     add: f32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
+    let position = thread_index(count);
     let value = f32::cast_from(average[position]) * keep + f32::cast_from(weight[position]) * add;
     average[position] = F::cast_from(value);
 }

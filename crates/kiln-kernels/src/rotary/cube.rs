@@ -1,7 +1,7 @@
 //! On GPUs: a thread a value, which reads its partner from cache.
 
 use super::{Pairing, Rotary};
-use crate::cube::{CubeTensors, buffer, cubes_elementwise, launch};
+use crate::cube::{CubeTensors, buffer, launch, thread_index};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -13,7 +13,6 @@ pub(super) fn rotary<R: CubeRuntime>(
     let [x, table] = [0, 1].map(|index| &inputs.floats[index]);
     let shape = x.shape();
     let out = buffer(x, shape.clone(), x.dtype);
-    let count = shape.num_elements();
     let positions = match inputs.ints.first() {
         Some(positions) => positions.clone(),
         None => buffer(x, [1], DType::I32),
@@ -21,14 +20,13 @@ pub(super) fn rotary<R: CubeRuntime>(
     launch!(
         rotary_value,
         x,
-        cubes_elementwise(count),
+        threads(shape.num_elements()),
         [x, table, positions, out],
-        count as u32,
-        shape[1] as u32,
-        shape[2] as u32,
-        shape[3] as u32,
-        kernel.heads as u32,
-        table.shape()[1] as u32,
+        shape[1],
+        shape[2],
+        shape[3],
+        kernel.heads,
+        table.shape()[1],
         if kernel.inverse { -1.0f32 } else { 1.0 },
         kernel.pairing == Pairing::Interleaved,
         !inputs.ints.is_empty(),
@@ -43,30 +41,26 @@ fn rotary_value<F: Float, T: Float>(
     table: &Array<T>,
     positions: &Array<i32>,
     out: &mut Array<F>,
-    count: u32,
-    tokens: u32,
-    heads: u32,
-    width: u32,
-    rotated_heads: u32,
-    pairs: u32,
+    count: usize,
+    tokens: usize,
+    heads: usize,
+    width: usize,
+    rotated_heads: usize,
+    pairs: usize,
     sign: f32,
     #[comptime] interleaved: bool,
     #[comptime] with_positions: bool,
     #[define(F, T)] _dtypes: [StorageType; 2],
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= count as usize {
-        terminate!();
-    }
-    let (width, heads, pairs) = (width as usize, heads as usize, pairs as usize);
+    let at = thread_index(count);
     let column = at % width;
     let head = at / width % heads;
     let token = at / width / heads;
-    if head >= rotated_heads as usize || column >= 2 * pairs {
+    if head >= rotated_heads || column >= 2 * pairs {
         out[at] = x[at];
         terminate!();
     }
-    let mut position = token % tokens as usize;
+    let mut position = token % tokens;
     if with_positions {
         position = positions[token] as usize;
     }

@@ -8,10 +8,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{
-    Int, Tensor, TensorData, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record},
 };
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend as BurnBackend, ops::FloatTensor};
 use std::ops::Range;
 
 /// Which two values of a head are rotated together.
@@ -96,10 +98,8 @@ pub fn rotary<B: Backend>(
         None => assert!(tokens <= rows, "{tokens} tokens, but {rows} positions in the table"),
     }
     let kernel = Rotary { pairing: options.pairing, heads: rotated_heads, inverse: false };
-    let floats = [x.into_primitive().tensor(), table.into_primitive().tensor()];
-    let ints = positions.map(Tensor::into_primitive);
-    let out = B::record(&kernel, Tensors::floats(floats).with_ints(ints)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    let floats = [primitive(x), primitive(table)];
+    record(&kernel, Tensors::floats(floats).with_ints(positions.map(Tensor::into_primitive)))
 }
 
 /// Floats: x, the table. Ints: the positions, if they are not the tokens' places. It is its own

@@ -6,9 +6,9 @@ use crate::{
     cpu::{
         buffer, chunks, contiguous,
         math::exp,
-        par_rows,
+        par_rows, par_split,
         simd::{max, simd, sum},
-        split_rows, tensor, values,
+        tensor, values,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -75,12 +75,8 @@ pub(super) fn backward(
     let size = piece.count * piece.side;
     let (mut x_gradient, mut score_gradient) = (buffer(count * size), buffer(count * size));
     let chunks = chunks(count, size);
-    let work = chunks
-        .iter()
-        .zip(split_rows(&mut x_gradient, size, &chunks))
-        .zip(split_rows(&mut score_gradient, size, &chunks))
-        .collect::<Vec<_>>();
-    work.into_par_iter().for_each(|((chunk, x_gradient), score_gradient)| {
+    let work = par_split(&chunks, [(&mut x_gradient, size), (&mut score_gradient, size)]);
+    work.for_each(|(chunk, [x_gradient, score_gradient])| {
         let range = chunk.start * size..chunk.end * size;
         let of = |tensor| &values::<f32>(tensor)[range.clone()];
         let (x, scores, gradient) = (of(&x), of(&scores), of(&gradient));

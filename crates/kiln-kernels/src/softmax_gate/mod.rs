@@ -6,8 +6,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{Tensor, TensorPrimitive};
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record},
+};
+use burn::tensor::Tensor;
 
 /// `x · softmax(scores)`, value by value, with the softmax along dimension 1 or 2.
 ///
@@ -20,9 +24,7 @@ pub fn softmax_gate<B: Backend>(x: Tensor<B, 3>, scores: Tensor<B, 3>, dim: usiz
     assert_eq!(x.dims(), scores.dims(), "shapes of values and scores");
     assert!(dim == 1 || dim == 2, "a gate runs over tokens or features");
     let kernel = SoftmaxGate { tokens: dim == 1 };
-    let floats = [x, scores].map(|tensor| tensor.into_primitive().tensor());
-    let out = B::record(&kernel, Tensors::floats(floats)).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+    record(&kernel, Tensors::floats([x, scores].map(primitive)))
 }
 
 /// The forward step. Floats: x, scores.
@@ -37,9 +39,7 @@ struct SoftmaxGateBackward {
     tokens: bool,
 }
 
-impl_kernel!(SoftmaxGate, "softmax_gate", forward, |_, floats, _| vec![Output::new(
-    floats[0].clone()
-)]);
+impl_kernel!(SoftmaxGate, "softmax_gate", forward, |_, floats, _| Output::like(&floats[..1]));
 
 impl Differentiable for SoftmaxGate {
     fn backward<B: Backend>(&self, kept: Tensors<B>, _needed: &[bool]) -> Gradients<B> {
@@ -48,7 +48,6 @@ impl Differentiable for SoftmaxGate {
     }
 }
 
-impl_kernel!(SoftmaxGateBackward, "softmax_gate_backward", backward, |_, floats, _| vec![
-    Output::new(floats[0].clone()),
-    Output::new(floats[0].clone())
-]);
+impl_kernel!(SoftmaxGateBackward, "softmax_gate_backward", backward, |_, floats, _| {
+    Output::like(&floats[..2])
+});

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Check, Numbers, gradients_agree, outputs_agree};
+use crate::testing::{Check, Numbers, agrees, gradients_agree};
 use burn::tensor::TensorData;
 use burn_flex::Flex;
 
@@ -11,8 +11,7 @@ fn agrees_with_the_reference<B: Backend>() {
         for tokens in [false, true] {
             let kernel = SoftmaxGate { tokens };
             let floats = [numbers.floats(shape), numbers.floats(shape)];
-            outputs_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
-            gradients_agree::<B, _>(Check::F32, &kernel, &floats, &[]);
+            agrees::<B, _>(&kernel, &floats, &[]);
         }
     }
 }

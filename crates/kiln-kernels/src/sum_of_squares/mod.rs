@@ -6,11 +6,9 @@ mod tests;
 
 use crate::{
     Backend, Kernel, Output, Tensors,
-    plain::{matrix, primitive},
+    plain::{matrix, primitive, tensor},
 };
-use burn::tensor::{
-    Shape, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
-};
+use burn::tensor::{Shape, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor};
 
 /// The sum of the squares of all values of all tensors, `[1]`; `None` of no tensors.
@@ -18,13 +16,11 @@ use burn_flex::{Flex, FlexTensor};
 /// # Shapes
 /// - tensors: `[elements]` each
 pub fn sum_of_squares<B: Backend>(tensors: Vec<Tensor<B, 1>>) -> Option<Tensor<B, 1>> {
-    let floats = tensors.into_iter().map(|tensor| tensor.into_primitive().tensor());
-    let inputs = Tensors::floats(floats);
+    let inputs = Tensors::floats(tensors.into_iter().map(primitive));
     if inputs.floats.is_empty() {
         return None;
     }
-    let sum = B::run(&SumOfSquares, inputs).swap_remove(0);
-    Some(Tensor::from_primitive(TensorPrimitive::Float(sum)))
+    Some(tensor(B::run(&SumOfSquares, inputs).swap_remove(0)))
 }
 
 /// Floats: the tensors. Output: the sum.

@@ -5,7 +5,8 @@ use super::{FillGradient, Gather, Scatter};
 use crate::{
     Tensors,
     cpu::{
-        buffer, chunks, contiguous, integers, matrix, par_rows, split_rows, tensor, values, zeros,
+        buffer, chunks, contiguous, integers, matrix, par_rows, par_split, tensor, total, values,
+        zeros,
     },
 };
 use burn_flex::{Flex, FlexTensor};
@@ -103,8 +104,7 @@ pub(super) fn scatter(kernel: &Scatter, inputs: Tensors<Flex>) -> Vec<FlexTensor
     let picks = Picks::new(&flat(ints.swap_remove(0), kernel.rows), rows);
     let mut out = zeros(rows * width);
     let chunks = picks.chunks(width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(&mut out, width, &chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    par_split(&chunks, [(&mut out, width)]).for_each(|(chunk, [out])| {
         let x = values::<f32>(&floats[0]);
         let fill = floats.get(1).map(values::<f32>);
         for (row, out) in chunk.clone().zip(out.chunks_exact_mut(width.max(1))) {
@@ -147,13 +147,7 @@ pub(super) fn fill_gradient(_: &FillGradient, inputs: Tensors<Flex>) -> Vec<Flex
             sums
         })
         .collect();
-    let mut sums = vec![0.0; width];
-    for partial in partial {
-        for (sum, partial) in sums.iter_mut().zip(partial) {
-            *sum += partial;
-        }
-    }
-    vec![tensor(sums, [width])]
+    vec![tensor(total(partial), [width])]
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::{FillGradient, Gather, Scatter};
 use crate::cube::{
-    CubeTensors, ROW_THREADS, SLICE, add_slices, buffer, cubes, cubes_elementwise, launch,
+    CubeTensors, ROW_THREADS, SLICE, add_slices, buffer, cube_index, launch, slice_of, thread_index,
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -13,16 +13,14 @@ pub(super) fn gather<R: CubeRuntime>(_: &Gather, inputs: &CubeTensors<R>) -> Vec
     let (x, indices) = (&inputs.floats[0], &inputs.ints[0]);
     let (shape, picks) = (x.shape(), indices.shape());
     let out = buffer(x, [picks[0], picks[1], shape[2]], x.dtype);
-    let count = picks.num_elements() * shape[2];
     launch!(
         gather_value,
         x,
-        cubes_elementwise(count),
+        threads(picks.num_elements() * shape[2]),
         [x, indices, out],
-        count as u32,
-        shape[1] as u32,
-        picks[1] as u32,
-        shape[2] as u32,
+        shape[1],
+        picks[1],
+        shape[2],
         x.dtype.into(),
     );
     vec![out]
@@ -33,19 +31,15 @@ fn gather_value<F: Float>(
     x: &Array<F>,
     indices: &Array<i32>,
     out: &mut Array<F>,
-    count: u32,
-    rows: u32,
-    picks: u32,
-    width: u32,
+    count: usize,
+    rows: usize,
+    picks: usize,
+    width: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= count as usize {
-        terminate!();
-    }
-    let width = width as usize;
+    let at = thread_index(count);
     let pick = at / width;
-    let row = pick / picks as usize * rows as usize + indices[pick] as usize;
+    let row = pick / picks * rows + indices[pick] as usize;
     out[at] = x[row * width + at % width];
 }
 
@@ -60,27 +54,16 @@ fn chains<R: CubeRuntime>(
     let (groups, picks) = (shape[0], shape[1]);
     let first = buffer(like, [groups * rows], DType::I32);
     let next = buffer(like, [shape.num_elements().max(1)], DType::I32);
-    launch!(no_pick, like, cubes_elementwise(groups * rows), [first], (groups * rows) as u32,);
+    launch!(no_pick, like, threads(groups * rows), [first]);
     if groups * picks > 0 {
-        launch!(
-            link_pick,
-            like,
-            cubes_elementwise(groups * picks),
-            [indices, first, next],
-            (groups * picks) as u32,
-            rows as u32,
-            picks as u32,
-        );
+        launch!(link_pick, like, threads(groups * picks), [indices, first, next], rows, picks);
     }
     [first, next]
 }
 
 #[cube(launch)]
-fn no_pick(first: &mut Array<i32>, rows: u32) {
-    let row = ABSOLUTE_POS;
-    if row >= rows as usize {
-        terminate!();
-    }
+fn no_pick(first: &mut Array<i32>, rows: usize) {
+    let row = thread_index(rows);
     first[row] = -1i32;
 }
 
@@ -89,15 +72,11 @@ fn link_pick(
     indices: &Array<i32>,
     first: &mut Array<i32>,
     next: &mut Array<i32>,
-    count: u32,
-    rows: u32,
-    picks: u32,
+    count: usize,
+    rows: usize,
+    picks: usize,
 ) {
-    let pick = ABSOLUTE_POS;
-    if pick >= count as usize {
-        terminate!();
-    }
-    let picks = picks as usize;
+    let pick = thread_index(count);
     let start = pick / picks * picks;
     let index = indices[pick];
     let mut after = pick + 1;
@@ -109,8 +88,8 @@ fn link_pick(
     while indices[before] != index {
         before += 1;
     }
-    if before == pick && index >= 0i32 && (index as u32) < rows {
-        first[pick / picks * rows as usize + index as usize] = i32::cast_from(pick as u32);
+    if before == pick && index >= 0i32 && (index as usize) < rows {
+        first[pick / picks * rows + index as usize] = i32::cast_from(pick as u32);
     }
 }
 
@@ -127,8 +106,7 @@ pub(super) fn scatter<R: CubeRuntime>(
         x,
         cubes(groups * kernel.rows),
         [x, inputs.floats.get(1).unwrap_or(x), first, next, out],
-        (groups * kernel.rows) as u32,
-        width as u32,
+        width,
         kernel.fill,
         x.dtype.into(),
     );
@@ -142,16 +120,12 @@ fn scatter_row<F: Float>(
     first: &Array<i32>,
     next: &Array<i32>,
     out: &mut Array<F>,
-    rows: u32,
-    width: u32,
+    rows: usize,
+    width: usize,
     #[comptime] with_fill: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS;
-    if row >= rows as usize {
-        terminate!();
-    }
-    let width = width as usize;
+    let row = cube_index(rows);
     let head = first[row];
     for column in range_stepped(UNIT_POS as usize, width, comptime!(ROW_THREADS as usize)) {
         let mut sum = 0.0f32;
@@ -180,10 +154,10 @@ pub(super) fn fill_gradient<R: CubeRuntime>(
     launch!(
         fill_slice,
         gradient,
-        cubes_elementwise(slices * width),
+        threads(slices * width),
         [gradient, first, partial],
-        rows as u32,
-        width as u32,
+        rows,
+        width,
         gradient.dtype.into(),
     );
     vec![add_slices(&partial, gradient.dtype)]
@@ -194,21 +168,14 @@ fn fill_slice<F: Float>(
     gradient: &Array<F>,
     first: &Array<i32>,
     partial: &mut Array<f32>,
-    rows: u32,
-    width: u32,
+    count: usize,
+    rows: usize,
+    width: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (rows, width) = (rows as usize, width as usize);
-    let at = ABSOLUTE_POS;
-    if at >= rows.div_ceil(comptime!(SLICE)) * width {
-        terminate!();
-    }
+    let at = thread_index(count);
     let column = at % width;
-    let start = at / width * comptime!(SLICE);
-    let mut end = start + comptime!(SLICE);
-    if end > rows {
-        end = rows;
-    }
+    let (start, end) = slice_of(at / width, SLICE, rows);
     let mut sum = 0.0f32;
     for row in start..end {
         if first[row] < 0i32 {

@@ -11,10 +11,12 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{Backend, Differentiable, Gradients, Output, Tensors, kernel::impl_kernel};
-use burn::tensor::{
-    Int, Tensor, TensorPrimitive, backend::Backend as BurnBackend, ops::FloatTensor,
+use crate::{
+    Backend, Differentiable, Gradients, Output, Tensors,
+    kernel::impl_kernel,
+    plain::{primitive, record},
 };
+use burn::tensor::{Int, Tensor, backend::Backend as BurnBackend, ops::FloatTensor};
 
 /// The tokens with these numbers, in their order; a number may repeat.
 ///
@@ -29,8 +31,7 @@ pub fn gather_tokens<B: Backend>(x: Tensor<B, 3>, indices: Tensor<B, 2, Int>) ->
     let [batch, rows, _] = x.dims();
     let [found, _] = indices.dims();
     assert_eq!(found, batch, "indices of a batch of {found} for one of {batch}");
-    let floats = [x.into_primitive().tensor()];
-    record(&Gather { rows }, Tensors::floats(floats), indices)
+    record(&Gather { rows }, inputs([primitive(x)], indices))
 }
 
 /// The inverse of [`gather_tokens`]: puts kept tokens at their places, and `fill`, the mask token,
@@ -53,8 +54,8 @@ pub fn scatter_tokens<B: Backend>(
     let [batch, count, width] = kept.dims();
     assert_eq!(indices.dims(), [batch, count], "each kept token has one index");
     assert_eq!(fill.dims(), [width], "the fill is as wide as a token");
-    let floats = [kept.into_primitive().tensor(), fill.into_primitive().tensor()];
-    record(&Scatter { rows: tokens, fill: true }, Tensors::floats(floats), indices)
+    let floats = [primitive(kept), primitive(fill)];
+    record(&Scatter { rows: tokens, fill: true }, inputs(floats, indices))
 }
 
 /// The rows of a table with these numbers.
@@ -70,19 +71,16 @@ pub fn embedding<B: Backend>(table: Tensor<B, 2>, ids: Tensor<B, 2, Int>) -> Ten
     let [vocabulary, width] = table.dims();
     let [batch, tokens] = ids.dims();
     let table: Tensor<B, 3> = table.unsqueeze_dim(0);
-    let floats = [table.into_primitive().tensor()];
-    let ids = ids.reshape([1, batch * tokens]);
-    let out: Tensor<B, 3> = record(&Gather { rows: vocabulary }, Tensors::floats(floats), ids);
+    let inputs = inputs([primitive(table)], ids.reshape([1, batch * tokens]));
+    let out: Tensor<B, 3> = record(&Gather { rows: vocabulary }, inputs);
     out.reshape([batch, tokens, width])
 }
 
-fn record<B: Backend, K: Differentiable>(
-    kernel: &K,
-    floats: Tensors<B>,
+fn inputs<B: Backend, const N: usize>(
+    floats: [FloatTensor<B>; N],
     indices: Tensor<B, 2, Int>,
-) -> Tensor<B, 3> {
-    let out = B::record(kernel, floats.with_ints([indices.into_primitive()])).swap_remove(0);
-    Tensor::from_primitive(TensorPrimitive::Float(out))
+) -> Tensors<B> {
+    Tensors::floats(floats).with_ints([indices.into_primitive()])
 }
 
 /// Floats: `[groups, rows, width]`. Ints: `[groups, picks]`. Outputs: `[groups, picks, width]`.

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     io::{Read, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
@@ -283,25 +283,26 @@ fn gather(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-/// Whether a program can be started here.
-pub fn is_installed(program: &Path) -> bool {
-    let quiet = || Stdio::null();
-    let run = Command::new(program)
-        .arg("--version")
-        .stdin(quiet())
-        .stdout(quiet())
-        .stderr(quiet())
-        .status();
-    run.is_ok_and(|status| status.success())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use kiln_datasets::audio::augment::{Noise, Telephone};
+    use std::path::Path;
 
     fn config(cache: &Path) -> Espeak {
         Espeak { cache: cache.join("said"), ..Espeak::default() }
+    }
+
+    /// Whether a program can be started here.
+    fn is_installed(program: &Path) -> bool {
+        let quiet = || Stdio::null();
+        let run = Command::new(program)
+            .arg("--version")
+            .stdin(quiet())
+            .stdout(quiet())
+            .stderr(quiet())
+            .status();
+        run.is_ok_and(|status| status.success())
     }
 
     /// The program, or a note that it is not here.

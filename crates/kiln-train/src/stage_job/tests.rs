@@ -12,7 +12,7 @@ use crate::{
 };
 use burn::tensor::{Tensor, TensorData};
 use kiln_core::{
-    Backend, Capabilities, HostBatch, Labelled, Lack, Layout, Loss, Model, Need, Provide,
+    Backend, Capabilities, HostBatch, Labelled, Lack, Layout, Loss, Model, Need, Provide, Rng,
     StepContext, TaskLoss,
 };
 use kiln_hub::{Weights, collect};
@@ -96,7 +96,7 @@ impl Architecture for Toy {
     fn read_weights<B: AutodiffBackend>(_: &OpenStage<Self>, dir: &Path, _: bool, _: &Net<B>, _: &B::Device) -> Outcome<Weights> {
         Ok(Weights::read_file(&dir.join("model.safetensors"))?)
     }
-    fn collate(_: &OpenStage<Self>, points: &[Point]) -> Outcome<Option<Vec<f32>>> {
+    fn collate(_: &OpenStage<Self>, points: &[Point], _: &mut Rng) -> Outcome<Option<Vec<f32>>> {
         Ok(Some(points.iter().flat_map(|(_, point)| *point).collect()))
     }
     fn host<'a>(_: &'a OpenStage<Self>, batch: &'a Vec<f32>) -> Box<dyn HostBatch + 'a> {

@@ -38,9 +38,12 @@ fn try_run<B: Backend>(
         .iter()
         .map(|wave| Clip { wave, labels: Some(&labels), units: Some(&units), ..Clip::default() })
         .collect();
-    let host = Collator::new(config).unwrap().collate(&clips).unwrap();
+    let mut host = Collator::new(config).unwrap().collate(&clips).unwrap();
     let model = SpeechModel::<B>::new(config.clone(), &device).unwrap();
     let mut rng = Seed::new(1).rng();
+    if let Some(augment) = &config.augment {
+        host.mask = augment.draw(&host.layout, config.width, &mut rng);
+    }
     let mut context = StepContext { collect_metrics: true, step: 3, ..StepContext::new(&mut rng) };
     let drawn = objective.draw(&host, &mut context);
     let loss = objective.loss_of_drawn(&model, None, &host.upload(&device), drawn, &mut context);

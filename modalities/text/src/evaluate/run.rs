@@ -6,7 +6,7 @@ use crate::{
     recipe::{EvaluationKind, TextSpec},
 };
 use kiln_core::{AutodiffBackend, Seed};
-use kiln_nn::quantised;
+use kiln_nn::quantized;
 use kiln_train::{
     dispatch::{self, OnBackend},
     recipe::Recipe,
@@ -50,7 +50,7 @@ impl OnBackend for Measure<'_> {
             fits(recipe, evaluation, model.config().longest())?;
         }
         let integers = recipe.evaluation.iter().any(|evaluation| evaluation.int8);
-        let integers = integers.then(|| quantised(model.clone()));
+        let integers = integers.then(|| quantized(model.clone()));
         for evaluation in &recipe.evaluation {
             let subject = Subject {
                 model: integers.as_ref().filter(|_| evaluation.int8).unwrap_or(&model),

@@ -3,10 +3,11 @@
 //! threads.
 
 use super::{
-    super::shape::{Attention, AttentionBackward, Sizes},
-    heads::{Heads, HeadsMut, Shared, bias_start, copy, sources, transpose},
+    super::shape::{AttentionBackward, Sizes},
+    context::{Context, run_tasks},
+    heads::{Heads, HeadsMut, Places, Shared, copy, sources, transpose},
     product::{LANE, Left, PANEL, Right, padded, product},
-    tile::{GRAIN, KEY_BLOCK, QUERY_BLOCK, Tile, differentiate, dot},
+    tile::{GRAIN, KEY_BLOCK, QUERY_BLOCK, differentiate, dot},
     visible::Visible,
 };
 use crate::{
@@ -27,14 +28,10 @@ pub(in super::super) fn backward(
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
     let ints = attention.split_ints(inputs.ints.into_iter().map(integers));
     let visible = Visible::new(attention, &sizes, ints);
-    let Sizes { batch, queries, keys, heads, kv_heads, width } = sizes;
+    let Sizes { batch, queries, keys, heads, width, .. } = sizes;
     let [out, logsumexp, gradient] = [3, 2, 1].map(|back| values(&floats[floats.len() - back]));
-    let bias_index = attention.sources();
-    let (bias, bias_heads) = if attention.bias {
-        (values::<f32>(&floats[bias_index]), [shapes[bias_index][0], shapes[bias_index][1]])
-    } else {
-        (&[][..], [1, 1])
-    };
+    let context = Context::new(attention, sizes, &floats, &visible);
+    let bias_heads = context.bias_heads;
 
     let key_blocks = visible.blocks(keys, KEY_BLOCK);
     let units = units(&sizes, step.bias.then_some(bias_heads));
@@ -49,33 +46,23 @@ pub(in super::super) fn backward(
     let in_parts = step.queries && splits > 1;
     let mut query_parts =
         zeros(if in_parts { splits * batch * queries * heads * width } else { 0 });
-    let mut bias_gradient = zeros(if step.bias { bias.len() } else { 0 });
+    let mut bias_gradient = zeros(if step.bias { context.bias.len() } else { 0 });
     let shared: Vec<Shared<'_>> = gradients.iter_mut().map(|values| Shared::new(values)).collect();
-    let [whole, key_gradients, value_gradients] = match attention.packed {
-        Some([heads, kv_heads]) => [0, heads, heads + kv_heads]
-            .map(|first| HeadsMut::new(shared[0], queries, heads + 2 * kv_heads, first, width)),
-        None => [
-            HeadsMut::new(shared[0], queries, heads, 0, width),
-            HeadsMut::new(shared[1], keys, kv_heads, 0, width),
-            HeadsMut::new(shared[2], keys, kv_heads, 0, width),
-        ],
-    };
-    let query_gradients = if in_parts {
-        HeadsMut::new(Shared::new(&mut query_parts), queries, heads, 0, width)
-    } else {
-        whole
-    };
+    let places = Places::of_sources(attention, &sizes);
+    let [whole, key_gradients, value_gradients] = [0, 1, 2].map(|index| {
+        let shared = shared[if attention.packed.is_some() { 0 } else { index }];
+        HeadsMut::new(shared, places[index])
+    });
+    let out_places = Places::new(queries, heads, 0, width);
+    let query_gradients =
+        if in_parts { HeadsMut::new(Shared::new(&mut query_parts), out_places) } else { whole };
     let work = Work {
-        attention,
-        sizes,
         sources: sources(attention, &sizes, &floats),
-        out: Heads::new(out, queries, heads, 0, width),
-        gradient: Heads::new(gradient, queries, heads, 0, width),
+        out: Heads::new(out, out_places),
+        gradient: Heads::new(gradient, out_places),
         logsumexp,
-        bias,
-        bias_heads,
-        visible: &visible,
         query_blocks: visible.blocks(queries, QUERY_BLOCK),
+        context,
         queries: step.queries.then_some(query_gradients),
         in_parts,
         keys: with_keys.then_some([key_gradients, value_gradients]),
@@ -90,14 +77,7 @@ pub(in super::super) fn backward(
             work.head([batch, kv_head], blocks, split, scratch);
         }
     };
-    let tasks = units.len() * splits;
-    let together = GRAIN.div_ceil((cost / tasks.max(1)).max(1));
-    if tasks <= together {
-        let mut scratch = Scratch::default();
-        (0..tasks).for_each(|task| run(&mut scratch, task));
-    } else {
-        (0..tasks).into_par_iter().with_min_len(together).for_each_init(Scratch::default, run);
-    }
+    run_tasks(units.len() * splits, cost, run);
     if in_parts {
         add_parts(&query_parts, splits, &sizes, whole);
     }
@@ -107,7 +87,7 @@ pub(in super::super) fn backward(
     let mut outputs: Vec<FlexTensor> =
         found.map(|((values, shape), _)| tensor(values, shape.clone())).collect();
     if step.bias {
-        outputs.push(tensor(bias_gradient, shapes[bias_index].clone()));
+        outputs.push(tensor(bias_gradient, shapes[attention.sources()].clone()));
     }
     outputs
 }
@@ -159,15 +139,11 @@ fn add_parts(query_parts: &[f32], splits: usize, sizes: &Sizes, whole: HeadsMut<
 
 /// What all tasks share.
 struct Work<'a> {
-    attention: &'a Attention,
-    sizes: Sizes,
+    context: Context<'a>,
     sources: [Heads<'a>; 3],
     out: Heads<'a>,
     gradient: Heads<'a>,
     logsumexp: &'a [f32],
-    bias: &'a [f32],
-    bias_heads: [usize; 2],
-    visible: &'a Visible,
     query_blocks: Vec<Range<usize>>,
     /// The gradients of the queries, or as many of them as there are splits.
     queries: Option<HeadsMut<'a>>,
@@ -211,13 +187,13 @@ impl Work<'_> {
         split: usize,
         scratch: &mut Scratch,
     ) {
-        let Sizes { queries, width, .. } = self.sizes;
-        let (group, stride) = (self.sizes.group(), padded(width));
+        let Sizes { queries, width, .. } = self.context.sizes;
+        let (group, stride) = (self.context.sizes.group(), padded(width));
         let heads = kv_head * group..(kv_head + 1) * group;
         for buffer in [&mut scratch.queries, &mut scratch.outputs, &mut scratch.delta] {
             buffer.clear();
         }
-        let scale = self.attention.scale as f32;
+        let scale = self.context.attention.scale as f32;
         for head in heads.clone() {
             let at = [batch, head];
             copy(&mut scratch.queries, &self.sources[0], at, 0..queries, width, scale);
@@ -237,7 +213,7 @@ impl Work<'_> {
             let len = if self.keys.is_some() { keys.len() * stride } else { 0 };
             cleared(&mut scratch.key_sums, len);
             cleared(&mut scratch.value_sums, len);
-            let sequence = self.visible.sequence(keys.start);
+            let sequence = self.context.visible.sequence(keys.start);
             let first = self.query_blocks.partition_point(|block| block.start < sequence.start);
             let end = self.query_blocks.partition_point(|block| block.start < sequence.end);
             for head in heads.clone() {
@@ -258,7 +234,7 @@ impl Work<'_> {
         }
         let Some(gradients) = self.queries else { return };
         let gradients =
-            if self.in_parts { gradients.part(split, self.sizes.batch) } else { gradients };
+            if self.in_parts { gradients.part(split, self.context.sizes.batch) } else { gradients };
         for (index, sums) in scratch.query_sums.chunks_exact(stride).enumerate() {
             let (head, query) = (heads.start + index / queries, index % queries);
             // SAFETY: each head of a part is one task's.
@@ -275,17 +251,17 @@ impl Work<'_> {
         keys: &Range<usize>,
         scratch: &mut Scratch,
     ) {
-        let Sizes { width, heads, keys: all_keys, queries: all_queries, .. } = self.sizes;
-        let seen = self.visible.range(batch, queries);
+        let Sizes { width, keys: all_keys, queries: all_queries, .. } = self.context.sizes;
+        let seen = self.context.visible.range(batch, queries);
         // The part of the block that these queries attend to, from where a panel starts.
         let first = (seen.start.max(keys.start) - keys.start) / PANEL * PANEL;
         let end = seen.end.min(keys.end).max(keys.start) - keys.start;
-        if first >= end || !self.visible.any(batch, queries, keys) {
+        if first >= end || !self.context.visible.any(batch, queries, keys) {
             return;
         }
         let (rows, columns, width_stride) = (queries.len(), end - first, padded(width));
         let stride = columns.next_multiple_of(LANE);
-        let group = self.sizes.group();
+        let group = self.context.sizes.group();
         let in_group = head % group * all_queries + queries.start;
         let block = in_group * width_stride..(in_group + rows) * width_stride;
         for buffer in [&mut scratch.scores, &mut scratch.gradients] {
@@ -302,27 +278,14 @@ impl Work<'_> {
             product(out, stride, false, left, right, [rows, width, stride]);
         }
 
-        let bias = bias_start(&self.sizes, self.bias_heads, batch, head) + queries.start * all_keys;
-        let first_row = (batch * heads + head) * all_queries + queries.start;
         let first_key = keys.start + first;
-        let tile = Tile {
-            ranges: self.visible.ranges(batch, queries),
-            gaps: self.visible.gaps(batch, queries),
-            first_key,
-            keys: columns,
-            stride,
-            position: queries.start as isize + self.sizes.shift(),
-            bias: self.bias.get(bias..).unwrap_or(&[]),
-            bias_stride: all_keys,
-            penalties: self.visible.penalties(batch),
-            slope: self.attention.alibi.as_ref().map_or(0.0, |slopes| slopes[head]),
-            dropout: self.attention.dropout,
-            first_row: first_row as u32,
-        };
+        let tile = self.context.tile([batch, head], queries, first_key, columns);
+        let first_row = tile.first_row as usize;
         let logsumexp = &self.logsumexp[first_row..first_row + rows];
         let delta = &scratch.delta[in_group..in_group + rows];
         differentiate(&tile, &mut scratch.scores, &mut scratch.gradients, logsumexp, delta);
         if let Some(total) = &self.bias_gradient {
+            let bias = self.context.bias_start([batch, head], queries.start);
             for (row, gradients) in scratch.gradients.chunks_exact(stride).take(rows).enumerate() {
                 // SAFETY: heads that share a bias are one task's, as is each block of keys.
                 let total = unsafe { total.slice(bias + row * all_keys + first_key, columns) };

@@ -10,7 +10,7 @@ use std::{marker::PhantomData, ops::Range};
 
 /// Where the head of a batch and its tokens lie, in a tensor that may hold other heads, too.
 #[derive(Debug, Clone, Copy)]
-struct Places {
+pub(super) struct Places {
     tokens: usize,
     /// From a token to the next.
     stride: usize,
@@ -19,6 +19,22 @@ struct Places {
 }
 
 impl Places {
+    /// The heads from `first_head` on of `[.., tokens, all_heads, width]`.
+    pub(super) fn new(tokens: usize, all_heads: usize, first_head: usize, width: usize) -> Self {
+        Self { tokens, stride: all_heads * width, first_head, width }
+    }
+
+    /// Where queries, keys and values lie: in one tensor where they are packed, else in three.
+    pub(super) fn of_sources(attention: &Attention, sizes: &Sizes) -> [Self; 3] {
+        let Sizes { queries, keys, heads, kv_heads, width, .. } = *sizes;
+        match attention.packed {
+            Some([heads, kv_heads]) => [0, heads, heads + kv_heads]
+                .map(|first| Self::new(queries, heads + 2 * kv_heads, first, width)),
+            None => [(queries, heads), (keys, kv_heads), (keys, kv_heads)]
+                .map(|(tokens, heads)| Self::new(tokens, heads, 0, width)),
+        }
+    }
+
     #[inline(always)]
     fn start(&self, batch: usize, head: usize, token: usize) -> usize {
         (batch * self.tokens + token) * self.stride + (self.first_head + head) * self.width
@@ -33,15 +49,7 @@ pub(super) struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// Those from `first_head` on of `[.., tokens, all_heads, width]`.
-    pub(super) fn new(
-        values: &'a [f32],
-        tokens: usize,
-        all_heads: usize,
-        first_head: usize,
-        width: usize,
-    ) -> Self {
-        let places = Places { tokens, stride: all_heads * width, first_head, width };
+    pub(super) fn new(values: &'a [f32], places: Places) -> Self {
         Self { values, places }
     }
 
@@ -89,15 +97,7 @@ pub(super) struct HeadsMut<'a> {
 }
 
 impl<'a> HeadsMut<'a> {
-    /// As [`Heads::new`].
-    pub(super) fn new(
-        values: Shared<'a>,
-        tokens: usize,
-        all_heads: usize,
-        first_head: usize,
-        width: usize,
-    ) -> Self {
-        let places = Places { tokens, stride: all_heads * width, first_head, width };
+    pub(super) fn new(values: Shared<'a>, places: Places) -> Self {
         Self { values, places }
     }
 
@@ -161,34 +161,15 @@ pub(super) fn transpose(
     }
 }
 
-/// Where queries, keys and values lie.
+/// The queries, keys and values.
 pub(super) fn sources<'a>(
     attention: &Attention,
     sizes: &Sizes,
     floats: &'a [FlexTensor],
 ) -> [Heads<'a>; 3] {
-    let Sizes { queries, keys, heads, kv_heads, width, .. } = *sizes;
-    let of = |index: usize| values::<f32>(&floats[index]);
-    match attention.packed {
-        Some([heads, kv_heads]) => [0, heads, heads + kv_heads]
-            .map(|first| Heads::new(of(0), queries, heads + 2 * kv_heads, first, width)),
-        None => [
-            Heads::new(of(0), queries, heads, 0, width),
-            Heads::new(of(1), keys, kv_heads, 0, width),
-            Heads::new(of(2), keys, kv_heads, 0, width),
-        ],
-    }
-}
-
-/// The part of a bias `[batch or 1, heads or 1, queries, keys]` that a head of a batch has: where it
-/// starts.
-pub(super) fn bias_start(
-    sizes: &Sizes,
-    [batches, heads]: [usize; 2],
-    batch: usize,
-    head: usize,
-) -> usize {
-    let batch = if batches == 1 { 0 } else { batch };
-    let head = if heads == 1 { 0 } else { head };
-    (batch * heads + head) * sizes.queries * sizes.keys
+    let places = Places::of_sources(attention, sizes);
+    [0, 1, 2].map(|index| {
+        let tensor = &floats[if attention.packed.is_some() { 0 } else { index }];
+        Heads::new(values(tensor), places[index])
+    })
 }

@@ -2,6 +2,7 @@
 //! A task copies the head it works on out of the packed tensor once, so that it lies in its cache.
 
 mod backward;
+mod context;
 mod forward;
 mod heads;
 mod product;

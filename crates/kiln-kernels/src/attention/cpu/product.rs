@@ -78,20 +78,7 @@ pub(super) fn product(
             (columns - 1) / PANEL * right.panel + (columns - 1) % PANEL + (depth - 1) * right.row;
         assert!(right.values.len() > last, "a right operand reaches past its values");
     }
-    let job = Job {
-        out: out.as_mut_ptr(),
-        stride,
-        add,
-        left: left.values.as_ptr(),
-        left_row: left.row,
-        left_column: left.column,
-        right: right.values.as_ptr(),
-        right_row: right.row,
-        right_panel: right.panel,
-        rows,
-        depth,
-        columns,
-    };
+    let job = Job { out: out.as_mut_ptr(), stride, add, left, right, rows, depth, columns };
     #[cfg(target_arch = "x86_64")]
     {
         if crate::cpu::simd::has_avx512() {
@@ -108,16 +95,12 @@ pub(super) fn product(
 }
 
 /// A product whose extents were checked.
-struct Job {
+struct Job<'a> {
     out: *mut f32,
     stride: usize,
     add: bool,
-    left: *const f32,
-    left_row: usize,
-    left_column: usize,
-    right: *const f32,
-    right_row: usize,
-    right_panel: usize,
+    left: Left<'a>,
+    right: Right<'a>,
     rows: usize,
     depth: usize,
     columns: usize,
@@ -127,7 +110,7 @@ struct Job {
 macro_rules! loops {
     ($(#[$features:meta])* $lanes:literal, $rows:literal, $wide:literal) => {
         $(#[$features])*
-        pub(super) unsafe fn run(job: &super::Job) {
+        pub(super) unsafe fn run(job: &super::Job<'_>) {
             let mut column = 0;
             while column < job.columns {
                 let wide = job.columns - column >= $wide * $lanes;
@@ -156,19 +139,19 @@ macro_rules! loops {
         $(#[$features])*
         #[inline]
         unsafe fn block<const R: usize, const V: usize>(
-            job: &super::Job,
+            job: &super::Job<'_>,
             row: usize,
             column: usize,
         ) -> usize {
             // Wrapping arithmetic: checks, where they are compiled in, would cost more than the work.
             let out = job.out.wrapping_add(row * job.stride + column);
-            let left = job.left.wrapping_add(row * job.left_row);
+            let left = job.left.values.as_ptr().wrapping_add(row * job.left.row);
             // Rows by fours: few enough pointers for registers.
-            let steps: [usize; 4] = std::array::from_fn(|r| r.wrapping_mul(job.left_row));
+            let steps: [usize; 4] = std::array::from_fn(|r| r.wrapping_mul(job.left.row));
             let mut fours: [*const f32; 3] =
-                std::array::from_fn(|four| left.wrapping_add(job.left_row.wrapping_mul(4 * four)));
-            let right = column / super::PANEL * job.right_panel + column % super::PANEL;
-            let mut right = job.right.wrapping_add(right);
+                std::array::from_fn(|four| left.wrapping_add(job.left.row.wrapping_mul(4 * four)));
+            let right = column / super::PANEL * job.right.panel + column % super::PANEL;
+            let mut right = job.right.values.as_ptr().wrapping_add(right);
             // SAFETY: the caller checked the extents.
             unsafe {
                 let mut sums = [[zero(); V]; R];
@@ -191,9 +174,9 @@ macro_rules! loops {
                         }
                     }
                     for four in &mut fours {
-                        *four = four.wrapping_add(job.left_column);
+                        *four = four.wrapping_add(job.left.column);
                     }
-                    right = right.wrapping_add(job.right_row);
+                    right = right.wrapping_add(job.right.row);
                 }
                 for r in 0..R {
                     for v in 0..V {
@@ -365,20 +348,6 @@ mod tests {
                 let expected = |i: usize, j: usize| {
                     (0..depth).map(|k| a(i, k) * b(k, j)).sum::<f32>() + f32::from(add)
                 };
-                let job = |out: &mut Vec<f32>| Job {
-                    out: out.as_mut_ptr(),
-                    stride: columns + 1,
-                    add,
-                    left: left.as_ptr(),
-                    left_row: if left_rows { stride } else { 1 },
-                    left_column: if left_rows { 1 } else { stride },
-                    right: right.as_ptr(),
-                    right_row: if panels { PANEL } else { 96 },
-                    right_panel: if panels { depth * PANEL } else { PANEL },
-                    rows,
-                    depth,
-                    columns,
-                };
                 let check = |out: &[f32]| {
                     for (index, &found) in out.iter().enumerate() {
                         let (i, j) = (index / (columns + 1), index % (columns + 1));
@@ -386,10 +355,14 @@ mod tests {
                         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
                     }
                 };
-                let mut out = vec![1.0; rows * (columns + 1)];
                 let left = if left_rows { Left::rows } else { Left::columns }(&left, stride);
                 let right =
                     if panels { Right::panels(&right, depth) } else { Right::rows(&right, 96) };
+                let job = |out: &mut Vec<f32>| {
+                    let (out, stride) = (out.as_mut_ptr(), columns + 1);
+                    Job { out, stride, add, left, right, rows, depth, columns }
+                };
+                let mut out = vec![1.0; rows * (columns + 1)];
                 product(&mut out, columns + 1, add, left, right, [rows, depth, columns]);
                 check(&out);
                 out.fill(1.0);

@@ -5,11 +5,11 @@ use super::{
     super::shape::{AttentionBackward, Sizes},
     bias,
     gradients::tile_gradients,
-    plan::{Inputs, Masks, Params, Plan, launch_tiles, rows_from, slope_of},
-    tile::{Shared, Tile, add_weighted, share, write, zeros},
+    plan::{Inputs, Params, Plan, Step, launch_tiles, rows_from, slope_of},
+    tile::{Shared, Tile, add_weighted, key_place, query_place, share, write},
     visible::{keys_of_tile, queries_of_tile, skip_gap},
 };
-use crate::cube::{CubeTensors, buffer, cubes_elementwise, launch};
+use crate::cube::{CubeTensors, buffer, cube_index, launch, thread_index, zeros};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -67,7 +67,7 @@ fn statistics<R: CubeRuntime>(
     launch!(
         row_statistics,
         out,
-        cubes_elementwise(batch * heads * queries),
+        threads(batch * heads * queries),
         [out, logsumexp, gradient, statistics],
         inputs.params(),
         inputs.plan,
@@ -84,7 +84,7 @@ fn queries_gradient<R: CubeRuntime>(
 ) {
     let Sizes { batch, queries, heads, .. } = inputs.sizes;
     let count = batch * heads * queries.div_ceil(inputs.plan.tile);
-    launch_tiles!(queries_tile, inputs, count, [gradient, statistics, out]);
+    launch_tiles!(queries_tile, inputs, count, inputs.step(gradient, statistics), [out]);
 }
 
 fn keys_gradient<R: CubeRuntime>(
@@ -96,7 +96,7 @@ fn keys_gradient<R: CubeRuntime>(
 ) {
     let Sizes { batch, keys, kv_heads, .. } = inputs.sizes;
     let count = batch * kv_heads * keys.div_ceil(inputs.plan.tile);
-    launch_tiles!(keys_tile, inputs, count, [gradient, statistics, out], of_values);
+    launch_tiles!(keys_tile, inputs, count, inputs.step(gradient, statistics), [out], of_values);
 }
 
 #[cube(launch)]
@@ -105,16 +105,14 @@ fn row_statistics<F: Float>(
     logsumexp: &Array<f32>,
     gradient: &Array<F>,
     statistics: &mut Array<f32>,
+    count: usize,
     params: &Params,
     #[comptime] plan: Plan,
     #[define(F)] _dtype: StorageType,
 ) {
-    let row = ABSOLUTE_POS as u32;
+    let index = thread_index(count);
+    let row = index as u32;
     let heads = comptime!(plan.heads as u32);
-    let count = params.batch * heads * params.queries;
-    if row >= count {
-        terminate!();
-    }
     let query = row % params.queries;
     let head = row / params.queries % heads;
     let batch = row / params.queries / heads;
@@ -124,31 +122,24 @@ fn row_statistics<F: Float>(
     for column in 0..comptime!(plan.width) {
         sum += f32::cast_from(out[first + column]) * f32::cast_from(gradient[first + column]);
     }
-    statistics[row as usize] = logsumexp[row as usize];
-    statistics[(count + row) as usize] = sum;
+    statistics[index] = logsumexp[index];
+    statistics[count + index] = sum;
 }
 
 #[cube(launch)]
 fn queries_tile<F: Float>(
-    queries: &Array<F>,
-    keys: &Array<F>,
-    values: &Array<F>,
-    bias: &Array<F>,
-    masks: &Masks,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
+    step: &Step<F>,
     out: &mut Array<F>,
-    params: &Params,
+    count: usize,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
     #[define(F)] _dtype: StorageType,
 ) {
+    let piece = cube_index(count) as u32;
+    let sources = &step.sources;
+    let (masks, params) = (&sources.masks, &sources.params);
     let size = comptime!(plan.tile as u32);
     let blocks = params.queries.div_ceil(size);
-    let piece = CUBE_POS as u32;
-    if piece >= params.batch * comptime!(plan.heads as u32) * blocks {
-        terminate!();
-    }
     let head = piece / blocks % comptime!(plan.heads as u32);
     let batch = piece / blocks / comptime!(plan.heads as u32);
     let first_query = piece % blocks * size;
@@ -161,33 +152,13 @@ fn queries_tile<F: Float>(
     let mut first_key = skip_gap(first, masks, params, batch, first_query, last_query, plan);
     while first_key < end {
         let tile = Tile { batch, head, first_query, first_key };
-        let mut scores = zeros(comptime!(plan.each() * plan.each()));
-        let mut gradients = zeros(comptime!(plan.each() * plan.each()));
-        tile_gradients::<F>(
-            &mut scores,
-            &mut gradients,
-            &mut shared,
-            &tile,
-            queries,
-            keys,
-            values,
-            bias,
-            masks,
-            gradient,
-            statistics,
-            slope,
-            params,
-            true,
-            plan,
-        );
+        let (_, gradients) = tile_gradients::<F>(&mut shared, &tile, step, slope, true, plan);
         share(&mut shared, &gradients, params.scale, plan);
-        let key_first = (batch * params.keys + first_key) as usize * comptime!(plan.key_stride())
-            + (head / comptime!(plan.group() as u32)) as usize * comptime!(plan.width);
         add_weighted::<F>(
             &mut sums,
             &mut shared,
-            keys,
-            key_first + comptime!(plan.key_first()),
+            &sources.keys,
+            key_place(&tile, params, plan) + comptime!(plan.key_first()),
             comptime!(plan.key_stride()),
             rows_from(first_key, params.keys, plan),
             false,
@@ -196,36 +167,28 @@ fn queries_tile<F: Float>(
         let next = first_key + size;
         first_key = skip_gap(next, masks, params, batch, first_query, last_query, plan);
     }
-    let out_first = (batch * params.queries + first_query) as usize
-        * comptime!(plan.query_stride())
-        + head as usize * comptime!(plan.width);
+    let tile = Tile { batch, head, first_query, first_key };
+    let out_first = query_place(&tile, params, comptime!(plan.query_stride()), plan);
     write::<F>(out, &sums, out_first, comptime!(plan.query_stride()), rows, plan);
 }
 
 #[cube(launch)]
 fn keys_tile<F: Float>(
-    queries: &Array<F>,
-    keys: &Array<F>,
-    values: &Array<F>,
-    bias: &Array<F>,
-    masks: &Masks,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
+    step: &Step<F>,
     out: &mut Array<F>,
-    params: &Params,
+    count: usize,
     #[comptime] of_values: bool,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
     #[define(F)] _dtype: StorageType,
 ) {
+    let piece = cube_index(count) as u32;
+    let sources = &step.sources;
+    let (masks, params) = (&sources.masks, &sources.params);
     let size = comptime!(plan.tile as u32);
     let group = comptime!(plan.group() as u32);
     let kv_heads = comptime!(plan.kv_heads as u32);
     let blocks = params.keys.div_ceil(size);
-    let piece = CUBE_POS as u32;
-    if piece >= params.batch * kv_heads * blocks {
-        terminate!();
-    }
     let kv_head = piece / blocks % kv_heads;
     let batch = piece / blocks / kv_heads;
     let first_key = piece % blocks * size;
@@ -238,35 +201,16 @@ fn keys_tile<F: Float>(
         let slope = slope_of(head, comptime!(slopes.clone()));
         for first_query in range_stepped(first, end, size) {
             let tile = Tile { batch, head, first_query, first_key };
-            let mut scores = zeros(comptime!(plan.each() * plan.each()));
-            let mut gradients = zeros(comptime!(plan.each() * plan.each()));
-            tile_gradients::<F>(
-                &mut scores,
-                &mut gradients,
-                &mut shared,
-                &tile,
-                queries,
-                keys,
-                values,
-                bias,
-                masks,
-                gradient,
-                statistics,
-                slope,
-                params,
-                comptime!(!of_values),
-                plan,
-            );
+            let (weights, gradients) =
+                tile_gradients::<F>(&mut shared, &tile, step, slope, comptime!(!of_values), plan);
             let query_rows = rows_from(first_query, params.queries, plan);
-            let token = (batch * params.queries + first_query) as usize;
-            let in_token = head as usize * comptime!(plan.width);
             if of_values {
-                share(&mut shared, &scores, 1.0f32, plan);
+                share(&mut shared, &weights, 1.0f32, plan);
                 add_weighted::<F>(
                     &mut sums,
                     &mut shared,
-                    gradient,
-                    token * comptime!(plan.out_stride()) + in_token,
+                    &step.gradient,
+                    query_place(&tile, params, comptime!(plan.out_stride()), plan),
                     comptime!(plan.out_stride()),
                     query_rows,
                     true,
@@ -277,8 +221,8 @@ fn keys_tile<F: Float>(
                 add_weighted::<F>(
                     &mut sums,
                     &mut shared,
-                    queries,
-                    token * comptime!(plan.query_stride()) + in_token,
+                    &sources.queries,
+                    query_place(&tile, params, comptime!(plan.query_stride()), plan),
                     comptime!(plan.query_stride()),
                     query_rows,
                     true,
@@ -288,8 +232,7 @@ fn keys_tile<F: Float>(
         }
     }
     let in_token = comptime!(if of_values { plan.value_first() } else { plan.key_first() });
-    let out_first = (batch * params.keys + first_key) as usize * comptime!(plan.key_stride())
-        + kv_head as usize * comptime!(plan.width)
-        + in_token;
+    let tile = Tile { batch, head: kv_head * group, first_query: first, first_key };
+    let out_first = key_place(&tile, params, plan) + in_token;
     write::<F>(out, &sums, out_first, comptime!(plan.key_stride()), rows, plan);
 }

@@ -3,9 +3,10 @@
 
 use super::{
     gradients::tile_gradients,
-    plan::{Inputs, Masks, Params, Plan, SIDE, launch_tiles, slope_of},
-    tile::{Shared, Tile, bias_place, place, zeros},
+    plan::{Inputs, Plan, SIDE, Step, launch_tiles, slope_of},
+    tile::{Shared, Tile, bias_place, place},
 };
+use crate::cube::{cube_index, zeros};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
@@ -18,32 +19,24 @@ pub(super) fn gradient<R: CubeRuntime>(
     let [batches, heads] = inputs.bias_heads;
     let tiles = |count: usize| count.div_ceil(inputs.plan.tile);
     let count = batches * heads * tiles(inputs.sizes.queries) * tiles(inputs.sizes.keys);
-    launch_tiles!(bias_tile, inputs, count, [gradient, statistics, out]);
+    launch_tiles!(bias_tile, inputs, count, inputs.step(gradient, statistics), [out]);
 }
 
 #[cube(launch)]
 fn bias_tile<F: Float>(
-    queries: &Array<F>,
-    keys: &Array<F>,
-    values: &Array<F>,
-    bias: &Array<F>,
-    masks: &Masks,
-    gradient: &Array<F>,
-    statistics: &Array<f32>,
+    step: &Step<F>,
     out: &mut Array<F>,
-    params: &Params,
+    count: usize,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
     #[define(F)] _dtype: StorageType,
 ) {
+    let piece = cube_index(count) as u32;
+    let params = &step.sources.params;
     let size = comptime!(plan.tile as u32);
     let query_blocks = params.queries.div_ceil(size);
     let key_blocks = params.keys.div_ceil(size);
-    let piece = CUBE_POS as u32;
     let slice = piece / key_blocks / query_blocks;
-    if slice >= params.bias_batch * params.bias_heads {
-        terminate!();
-    }
     let first_key = piece % key_blocks * size;
     let first_query = piece / key_blocks % query_blocks * size;
     let heads = comptime!(plan.heads as u32);
@@ -63,25 +56,7 @@ fn bias_tile<F: Float>(
         let head = first_head + index % head_count;
         let slope = slope_of(head, comptime!(slopes.clone()));
         let tile = Tile { batch, head, first_query, first_key };
-        let mut scores = zeros(comptime!(plan.each() * plan.each()));
-        let mut gradients = zeros(comptime!(plan.each() * plan.each()));
-        tile_gradients::<F>(
-            &mut scores,
-            &mut gradients,
-            &mut shared,
-            &tile,
-            queries,
-            keys,
-            values,
-            bias,
-            masks,
-            gradient,
-            statistics,
-            slope,
-            params,
-            true,
-            plan,
-        );
+        let (_, gradients) = tile_gradients::<F>(&mut shared, &tile, step, slope, true, plan);
         #[unroll]
         for value in 0..comptime!(plan.each() * plan.each()) {
             sums[value] += gradients[value];

@@ -2,11 +2,14 @@
 
 use super::{
     super::shape::{Attention, Sizes},
-    plan::{Inputs, Masks, Params, Plan, SIDE, launch_tiles, rows_from, slope_of},
-    tile::{Shared, Tile, add_products, add_weighted, finish_scores, kept, place, write, zeros},
+    plan::{Inputs, Plan, SIDE, Sources, launch_tiles, rows_from, slope_of},
+    tile::{
+        Shared, Tile, add_products, add_weighted, finish_scores, kept, key_place, place,
+        query_place, write,
+    },
     visible::{keys_of_tile, skip_gap},
 };
-use crate::cube::{CubeTensors, LOWEST, buffer};
+use crate::cube::{CubeTensors, LOWEST, buffer, cube_index, zeros};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -21,41 +24,30 @@ pub(in super::super) fn forward<R: CubeRuntime>(
     let out = buffer(like, [batch, queries, heads, width], like.dtype);
     let logsumexp = buffer(like, [batch, heads, queries], DType::F32);
     let count = batch * heads * queries.div_ceil(inputs.plan.tile);
-    launch_tiles!(forward_tile, inputs, count, [out, logsumexp]);
+    launch_tiles!(forward_tile, inputs, count, inputs.sources(), [out, logsumexp]);
     Some(vec![out, logsumexp])
 }
 
 #[cube(launch)]
 fn forward_tile<F: Float>(
-    queries: &Array<F>,
-    keys: &Array<F>,
-    values: &Array<F>,
-    bias: &Array<F>,
-    masks: &Masks,
+    sources: &Sources<F>,
     out: &mut Array<F>,
     logsumexp: &mut Array<f32>,
-    params: &Params,
+    count: usize,
     #[comptime] plan: Plan,
     #[comptime] slopes: Vec<u32>,
     #[define(F)] _dtype: StorageType,
 ) {
+    let piece = cube_index(count) as u32;
+    let (masks, params) = (&sources.masks, &sources.params);
     let tile_size = comptime!(plan.tile as u32);
     let blocks = params.queries.div_ceil(tile_size);
-    let piece = CUBE_POS as u32;
-    if piece >= params.batch * comptime!(plan.heads as u32) * blocks {
-        terminate!();
-    }
     let head_row = piece / blocks;
     let head = head_row % comptime!(plan.heads as u32);
     let batch = head_row / comptime!(plan.heads as u32);
     let first_query = piece % blocks * tile_size;
     let rows = rows_from(first_query, params.queries, plan);
     let slope = slope_of(head, slopes);
-    let head_width = comptime!(plan.width);
-    let kv_head = (head / comptime!(plan.group() as u32)) as usize;
-    let query_first = (batch * params.queries + first_query) as usize
-        * comptime!(plan.query_stride())
-        + head as usize * head_width;
 
     let (row, column) = place();
     let each = comptime!(plan.each());
@@ -75,23 +67,22 @@ fn forward_tile<F: Float>(
     while first_key < end {
         let tile = Tile { batch, head, first_query, first_key };
         let key_rows = rows_from(first_key, params.keys, plan);
-        let key_first = (batch * params.keys + first_key) as usize * comptime!(plan.key_stride())
-            + kv_head * head_width;
+        let key_first = key_place(&tile, params, plan);
         let mut scores = zeros(comptime!(plan.each() * plan.each()));
         add_products::<F>(
             &mut scores,
             &mut shared,
-            queries,
-            query_first,
+            &sources.queries,
+            query_place(&tile, params, comptime!(plan.query_stride()), plan),
             comptime!(plan.query_stride()),
             rows,
-            keys,
+            &sources.keys,
             key_first + comptime!(plan.key_first()),
             comptime!(plan.key_stride()),
             key_rows,
             plan,
         );
-        finish_scores::<F>(&mut scores, &tile, bias, masks, slope, params, plan);
+        finish_scores::<F>(&mut scores, &tile, sources, slope, plan);
 
         // The largest score of each row: of each thread's, then of the 16 threads of the row.
         #[unroll]
@@ -150,7 +141,7 @@ fn forward_tile<F: Float>(
         add_weighted::<F>(
             &mut sums,
             &mut shared,
-            values,
+            &sources.values,
             key_first + comptime!(plan.value_first()),
             comptime!(plan.key_stride()),
             key_rows,
@@ -188,8 +179,8 @@ fn forward_tile<F: Float>(
             logsumexp[(head_row * params.queries + first_query + query) as usize] = logarithm;
         }
     }
-    let out_first = (batch * params.queries + first_query) as usize * comptime!(plan.out_stride())
-        + head as usize * head_width;
+    let tile = Tile { batch, head, first_query, first_key };
     let out_stride = comptime!(plan.out_stride());
+    let out_first = query_place(&tile, params, out_stride, plan);
     write::<F>(out, &sums, out_first, out_stride, rows, plan);
 }

@@ -155,7 +155,7 @@ pub(super) struct Params {
     pub(super) kept: f32,
 }
 
-/// The integers of a launch. What there is not is a value that is not read.
+/// The integers among the [`Sources`]. What there is not is a value that is not read.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Masks {
     /// `[batch, keys]`
@@ -164,6 +164,28 @@ pub(super) struct Masks {
     pub(super) documents: Array<i32>,
     /// `[batch or documents]`
     pub(super) lengths: Array<i32>,
+}
+
+/// What every kernel over tiles reads.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Sources<F: Float> {
+    pub(super) queries: Array<F>,
+    pub(super) keys: Array<F>,
+    pub(super) values: Array<F>,
+    pub(super) bias: Array<F>,
+    pub(super) masks: Masks,
+    pub(super) params: Params,
+}
+
+/// What every kernel of the backward step reads.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Step<F: Float> {
+    pub(super) sources: Sources<F>,
+    /// Of the output, `[batch, queries, heads, width]`.
+    pub(super) gradient: Array<F>,
+    /// `[2, batch, heads, queries]`: the log-sum-exp of each row, and the product of its output and
+    /// its gradient.
+    pub(super) statistics: Array<f32>,
 }
 
 /// The inputs by name. What there is not is another tensor, which is not read.
@@ -181,26 +203,23 @@ pub(super) struct Inputs<R: CubeRuntime> {
     attention: Attention,
 }
 
-/// Launches a kernel over tiles, `$count` cubes, with the inputs and further arrays.
+/// Launches a kernel over `$count` tiles, a cube each, with what it reads and the arrays it writes.
 macro_rules! launch_tiles {
-    ($kernel:ident, $inputs:expr, $count:expr, [$($array:expr),*] $(, $flag:expr)?) => {
+    ($kernel:ident, $inputs:expr, $count:expr, $read:expr, [$($array:expr),*] $(, $flag:expr)?) => {{
+        let count: usize = $count;
         $kernel::launch::<R>(
             &$inputs.queries.client,
-            crate::cube::cubes($count),
+            crate::cube::cubes(count),
             CubeDim::new_1d($crate::attention::cube::plan::THREADS),
-            $inputs.queries.clone().into_array_arg(),
-            $inputs.keys.clone().into_array_arg(),
-            $inputs.values.clone().into_array_arg(),
-            $inputs.bias.clone().into_array_arg(),
-            $inputs.masks(),
+            $read,
             $($array.clone().into_array_arg(),)*
-            $inputs.params(),
+            count,
             $($flag,)?
             $inputs.plan,
             $inputs.slopes(),
             $inputs.queries.dtype.into(),
         )
-    };
+    }};
 }
 pub(super) use launch_tiles;
 
@@ -233,11 +252,24 @@ impl<R: CubeRuntime> Inputs<R> {
         self.attention.alibi.iter().flatten().map(|slope| slope.to_bits()).collect()
     }
 
-    pub(super) fn masks(&self) -> MasksLaunch<R> {
+    pub(super) fn sources<F: Float>(&self) -> SourcesLaunch<F, R> {
+        let [queries, keys, values, bias] = [&self.queries, &self.keys, &self.values, &self.bias]
+            .map(|tensor| tensor.clone().into_array_arg());
         let Ints { mask_pad, documents, lengths } = self.ints.clone();
         let [mask_pad, documents, lengths] = [mask_pad, documents, lengths]
             .map(|ints| ints.unwrap_or_else(|| self.none.clone()).into_array_arg());
-        MasksLaunch::new(mask_pad, documents, lengths)
+        let masks = MasksLaunch::new(mask_pad, documents, lengths);
+        SourcesLaunch::new(queries, keys, values, bias, masks, self.params())
+    }
+
+    pub(super) fn step<F: Float>(
+        &self,
+        gradient: &CubeTensor<R>,
+        statistics: &CubeTensor<R>,
+    ) -> StepLaunch<F, R> {
+        let [gradient, statistics] =
+            [gradient, statistics].map(|tensor| tensor.clone().into_array_arg());
+        StepLaunch::new(self.sources(), gradient, statistics)
     }
 
     pub(super) fn params(&self) -> ParamsLaunch<R> {

@@ -1,7 +1,7 @@
 //! What a cube does with a tile.
 
 use super::{
-    plan::{CHUNK, CHUNK_STRIDE, Masks, Params, Plan, SIDE, THREADS},
+    plan::{CHUNK, CHUNK_STRIDE, Params, Plan, SIDE, Sources, THREADS},
     visible::{context_end, keys_of, position_of},
 };
 use crate::{cube::LOWEST, random::cube::bits};
@@ -31,17 +31,6 @@ impl Shared {
 #[cube]
 pub(super) fn place() -> (u32, u32) {
     (UNIT_POS / comptime!(SIDE as u32), UNIT_POS % comptime!(SIDE as u32))
-}
-
-/// Zeros for a thread.
-#[cube]
-pub(super) fn zeros(#[comptime] len: usize) -> Array<f32> {
-    let mut values = Array::<f32>::new(len);
-    #[unroll]
-    for index in 0..len {
-        values[index] = 0.0f32;
-    }
-    values
 }
 
 /// Some columns of the rows of a tile, zeros where there are none.
@@ -211,18 +200,36 @@ pub(super) struct Tile {
     pub(super) first_key: u32,
 }
 
+/// Where the first query of a tile lies among tokens `stride` apart, and so its output.
+#[cube]
+pub(super) fn query_place(
+    tile: &Tile,
+    params: &Params,
+    #[comptime] stride: usize,
+    #[comptime] plan: Plan,
+) -> usize {
+    (tile.batch * params.queries + tile.first_query) as usize * stride
+        + tile.head as usize * comptime!(plan.width)
+}
+
+/// Where the head of the first key of a tile lies, counted from a token's first key or value.
+#[cube]
+pub(super) fn key_place(tile: &Tile, params: &Params, #[comptime] plan: Plan) -> usize {
+    (tile.batch * params.keys + tile.first_key) as usize * comptime!(plan.key_stride())
+        + (tile.head / comptime!(plan.group() as u32)) as usize * comptime!(plan.width)
+}
+
 /// Scales a thread's scores and adds the biases; those that do not count become [`LOWEST`].
 #[cube]
 #[allow(clippy::collapsible_if)] // The outer one is decided when the kernel is compiled.
 pub(super) fn finish_scores<F: Float>(
     scores: &mut Array<f32>,
     tile: &Tile,
-    bias: &Array<F>,
-    masks: &Masks,
+    sources: &Sources<F>,
     slope: f32,
-    params: &Params,
     #[comptime] plan: Plan,
 ) {
+    let (masks, params) = (&sources.masks, &sources.params);
     let (row, column) = place();
     let each = comptime!(plan.each());
     #[unroll]
@@ -252,7 +259,7 @@ pub(super) fn finish_scores<F: Float>(
             if seen {
                 score = scores[m * each + n] * params.scale;
                 if comptime!(plan.bias) {
-                    score += f32::cast_from(bias[bias_place(tile, params, query, key)]);
+                    score += f32::cast_from(sources.bias[bias_place(tile, params, query, key)]);
                 }
                 if comptime!(plan.alibi) {
                     let distance = f32::cast_from(signed - position);

@@ -1,13 +1,13 @@
 //! Depthwise convolutions: a block of frames and [`LANES`] channels at a time, copied side by side
 //! (with the zeros around the sequence) so that all taps read it from the nearest cache.
 
-use super::Finish;
+use super::{Finish, fill_chunks};
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
         Buffer, sequence_chunks,
         simd::{LANES, simd},
-        split_rows, zeros,
+        zeros,
     },
 };
 use rayon::prelude::*;
@@ -31,17 +31,10 @@ pub(super) fn forward(
     let taps: Vec<usize> = (0..geometry.kernel).collect();
     let weight = pack(geometry, weight, &taps);
     let sequence_chunks = sequence_chunks(geometry.batch, rows, channels * geometry.kernel, ROWS);
-    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { channels }, &sequence_chunks);
-    let work: Vec<_> = sequence_chunks
-        .iter()
-        .zip(split_rows(out, channels, &sequence_chunks))
-        .zip(slopes)
-        .collect();
-    work.into_par_iter().for_each(|((chunk, out), slope)| {
+    fill_chunks(&sequence_chunks, channels, out, slope, Some(finish), |chunk, out| {
         let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let x = &x[sequence * geometry.frames * channels..][..geometry.frames * channels];
         sum_taps(x, channels, geometry.windows().skip(first), &weight, chunk.len(), out, channels);
-        finish.rows(channels, out, slope);
     });
 }
 
@@ -57,9 +50,7 @@ pub(super) fn x_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) 
     let mut out = zeros(geometry.batch * rows * channels);
     let sequence_chunks =
         sequence_chunks(geometry.batch, rows, channels * geometry.kernel, ROWS * stride);
-    let work: Vec<_> =
-        sequence_chunks.iter().zip(split_rows(&mut out, channels, &sequence_chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    fill_chunks(&sequence_chunks, channels, &mut out, &mut [], None, |chunk, out| {
         let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let each = geometry.frames_out * channels;
         let gradient = &gradient[sequence * each..][..each];

@@ -9,11 +9,11 @@ mod product;
 use super::{Conv1d, Conv1dBackward, geometry::Geometry};
 use crate::{
     Activation, Tensors,
-    cpu::{buffer, column_sums, contiguous, par_rows, simd::simd, tensor, values},
+    cpu::{buffer, column_sums, contiguous, par_rows, par_split, simd::simd, tensor, values},
 };
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 pub(super) fn forward(kernel: &Conv1d, inputs: Tensors<Flex>) -> Vec<FlexTensor> {
     let floats: Vec<FlexTensor> = inputs.floats.into_iter().map(contiguous).collect();
@@ -95,6 +95,26 @@ impl Finish<'_> {
             }
         }
     }
+}
+
+/// Fills chunks of the rows of an output, and finishes them while they are in cache where something
+/// is to follow. The slope is empty where it is not kept.
+fn fill_chunks(
+    chunks: &[Range<usize>],
+    columns: usize,
+    out: &mut [f32],
+    slope: &mut [f32],
+    finish: Option<&Finish<'_>>,
+    fill: impl Fn(&Range<usize>, &mut [f32]) + Sync,
+) {
+    let slope_columns = if slope.is_empty() { 0 } else { columns };
+    let work = par_split(chunks, [(out, columns), (slope, slope_columns)]);
+    work.for_each(|(chunk, [out, slope])| {
+        fill(chunk, out);
+        if let Some(finish) = finish {
+            finish.rows(columns, out, slope);
+        }
+    });
 }
 
 simd! {

@@ -1,13 +1,13 @@
 //! Dense and grouped convolutions as products of overlapping rows.
 
-use super::{Finish, pack, regroup};
+use super::{Finish, fill_chunks, pack, regroup};
 use crate::{
     conv1d::geometry::{Geometry, Windows},
     cpu::{
         Buffer, buffer, chunks,
         matmul::{Threads, matmul},
         matrix::{Matrix, MatrixMut},
-        sequence_chunks, split_rows, zeros,
+        par_rows, sequence_chunks, zeros,
     },
 };
 use rayon::prelude::*;
@@ -124,11 +124,8 @@ pub(super) fn forward(
     products(geometry, &x, weight, &mut grouped, &mut [], None);
     let channels = geometry.channels_out;
     let chunks = chunks(geometry.batch * geometry.frames_out, channels);
-    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { channels }, &chunks);
-    let work: Vec<_> = chunks.iter().zip(split_rows(out, channels, &chunks)).zip(slopes).collect();
-    work.into_par_iter().for_each(|((chunk, out), slope)| {
+    fill_chunks(&chunks, channels, out, slope, Some(finish), |chunk, out| {
         ungroup(geometry, &grouped, chunk.start, geometry.frames_out, out, channels);
-        finish.rows(channels, out, slope);
     });
 }
 
@@ -167,13 +164,7 @@ fn products(
     let (sequences, rows) = (geometry.batch * groups, geometry.frames_out);
     let sequence_chunks =
         sequence_chunks(sequences, rows, width_out.max(depth), BLOCK / width_out.max(1));
-    let slopes = split_rows(slope, if slope.is_empty() { 0 } else { width_out }, &sequence_chunks);
-    let work: Vec<_> = sequence_chunks
-        .iter()
-        .zip(split_rows(out, width_out, &sequence_chunks))
-        .zip(slopes)
-        .collect();
-    work.into_par_iter().for_each(|((chunk, out), slope)| {
+    fill_chunks(&sequence_chunks, width_out, out, slope, finish, |chunk, out| {
         let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let weight = &weight[sequence % groups * depth * width_out..][..depth * width_out];
         let windows = geometry.windows().skip(first);
@@ -185,9 +176,6 @@ fn products(
             out,
             width_out,
         );
-        if let Some(finish) = finish {
-            finish.rows(width_out, out, slope);
-        }
     });
 }
 
@@ -201,9 +189,7 @@ pub(super) fn x_gradient(geometry: &Geometry, weights: &[Buffer], gradient: &[f3
     let mut out = zeros(sequences * rows * width_in);
     let cost = width_in.max(geometry.kernel.div_ceil(stride) * width_out);
     let sequence_chunks = sequence_chunks(sequences, rows, cost, stride * BLOCK / width_in.max(1));
-    let work: Vec<_> =
-        sequence_chunks.iter().zip(split_rows(&mut out, width_in, &sequence_chunks)).collect();
-    work.into_par_iter().for_each(|(chunk, out)| {
+    fill_chunks(&sequence_chunks, width_in, &mut out, &mut [], None, |chunk, out| {
         let (sequence, first) = (chunk.start / rows, chunk.start % rows);
         let gradient = Sequence::at(gradient, sequence, geometry.frames_out, width_out);
         for (phase, weight) in phases.iter().zip(weights) {
@@ -227,10 +213,9 @@ pub(super) fn x_gradient(geometry: &Geometry, weights: &[Buffer], gradient: &[f3
         return out;
     }
     let mut together = buffer(out.len());
-    let chunks = chunks(geometry.batch * rows, geometry.channels_in);
-    let work = chunks.iter().zip(split_rows(&mut together, geometry.channels_in, &chunks));
-    work.collect::<Vec<_>>().into_par_iter().for_each(|(chunk, together)| {
-        ungroup(geometry, &out, chunk.start, rows, together, geometry.channels_in);
+    let channels = geometry.channels_in;
+    par_rows(&mut together, geometry.batch * rows, channels).for_each(|(chunk, together)| {
+        ungroup(geometry, &out, chunk.start, rows, together, channels);
     });
     together
 }

@@ -2,9 +2,10 @@
 //! neighbouring channels.
 
 use super::{
-    Sizes,
+    Epilogue, Sizes,
     tiles::{seen, write},
 };
+use crate::cube::{slice_of, thread_index};
 use cubecl::prelude::*;
 
 /// Overlapping rows times `[groups, taps * width_in, width_out]`.
@@ -15,31 +16,25 @@ pub(super) fn product<F: Float>(
     bias: &Array<F>,
     out: &mut Array<F>,
     slope: &mut Array<F>,
+    count: usize,
     sizes: Sizes,
-    #[comptime] with_bias: bool,
-    #[comptime] with_gelu: bool,
-    #[comptime] with_slope: bool,
+    #[comptime] epilogue: Epilogue,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (rows, width) = (sizes.rows as usize, sizes.width_out as usize);
-    let channels = width * sizes.groups as usize;
-    let position = ABSOLUTE_POS;
-    if position >= sizes.batch as usize * rows * channels {
-        terminate!();
-    }
+    let position = thread_index(count);
+    let (rows, width) = (sizes.rows, sizes.width_out);
+    let channels = width * sizes.groups;
     let channel = position % channels;
     let row = position / channels % rows;
     let batch = position / channels / rows;
     let group = channel / width;
-    let depth = (sizes.taps * sizes.width_in) as usize;
+    let depth = sizes.taps * sizes.width_in;
     let mut sum = 0.0f32;
     for step in 0..depth {
         let factor = f32::cast_from(weight[(group * depth + step) * width + channel % width]);
         sum += factor * seen::<F>(x, &sizes, batch, group, row, step);
     }
-    write::<F>(
-        sum, bias, out, slope, &sizes, batch, row, channel, with_bias, with_gelu, with_slope,
-    );
+    write::<F>(sum, bias, out, slope, &sizes, batch, row, channel, epilogue);
 }
 
 /// `[parts, taps * width_in, channels_out]`: each part over its share of all output frames.
@@ -48,29 +43,22 @@ pub(super) fn weight_gradient<F: Float>(
     x: &Array<F>,
     gradient: &Array<F>,
     partial: &mut Array<f32>,
+    count: usize,
     sizes: Sizes,
-    parts: u32,
+    parts: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (rows, parts) = (sizes.rows as usize, parts as usize);
-    let channels = (sizes.width_out * sizes.groups) as usize;
-    let depth = (sizes.taps * sizes.width_in) as usize;
-    let position = ABSOLUTE_POS;
-    if position >= parts * depth * channels {
-        terminate!();
-    }
+    let position = thread_index(count);
+    let rows = sizes.rows;
+    let channels = sizes.width_out * sizes.groups;
+    let depth = sizes.taps * sizes.width_in;
     let channel = position % channels;
     let step = position / channels % depth;
-    let part = position / channels / depth;
-    let all = rows * sizes.batch as usize;
-    let each = all.div_ceil(parts);
-    let mut end = part * each + each;
-    if end > all {
-        end = all;
-    }
-    let group = channel / sizes.width_out as usize;
+    let all = rows * sizes.batch;
+    let (first, end) = slice_of(position / channels / depth, all.div_ceil(parts), all);
+    let group = channel / sizes.width_out;
     let mut sum = 0.0f32;
-    for row in part * each..end {
+    for row in first..end {
         let value = seen::<F>(x, &sizes, row / rows, group, row % rows, step);
         sum += value * f32::cast_from(gradient[row * channels + channel]);
     }

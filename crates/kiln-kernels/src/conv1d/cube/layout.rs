@@ -2,7 +2,7 @@
 
 use crate::{
     conv1d::geometry::Geometry,
-    cube::{SLICE, add_slices, buffer, cubes_elementwise, launch},
+    cube::{buffer, launch, thread_index},
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
@@ -43,13 +43,12 @@ fn pack<R: CubeRuntime>(
     launch!(
         pack_value,
         weight,
-        cubes_elementwise(count),
+        threads(count),
         [weight, packed],
-        count as u32,
-        geometry.kernel as u32,
-        geometry.width_in() as u32,
-        geometry.width_out() as u32,
-        taps.len() as u32,
+        geometry.kernel,
+        geometry.width_in(),
+        geometry.width_out(),
+        taps.len(),
         first,
         step,
         swapped,
@@ -62,21 +61,17 @@ fn pack<R: CubeRuntime>(
 fn pack_value<F: Float>(
     weight: &Array<F>,
     packed: &mut Array<F>,
-    count: u32,
-    kernel: u32,
-    width_in: u32,
-    width_out: u32,
-    taps: u32,
+    count: usize,
+    kernel: usize,
+    width_in: usize,
+    width_out: usize,
+    taps: usize,
     first: i32,
     step: i32,
     #[comptime] swapped: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
-    let (width_in, width_out) = (width_in as usize, width_out as usize);
+    let position = thread_index(count);
     let mut inner = width_out;
     let mut outer = width_in;
     if swapped {
@@ -89,11 +84,11 @@ fn pack_value<F: Float>(
         channel = position % inner;
         out = position / inner % outer;
     }
-    let index = position / inner / outer % taps as usize;
-    let group = position / inner / outer / taps as usize;
+    let index = position / inner / outer % taps;
+    let group = position / inner / outer / taps;
     let tap = (first + index as i32 * step) as usize;
     let from = (group * width_out + out) * width_in + channel;
-    packed[position] = weight[from * kernel as usize + tap];
+    packed[position] = weight[from * kernel + tap];
 }
 
 /// The checkpoint's layout, in this type, of the sum of `[parts, kernel * width_in, channels_out]`.
@@ -107,12 +102,12 @@ pub(super) fn unpack<R: CubeRuntime>(
     launch!(
         unpack_value,
         partial,
-        cubes_elementwise(shape.iter().product()),
+        threads(shape.iter().product()),
         [partial, out],
-        partial.shape()[0] as u32,
-        geometry.kernel as u32,
-        geometry.width_in() as u32,
-        geometry.channels_out as u32,
+        partial.shape()[0],
+        geometry.kernel,
+        geometry.width_in(),
+        geometry.channels_out,
         dtype.into(),
     );
     out
@@ -122,23 +117,19 @@ pub(super) fn unpack<R: CubeRuntime>(
 fn unpack_value<F: Float>(
     partial: &Array<f32>,
     out: &mut Array<F>,
-    parts: u32,
-    kernel: u32,
-    width: u32,
-    channels: u32,
+    count: usize,
+    parts: usize,
+    kernel: usize,
+    width: usize,
+    channels: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (kernel, width) = (kernel as usize, width as usize);
-    let channels = channels as usize;
-    let position = ABSOLUTE_POS;
-    if position >= kernel * width * channels {
-        terminate!();
-    }
+    let position = thread_index(count);
     // Neighbours read neighbouring output channels.
     let channel = position % channels;
     let step = position / channels;
     let mut total = 0.0f32;
-    for part in 0..parts as usize {
+    for part in 0..parts {
         total += partial[(part * kernel * width + step) * channels + channel];
     }
     out[(channel * width + step % width) * kernel + step / width] = F::cast_from(total);
@@ -150,13 +141,11 @@ pub(super) fn multiply<R: CubeRuntime>(
     slope: &CubeTensor<R>,
 ) -> CubeTensor<R> {
     let out = buffer(gradient, gradient.shape(), gradient.dtype);
-    let count = gradient.shape().num_elements();
     launch!(
         multiply_value,
         gradient,
-        cubes_elementwise(count),
+        threads(gradient.shape().num_elements()),
         [gradient, slope, out],
-        count as u32,
         gradient.dtype.into(),
     );
     out
@@ -167,54 +156,9 @@ fn multiply_value<F: Float>(
     gradient: &Array<F>,
     slope: &Array<F>,
     out: &mut Array<F>,
-    count: u32,
+    count: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let position = ABSOLUTE_POS;
-    if position >= count as usize {
-        terminate!();
-    }
+    let position = thread_index(count);
     out[position] = gradient[position] * slope[position];
-}
-
-/// The sum of every column.
-pub(super) fn column_sums<R: CubeRuntime>(values: &CubeTensor<R>, columns: usize) -> CubeTensor<R> {
-    let rows = values.shape().num_elements() / columns.max(1);
-    let slices = rows.div_ceil(SLICE);
-    let partial = buffer(values, [slices, columns], DType::F32);
-    launch!(
-        slice_sums,
-        values,
-        cubes_elementwise(slices * columns),
-        [values, partial],
-        rows as u32,
-        columns as u32,
-        values.dtype.into(),
-    );
-    add_slices(&partial, values.dtype)
-}
-
-#[cube(launch)]
-fn slice_sums<F: Float>(
-    values: &Array<F>,
-    partial: &mut Array<f32>,
-    rows: u32,
-    columns: u32,
-    #[define(F)] _dtype: StorageType,
-) {
-    let (rows, columns) = (rows as usize, columns as usize);
-    let position = ABSOLUTE_POS;
-    if position >= rows.div_ceil(comptime!(SLICE)) * columns {
-        terminate!();
-    }
-    let first = position / columns * comptime!(SLICE);
-    let mut end = first + comptime!(SLICE);
-    if end > rows {
-        end = rows;
-    }
-    let mut sum = 0.0f32;
-    for row in first..end {
-        sum += f32::cast_from(values[row * columns + position % columns]);
-    }
-    partial[position] = sum;
 }

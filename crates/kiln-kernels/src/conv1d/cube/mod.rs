@@ -10,7 +10,7 @@ use super::{
     Conv1d, Conv1dBackward, Conv1dOptions,
     geometry::{Geometry, Windows},
 };
-use crate::cube::{CubeTensors, ROW_THREADS, buffer, cubes, cubes_elementwise};
+use crate::cube::{CubeTensors, buffer, column_sums, launch};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -86,7 +86,7 @@ pub(super) fn backward<R: CubeRuntime>(
         outputs.push(weight_gradient(&geometry, x, &gradient));
     }
     if with_bias {
-        outputs.push(layout::column_sums(&gradient, geometry.channels_out));
+        outputs.push(column_sums(&gradient, geometry.channels_out, gradient.dtype));
     }
     Some(outputs)
 }
@@ -109,19 +109,27 @@ struct Product<'a> {
 /// The numbers of a [`Product`] on the device.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
 struct Sizes {
-    batch: u32,
-    groups: u32,
-    width_in: u32,
-    width_out: u32,
-    frames_in: u32,
-    frames_out: u32,
-    rows: u32,
-    first_out: u32,
-    step_out: u32,
-    taps: u32,
+    batch: usize,
+    groups: usize,
+    width_in: usize,
+    width_out: usize,
+    frames_in: usize,
+    frames_out: usize,
+    rows: usize,
+    first_out: usize,
+    step_out: usize,
+    taps: usize,
     first: i32,
-    step: u32,
-    spacing: u32,
+    step: usize,
+    spacing: usize,
+}
+
+/// What follows a product: bias, the slope of GELU beside the value, and GELU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Epilogue {
+    bias: bool,
+    slope: bool,
+    gelu: bool,
 }
 
 impl<'a> Product<'a> {
@@ -141,19 +149,19 @@ impl<'a> Product<'a> {
 
     fn sizes<R: CubeRuntime>(&self) -> SizesLaunch<R> {
         SizesLaunch::new(
-            self.geometry.batch as u32,
-            self.geometry.options.groups as u32,
-            self.width_in as u32,
-            self.width_out as u32,
-            self.frames_in as u32,
-            self.frames_out as u32,
-            self.rows as u32,
-            self.first_out as u32,
-            self.step_out as u32,
-            self.windows.taps as u32,
+            self.geometry.batch,
+            self.geometry.options.groups,
+            self.width_in,
+            self.width_out,
+            self.frames_in,
+            self.frames_out,
+            self.rows,
+            self.first_out,
+            self.step_out,
+            self.windows.taps,
             self.windows.first as i32,
-            self.windows.step as u32,
-            self.windows.spacing as u32,
+            self.windows.step,
+            self.windows.spacing,
         )
     }
 
@@ -171,43 +179,29 @@ impl<'a> Product<'a> {
         if count == 0 {
             return;
         }
-        let (with_bias, with_slope) = (bias.is_some(), slope.is_some());
+        let epilogue = Epilogue { bias: bias.is_some(), slope: slope.is_some(), gelu };
         let nothing = buffer(x, [1], x.dtype);
-        let [x_arg, weight, bias, out, slope] =
-            [x, weight, bias.unwrap_or(&nothing), out, slope.unwrap_or(&nothing)]
-                .map(|tensor| tensor.clone().into_array_arg());
+        let (bias, slope) = (bias.unwrap_or(&nothing), slope.unwrap_or(&nothing));
         if self.width_out < WIDE {
-            direct::product::launch::<R>(
-                &x.client,
-                cubes_elementwise(count),
-                CubeDim::new_1d(ROW_THREADS),
-                x_arg,
-                weight,
-                bias,
-                out,
-                slope,
+            launch!(
+                direct::product,
+                x,
+                threads(count),
+                [x, weight, bias, out, slope],
                 self.sizes(),
-                with_bias,
-                gelu,
-                with_slope,
+                epilogue,
                 x.dtype.into(),
             );
         } else {
             let side = tiles::SIDE;
             let tiles = self.rows.div_ceil(side) * self.width_out.div_ceil(side) * sequences;
-            tiles::product::launch::<R>(
-                &x.client,
-                cubes(tiles),
-                CubeDim::new_1d(tiles::THREADS),
-                x_arg,
-                weight,
-                bias,
-                out,
-                slope,
+            launch!(
+                tiles::product,
+                x,
+                cubes(tiles, tiles::THREADS),
+                [x, weight, bias, out, slope],
                 self.sizes(),
-                with_bias,
-                gelu,
-                with_slope,
+                epilogue,
                 x.dtype.into(),
             );
         }
@@ -228,27 +222,23 @@ fn weight_gradient<R: CubeRuntime>(
     let parts = if narrow { longest } else { CUBES.div_ceil(tiles).min(longest) };
     let partial = buffer(x, [parts, depth, geometry.channels_out], DType::F32);
     if narrow {
-        direct::weight_gradient::launch::<R>(
-            &x.client,
-            cubes_elementwise(parts * depth * geometry.channels_out),
-            CubeDim::new_1d(ROW_THREADS),
-            x.clone().into_array_arg(),
-            gradient.clone().into_array_arg(),
-            partial.clone().into_array_arg(),
+        launch!(
+            direct::weight_gradient,
+            x,
+            threads(parts * depth * geometry.channels_out),
+            [x, gradient, partial],
             product.sizes(),
-            parts as u32,
+            parts,
             x.dtype.into(),
         );
     } else {
-        tiles::weight_gradient::launch::<R>(
-            &x.client,
-            cubes(tiles * parts),
-            CubeDim::new_1d(tiles::THREADS),
-            x.clone().into_array_arg(),
-            gradient.clone().into_array_arg(),
-            partial.clone().into_array_arg(),
+        launch!(
+            tiles::weight_gradient,
+            x,
+            cubes(tiles * parts, tiles::THREADS),
+            [x, gradient, partial],
             product.sizes(),
-            parts as u32,
+            parts,
             x.dtype.into(),
         );
     }

@@ -1,9 +1,10 @@
 //! Products in tiles: a cube a tile, whose operands pass through shared memory.
 
-use super::Sizes;
+use super::{Epilogue, Sizes};
 use crate::{
     Activation,
     activation::cube::{derivative, value as activated},
+    cube::{cube_index, slice_of, zeros},
 };
 use cubecl::prelude::*;
 
@@ -32,14 +33,12 @@ pub(super) fn seen<F: Float>(
     row: usize,
     depth: usize,
 ) -> f32 {
-    let width = sizes.width_in as usize;
-    let (tap, channel) = (depth / width, depth % width);
-    let frame =
-        sizes.first + (row * sizes.step as usize) as i32 + (tap * sizes.spacing as usize) as i32;
+    let (tap, channel) = (depth / sizes.width_in, depth % sizes.width_in);
+    let frame = sizes.first + (row * sizes.step) as i32 + (tap * sizes.spacing) as i32;
     let mut value = 0.0f32;
     if frame >= 0 && frame < sizes.frames_in as i32 {
-        let at = batch * sizes.frames_in as usize + frame as usize;
-        let at = (at * sizes.groups as usize + group) * width + channel;
+        let at = batch * sizes.frames_in + frame as usize;
+        let at = (at * sizes.groups + group) * sizes.width_in + channel;
         value = f32::cast_from(x[at]);
     }
     value
@@ -56,21 +55,19 @@ pub(super) fn write<F: Float>(
     batch: usize,
     row: usize,
     channel: usize,
-    #[comptime] with_bias: bool,
-    #[comptime] with_gelu: bool,
-    #[comptime] with_slope: bool,
+    #[comptime] epilogue: Epilogue,
 ) {
-    let frame = sizes.first_out as usize + row * sizes.step_out as usize;
-    let channels = (sizes.groups * sizes.width_out) as usize;
-    let at = (batch * sizes.frames_out as usize + frame) * channels + channel;
+    let frame = sizes.first_out + row * sizes.step_out;
+    let channels = sizes.groups * sizes.width_out;
+    let at = (batch * sizes.frames_out + frame) * channels + channel;
     let mut value = value;
-    if with_bias {
+    if comptime!(epilogue.bias) {
         value += f32::cast_from(bias[channel]);
     }
-    if with_slope {
+    if comptime!(epilogue.slope) {
         slope[at] = F::cast_from(derivative(value, Activation::Gelu));
     }
-    if with_gelu {
+    if comptime!(epilogue.gelu) {
         value = activated(value, Activation::Gelu);
     }
     out[at] = F::cast_from(value);
@@ -112,35 +109,26 @@ pub(super) fn product<F: Float>(
     bias: &Array<F>,
     out: &mut Array<F>,
     slope: &mut Array<F>,
+    count: usize,
     sizes: Sizes,
-    #[comptime] with_bias: bool,
-    #[comptime] with_gelu: bool,
-    #[comptime] with_slope: bool,
+    #[comptime] epilogue: Epilogue,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (rows, width) = (sizes.rows as usize, sizes.width_out as usize);
-    let groups = sizes.groups as usize;
+    let tile = cube_index(count);
+    let (rows, width, groups) = (sizes.rows, sizes.width_out, sizes.groups);
     let row_tiles = rows.div_ceil(comptime!(SIDE));
     let column_tiles = width.div_ceil(comptime!(SIDE));
-    let tile = CUBE_POS;
-    if tile >= row_tiles * column_tiles * groups * sizes.batch as usize {
-        terminate!();
-    }
     let first_column = tile % column_tiles * comptime!(SIDE);
     let first_row = tile / column_tiles % row_tiles * comptime!(SIDE);
     let sequence = tile / column_tiles / row_tiles;
     let (batch, group) = (sequence / groups, sequence % groups);
-    let depth = (sizes.taps * sizes.width_in) as usize;
+    let depth = sizes.taps * sizes.width_in;
 
     let unit = UNIT_POS as usize;
     let (thread_row, thread_column) = (unit / comptime!(ACROSS), unit % comptime!(ACROSS));
     let mut left = SharedMemory::<f32>::new(comptime!(ACROSS * ROW));
     let mut right = SharedMemory::<f32>::new(comptime!(ACROSS * ROW));
-    let mut sums = Array::<f32>::new(comptime!(EACH * EACH));
-    #[unroll]
-    for index in 0..comptime!(EACH * EACH) {
-        sums[index] = 0.0f32;
-    }
+    let mut sums = zeros(comptime!(EACH * EACH));
     for start in range_stepped(0usize, depth, comptime!(ACROSS)) {
         #[unroll]
         for index in 0..comptime!(EACH) {
@@ -180,9 +168,7 @@ pub(super) fn product<F: Float>(
                     batch,
                     to_row,
                     group * width + to_column,
-                    with_bias,
-                    with_gelu,
-                    with_slope,
+                    epilogue,
                 );
             }
         }
@@ -195,40 +181,28 @@ pub(super) fn weight_gradient<F: Float>(
     x: &Array<F>,
     gradient: &Array<F>,
     partial: &mut Array<f32>,
+    count: usize,
     sizes: Sizes,
-    parts: u32,
+    parts: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let (width, groups) = (sizes.width_out as usize, sizes.groups as usize);
-    let (rows, parts) = (sizes.rows as usize, parts as usize);
-    let depth = (sizes.taps * sizes.width_in) as usize;
+    let tile = cube_index(count);
+    let (rows, width, groups) = (sizes.rows, sizes.width_out, sizes.groups);
+    let depth = sizes.taps * sizes.width_in;
     let depth_tiles = depth.div_ceil(comptime!(SIDE));
     let column_tiles = width.div_ceil(comptime!(SIDE));
-    let tile = CUBE_POS;
-    if tile >= depth_tiles * column_tiles * groups * parts {
-        terminate!();
-    }
     let first_column = tile % column_tiles * comptime!(SIDE);
     let first_depth = tile / column_tiles % depth_tiles * comptime!(SIDE);
     let rest = tile / column_tiles / depth_tiles;
     let (part, group) = (rest / groups, rest % groups);
-    let all = rows * sizes.batch as usize;
-    let each = all.div_ceil(parts);
-    let begin = part * each;
-    let mut end = begin + each;
-    if end > all {
-        end = all;
-    }
+    let all = rows * sizes.batch;
+    let (begin, end) = slice_of(part, all.div_ceil(parts), all);
 
     let unit = UNIT_POS as usize;
     let (thread_row, thread_column) = (unit / comptime!(ACROSS), unit % comptime!(ACROSS));
     let mut left = SharedMemory::<f32>::new(comptime!(ACROSS * ROW));
     let mut right = SharedMemory::<f32>::new(comptime!(ACROSS * ROW));
-    let mut sums = Array::<f32>::new(comptime!(EACH * EACH));
-    #[unroll]
-    for index in 0..comptime!(EACH * EACH) {
-        sums[index] = 0.0f32;
-    }
+    let mut sums = zeros(comptime!(EACH * EACH));
     for start in range_stepped(begin, end, comptime!(ACROSS)) {
         #[unroll]
         for index in 0..comptime!(EACH) {

@@ -13,6 +13,7 @@ use crate::{
         matmul::{Threads, matmul},
         matrix,
         matrix::{Matrix, MatrixMut},
+        par_rows,
         simd::simd,
         split_rows, tensor, updatable, values, values_mut, zeros,
     },
@@ -131,12 +132,9 @@ pub(super) fn forward(kernel: &Linear, inputs: Tensors<Flex>) -> Vec<FlexTensor>
             let out = MatrixMut::new(logits, rows.len(), columns.len());
             matmul(out, 0.0, block.hidden(), layer.block(&columns), 1.0, Threads::All);
             let chunks = chunks(rows.len(), columns.len());
-            let work: Vec<_> = chunks
-                .iter()
-                .zip(split_rows(logits, columns.len(), &chunks))
-                .zip(split_rows(&mut running, 1, &chunks))
-                .collect();
-            work.into_par_iter().for_each(|((chunk, logits), running)| {
+            let work = chunks.par_iter().zip(split_rows(logits, columns.len(), &chunks));
+            let work = work.zip(split_rows(&mut running, 1, &chunks));
+            work.for_each(|((chunk, logits), running)| {
                 let rows = &rows[chunk.clone()];
                 let bias = layer.bias(&columns);
                 take_in(logits, bias, &columns, rows, &targets, weights.smoothed, running);
@@ -289,13 +287,10 @@ fn turn_to_gradient(
     sums: Option<&mut [f32]>,
 ) {
     let width = columns.len();
-    let chunks = chunks(rows.len(), width);
-    let work: Vec<_> = chunks.iter().zip(split_rows(logits, width, &chunks)).collect();
-    let partial: Vec<Vec<f32>> = work
-        .into_par_iter()
+    let partial: Vec<Vec<f32>> = par_rows(logits, rows.len(), width)
         .map(|(chunk, logits)| {
             let mut partial = vec![0.0; if sums.is_some() { width } else { 0 }];
-            gradient_rows(logits, bias, columns, &rows[chunk.clone()], terms, &mut partial);
+            gradient_rows(logits, bias, columns, &rows[chunk], terms, &mut partial);
             partial
         })
         .collect();

@@ -6,12 +6,10 @@ use super::{
     Linear, LinearBackward,
 };
 use crate::cube::{
-    CubeTensors, as_type, buffer, cubes_elementwise, launch, matrix_rows, product, put, row_blocks,
-    transposed,
+    CubeTensors, as_type, buffer, column_sums, matrix_rows, product, put, row_blocks, transposed,
 };
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
-use cubecl::prelude::*;
 
 /// The weight as `[width, classes]`.
 fn upright<R: CubeRuntime>(kernel: &Linear, weight: &CubeTensor<R>) -> CubeTensor<R> {
@@ -67,42 +65,9 @@ pub(super) fn backward<R: CubeRuntime>(
             put(&found, out, 0, add);
         }
         if let Some(out) = &bias_out {
-            launch!(
-                add_columns,
-                along,
-                cubes_elementwise(classes),
-                [along, out],
-                rows.len() as u32,
-                classes as u32,
-                add,
-                dtype.into(),
-            );
+            put(&column_sums(&along, classes, DType::F32), out, 0, add);
         }
     }
     let found = [hidden_out, weight_out, bias_out].into_iter().flatten();
     Some(found.map(|tensor| as_type(tensor, dtype)).collect())
-}
-
-#[cube(launch)]
-fn add_columns<F: Float>(
-    block: &Array<F>,
-    out: &mut Array<f32>,
-    rows: u32,
-    columns: u32,
-    #[comptime] add: bool,
-    #[define(F)] _dtype: StorageType,
-) {
-    let column = ABSOLUTE_POS;
-    let columns = columns as usize;
-    if column >= columns {
-        terminate!();
-    }
-    let mut total = 0.0f32;
-    for row in 0..rows as usize {
-        total += f32::cast_from(block[row * columns + column]);
-    }
-    if add {
-        total += out[column];
-    }
-    out[column] = total;
 }

@@ -14,7 +14,7 @@ use super::CrossEntropyOptions;
 use crate::{
     Backend, Differentiable, Gradients, Output, Tensors,
     kernel::impl_kernel,
-    plain::{at_needed, primitive, tensor},
+    plain::{at_needed, primitive, record},
 };
 use burn::tensor::{Int, Shape, Tensor};
 
@@ -54,7 +54,7 @@ pub fn linear_cross_entropy<B: Backend>(
     let mut floats = vec![primitive(hidden), primitive(weight)];
     floats.extend(bias.map(primitive));
     let inputs = Tensors::floats(floats).with_ints([targets.into_primitive()]);
-    tensor(B::record(&kernel, inputs).swap_remove(0))
+    record(&kernel, inputs)
 }
 
 /// The forward step. Floats: hidden, weight, and the bias if there is one. Ints: targets. Outputs:

@@ -19,16 +19,16 @@ pub const BLOCK: u8 = 32;
 
 /// A model whose linear layers hold integers. What is not of whole blocks stays as it is, and so do
 /// embeddings, norms, biases and adapters.
-pub fn quantised<B: Backend, M: Module<B>>(model: M) -> M {
-    model.map(&mut Quantise { places: Vec::new() })
+pub fn quantized<B: Backend, M: Module<B>>(model: M) -> M {
+    model.map(&mut Quantize { places: Vec::new() })
 }
 
-struct Quantise {
+struct Quantize {
     /// For each level of the module that is walked through, whether it is a linear layer's weight.
     places: Vec<bool>,
 }
 
-impl<B: Backend> ModuleMapper<B> for Quantise {
+impl<B: Backend> ModuleMapper<B> for Quantize {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.places.push(name == "weight" && container == "Struct:Linear");
     }
@@ -65,11 +65,11 @@ mod tests {
         let x = Tensor::<Flex, 3>::random([2, 3, 48], Distribution::Normal(0.0, 1.0), &device);
         // Weights are drawn when a layer is first used.
         let (full, plain) = (layer.forward(x.clone()), small.forward(x.clone()));
-        let (near, same) = (quantised(layer), quantised(small));
-        let is_quantised = |layer: &crate::Linear<Flex>| {
+        let (near, same) = (quantized(layer), quantized(small));
+        let is_quantized = |layer: &crate::Linear<Flex>| {
             matches!(layer.weight.val().into_primitive(), TensorPrimitive::QFloat(_))
         };
-        assert!(is_quantised(&near) && !is_quantised(&same));
+        assert!(is_quantized(&near) && !is_quantized(&same));
         let found = near.forward(x.clone());
         let error = (full.clone() - found).abs().mean().into_scalar();
         let size = full.abs().mean().into_scalar();
