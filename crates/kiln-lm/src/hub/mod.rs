@@ -132,8 +132,8 @@ impl<B: Backend> TextModel<B> {
     }
 }
 
-/// A configuration without what says nothing of the weights of its layers: its start, ids that
-/// the tokenizer tells, a pooler that nothing reads; and with the feed-forward's width.
+/// A configuration reduced to what determines its weights: without initialisation, special ids and
+/// an unused pooler, and with the feed-forward width filled in.
 fn comparable(mut config: TextModelConfig) -> TextModelConfig {
     for stack in std::iter::once(&mut config.backbone).chain(&mut config.decoder) {
         stack.hidden.get_or_insert(config.width.saturating_mul(4));
