@@ -8,7 +8,7 @@ use crate::{
     examples::{Labels, TextBatch},
     model::{EncodeOptions, TextModel},
 };
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 use kiln_core::{
     AttentionVisibility, Backend, Capabilities, Corruption, Discriminate, EmbedGroups, Encode,
     HiddenStates, Labelled, Model, PredictTokens, PredictValue, RandomReplacement, Rank, Ratings,

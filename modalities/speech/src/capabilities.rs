@@ -1,15 +1,10 @@
 //! The speech model as objectives see it, and its loss with labels.
 
-use crate::{
-    batch::SpeechBatch,
-    config::{AugmentConfig, TokenHeadConfig},
-    frontend::{Input, Mask},
-    model::SpeechModel,
-};
+use crate::{batch::SpeechBatch, config::TokenHeadConfig, frontend::Mask, model::SpeechModel};
 use burn::tensor::{Int, Tensor, TensorData};
 use kiln_core::{
     AttentionVisibility, Backend, Capabilities, Corruption, EmbedGroups, Encode, HiddenStates,
-    Labelled, Layout, Loss, Model, PredictTokens, Quantize, Quantized, Rng, StepContext, TaskLoss,
+    Labelled, Loss, Model, PredictTokens, Quantize, Quantized, Rng, StepContext, TaskLoss,
     TokenTargets, Tokens,
 };
 use kiln_kernels::gather_tokens;

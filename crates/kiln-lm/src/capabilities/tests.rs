@@ -5,7 +5,6 @@ use crate::{
 };
 use burn::tensor::Bool;
 use burn_flex::Flex;
-use kiln_core::Seed;
 
 pub(crate) fn batch(config: &TextModelConfig, examples: &[Example]) -> TextBatch<Flex> {
     collate(examples, &config.special).upload(&config.embedding, &Default::default())

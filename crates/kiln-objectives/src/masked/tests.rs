@@ -1,6 +1,7 @@
 use super::*;
 use crate::toy::{Groups, Toy, context};
 use burn_flex::Flex;
+use kiln_core::Seed;
 
 fn layout() -> Layout {
     Layout { channels: 3, ..Layout::new(6, 10) }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     batch::{Clip, Collator},
-    config::{CtcConfig, SpeechModelConfig},
+    config::{AugmentConfig, CtcConfig, SpeechModelConfig},
     frontend::{MelStemConfig, StemConfig},
     log_mel::LogMelConfig,
     presets::Preset,
