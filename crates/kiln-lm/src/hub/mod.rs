@@ -97,7 +97,7 @@ impl PublishedConfig for TextModelConfig {
     }
 
     fn published(&self, published: Published) -> Published {
-        // Falcon caches keys repeated for each query head.
+        // Falcon of the newer architecture caches keys repeated for each query head.
         let rotary = matches!(self.backbone.positions, Some(PositionConfig::Rotary(_)))
             && self.format != Some(Format::Falcon);
         let generates = self.language.is_some();
