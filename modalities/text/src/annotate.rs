@@ -46,7 +46,7 @@ pub struct Asked<'a> {
     pub task: Option<&'a str>,
 }
 
-/// A model that cannot answer what it is asked.
+/// A model without a head for the question.
 #[derive(Debug, thiserror::Error)]
 pub enum AnnotateError {
     /// Its head is for something else.

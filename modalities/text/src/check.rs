@@ -123,7 +123,7 @@ pub(crate) fn evaluation(
     Err(wrong(problem))
 }
 
-/// Tokens of an example of what a stage trains on, with the keys that say so.
+/// Lengths of the examples of a stage in tokens, with their keys.
 pub(crate) fn lengths(data: &TextData) -> impl Iterator<Item = (String, usize)> {
     let tasks =
         data.tasks().map(|(name, task)| (format!("{}.length", task_key(name)), task.length));

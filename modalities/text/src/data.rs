@@ -91,7 +91,7 @@ pub fn open_stage(
     Ok(StageData { train, shuffle: false, validation, tokenizer })
 }
 
-/// The weights of what has begun, from where on, at each of these places.
+/// Mixture weights at each of these places: only of tasks that have begun.
 fn begun(weights: &[(u64, f64)]) -> Vec<Phase> {
     let places: BTreeSet<u64> = weights.iter().map(|(from, _)| *from).chain([0]).collect();
     let phase = |at: u64| {

@@ -33,7 +33,7 @@ pub enum StageDataError {
              [{{ documents = {{ paths = [\"corpus.txt\"] }} }}]"
     )]
     NoSources,
-    /// Nobody says how text becomes ids.
+    /// No tokenizer is named.
     #[error(
         "`data.tokenizer` is missing, and the model brings none; for example \
          {{ train = {{ model = {{ byte-bpe = {{ vocabulary = 8000 }} }} }} }}"

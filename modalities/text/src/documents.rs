@@ -14,7 +14,7 @@ use std::{
 /// Stories of a source that asks for no number of them.
 const STORIES: u64 = 4000;
 
-/// The files of a source; stories are told into one first, once.
+/// The files of a source; stories are generated into one first, once.
 pub(crate) fn documents(source: &TextSource, seed: Seed) -> Result<Documents, StageDataError> {
     let (stories, kind) = match source {
         TextSource::Documents(documents) => return Ok(documents.clone()),

@@ -24,7 +24,7 @@ pub const TEXT: Modality = Modality {
     ..Modality::of::<TextArchitecture>(MODALITY, facts)
 };
 
-/// Errors that say whom they are attributed to.
+/// Errors that know their cause: user or machine.
 const ERRORS: [BlameOf; 9] = [
     blame_of::<DataError>,
     blame_of::<StageDataError>,

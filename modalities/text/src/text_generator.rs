@@ -107,7 +107,7 @@ impl OnBackend for Work<'_> {
     }
 }
 
-/// The ids of prompts as they stand; `reads` says whether they are read first, by an encoder.
+/// The ids of raw prompts; `reads`: whether an encoder reads them.
 fn raw(
     tokenizer: &TextTokenizer,
     prompts: &[String],

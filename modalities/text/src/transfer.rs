@@ -13,7 +13,7 @@ use kiln_train::{progress::Progress, task::TaskError};
 use rustc_hash::FxHashMap;
 use std::{ops::Range, path::Path};
 
-/// Places of a new token that are looked at; more say little more.
+/// Occurrences of a new token that are averaged, at most.
 const PLACES: usize = 32;
 /// Bytes of texts that are searched for new tokens at most.
 const SEARCHED: u64 = 32 << 20;

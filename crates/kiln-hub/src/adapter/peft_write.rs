@@ -13,8 +13,8 @@ pub struct Published {
     pub names: NameMap,
     /// PEFT's `task_type`: `CAUSAL_LM`.
     pub task_type: Option<&'static str>,
-    /// The heads of attention where PEFT's prefix and prompt are ours: in decoders whose positions
-    /// are turned rather than added.
+    /// Attention heads where PEFT's prefix and prompt tuning are ours: in decoders with rotary
+    /// positions.
     pub decoder_heads: Option<usize>,
 }
 
@@ -88,7 +88,7 @@ fn translate(
     }
 }
 
-/// What was trained beside the adapters.
+/// Weights that were trained beside the adapters.
 fn others(weights: &Weights) -> Weights {
     let ours = [".lora.", ".ia3.", ".prefix.", ".prompt."];
     let own = |name: &str| ours.iter().any(|part| format!(".{name}").contains(part));
@@ -104,7 +104,7 @@ fn module(name: &str) -> String {
     name.rsplit_once('.').map_or(name, |(module, _)| module).to_owned()
 }
 
-/// A matrix the other way round.
+/// A matrix, transposed.
 fn transposed(weight: &Weight) -> Weight {
     let [rows, columns] = weight.shape[..] else { return weight.clone() };
     let values = (0..rows * columns).map(|at| weight.values[at % rows * columns + at / rows]);

@@ -46,7 +46,7 @@ impl Default for Generation {
 /// What a watcher decides after each new token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The sequence goes on.
+    /// The sequence continues.
     GoOn,
     /// The sequence is complete: a stopping criterion is met.
     Stop,

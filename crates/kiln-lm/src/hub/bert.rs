@@ -14,15 +14,15 @@ use kiln_nn::{
     activation_name, activation_named,
 };
 
-/// What tells the three apart.
+/// How the three differ.
 pub(super) struct Bert {
-    /// The beginning of its classes' names.
+    /// Prefix of its class names.
     class: &'static str,
-    /// Where weights lie in classes with a head.
+    /// Prefix of the base model's weights in classes with a head.
     outside: &'static str,
-    /// Whether positions are counted on from padding's.
+    /// Whether position ids start after that of padding.
     from_padding: bool,
-    /// Whether a head for texts has a layer of its own, rather than the pooler's.
+    /// Whether a sequence classification head has a dense layer of its own in place of the pooler's.
     own_transform: bool,
     relative: bool,
 }

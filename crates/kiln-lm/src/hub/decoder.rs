@@ -40,7 +40,7 @@ impl DecoderKeys {
         }
     }
 
-    /// The keys of our configuration and its class; `None` where no published decoder has such a
+    /// The class and the keys of our configuration; `None` where no published decoder has such a
     /// head.
     pub(super) fn of(ours: &TextModelConfig, [bare, lm, texts]: Classes) -> Option<(String, Self)> {
         let SpecialIds { pad, bos, eos, .. } = ours.special;
@@ -56,8 +56,8 @@ impl DecoderKeys {
         Some((class.into(), keys))
     }
 
-    /// A configuration with the special ids and the head that the keys say.
-    pub(super) fn on(
+    /// A configuration with the special ids and the head of these keys.
+    pub(super) fn apply(
         &self,
         classes: Classes,
         ours: TextModelConfig,
@@ -87,7 +87,7 @@ impl DecoderKeys {
     }
 }
 
-/// What a decoder's language-model head is called; a tied one has no weights of its own.
+/// Name of a decoder's language-model head; a tied one has no weights of its own.
 pub(super) fn language_rule(ours: &TextModelConfig) -> Rule {
     if ours.language.is_some_and(|head| head.tied) {
         Rule::Ignored { theirs: r"^lm_head\.weight$" }
@@ -101,8 +101,7 @@ pub(super) fn head_rules(ours: &TextModelConfig) -> [Rule; 2] {
     [language_rule(ours), Rule::Prefix { theirs: "score.", ours: "task.output." }]
 }
 
-/// The model within a class with a head: `load` is taken off, and with a head what `save` matches
-/// is put inside.
+/// The prefix of the base model in classes with a head: `load` removes it, `save` adds it.
 pub(super) fn inner_rule(
     ours: &TextModelConfig,
     load: &'static str,

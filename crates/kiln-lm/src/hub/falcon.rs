@@ -119,7 +119,7 @@ impl Family for Falcon {
             },
             ..TextModelConfig::default()
         };
-        theirs.keys.on(CLASSES, ours)
+        theirs.keys.apply(CLASSES, ours)
     }
 
     fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {

@@ -66,7 +66,7 @@ impl Family for Gpt2 {
             },
             ..TextModelConfig::default()
         };
-        theirs.keys.on(CLASSES, ours)
+        theirs.keys.apply(CLASSES, ours)
     }
 
     fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {

@@ -96,7 +96,7 @@ impl Family for Llama {
             },
             ..TextModelConfig::default()
         };
-        theirs.keys.on(self.classes, ours)
+        theirs.keys.apply(self.classes, ours)
     }
 
     fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {

@@ -97,7 +97,7 @@ impl PublishedConfig for TextModelConfig {
     }
 
     fn published(&self, published: Published) -> Published {
-        // Falcon caches keys repeated for each query head.
+        // Falcon of the newer architecture caches keys repeated for each query head.
         let rotary = matches!(self.backbone.positions, Some(PositionConfig::Rotary(_)))
             && self.format != Some(Format::Falcon);
         let generates = self.language.is_some();
@@ -132,8 +132,8 @@ impl<B: Backend> TextModel<B> {
     }
 }
 
-/// A configuration without what says nothing of the weights of its layers: its start, ids that
-/// the tokenizer tells, a pooler that nothing reads; and with the feed-forward's width.
+/// A configuration reduced to what determines its weights: without initialisation, special ids and
+/// an unused pooler, and with the feed-forward width filled in.
 fn comparable(mut config: TextModelConfig) -> TextModelConfig {
     for stack in std::iter::once(&mut config.backbone).chain(&mut config.decoder) {
         stack.hidden.get_or_insert(config.width.saturating_mul(4));

@@ -79,7 +79,7 @@ impl Family for Opt {
             },
             ..TextModelConfig::default()
         };
-        theirs.keys.on(CLASSES, ours)
+        theirs.keys.apply(CLASSES, ours)
     }
 
     fn to_theirs(&self, ours: &TextModelConfig) -> Option<(String, Config)> {

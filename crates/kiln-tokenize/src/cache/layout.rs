@@ -28,7 +28,7 @@ pub enum CacheError {
     /// A file of the cache cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A cache that is not what its own description says.
+    /// A cache that does not match its `meta.json`.
     #[error("{} is damaged: {reason}; delete the folder to build it again", path.display())]
     Damaged {
         /// The file.
@@ -73,7 +73,7 @@ pub struct Meta {
     pub prefixes: bool,
     /// What was read.
     pub tally: Tally,
-    /// The files, with what tells whether they have changed.
+    /// The files with their sizes and times, which show whether they have changed.
     pub sources: Vec<SourceFile>,
 }
 

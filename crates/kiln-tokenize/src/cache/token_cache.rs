@@ -183,7 +183,7 @@ impl TokenCache {
     }
 }
 
-/// The files, and what tells whether they have changed.
+/// The files with their sizes and times, which show whether they have changed.
 fn sources(documents: &Documents) -> Result<Vec<SourceFile>> {
     let source = |path: PathBuf| {
         let about = std::fs::metadata(&path).map_err(FileError::new("read", &path))?;

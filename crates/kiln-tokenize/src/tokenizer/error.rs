@@ -44,7 +44,7 @@ pub enum TokenizerError {
         /// What needs it.
         purpose: &'static str,
     },
-    /// Nothing stands for spans that are taken out.
+    /// There are no sentinels for removed spans.
     #[error(
         "`denoising` needs sentinels that stand for what is taken out, and the tokenizer has none \
          (`<extra_id_0>` and on): train one with `data.tokenizer.train.sentinels = 100`"
@@ -61,12 +61,12 @@ pub enum TokenizerError {
         /// How many sentinels.
         sentinels: usize,
     },
-    /// Two words that cannot be told apart where one begins to write.
+    /// Two target words that begin with the same token.
     #[error("`ranking`: {relevant:?} and {other:?} begin with the same token; give other words")]
     SameWords {
-        /// What is written of relevant texts.
+        /// The target of relevant texts.
         relevant: String,
-        /// What is written of others.
+        /// The target of others.
         other: String,
     },
     /// A special token that no token of the vocabulary is.

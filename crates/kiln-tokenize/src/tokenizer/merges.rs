@@ -61,7 +61,7 @@ impl Merges {
         for (token, id) in model["vocab"].as_object()? {
             vocabulary.insert(token, u32::try_from(id.as_u64()?).ok()?);
         }
-        // Tokens that share an id could not be told apart.
+        // Tokens that share an id would be ambiguous.
         if vocabulary.values().collect::<FxHashSet<_>>().len() < vocabulary.len() {
             return None;
         }

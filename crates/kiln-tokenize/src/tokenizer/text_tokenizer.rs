@@ -15,7 +15,7 @@ use tokenizers::{Encoding, Tokenizer};
 
 /// The tokenizer's file in a model directory.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
-/// What Hugging Face says about it besides.
+/// Hugging Face's settings of the tokenizer.
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 /// Where older models name their special tokens.
 const SPECIAL: &str = "special_tokens_map.json";
@@ -37,7 +37,7 @@ pub struct TextTokenizer {
 
 impl TextTokenizer {
     /// Opens a model directory or a `tokenizer.json`. Truncation and padding that it asks for are
-    /// dropped: how long sequences are is for a batch to say.
+    /// dropped: batches decide their length.
     ///
     /// # Errors
     /// When there is none, when it is damaged, and when its special tokens are not in its vocabulary.

@@ -1,4 +1,4 @@
-//! `kiln classify` and `kiln tag`: what a model was fine-tuned to say of texts.
+//! `kiln classify` and `kiln tag`: predictions of fine-tuned models.
 
 use super::{
     arguments::{TextArgs, text_model},
@@ -80,7 +80,7 @@ pub struct Annotate {
 }
 
 impl RunVerb for Classify {
-    /// Says what texts are, or pairs of them.
+    /// Classifies or scores texts, or pairs of them.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
         let Classify { asked, pairs, pair_field } = self;
         if !pairs.is_empty() && pairs.len() != asked.texts.texts.len() {
@@ -98,7 +98,7 @@ impl RunVerb for Classify {
 }
 
 impl RunVerb for Tag {
-    /// Says what the words of texts are; of long documents piece by piece.
+    /// Tags the words of texts; of long documents piece by piece.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
         let texts = Texts::of(&self.asked.texts)?.map(Passages::with_rest);
         run(&self.asked, Question::Words, (texts, &[]), context)

@@ -84,7 +84,7 @@ impl From<TextSplit> for Split {
     }
 }
 
-/// Finds a model of text; of another one a message says that it `lacks` what was asked for.
+/// Finds a text model; `lacks` is what the error says that models of other modalities lack.
 pub(super) fn text_model(context: &VerbContext<'_>, spec: &str, lacks: &str) -> Result<ModelDir> {
     context.model(spec, MODALITY, lacks, "text")
 }

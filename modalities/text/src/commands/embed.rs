@@ -1,4 +1,4 @@
-//! `kiln embed` and `kiln search`: texts to vectors, and the documents that are like a query.
+//! `kiln embed` and `kiln search`: text embeddings, and dense retrieval.
 
 use super::arguments::{DocumentArgs, TextArgs, TextPooling, TextSplit, VectorArgs, text_model};
 use crate::embed::{self, EmbedError, Passages, Prompt, Request, search};
@@ -166,7 +166,7 @@ impl RunVerb for Embed {
 }
 
 impl RunVerb for Search {
-    /// Shows the documents that are most like the query.
+    /// Shows the documents most similar to the query.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
         let model = text_model(context, &self.model, PURPOSE)?;
         let device = dispatch::available(self.device)?;
@@ -289,7 +289,7 @@ fn request(args: &VectorArgs, device: Device) -> Request {
     }
 }
 
-/// Work on texts that tells how many are done and that Ctrl-C ends.
+/// Runs work on texts with a progress bar; Ctrl-C ends it.
 pub(super) fn watched<T>(
     bar: &ProgressBar,
     work: impl FnOnce(&mut embed::Watch<'_>) -> std::result::Result<T, TaskError>,

@@ -1,4 +1,4 @@
-//! `kiln generate`: goes on with a text, or answers it.
+//! `kiln generate`: text generation.
 
 use super::arguments::text_model;
 use crate::text_generator::{self, Chat, Request};
@@ -87,7 +87,7 @@ pub struct Generate {
 }
 
 impl RunVerb for Generate {
-    /// Writes after each prompt; on a terminal piece by piece where there is one.
+    /// Generates after each prompt; streams where there is one prompt and no file.
     fn run(&self, context: &mut VerbContext<'_>) -> Result<()> {
         let model = text_model(context, &self.model, "writes nothing")?;
         let request = Request {
@@ -135,7 +135,7 @@ impl RunVerb for Generate {
     }
 }
 
-/// One prompt as it stands, or each line of a file; without either what comes in.
+/// The prompt, or each line of a file; standard input without either.
 fn prompts(args: &Generate) -> Result<Vec<String>> {
     if let Some(path) = &args.prompts {
         let text =
@@ -158,8 +158,8 @@ fn prompts(args: &Generate) -> Result<Vec<String>> {
     Ok(vec![text.trim_end_matches('\n').to_owned()])
 }
 
-/// How tokens are chosen: by chance where that is asked for; a penalty alone changes what is
-/// likeliest, and leaves nothing to chance.
+/// The decoding strategy: sampling where one of its settings is given; a repetition penalty alone
+/// stays greedy.
 fn choice(args: &Generate) -> Choice {
     let drawn = args.temperature.is_some()
         || args.top_k.is_some()

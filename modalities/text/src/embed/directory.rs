@@ -127,7 +127,7 @@ fn yes() -> bool {
 }
 
 impl Directory {
-    /// Reads what a directory says; of one without `modules.json`, that the transformer is in it.
+    /// Reads the settings of a directory; without `modules.json` it is the transformer's own.
     pub fn open(dir: &Path) -> Result<Self, EmbedError> {
         // The path is the transformer's own folder.
         let around = dir.parent().filter(|around| around.join(MODULES).exists());

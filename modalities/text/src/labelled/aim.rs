@@ -23,7 +23,7 @@ pub enum Aim {
 }
 
 impl Aim {
-    /// What an objective learns of rows, judged by the first of them; with `names` of labels, or
+    /// What an objective learns of rows, decided by the first of them; with `names` of labels, or
     /// those that occur. `seq2seq` says whether the model is an encoder-decoder.
     ///
     /// # Errors

@@ -29,8 +29,8 @@ pub enum ChatError {
 
 impl kiln_core::blame::Blamed for ChatError {}
 
-/// A tokenizer with a chat template: its own, or else ChatML's. A
-/// warning says where the latter's marks are no tokens.
+/// A tokenizer with a chat template: its own, or else ChatML's. A warning is logged where the latter's
+/// control tokens are missing.
 pub(crate) fn with_template(tokenizer: Arc<TextTokenizer>) -> Arc<TextTokenizer> {
     if tokenizer.chat_template().is_some() {
         return tokenizer;
@@ -89,7 +89,7 @@ impl ChatTemplate {
         }
     }
 
-    /// What stands behind what the assistant says, without the space around it.
+    /// The text that follows an assistant's turn, trimmed.
     ///
     /// # Errors
     /// When the template refuses a conversation.

@@ -19,7 +19,7 @@ pub enum EncodeError {
     /// A row of another kind than the first.
     #[error("row {0} is of another kind than those before it")]
     Kind(usize),
-    /// Good and bad that cannot be told apart.
+    /// Control tokens of good and bad texts that are the same ids.
     #[error(
         "`control`: {good:?} and {bad:?} become the same ids; name them in \
          `tokenizer.train.additional`"

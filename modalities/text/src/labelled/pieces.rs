@@ -10,7 +10,7 @@ use std::ops::Range;
 /// A part of a context behind its question, and where its tokens stand in the context.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
-    /// What the model sees.
+    /// The input of the model.
     pub example: Example,
     /// For each of its tokens the bytes of the context that it stands for; empty ranges for special
     /// tokens, and for those of the question.
@@ -20,7 +20,7 @@ pub struct Piece {
 /// Some of the words of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Words {
-    /// What the model sees.
+    /// The input of the model.
     pub example: Example,
     /// Which words.
     pub words: Range<usize>,

@@ -9,7 +9,7 @@ use kiln_core::Seed;
 use kiln_datasets::{DataError, labelled::ExampleSpec as _};
 use rand::seq::index::sample;
 
-/// How many stories a task has that says nothing of their number.
+/// Number of stories of a task by default.
 const STORIES: u64 = 2000;
 
 impl LabelledSource {

@@ -23,7 +23,7 @@ pub struct LabelledTask<'a> {
 }
 
 impl<'a> LabelledTask<'a> {
-    /// Reads the rows of a task; `aim` says what is learned of them.
+    /// Reads the rows of a task; `aim` decides what is learned of them.
     ///
     /// # Errors
     /// When they cannot be read, or not be learned from.

@@ -14,7 +14,7 @@ use kiln_lm::examples::Example;
 use kiln_tokenize::{TextTokenizer, tokenizer::TokenizerError};
 use std::path::Path;
 
-/// The file of a model directory that tells how its model ranks.
+/// The file of a model directory with prompt and target words of its ranker.
 const FILE: &str = "ranking.json";
 
 impl RankingWords {
@@ -46,7 +46,7 @@ impl RankingWords {
     /// The first ids of both words.
     ///
     /// # Errors
-    /// When the tokenizer fails, or they begin alike.
+    /// When the tokenizer fails, or they begin with the same token.
     pub fn first_ids(&self, tokenizer: &TextTokenizer) -> Result<[u32; 2], TokenizerError> {
         let first = |word: &str| -> Result<Option<u32>, TokenizerError> {
             Ok(tokenizer.encode(word, false)?.get_ids().first().copied())
@@ -60,7 +60,7 @@ impl RankingWords {
         }
     }
 
-    /// What is read of both, and the bytes of it that are the text.
+    /// The filled prompt, and the bytes of it that are the text.
     fn filled(&self, query: &str, text: &str) -> (String, std::ops::Range<usize>) {
         // Placeholders are those of the prompt; the query may contain the same strings.
         let (before, after) = self.prompt.split_once(TEXT).unwrap_or((&self.prompt, ""));

@@ -123,7 +123,7 @@ pub enum StoryTaskKind {
     ChineseTags,
     /// Questions.
     Questions,
-    /// How much two sentences say the same.
+    /// Semantic similarity of two sentences.
     Similarity,
     /// Whether one text follows from another.
     Entailment,
