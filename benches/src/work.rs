@@ -11,7 +11,7 @@ use kiln_hub::Mode;
 use kiln_train::{
     learner::Learner,
     recipe::{SharedOnly, Stage},
-    task::{Measure, Task, TaskError, TaskSource, TaskSourceError},
+    task::{Task, TaskError, TaskSource, TaskSourceError},
     task_learner::TaskLearner,
 };
 use std::{path::Path, sync::Arc, time::Instant};
