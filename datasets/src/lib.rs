@@ -43,5 +43,5 @@ pub use error::{DataError, Result};
 pub use guard::guarded;
 pub use scale::Standardizer;
 pub use series::{Frequency, Series};
-pub use split::{Part, Split, SplitProtocol};
+pub use split::{Split, SplitPart, SplitProtocol};
 pub use table::TableSpec;

@@ -1,7 +1,7 @@
 //! Split protocols: which rows train, which validate, which test.
 //!
 //! Parts are in order of time and do not overlap. A forecast at the first row of a part may look
-//! back into the part before it: [`Part::window`] is the part with that borrowed context, as in the
+//! back into the part before it: [`SplitPart::window`] is the part with that borrowed context, as in the
 //! long-term forecasting literature since Informer (<https://arxiv.org/abs/2012.07436>), where
 //! validation and test windows start `context` rows earlier so that their first *forecast* row is
 //! the part's first row.
@@ -43,12 +43,12 @@ impl Default for SplitProtocol {
 
 /// Consecutive rows of a series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct SplitPart {
     /// The rows that belong to the part: what may be forecast, and scored.
     pub rows: Range<usize>,
 }
 
-impl Part {
+impl SplitPart {
     /// How many rows.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -76,11 +76,11 @@ impl Part {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// What models and scalers are fitted on.
-    pub train: Part,
+    pub train: SplitPart,
     /// What training is stopped by.
-    pub validation: Part,
+    pub validation: SplitPart,
     /// What is reported.
-    pub test: Part,
+    pub test: SplitPart,
 }
 
 impl SplitProtocol {
@@ -150,7 +150,7 @@ fn check_shares(train: f64, validation: f64) -> Result<()> {
 }
 
 fn cut(train: usize, validation: usize, test: usize) -> Split {
-    let part = |rows| Part { rows };
+    let part = |rows| SplitPart { rows };
     Split {
         train: part(0..train),
         validation: part(train..validation),

@@ -38,7 +38,7 @@ pub use corruption::{Corruption, DecoderInput, RandomReplacement, SourceTarget};
 #[cfg(feature = "testing")]
 pub use kiln_host::testing;
 pub use kiln_host::{
-    Mixture, MixtureError, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source, blame,
+    MixtureError, MixtureSchedule, MixtureSource, Phase, Rng, Sampler, Seed, Size, Source, blame,
 };
 pub use kiln_kernels::{AttentionVisibility, AutodiffBackend, Backend};
 pub use layout::{HostBatch, Layout};

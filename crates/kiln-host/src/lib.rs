@@ -17,6 +17,6 @@ mod source;
 pub mod testing;
 
 pub use atomic::{AtomicFile, FileError, LEFTOVER, write_atomic};
-pub use mixture::{Mixture, MixtureError, MixtureSource, Phase};
+pub use mixture::{MixtureError, MixtureSchedule, MixtureSource, Phase};
 pub use seed::{Rng, Seed};
 pub use source::{Sampler, Size, Source};

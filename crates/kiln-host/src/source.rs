@@ -64,7 +64,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler over `size` examples, shuffled anew each epoch when a seed is given.
+    /// A sampler over `size` examples, shuffled again each epoch when a seed is given.
     pub fn new(size: Size, shuffle: Option<Seed>) -> Self {
         Self { size, shuffle, epochs: Mutex::new(Vec::new()) }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub(crate) enum Layout {
     /// Several as one, their rows below each other.
-    Fused { theirs: Regex, joined: &'static str, parts: Vec<(&'static str, Part)> },
+    Fused { theirs: Regex, joined: &'static str, parts: Vec<(&'static str, RowBlocks)> },
     /// As `[in, out]`.
     Transposed { theirs: Regex },
 }
@@ -25,7 +25,7 @@ impl Layout {
         let parts = parts.iter().enumerate().map(|(number, name)| {
             let (begin, count) =
                 if number == 0 { (0, first) } else { (first.saturating_add(number - 1), 1) };
-            (*name, Part { begin, count, of, groups })
+            (*name, RowBlocks { begin, count, of, groups })
         });
         Ok(Self::Fused { theirs: segment(joined)?, joined, parts: parts.collect() })
     }
@@ -75,7 +75,7 @@ impl Layout {
         match self {
             Self::Transposed { theirs } => transpose_all(theirs, weights),
             Self::Fused { joined, parts, .. } => {
-                let mut wholes: BTreeMap<String, Vec<(Part, Weight)>> = BTreeMap::new();
+                let mut wholes: BTreeMap<String, Vec<(RowBlocks, Weight)>> = BTreeMap::new();
                 for (ours, part) in parts {
                     let pattern = segment(ours)?;
                     for (name, weight) in take(&pattern, weights) {
@@ -135,7 +135,7 @@ pub struct Place {
     /// Its name.
     pub theirs: String,
     /// Which part of theirs it is, where they hold several layers as one.
-    pub part: Part,
+    pub part: RowBlocks,
     /// Whether they hold it the other way round, `[in, out]`.
     pub transposed: bool,
 }
@@ -143,7 +143,7 @@ pub struct Place {
 /// Which rows of a layer of theirs are one of ours: in each of their groups of equal blocks, those
 /// from one on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct RowBlocks {
     /// The first of its blocks in a group.
     begin: usize,
     /// Its blocks in a group.
@@ -153,14 +153,14 @@ pub struct Part {
     groups: usize,
 }
 
-impl Default for Part {
+impl Default for RowBlocks {
     /// All of it.
     fn default() -> Self {
         Self { begin: 0, count: 1, of: 1, groups: 1 }
     }
 }
 
-impl Part {
+impl RowBlocks {
     /// Rows of theirs that hold `own` rows of ours, in our order.
     pub fn rows(self, own: usize) -> impl Iterator<Item = usize> {
         let block = self.block(own);
@@ -198,8 +198,8 @@ impl Part {
     }
 }
 
-fn join(name: &str, found: &[(Part, Weight)], parts: usize) -> Result<Weight> {
-    let sizes = |(part, weight): &(Part, Weight)| {
+fn join(name: &str, found: &[(RowBlocks, Weight)], parts: usize) -> Result<Weight> {
+    let sizes = |(part, weight): &(RowBlocks, Weight)| {
         let (rows, rest) = weight.shape.split_first()?;
         let all = part.all(*rows);
         let whole = rows.is_multiple_of(part.groups.saturating_mul(part.count));

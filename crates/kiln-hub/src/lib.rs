@@ -34,7 +34,7 @@ mod weights;
 
 pub use download::{Hub, HubId};
 pub use error::{HubError, Result};
-pub use layout::{Part, Place};
+pub use layout::{Place, RowBlocks};
 pub use load_report::{LoadReport, Mismatch};
 pub use model_dir::{ModelDir, resolve};
 pub use model_error::ModelError;

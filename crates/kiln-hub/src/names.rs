@@ -23,7 +23,7 @@
 
 use crate::{
     HubError, Result, Weights,
-    layout::{Layout, Part, Place, compile},
+    layout::{Layout, Place, RowBlocks, compile},
 };
 use regex::Regex;
 use std::{borrow::Cow, collections::BTreeMap};
@@ -227,7 +227,8 @@ impl NameMap {
 
     /// Where their file holds a parameter of ours.
     pub fn place(&self, ours: &str) -> Place {
-        let mut place = Place { theirs: self.save(ours), part: Part::default(), transposed: false };
+        let mut place =
+            Place { theirs: self.save(ours), part: RowBlocks::default(), transposed: false };
         for layout in self.layouts.iter().rev() {
             layout.place(&mut place);
         }

@@ -1,4 +1,4 @@
-//! Where the seeds of dropout come from: a sequence a thread, started anew by [`reseed`].
+//! Where the seeds of dropout come from: a sequence a thread, started again by [`reseed`].
 //!
 //! A model draws a seed for each dropout of each forward pass, in its order; the backward pass
 //! replays the same bits from the same seed. A trainer reseeds before every batch, so that a resumed

@@ -45,7 +45,7 @@ impl Dropout {
     }
 
     /// Whether to leave out a whole block this time (stochastic depth,
-    /// <https://arxiv.org/abs/1603.09382>): drawn anew with each call, never outside training.
+    /// <https://arxiv.org/abs/1603.09382>): drawn again with each call, never outside training.
     pub fn skips<B: Backend>(&self, device: &B::Device) -> bool {
         self.is_active::<B>(device) && f64::from(next_seed()[0]) / 4_294_967_296.0 < self.share
     }
@@ -84,7 +84,7 @@ mod tests {
         assert!((2300..2700).contains(&dropped), "{dropped}");
         assert!(values.iter().all(|&value| value == 0.0 || (value - 4.0 / 3.0).abs() < 1e-6));
         let other: Vec<f32> = dropout.forward(x.clone()).into_data().to_vec().unwrap();
-        assert_ne!(values, other, "each call draws anew");
+        assert_ne!(values, other, "each call draws again");
         let still = kiln_kernels::eval_mode(|| dropout.forward(x.clone()));
         assert_eq!(still.into_data(), x.clone().into_data());
         let x = x.inner();

@@ -50,7 +50,7 @@ pub use dpo::Dpo;
 pub use grpo::{Grpo, Reward};
 pub use info_nce::{InfoNce, Views};
 pub use masked::{Masked, MaskedKind, MaskedTokens, RatioDecay};
-pub use mixture::{Mixture, Part};
+pub use mixture::{Mixture, MixturePart};
 pub use objective::{Drawn, NAMES, Objective};
 pub use permuted_lm::PermutedLm;
 pub use pretext::Pretext;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Mixture {
     /// The objectives.
-    pub parts: Vec<Part>,
+    pub parts: Vec<MixturePart>,
     /// Whether the loss of a step is the weighted sum of all; otherwise one is drawn by weight, of
     /// those that find something to learn in the batch.
     #[serde(default)]
@@ -26,7 +26,7 @@ pub struct Mixture {
 /// An objective of a mixture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub struct MixturePart {
     /// What is optimised.
     pub objective: Objective,
     /// Its weight.
@@ -172,8 +172,8 @@ mod tests {
         let next = Objective::Autoregressive(Autoregressive::default());
         let mean = Objective::Supervised(Supervised {});
         let parts = vec![
-            Part { objective: next, weight: 2.0, from: 0 },
-            Part { objective: mean, weight: 3.0, from: 10 },
+            MixturePart { objective: next, weight: 2.0, from: 0 },
+            MixturePart { objective: mean, weight: 3.0, from: 10 },
         ];
         let loss = |sum: bool, step: u64, seed: u64| {
             let mixture = Mixture { parts: parts.clone(), sum };
@@ -201,7 +201,7 @@ mod tests {
         let batch = Groups { values, group_size: 1 };
         let next = Objective::Autoregressive(Autoregressive::default());
         let mean = Objective::Supervised(Supervised {});
-        let parts = [next, mean].map(|objective| Part { objective, weight: 1.0, from: 0 });
+        let parts = [next, mean].map(|objective| MixturePart { objective, weight: 1.0, from: 0 });
         let mixture = Mixture { parts: parts.to_vec(), sum: false };
         for seed in 0..20 {
             let mut rng = Seed::new(seed).rng();

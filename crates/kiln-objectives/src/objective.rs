@@ -228,7 +228,7 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Part, Views};
+    use crate::{MixturePart, Views};
 
     /// Has tokens, and one pretext task.
     struct Stones;
@@ -255,7 +255,7 @@ mod tests {
         let refused = dropout.prepare(&mut Stones).unwrap_err();
         assert_eq!(refused.problem, "`info-nce` needs dropout");
         assert_eq!((refused.key.as_str(), refused.of_recipe), ("model.dropout", true));
-        let part = |objective| Part { objective, weight: 1.0, from: 0 };
+        let part = |objective| MixturePart { objective, weight: 1.0, from: 0 };
         let parts = vec![part(Objective::Masked(Masked::default())), part(dropout)];
         let mixture = Objective::Mixture(Mixture { parts, sum: true });
         assert_eq!(mixture.prepare(&mut Stones).unwrap_err().problem, "`info-nce` needs dropout");

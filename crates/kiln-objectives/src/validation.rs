@@ -80,7 +80,7 @@ impl<'a> Validation<'a> {
 mod tests {
     use super::*;
     use crate::{
-        Autoregressive, Masked, MaskedKind, Mixture, Part, RatioDecay, Supervised,
+        Autoregressive, Masked, MaskedKind, Mixture, MixturePart, RatioDecay, Supervised,
         toy::{Groups, Toy},
     };
     use burn::tensor::Tensor;
@@ -105,12 +105,12 @@ mod tests {
     fn a_mixture_is_the_weighted_sum_of_its_parts_drawn_or_not() {
         // Alone they score 5 (squares of 1 and 3) and the mean, 5/3.
         let parts = vec![
-            Part {
+            MixturePart {
                 objective: Objective::Autoregressive(Autoregressive::default()),
                 weight: 2.0,
                 from: 0,
             },
-            Part { objective: Objective::Supervised(Supervised {}), weight: 3.0, from: 10 },
+            MixturePart { objective: Objective::Supervised(Supervised {}), weight: 3.0, from: 10 },
         ];
         let batches = [batch(&[0.0, 1.0, 4.0])];
         let of = |sum, step| {

@@ -34,12 +34,12 @@ pub struct Start {
     /// The model directory.
     pub dir: PathBuf,
     /// What other models fill.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PartialInit>,
 }
 
 /// Parameters of another model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartialInit {
     /// As the user named it.
     pub from: String,
     /// The model directory.
@@ -98,7 +98,7 @@ impl Start {
     /// When one cannot be found.
     pub fn find(init: &Init) -> Result<Self, TaskError> {
         let part = |InitPart { model, names }: &InitPart| {
-            Ok(Part { from: model.clone(), dir: resolve(model)?, names: names.clone() })
+            Ok(PartialInit { from: model.clone(), dir: resolve(model)?, names: names.clone() })
         };
         let parts = init.parts.iter().map(part).collect::<Result<_, TaskError>>()?;
         Ok(Self { from: init.model.clone(), dir: resolve(&init.model)?, parts })
@@ -136,7 +136,7 @@ impl Start {
     }
 }
 
-impl Part {
+impl PartialInit {
     /// Whether every pattern filled something, and all that it named fitted.
     fn check(&self, filled: &BTreeSet<String>, report: &LoadReport) -> Result<(), Error> {
         if let Some(other) = report.mismatched.iter().find(|other| filled.contains(&other.name)) {

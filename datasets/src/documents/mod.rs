@@ -17,7 +17,7 @@ mod shard;
 mod table;
 
 pub use format::{Format, Invalid, Split};
-pub use part::Part;
+pub use part::DocumentShard;
 pub use prefix::{Prefix, ScoreText};
 pub use reader::DocumentReader;
 
@@ -148,7 +148,7 @@ impl Documents {
     ///
     /// # Errors
     /// As [`Documents::files`], and when a file cannot be opened.
-    pub fn parts(&self, bytes: u64) -> Result<Vec<Part>> {
+    pub fn parts(&self, bytes: u64) -> Result<Vec<DocumentShard>> {
         let mut parts = Vec::new();
         for (path, format) in self.files()? {
             part::cut(&path, format, self.split, bytes, &mut parts)?;
@@ -165,7 +165,7 @@ impl Documents {
     }
 
     /// Streams the documents of one part.
-    pub fn read_part(&self, part: Part) -> DocumentReader {
+    pub fn read_part(&self, part: DocumentShard) -> DocumentReader {
         DocumentReader::new(self, vec![part])
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Shard of documents: a file, or a slice of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct DocumentShard {
     /// The file.
     pub path: PathBuf,
     /// How it is written, never `auto`.
@@ -23,10 +23,10 @@ pub(super) fn cut(
     format: Format,
     split: Split,
     bytes: u64,
-    parts: &mut Vec<Part>,
+    parts: &mut Vec<DocumentShard>,
 ) -> Result<()> {
     let size = std::fs::metadata(path).map_err(|source| unreadable(path, source))?.len();
-    let mut add = |start, end| parts.push(Part { path: path.into(), format, start, end });
+    let mut add = |start, end| parts.push(DocumentShard { path: path.into(), format, start, end });
     let step = bytes.max(1);
     match format {
         Format::Parquet if step < size => {

@@ -1,7 +1,7 @@
 //! The stream of documents.
 
 use super::{
-    Document, Documents, Format, PIECE, Part, Prefix, Tally,
+    Document, DocumentShard, Documents, Format, PIECE, Prefix, Tally,
     json::JsonLines,
     parquet::ParquetRows,
     plain::{Lines, Plain, border, plain_record},
@@ -16,7 +16,7 @@ use std::{collections::VecDeque, path::PathBuf};
 #[derive(Debug)]
 pub struct DocumentReader {
     context: Context,
-    parts: VecDeque<Part>,
+    parts: VecDeque<DocumentShard>,
     current: Option<Source>,
     /// What is left of a record longer than a document may be.
     rest: Option<Record>,
@@ -36,7 +36,7 @@ enum Source {
 }
 
 impl DocumentReader {
-    pub(super) fn new(spec: &Documents, parts: Vec<Part>) -> Self {
+    pub(super) fn new(spec: &Documents, parts: Vec<DocumentShard>) -> Self {
         let mut spec = spec.clone();
         let Documents { before, metadata, .. } = &mut spec;
         for field in before.iter().flat_map(Prefix::fields) {
@@ -136,8 +136,8 @@ impl Iterator for DocumentReader {
 }
 
 impl Source {
-    fn open(context: &Context, part: &Part) -> Result<Self> {
-        let Part { path, format, start, end } = part;
+    fn open(context: &Context, part: &DocumentShard) -> Result<Self> {
+        let DocumentShard { path, format, start, end } = part;
         let (start, end) = (*start, *end);
         let lines = || Lines::of_slice(path, start, end).map_err(|source| unreadable(path, source));
         Ok(match format {

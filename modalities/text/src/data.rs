@@ -24,7 +24,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 pub struct StageData {
     /// Training sequences, in their order.
     pub train: TaskSource<Example>,
-    /// Whether the order is drawn anew each epoch by the trainer.
+    /// Whether the order is drawn again each epoch by the trainer.
     pub shuffle: bool,
     /// What is kept for validation: of documents, and of each task.
     pub validation: Vec<Held>,

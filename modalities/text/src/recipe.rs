@@ -73,7 +73,7 @@ pub struct TextData {
     pub packing: Packing,
     /// Which sequences an epoch has.
     pub windows: Windows,
-    /// Easy sequences before hard ones; an order drawn anew each epoch if absent. Wants windows that
+    /// Easy sequences before hard ones; an order drawn again each epoch if absent. Wants windows that
     /// are `cut`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,

@@ -7,7 +7,8 @@ use crate::{
 };
 use kiln_core::{Seed, Size};
 use kiln_datasets::{
-    DataError, Part, Series, SplitProtocol, Standardizer, TableSpec, embedded, files::locate, m4,
+    DataError, Series, SplitPart, SplitProtocol, Standardizer, TableSpec, embedded, files::locate,
+    m4,
 };
 use kiln_synthetic::Prices;
 use kiln_train::task::TaskSource;
@@ -198,9 +199,10 @@ fn cut(
         let split = match protocol.split(each) {
             Ok(split) => split,
             Err(error) if alone => return Err(error.into()),
-            Err(_) => {
-                kiln_datasets::Split { train: Part { rows: 0..each.len() }, ..Default::default() }
-            }
+            Err(_) => kiln_datasets::Split {
+                train: SplitPart { rows: 0..each.len() },
+                ..Default::default()
+            },
         };
         if standardise {
             let scale = Standardizer::fit(each.values.slice(s![split.train.rows.clone(), ..]));
@@ -212,7 +214,7 @@ fn cut(
     let (context, horizon) = (config.context, config.horizon);
     let held_out = SeriesWindows::new(series.clone(), &validation, context, horizon, 1.0, true)
         .sample(VALIDATION_WINDOWS);
-    let longest = train.iter().map(Part::len).max().unwrap_or(0);
+    let longest = train.iter().map(SplitPart::len).max().unwrap_or(0);
     let windows = match share_of {
         ShareOf::Latest => SeriesWindows::new(series, &train, context, horizon, share, false),
         ShareOf::Spread => {

@@ -79,7 +79,7 @@ pub fn buy_and_hold(realised: ArrayView2<'_, f32>) -> Vec<f64> {
     .collect()
 }
 
-/// The mean performance of portfolios of `top` stocks drawn anew each day.
+/// The mean performance of portfolios of `top` stocks drawn again each day.
 pub fn random(realised: ArrayView2<'_, f32>, top: usize, seed: Seed) -> Performance {
     let run = |number: u64| {
         let mut rng: Rng = seed.part("portfolio").at(number).rng();

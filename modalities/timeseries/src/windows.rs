@@ -2,7 +2,7 @@
 
 use crate::{SeriesHostBatch, config::resolution_id};
 use kiln_core::{Seed, Size, Source};
-use kiln_datasets::{Frequency, Part, Series};
+use kiln_datasets::{Frequency, Series, SplitPart};
 use kiln_synthetic::Corpus;
 use kiln_train::task::TaskSourceError;
 use ndarray::{Array2, Array3, Axis, s};
@@ -101,7 +101,7 @@ impl SeriesWindows {
     /// are taken. With a `share` below 1 only the latest windows are.
     pub fn new(
         series: Vec<Series>,
-        parts: &[Part],
+        parts: &[SplitPart],
         context: usize,
         horizon: usize,
         share: f64,
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_window_of_the_training_part_once() {
-        let parts = [Part { rows: 0..8 }, Part { rows: 0..5 }];
+        let parts = [SplitPart { rows: 0..8 }, SplitPart { rows: 0..5 }];
         let windows = SeriesWindows::new(vec![counting(10), counting(5)], &parts, 3, 2, 1.0, false);
         // Forecasts begin at rows 3 to 6 of the first, at row 3 of the second.
         assert_eq!(windows.len(), 5);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn validation_windows_look_back_into_training() {
-        let parts = [Part { rows: 6..9 }];
+        let parts = [SplitPart { rows: 6..9 }];
         let windows = SeriesWindows::new(vec![counting(10)], &parts, 4, 2, 1.0, true);
         assert_eq!(windows.len(), 2);
         assert_eq!(windows.window(0).unwrap().past.column(0).to_vec(), [2.0, 3.0, 4.0, 5.0]);
@@ -288,8 +288,14 @@ mod tests {
 
     #[test]
     fn series_too_short_for_a_context_are_used() {
-        let windows =
-            SeriesWindows::new(vec![counting(10)], &[Part { rows: 0..10 }], 100, 2, 1.0, false);
+        let windows = SeriesWindows::new(
+            vec![counting(10)],
+            &[SplitPart { rows: 0..10 }],
+            100,
+            2,
+            1.0,
+            false,
+        );
         assert_eq!(windows.len(), 5, "from half a history on");
     }
 

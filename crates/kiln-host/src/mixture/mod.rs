@@ -12,7 +12,7 @@ use std::sync::Mutex;
 /// Positions of a block.
 const BLOCK: u64 = 256;
 
-/// Blocks between states that are kept, so that going back need not begin anew.
+/// Blocks between states that are kept, so that going back need not begin again.
 const KEPT: u64 = 1024;
 
 /// All weights together, as an integer: sums of integers do not drift.
@@ -67,7 +67,7 @@ pub enum MixtureError {
 
 /// Which source each position gets, and which position of that source's own.
 #[derive(Debug)]
-pub struct Mixture {
+pub struct MixtureSchedule {
     phases: Vec<Plan>,
     seed: Seed,
     /// The block looked at last.
@@ -104,7 +104,7 @@ struct Block {
     order: Vec<(usize, u64)>,
 }
 
-impl Mixture {
+impl MixtureSchedule {
     /// A mixture of `sources` sources, whose weights change from phase to phase.
     ///
     /// # Errors
@@ -277,21 +277,21 @@ fn shares(phase: &Phase, sources: usize) -> Result<Vec<i64>, MixtureError> {
 #[derive(Debug)]
 pub struct MixtureSource<S> {
     sources: Vec<(S, Sampler)>,
-    mixture: Mixture,
+    mixture: MixtureSchedule,
     /// Positions in a row that are of one source.
     run: u64,
 }
 
 impl<S: Source> MixtureSource<S> {
-    /// Mixes sources; each is shuffled anew for each of its epochs.
+    /// Mixes sources; each is shuffled again for each of its epochs.
     ///
     /// # Errors
-    /// As [`Mixture::new`], and when a source is empty.
+    /// As [`MixtureSchedule::new`], and when a source is empty.
     pub fn new(sources: Vec<S>, phases: &[Phase], seed: Seed) -> Result<Self, MixtureError> {
         if let Some(empty) = sources.iter().position(|source| source.size() == Size::Known(0)) {
             return Err(MixtureError::Empty(empty));
         }
-        let mixture = Mixture::new(sources.len(), phases, seed)?;
+        let mixture = MixtureSchedule::new(sources.len(), phases, seed)?;
         let orders = seed.part("sources");
         let sources = (0..).zip(sources).map(|(at, source)| {
             let sampler = Sampler::new(source.size(), Some(orders.at(at)));

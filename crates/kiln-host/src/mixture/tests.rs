@@ -7,7 +7,7 @@ fn phase(from: u64, weights: &[f64]) -> Phase {
 #[test]
 fn shares_hold_over_any_stretch() {
     let weights = [0.5, 0.3, 0.1993, 0.0007];
-    let mixture = Mixture::new(4, &[phase(0, &weights)], Seed::new(1)).unwrap();
+    let mixture = MixtureSchedule::new(4, &[phase(0, &weights)], Seed::new(1)).unwrap();
     let mut counts = [0_u64; 4];
     for position in 0..40_000 {
         let (source, own) = mixture.at(position);
@@ -30,21 +30,21 @@ fn shares_hold_over_any_stretch() {
 #[test]
 fn a_position_alone_decides() {
     let phases = [phase(0, &[1.0, 2.0]), phase(1000, &[2.0, 1.0])];
-    let forward = Mixture::new(2, &phases, Seed::new(3)).unwrap();
+    let forward = MixtureSchedule::new(2, &phases, Seed::new(3)).unwrap();
     let far = BLOCK * KEPT * 2 + 77;
     let there: Vec<_> = [5, far, 999, 1000, far - 1].map(|p| forward.at(p)).into();
-    let backward = Mixture::new(2, &phases, Seed::new(3)).unwrap();
+    let backward = MixtureSchedule::new(2, &phases, Seed::new(3)).unwrap();
     let back: Vec<_> = [far - 1, 1000, 999, far, 5].map(|p| backward.at(p)).into();
     assert_eq!(there, back.into_iter().rev().collect::<Vec<_>>());
-    let other = Mixture::new(2, &phases, Seed::new(4)).unwrap();
-    let of = |mixture: &Mixture| (0..64).map(|p| mixture.at(p).0).collect::<Vec<_>>();
+    let other = MixtureSchedule::new(2, &phases, Seed::new(4)).unwrap();
+    let of = |mixture: &MixtureSchedule| (0..64).map(|p| mixture.at(p).0).collect::<Vec<_>>();
     assert_ne!(of(&forward), of(&other), "the seed decides on the order");
 }
 
 #[test]
 fn phases_switch_where_they_say() {
     let phases = [phase(0, &[1.0, 0.0]), phase(300, &[0.0, 5.0]), phase(301, &[1.0, 1.0])];
-    let mixture = Mixture::new(2, &phases, Seed::new(1)).unwrap();
+    let mixture = MixtureSchedule::new(2, &phases, Seed::new(1)).unwrap();
     assert!((0..300).all(|position| mixture.at(position) == (0, position)));
     assert_eq!(mixture.at(300), (1, 0));
     let mut next = [300, 1];
@@ -112,7 +112,7 @@ fn a_run_is_of_one_source() {
 #[test]
 fn mistakes_are_named() {
     let fail = |sources, phases: &[Phase]| {
-        Mixture::new(sources, phases, Seed::new(1)).unwrap_err().to_string()
+        MixtureSchedule::new(sources, phases, Seed::new(1)).unwrap_err().to_string()
     };
     assert!(fail(1, &[phase(5, &[1.0])]).ends_with("found Some(5)"));
     assert!(fail(1, &[]).ends_with("found None"));

@@ -145,22 +145,28 @@ fn find(weights: &Weights, name: &str) -> Option<String> {
     fitting.next().is_none().then(|| found.clone())
 }
 
-/// Adds `scale · up · down` to a layer, `[rank, inputs]` and `[outputs, rank]`; `turned` where it is
+/// Adds `scale · up · down` to a layer, `[rank, inputs]` and `[outputs, rank]`; `transposed` where it is
 /// kept as `[inputs, outputs]`. `None` where the shapes do not fit.
-fn add(target: &mut Weight, down: &Weight, up: &Weight, scale: f64, turned: bool) -> Option<()> {
+fn add(
+    target: &mut Weight,
+    down: &Weight,
+    up: &Weight,
+    scale: f64,
+    transposed: bool,
+) -> Option<()> {
     let ([rank, inputs], [outputs, up_rank]) = (&down.shape[..], &up.shape[..]) else {
         return None;
     };
     let (rank, inputs, outputs) = (*rank, *inputs, *outputs);
-    let turned = turned || inputs != outputs && target.shape == [inputs, outputs];
-    let expected = if turned { [inputs, outputs] } else { [outputs, inputs] };
+    let transposed = transposed || inputs != outputs && target.shape == [inputs, outputs];
+    let expected = if transposed { [inputs, outputs] } else { [outputs, inputs] };
     if *up_rank != rank || target.shape != expected || rank == 0 {
         return None;
     }
     let columns = expected[1].max(1);
     for (row, values) in target.values.chunks_exact_mut(columns).enumerate() {
         for (column, value) in values.iter_mut().enumerate() {
-            let (output, input) = if turned { (column, row) } else { (row, column) };
+            let (output, input) = if transposed { (column, row) } else { (row, column) };
             let ups = up.values.iter().skip(output * rank).take(rank);
             let downs = down.values.iter().skip(input).step_by(inputs);
             let sum: f64 = ups.zip(downs).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();

@@ -1,7 +1,7 @@
 //! Several heads of continuous targets, and batches of which some examples have labels.
 
 use super::{A, random, step, train};
-use crate::{Masked, MaskedKind, Mixture, Objective, ObjectiveSpec as _, Part, Supervised};
+use crate::{Masked, MaskedKind, Mixture, MixturePart, Objective, ObjectiveSpec as _, Supervised};
 use burn::{
     module::Module,
     tensor::{Bool, Tensor, TensorData},
@@ -130,7 +130,7 @@ fn a_batch_may_mix_labelled_and_unlabelled_examples() {
     assert_eq!(loss(&supervised, &batch).count, 1, "one of two has a label");
     assert_eq!(loss(&masked, &batch).count, 2 * 2);
     let parts = [supervised.clone(), masked.clone()];
-    let parts = parts.map(|objective| Part { objective, weight: 1.0, from: 0 }).to_vec();
+    let parts = parts.map(|objective| MixturePart { objective, weight: 1.0, from: 0 }).to_vec();
     let both = Objective::Mixture(Mixture { parts, sum: true });
     let value = |objective: &Objective, batch| loss(objective, batch).value.into_scalar();
     let expected = value(&supervised, &batch) + value(&masked, &batch);

@@ -79,7 +79,7 @@ Examples:
 
 All documents are compared with the query, so none is missed. A cross-encoder (--rerank) then reads the
 best of them together with the query and puts them in order. With --index their vectors are kept,
-and only those of files that changed are made anew. Where the model has prompts for queries and
+and only those of files that changed are made again. Where the model has prompts for queries and
 documents, they are used."
 )]
 pub struct Search {

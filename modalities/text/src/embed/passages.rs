@@ -3,7 +3,7 @@
 use super::EmbedError;
 use kiln_datasets::{
     DataError, Documents,
-    documents::{DocumentReader, Part, Split, Tally},
+    documents::{DocumentReader, DocumentShard, Split, Tally},
     vectors::Passage,
 };
 use std::{
@@ -27,7 +27,7 @@ pub struct Passages {
     second: Option<String>,
     /// Whether later pieces of documents come, too.
     rest: bool,
-    parts: VecDeque<Part>,
+    parts: VecDeque<DocumentShard>,
     current: Option<(String, DocumentReader)>,
     row: usize,
     tally: Tally,
@@ -46,7 +46,7 @@ impl Passages {
         wanted: impl Fn(&Path) -> bool,
     ) -> Result<Self, DataError> {
         spec.metadata.extend(id.map(str::to_owned));
-        let mut parts: VecDeque<Part> = spec.parts(u64::MAX)?.into();
+        let mut parts: VecDeque<DocumentShard> = spec.parts(u64::MAX)?.into();
         parts.retain(|part| wanted(&part.path));
         let (id, tally) = (id.map(str::to_owned), Tally::default());
         let (second, rest) = (None, false);

@@ -319,7 +319,7 @@ fn a_search_finds_what_is_alike_and_keeps_an_index() {
     let best = &found.hits[0];
     assert_eq!((best.text.as_str(), best.id.as_str()), ("four five", "2"));
     assert!(best.source.ends_with("a.txt") && (best.score - 1.0).abs() < 1e-5);
-    // Nothing is made anew, then only what changed, and nothing stays of what is gone.
+    // Nothing is made again, then only what changed, and nothing stays of what is gone.
     let again = run(&wanted);
     assert_eq!((again.embedded, again.kept, &again.hits), (0, 3, &found.hits));
     fs::write(folder.join("b.txt"), "five four four").unwrap();

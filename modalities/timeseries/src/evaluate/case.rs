@@ -1,7 +1,7 @@
 //! A series and where in it forecasts are made.
 
 use crate::forecaster::History;
-use kiln_datasets::{Part, Series, Split, Standardizer, m4::Holdout};
+use kiln_datasets::{Series, Split, SplitPart, Standardizer, m4::Holdout};
 use kiln_metrics::forecast::{Unit, seasonal_scale};
 use ndarray::{Array2, Axis, concatenate, s};
 use std::{ops::Range, sync::OnceLock};
@@ -33,7 +33,7 @@ impl Case {
     pub fn rolling(
         mut series: Series,
         split: &Split,
-        part: &Part,
+        part: &SplitPart,
         window: (usize, usize),
         stride: usize,
         standardise: bool,
