@@ -122,7 +122,7 @@ fn low_rank(lora: &LoraConfig, weights: &Weights, names: &NameMap) -> (Value, Te
     }
     let mut tensors = Tensors::new();
     let (mut ranks, mut alphas) = (BTreeMap::new(), BTreeMap::new());
-    let transposed = layers.values().flatten().any(|(place, ..)| place.transposed);
+    let fan_in_fan_out = layers.values().flatten().any(|(place, ..)| place.transposed);
     let targets: Vec<String> = layers.keys().cloned().collect();
     for (name, parts) in layers {
         let rank = lora.rank * parts.len();
@@ -155,7 +155,7 @@ fn low_rank(lora: &LoraConfig, weights: &Weights, names: &NameMap) -> (Value, Te
         "lora_alpha": number(lora.alpha),
         "lora_dropout": lora.dropout,
         "use_rslora": lora.rank_stabilised,
-        "fan_in_fan_out": transposed,
+        "fan_in_fan_out": fan_in_fan_out,
         "bias": "none",
         "target_modules": targets,
         "rank_pattern": ranks,
@@ -172,7 +172,7 @@ fn number(value: f64) -> Value {
 fn factors(weights: &Weights, names: &NameMap) -> Option<(Value, Tensors)> {
     let mut tensors = Tensors::new();
     let (mut targets, mut feed_forward) = (Vec::new(), Vec::new());
-    let mut transposed = false;
+    let mut fan_in_fan_out = false;
     for (name, factors) in &weights.tensors {
         let (ours, of_inputs) = match name.strip_suffix(".ia3.outputs") {
             Some(ours) => (ours, false),
@@ -184,7 +184,7 @@ fn factors(weights: &Weights, names: &NameMap) -> Option<(Value, Tensors)> {
         let place = names.place(&format!("{ours}.weight"));
         let theirs = module(&place.theirs);
         let size = factors.values.len();
-        transposed |= place.transposed;
+        fan_in_fan_out |= place.transposed;
         let all = place.part.all(size);
         if of_inputs && all > size {
             // A fused layer has one input; ours have one each.
@@ -207,7 +207,7 @@ fn factors(weights: &Weights, names: &NameMap) -> Option<(Value, Tensors)> {
         "peft_type": "IA3",
         "target_modules": targets,
         "feedforward_modules": feed_forward,
-        "fan_in_fan_out": transposed,
+        "fan_in_fan_out": fan_in_fan_out,
     });
     Some((config, tensors))
 }
